@@ -1,0 +1,1 @@
+"""One folder a protocol. Nothing in the house imports an adapter: they arrive by the entry point ``gridspine.adapters``."""

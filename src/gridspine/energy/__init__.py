@@ -1,0 +1,1 @@
+"""The energy domain. It knows ``things`` and ``sharing`` and no protocol."""

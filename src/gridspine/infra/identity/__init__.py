@@ -1,0 +1,1 @@
+"""Who is who: organisations, principals, keys, certificates, tokens and sessions."""

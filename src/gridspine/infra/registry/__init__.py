@@ -1,0 +1,1 @@
+"""Standing data: versioned documents in transactions, with an outbox into the log."""

@@ -1,0 +1,1 @@
+"""What every room runs on: clock, supervised tasks, bounded queues, settings, logs, metrics."""

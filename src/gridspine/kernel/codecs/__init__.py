@@ -1,0 +1,1 @@
+"""Codecs: bytes of a wire or of the log to and from arrays of readings. Pure; no I/O."""

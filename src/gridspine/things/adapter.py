@@ -1,0 +1,160 @@
+"""The adapter contract: all that an adapter knows of the node, first-party or a stranger's.
+
+An adapter speaks one protocol. It arrives by the entry point group ``gridspine.adapters``, must be on the node's
+allow-list, and gets an `AdapterContext`; it never imports another adapter, the log, the registry or the web.
+
+::
+
+    wire.py     pure bytes ↔ frozen values
+    session.py  one connection: connect, retry, time-outs
+    driver.py   the `Adapter`: maps the wire to points, and orders to the wire
+
+Promises an adapter keeps:
+
+* it acknowledges to its device only after ``intake`` has returned (then the log has it);
+* an acknowledgement from a device is reported as a command's progress, never as a reading;
+* it ends promptly when cancelled, and resumes after a restart from its private store.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+from gridspine.infra.runtime.clock import Clock
+from gridspine.kernel.readings import Channel, ItemProblem, NamedReadings
+
+ENTRY_POINT_GROUP = "gridspine.adapters"
+
+
+class Source(msgspec.Struct, frozen=True):
+    """Who sent readings: the authenticated principal, its organisation, and the session offences count against."""
+
+    principal: str
+    organisation: str
+    session: str
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What became of a batch: ``received = accepted + suppressed + duplicate + refused``, always."""
+
+    received: int
+    accepted: int
+    suppressed: int
+    duplicate: int
+    refused: int
+    problems: tuple[ItemProblem, ...] = ()
+
+
+class Binding(msgspec.Struct, frozen=True):
+    """A Thing an adapter serves: where it is (``connection``, the adapter's own terms), and its model's document."""
+
+    thing: str
+    title: str
+    organisation: str
+    model: str
+    connection: dict[str, Any]
+    points: tuple[str, ...] = ()
+
+
+class Order(msgspec.Struct, frozen=True):
+    """What a device must now do: hold ``value`` [the point's unit] on ``point`` until ``until_us``, then fall back.
+
+    ``value`` None ends the lease at once: the device must return to ``fallback`` [the point's unit]. Orders for the
+    same point replace each other; ``sequence`` rises, and a lower one must be ignored.
+    """
+
+    command: str
+    thing: str
+    point: str
+    value: float | None
+    until_us: int
+    fallback: float
+    sequence: int
+
+
+ProgressState = Literal["sent", "acknowledged", "rejected", "failed"]
+
+
+class PrivateStore(Protocol):
+    """A small durable store of the adapter's own; durable when ``put`` returns."""
+
+    async def get(self, key: str) -> bytes | None:
+        """Return what was put under ``key``, or None."""
+        ...
+
+    async def put(self, key: str, value: bytes | None) -> None:
+        """Keep ``value`` under ``key``; None forgets it."""
+        ...
+
+
+Connection = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+class AdapterContext(Protocol):
+    """All an adapter gets from the node."""
+
+    clock: Clock
+    settings: Mapping[str, Any]
+    """The adapter's own section of the node's settings."""
+    secrets: Mapping[str, str]
+    """The adapter's own secrets; never logged, never described."""
+    store: PrivateStore
+
+    def bindings(self) -> Sequence[Binding]:
+        """Return the Things this adapter serves now."""
+        ...
+
+    async def bindings_changed(self) -> None:
+        """Return when Things were added to or taken from `bindings`."""
+        ...
+
+    async def intake(
+        self,
+        readings: NamedReadings,
+        source: Source,
+        *,
+        channel: Channel = Channel.REPORTED,
+        backfill: bool = False,
+    ) -> Outcome:
+        """Hand in readings; returns once the accepted ones are durable.
+
+        Raises `Overloaded` when the queue is full and `DiskFull` when there is no room: nothing was kept then, and
+        the device must not be acknowledged.
+        """
+        ...
+
+    def source_of(self, thing: str) -> Source:
+        """Return the source for a device the node itself polls: the adapter on behalf of ``thing``."""
+        ...
+
+    async def authorise(self, username: str, password: str, certificate_der: bytes | None = None) -> Source | None:
+        """Return the source behind a device's credentials (password or client certificate), or None."""
+        ...
+
+    def may_publish(self, source: Source, thing: str) -> bool:
+        """Whether ``source`` may send readings of ``thing``."""
+        ...
+
+    def orders(self) -> AsyncIterator[Order]:
+        """Yield orders for this adapter's Things; first, after a start, every one still in force."""
+        ...
+
+    async def progress(self, command: str, state: ProgressState, reason: str = "") -> None:
+        """Record how far an order got. An acknowledgement changes the command's state only."""
+        ...
+
+    async def listen(self, name: str, on_connection: Connection) -> tuple[str, int]:
+        """Open the listener ``name`` of the settings; the node owns socket and TLS. Returns host and port."""
+        ...
+
+
+class Adapter(Protocol):
+    """One protocol."""
+
+    name: str
+
+    async def run(self, context: AdapterContext) -> None:
+        """Serve until cancelled. An exception is logged and the adapter is started again with back-off."""
+        ...

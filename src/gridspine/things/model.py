@@ -1,0 +1,136 @@
+"""Thing Models: the template of a class of Things, and the points they give.
+
+Source: W3C Web of Things (WoT) Thing Description 1.1, §10 Thing Model. The whole document is kept; the terms under
+the prefix ``gs:`` are ours: ``gs:readingType`` (meaning), ``gs:screen`` (how it is screened), ``gs:lease`` (whether
+and how it may be commanded).
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from gridspine.kernel.errors import Invalid
+from gridspine.kernel.ids import check_point_name
+from gridspine.kernel.reading_type import ReadingType
+
+
+class ScreenRule(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, forbid_unknown_fields=True):
+    """How a point is screened; values in the point's unit. A limit left out does not apply.
+
+    ``possible_min`` and ``possible_max`` bound what device or physics can do: beyond is refused and quarantined.
+    ``limit_min``, ``limit_max`` and ``max_rate_per_s`` [unit/s] are operating limits: beyond is delivered, marked
+    and alarmed. ``deadband`` [unit] or ``deadband_percent`` [% of ``span``] suppress unchanged values of
+    instantaneous points where the source cannot do it itself. ``min_interval_s`` [s] holds the latest value back;
+    ``max_silence_s`` [s] without a reading makes the last one old-data. ``max_future_s`` [s] is how far ahead of
+    the node a source's clock may run.
+    """
+
+    possible_min: float | None = None
+    possible_max: float | None = None
+    limit_min: float | None = None
+    limit_max: float | None = None
+    max_rate_per_s: float | None = None
+    deadband: float = 0.0
+    deadband_percent: float = 0.0
+    span: float = 0.0
+    min_interval_s: float = 0.0
+    max_silence_s: float = 60.0
+    max_future_s: float = 5.0
+
+    @property
+    def effective_deadband(self) -> float:
+        """The deadband in the point's unit; relative ones are per cent of span, not of value."""
+        return max(self.deadband, self.deadband_percent / 100.0 * self.span)
+
+
+class LeaseRule(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, forbid_unknown_fields=True):
+    """What may be commanded on a point, in the point's unit.
+
+    ``role`` tells a set-point (arbitrated, then clamped) from a limit (the tightest wins). ``reversion`` says who
+    ends a lease when everything else is gone: the device itself, or nobody because the state is safe to persist.
+    ``fallback`` is the value after the last lease. ``max_duration_s`` [s] bounds a single lease.
+    ``confirm_point`` is the reported point that shows the effect, ``tolerance`` [unit] how near it must come.
+    """
+
+    role: Literal["setpoint", "limit_max", "limit_min"] = "setpoint"
+    minimum: float = 0.0
+    maximum: float = 0.0
+    reversion: Literal["device", "none", "safe-to-persist"] = "none"
+    fallback: float = 0.0
+    max_duration_s: float = 3600.0
+    confirm_point: str = ""
+    tolerance: float = 0.0
+
+
+class PointModel(msgspec.Struct, frozen=True):
+    """One property of a Thing Model that carries readings."""
+
+    name: str
+    title: str
+    reading_type: ReadingType
+    screen: ScreenRule
+    lease: LeaseRule | None = None
+
+
+class ThingModel(msgspec.Struct, frozen=True):
+    """A Thing Model: its whole document, and the points read from it in the order of their names."""
+
+    id: str
+    title: str
+    version: str
+    document: dict[str, Any]
+    points: tuple[PointModel, ...]
+
+    def point(self, name: str) -> PointModel:
+        """Return the point called ``name``; raise `Invalid` when the model has none."""
+        for point in self.points:
+            if point.name == name:
+                return point
+        raise Invalid(f"model {self.id} has no point {name!r}; it has {', '.join(p.name for p in self.points)}")
+
+
+def parse_model(document: Mapping[str, Any]) -> ThingModel:
+    """Read a Thing Model document; raise `Invalid` naming the field that is wrong."""
+    if document.get("@type") != "tm:ThingModel":
+        raise Invalid('a Thing Model has "@type": "tm:ThingModel"')
+    properties = document.get("properties") or {}
+    points = tuple(
+        _parse_point(name, properties[name]) for name in sorted(properties) if _carries_readings(properties[name])
+    )
+    return ThingModel(
+        id=_text(document, "id"),
+        title=_text(document, "title"),
+        version=str((document.get("version") or {}).get("model", "0")),
+        document=dict(document),
+        points=points,
+    )
+
+
+def _carries_readings(affordance: Mapping[str, Any]) -> bool:
+    return "gs:readingType" in affordance
+
+
+def _parse_point(name: str, affordance: Mapping[str, Any]) -> PointModel:
+    check_point_name(name)
+    try:
+        point = PointModel(
+            name=name,
+            title=affordance.get("title", name),
+            reading_type=msgspec.convert(affordance["gs:readingType"], ReadingType),
+            screen=msgspec.convert(affordance.get("gs:screen", {}), ScreenRule),
+            lease=msgspec.convert(affordance["gs:lease"], LeaseRule) if "gs:lease" in affordance else None,
+        )
+        point.reading_type.check()
+    except (msgspec.ValidationError, Invalid) as error:
+        raise Invalid(f"properties.{name}: {error}") from error
+    if point.screen.effective_deadband and not point.reading_type.deadband_allowed:
+        raise Invalid(f"properties.{name}: only instantaneous points may have a deadband")
+    return point
+
+
+def _text(document: Mapping[str, Any], field: str) -> str:
+    value = document.get(field)
+    if not isinstance(value, str) or not value:
+        raise Invalid(f"{field}: a non-empty text is needed")
+    return value
