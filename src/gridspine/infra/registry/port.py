@@ -57,7 +57,7 @@ class Transaction(Protocol):
         ...
 
     def next_number(self, sequence: str, count: int = 1) -> int:
-        """Take ``count`` numbers from ``sequence`` and return the first; never given out again, even after undo."""
+        """Take ``count`` numbers from ``sequence`` and return the first; committed ones are never given again."""
         ...
 
     def emit(self, topic: str, key: str, event: Event) -> None:
