@@ -1,0 +1,40 @@
+"""The binding of point numbers to names: an event in the log before a number's first use.
+
+Numbers are never reused. The log's readings carry numbers; whoever keeps them longer keeps names.
+"""
+
+import msgspec
+
+from gridspine.kernel.errors import Corrupt
+
+
+class PointBinding(msgspec.Struct, frozen=True, rename="camel"):
+    """Numbers ``first``, ``first + 1``, … belong to the points ``names`` of ``thing``, in ``units``."""
+
+    first: int
+    thing: str
+    organisation: str
+    model: str
+    names: tuple[str, ...]
+    units: tuple[str, ...]
+    time_us: int
+
+    def point_ids(self) -> list[str]:
+        """Return the ids of the points, in the order of their numbers."""
+        return [f"{self.thing}/{name}" for name in self.names]
+
+
+_decoder = msgspec.json.Decoder(PointBinding)
+
+
+def encode_binding(binding: PointBinding) -> bytes:
+    """Return the body of a record of topic ``points``."""
+    return msgspec.json.encode(binding)
+
+
+def decode_binding(body: bytes) -> PointBinding:
+    """Return the binding of a record of topic ``points``; raise `Corrupt` when it is none."""
+    try:
+        return _decoder.decode(body)
+    except msgspec.MsgspecError as error:
+        raise Corrupt(f"point binding cannot be read: {error}") from error

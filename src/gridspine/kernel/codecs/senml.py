@@ -1,0 +1,192 @@
+"""SenML packs, JSON and CBOR, to named readings.
+
+Source: RFC 8428 (Sensor Measurement Lists): §4.1-4.2 base and regular fields, §4.3 which fields, §4.5.3 time and
+relative time, §4.6 resolved records, §5 JSON, §6 CBOR labels, §12.1 units.
+
+Only numbers are readings: ``v``, and ``vb`` as 0 or 1. ``vs``, ``vd`` and ``s`` items are refused one by one; a
+pack is refused as a whole only when it is not one. A time below 2**28 [s] is relative to now (§4.5.3).
+
+Records carry quality in the extension field ``q_`` (the trailing underscore makes it one that every reader must
+understand, §4.4, so that no one takes a questionable value for a good one); on intake, ``q`` is taken too.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import cbor2
+import msgspec
+import numpy as np
+
+from gridspine.kernel.errors import Invalid
+from gridspine.kernel.quality import ALL_BITS
+from gridspine.kernel.readings import ItemProblem, NamedReadings
+from gridspine.kernel.time import MAX_US, MIN_US, US
+
+VERSION = 10
+RELATIVE_BELOW_S = 1 << 28
+_KNOWN_MUST_UNDERSTAND = {"q_"}
+
+
+class _Record(msgspec.Struct):
+    bn: str | None = None
+    bt: float | None = None
+    bu: str | None = None
+    bv: float | None = None
+    n: str = ""
+    u: str = ""
+    v: float | None = None
+    t: float = 0.0
+    q: int = 0
+    q_: int = 0
+    bver: int | None = None
+    vb: bool | None = None
+    vs: Any = msgspec.UNSET
+    vd: Any = msgspec.UNSET
+    s: Any = msgspec.UNSET
+    bs: Any = msgspec.UNSET
+
+
+_CBOR_LABELS = {
+    -6: "bs", -5: "bv", -4: "bu", -3: "bt", -2: "bn", -1: "bver",
+    0: "n", 1: "u", 2: "v", 3: "vs", 4: "vb", 5: "s", 6: "t", 8: "vd",
+}  # fmt: skip
+_decode_pack = msgspec.json.Decoder(list[_Record]).decode
+_decode_items = msgspec.json.Decoder(list[Any]).decode
+
+
+def decode_senml_json(body: bytes, *, now_us: int) -> NamedReadings:
+    """Read a SenML JSON pack; raise `Invalid` when ``body`` is no JSON array.
+
+    Items that cannot be read become problems; they never spoil the others.
+    """
+    if b'_"' in body:  # perhaps a field that must be understood: look at each item's field names
+        return _one_by_one(body, now_us)
+    try:
+        return _resolve(((index, record, True) for index, record in enumerate(_decode_pack(body))), [], now_us)
+    except msgspec.ValidationError:
+        return _one_by_one(body, now_us)
+    except msgspec.MsgspecError as error:
+        raise Invalid(f"not a SenML JSON pack: {error}") from error
+
+
+def decode_senml_cbor(body: bytes, *, now_us: int) -> NamedReadings:
+    """Read a SenML CBOR pack; raise `Invalid` when ``body`` is no CBOR array of maps."""
+    try:
+        items = cbor2.loads(body)
+    except (cbor2.CBORError, ValueError, RecursionError, OverflowError, MemoryError, TypeError) as error:
+        raise Invalid(f"not CBOR: {error}") from error
+    if not isinstance(items, list):
+        raise Invalid("a SenML pack is an array of records")
+    return _convert_each((_relabel(item) for item in items), now_us)
+
+
+def _one_by_one(body: bytes, now_us: int) -> NamedReadings:
+    try:
+        items = _decode_items(body)
+    except msgspec.MsgspecError as error:
+        raise Invalid(f"not a SenML JSON pack: {error}") from error
+    return _convert_each(items, now_us)
+
+
+def _convert_each(items: Iterable[Any], now_us: int) -> NamedReadings:
+    records: list[tuple[int, _Record, bool]] = []
+    problems: list[ItemProblem] = []
+    for index, item in enumerate(items):
+        try:
+            unknown = [k for k in item if isinstance(k, str) and k.endswith("_") and k not in _KNOWN_MUST_UNDERSTAND]
+            if unknown:
+                raise msgspec.ValidationError(f"field {unknown[0][:32]!r} must be understood and is not")
+            records.append((index, msgspec.convert(item, _Record), True))
+        except (msgspec.ValidationError, TypeError) as error:
+            problems.append(ItemProblem(index, "malformed", str(error)))
+            records.append((index, _base_only(item), False))
+    return _resolve(records, problems, now_us)
+
+
+def _base_only(item: Any) -> _Record:
+    """Return what base fields a malformed record still sets for those after it, and no reading."""
+    record = _Record()
+    if isinstance(item, dict):
+        for name, kind in (("bn", str), ("bu", str), ("bt", float), ("bv", float)):
+            value = item.get(name)
+            if isinstance(value, kind) or (kind is float and isinstance(value, int)):
+                setattr(record, name, value)
+    return record
+
+
+def _resolve(records: Iterable[tuple[int, _Record, bool]], problems: list[ItemProblem], now_us: int) -> NamedReadings:
+    """Apply base fields (§4.6) and gather columns; a record that was not readable only sets base fields."""
+    base_name = base_unit = ""
+    base_time = base_value = 0.0
+    pairs: dict[tuple[str, str], int] = {}
+    name_index: list[int] = []
+    item: list[int] = []
+    times: list[float] = []
+    values: list[float] = []
+    qualities: list[int] = []
+    for index, record, readable in records:
+        base_name = base_name if record.bn is None else record.bn
+        base_unit = base_unit if record.bu is None else record.bu
+        base_time = base_time if record.bt is None else record.bt
+        base_value = base_value if record.bv is None else record.bv
+        if not readable:
+            continue
+        value = record.v
+        if value is None:
+            if record.vb is None:
+                problems.extend(_no_number(index, record, base_name))
+                continue
+            value = float(record.vb)
+        key = (base_name + record.n, record.u or base_unit)
+        name_index.append(pairs.setdefault(key, len(pairs)))
+        item.append(index)
+        times.append(base_time + record.t)
+        values.append(base_value + value)
+        qualities.append(record.q | record.q_)
+    batch = NamedReadings(
+        names=[name for name, _ in pairs],
+        units=[unit for _, unit in pairs],
+        name_index=np.array(name_index, np.int32),
+        item=np.array(item, np.int64),
+        observed_us=np.zeros(len(item), np.int64),
+        value=np.array(values, np.float64),
+        quality=np.zeros(len(item), np.uint16),
+        problems=problems,
+    )
+    return _with_times(batch, np.array(times, np.float64), _bounded(qualities), now_us)
+
+
+def _with_times(batch: NamedReadings, times_s: Any, qualities: Any, now_us: int) -> NamedReadings:
+    """Turn SenML seconds into µs; items whose time or quality cannot be are problems."""
+    relative = times_s < RELATIVE_BELOW_S
+    observed = np.where(relative, now_us, 0) + np.rint(np.where(np.isfinite(times_s), times_s, 0) * US)
+    good_time = np.isfinite(times_s) & (observed >= MIN_US) & (observed <= MAX_US)
+    good_quality = (qualities >= 0) & (qualities <= ALL_BITS)
+    good = good_time & good_quality
+    for at in np.flatnonzero(~good):
+        reason, detail = ("time", "time is not one") if not good_time[at] else ("quality", "quality is not 0…32767")
+        batch.problems.append(ItemProblem(int(batch.item[at]), reason, detail, batch.names[batch.name_index[at]]))
+    return NamedReadings(
+        batch.names, batch.units, batch.name_index[good], batch.item[good],
+        observed[good].astype(np.int64), batch.value[good], qualities[good].astype(np.uint16), batch.problems,
+    )  # fmt: skip
+
+
+def _bounded(qualities: list[int]) -> Any:
+    """An integer beyond 64 bits is as wrong as -1, and must not stop the batch."""
+    return np.array([q if 0 <= q <= ALL_BITS else -1 for q in qualities], np.int64)
+
+
+def _no_number(index: int, record: _Record, base_name: str) -> list[ItemProblem]:
+    if record.bver is not None and record.bver > VERSION:
+        return [ItemProblem(index, "malformed", f"SenML version {record.bver} is not known")]
+    valueless = all(value is msgspec.UNSET for value in (record.vs, record.vd, record.s))
+    if valueless and not record.n:
+        return []  # a record of base fields only carries no reading
+    return [ItemProblem(index, "not-a-number", "only v (number) and vb (boolean) are readings", base_name + record.n)]
+
+
+def _relabel(item: Any) -> Any:
+    if not isinstance(item, dict):
+        return item
+    return {_CBOR_LABELS.get(key, key) if isinstance(key, int) else key: value for key, value in item.items()}
