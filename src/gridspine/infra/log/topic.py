@@ -1,0 +1,146 @@
+"""One topic of the SQLite log: its segment files in order, and the offsets of its partitions."""
+
+import bisect
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+from gridspine.infra.log.port import Position, Record, Stored, Topic
+from gridspine.infra.log.segment import Extents, Row, Segment
+
+
+class SegmentedTopic:
+    """The segments of ``topic`` under ``directory``. Not thread-safe: the log holds the lock."""
+
+    def __init__(
+        self, topic: Topic, directory: Path, *, segment_bytes: int, writable: bool, trimmed: Sequence[int]
+    ) -> None:
+        self.topic = topic
+        self._directory = directory
+        self._segment_bytes = segment_bytes
+        self._writable = writable
+        self._segments: list[Segment] = []
+        self._extents: list[Extents] = []
+        self._next = list(trimmed)  # offsets are never reused, not even when all their segments are gone
+        if writable:
+            directory.mkdir(parents=True, exist_ok=True)
+        self._open_existing()
+
+    def refresh(self) -> None:
+        """Look for segments and records that another process has added or trimmed (read-only logs)."""
+        for segment in self._segments:
+            if not segment.path.exists():
+                segment.close()
+        kept = [(s, e) for s, e in zip(self._segments, self._extents, strict=True) if s.path.exists()]
+        self._segments = [segment for segment, _ in kept]
+        self._extents = [extents for _, extents in kept]
+        self._open_existing()
+        if self._segments:
+            for at in range(max(0, len(self._segments) - 2), len(self._segments)):
+                self._extents[at] = self._segments[at].extents()
+            self._count_on()
+
+    def place(self, records: Sequence[Record], partitions: Sequence[int]) -> tuple[list[Position], list[Row]]:
+        """Give ``records`` their offsets; nothing is taken until `wrote` is told."""
+        following = list(self._next)
+        positions, rows = [], []
+        for record, partition in zip(records, partitions, strict=True):
+            offset = following[partition]
+            following[partition] += 1
+            positions.append(Position(self.topic.name, partition, offset))
+            rows.append((partition, offset, record.key, record.body, record.time_us))
+        return positions, rows
+
+    def write(self, rows: Sequence[Row]) -> None:
+        """Append ``rows`` durably to the newest segment; to a new one when that is large enough.
+
+        Nothing that can fail comes after the commit: an error means that none of ``rows`` is kept.
+        """
+        segment = self._active()
+        if segment.size_bytes() >= self._segment_bytes:
+            segment = self._roll()
+        segment.write(rows)
+        extents = self._extents[-1]
+        for partition, offset, *_ in rows:
+            first, _ = extents.get(partition, (offset, offset))
+            extents[partition] = (first, offset + 1)
+            self._next[partition] = offset + 1
+
+    def read(self, partition: int, offset: int, max_records: int, max_bytes: int) -> list[Stored]:
+        """Return records from ``offset`` on, across segments."""
+        found: list[Stored] = []
+        size = 0
+        for segment, extents in zip(self._segments, self._extents, strict=True):
+            if extents.get(partition, (0, 0))[1] <= offset or len(found) >= max_records or size >= max_bytes:
+                continue
+            more = segment.read(self.topic.name, partition, offset, max_records - len(found), max_bytes - size)
+            found += more
+            size += sum(len(record.body) for record in more)
+        return found
+
+    def bounds(self, trimmed: Sequence[int]) -> list[tuple[int, int]]:
+        """Return (first kept, next) per partition, given the trim marks."""
+        return [(min(max(trimmed[p], self._first(p)), self._next[p]), self._next[p]) for p in range(len(self._next))]
+
+    def drop_below(self, trimmed: Sequence[int]) -> None:
+        """Delete whole segments that lie below every trim mark; the newest always stays."""
+        while len(self._segments) > 1 and all(
+            following <= trimmed[partition] for partition, (_, following) in self._extents[0].items()
+        ):
+            self._segments.pop(0).unlink()
+            self._extents.pop(0)
+
+    def close(self) -> None:
+        """Close the segment files."""
+        for segment in self._segments:
+            segment.close()
+
+    def _first(self, partition: int) -> int:
+        firsts = [extents[partition][0] for extents in self._extents if partition in extents]
+        return firsts[0] if firsts else self._next[partition]
+
+    def _open_existing(self) -> None:
+        known = {segment.path for segment in self._segments}
+        paths = sorted(self._directory.glob("*.db"))
+        for path in paths:
+            if path in known:
+                continue
+            # The newest may have lost its tables to a crash while it was made; a writer makes them again.
+            segment = Segment(path, writable=self._writable and path == paths[-1])
+            try:
+                extents = segment.extents()
+            except sqlite3.OperationalError:
+                segment.close()  # being made by the writer this moment: the next look finds it
+                continue
+            at = bisect.bisect([s.path for s in self._segments], path)
+            self._segments.insert(at, segment)
+            self._extents.insert(at, extents)
+        self._count_on()
+
+    def _count_on(self) -> None:
+        for extents in self._extents:
+            for partition, (_, following) in extents.items():
+                self._next[partition] = max(self._next[partition], following)
+
+    def _active(self) -> Segment:
+        if not self._segments:
+            self._create(1)
+        return self._segments[-1]
+
+    def _roll(self) -> Segment:
+        full = self._segments[-1]
+        full.seal(self._extents[-1])
+        self._create(int(full.path.stem) + 1)
+        full.close()
+        self._segments[-2] = Segment(full.path, writable=False)
+        return self._segments[-1]
+
+    def _create(self, number: int) -> None:
+        path = self._directory / f"{number:012d}.db"
+        try:
+            segment = Segment(path, writable=True)
+        except sqlite3.OperationalError:
+            path.unlink(missing_ok=True)
+            raise
+        self._segments.append(segment)
+        self._extents.append({})

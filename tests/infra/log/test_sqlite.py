@@ -1,0 +1,124 @@
+"""The SQLite engine's own: segments, another process reading along, a full disk, kill -9."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from gridspine.infra.log.port import Record, Topic
+from gridspine.infra.log.room import Room
+from gridspine.infra.log.sqlite import SqliteEventLog
+from gridspine.kernel.errors import DiskFull
+
+TOPICS = [Topic("data"), Topic("control", control=True)]
+
+
+def data(size: int = 10_000, topic: str = "data") -> Record:
+    return Record(topic, b"k", os.urandom(size), 1)
+
+
+def test_trim_deletes_segment_files(tmp_path: Path) -> None:
+    log = SqliteEventLog(tmp_path, TOPICS, segment_bytes=100_000)
+    for _ in range(60):
+        last = log.append([data()])[0]
+    before = len(list((tmp_path / "data").glob("*.db")))
+    assert before > 3
+    log.trim("data", 0, last.offset)
+    assert len(list((tmp_path / "data").glob("*.db"))) < 3
+    assert [r.position.offset for r in log.read("data", 0, last.offset)] == [last.offset]
+    log.close()
+
+
+def test_a_reader_follows_through_new_segments_and_trim(tmp_path: Path) -> None:
+    log = SqliteEventLog(tmp_path, TOPICS, segment_bytes=60_000)
+    log.append([data()])
+    reader = SqliteEventLog(tmp_path, TOPICS, read_only=True)
+    for _ in range(30):
+        last = log.append([data()])[0]
+    assert reader.bounds("data")[0] == (0, last.offset + 1)
+    assert [r.position.offset for r in reader.read("data", 0, 0)] == list(range(last.offset + 1))
+    log.trim("data", 0, 20)
+    assert reader.bounds("data")[0] == (20, last.offset + 1)
+    assert [r.position.offset for r in reader.read("data", 0, 20)] == list(range(20, last.offset + 1))
+    reader.close()
+    log.close()
+
+
+def test_data_stops_before_control_when_room_runs_out(tmp_path: Path) -> None:
+    free = 100_000_000
+    room = Room(tmp_path, reserve_bytes=1_000_000, free_bytes=lambda: free)
+    log = SqliteEventLog(tmp_path / "log", TOPICS, room=room)
+    log.append([data()])
+    assert (tmp_path / "ballast").exists()
+    free = 500_000
+    with pytest.raises(DiskFull):
+        for _ in range(1000):
+            log.append([data()])
+    assert not (tmp_path / "ballast").exists()
+    log.append([data(topic="control")])
+    free = 100_000_000
+    log.append([data()])
+    assert not room.full
+    log.close()
+
+
+def test_a_truly_full_disk_keeps_what_was_acknowledged() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small file system needs root")
+    with tempfile.TemporaryDirectory() as parent:
+        folder = f"{parent}/small"
+        mount = Path(folder)
+        mount.mkdir()
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", folder], capture_output=True).returncode:
+            pytest.skip("this machine does not let tests mount a tmpfs")
+        with contextlib.ExitStack() as stack:
+            stack.callback(subprocess.run, ["umount", folder], check=True)
+            room = Room(mount, reserve_bytes=1_000_000)
+            log = SqliteEventLog(mount / "log", TOPICS, room=room, segment_bytes=2_000_000)
+            stack.callback(log.close)
+            kept = []
+            with pytest.raises(DiskFull):
+                for _ in range(10_000):
+                    kept += log.append([data(50_000)])
+            # Fill what the node would have left, as another program could: the ballast lets control through.
+            log.append([data(20_000, topic="control")])
+            assert [r.position for r in log.read("data", 0, 0, max_records=10_000, max_bytes=1 << 30)] == kept
+            log.trim("data", 0, kept[-1].offset)
+            assert log.append([data(50_000)])
+
+
+CHILD = """
+import os, sys
+from pathlib import Path
+from gridspine.infra.log.port import Record, Topic
+from gridspine.infra.log.sqlite import SqliteEventLog
+log = SqliteEventLog(Path(sys.argv[1]), [Topic("data")], segment_bytes=50_000)
+n = log.bounds("data")[0][1]
+while True:
+    log.append([Record("data", b"k", str(n + i).encode() + b"." * 500, 1) for i in range(3)])
+    n += 3
+    print(n, flush=True)
+"""
+
+
+def test_kill_9_loses_nothing_acknowledged(tmp_path: Path) -> None:
+    acknowledged = 0
+    for turn in range(5):
+        child = subprocess.Popen([sys.executable, "-c", CHILD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+        assert child.stdout is not None
+        for _ in range(20 + turn * 7):
+            acknowledged = int(child.stdout.readline())
+        child.send_signal(signal.SIGKILL)
+        acknowledged = max([acknowledged, *(int(line) for line in child.stdout.read().split() if line)])
+        child.wait()
+        child.stdout.close()
+    log = SqliteEventLog(tmp_path, TOPICS)
+    numbers = [int(r.body.rstrip(b".")) for r in log.read("data", 0, 0, max_records=1_000_000)]
+    log.close()
+    assert numbers == list(range(len(numbers)))
+    assert len(numbers) >= acknowledged
