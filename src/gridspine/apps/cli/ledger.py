@@ -1,0 +1,101 @@
+"""``gridspine ledger``: verify receipts offline, and show a ledger's head."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gridspine.infra.ledger.ledger import event_of, summary
+from gridspine.infra.ledger.note import Checkpoint, VerifierKey, parse_key
+from gridspine.infra.ledger.receipt import MAX_PROOF_BYTES, Receipt, decode_proof, verify, verify_growth
+from gridspine.kernel.errors import GridspineError, Invalid
+from gridspine.kernel.time import format_rfc3339
+
+app = typer.Typer(help="The ledger: verify receipts without the node, show what it holds.", no_args_is_help=True)
+
+
+@app.command(name="verify")
+def verify_files(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Receipts or proofs of growth, as JSON.")],
+    key: Annotated[Path, typer.Option("--key", metavar="PUBFILE", help="The ledger's public key.")],
+) -> None:
+    """Verify receipts with the ledger's public key alone; exit 1 when any of them fails.
+
+    PUBFILE holds one line ``name+keyid+base64`` or a PEM public key. Two checkpoints of one size with different
+    roots mean that the ledger told two stories: that fails too.
+    """
+    try:
+        verifier = parse_key(_read(key).decode(errors="replace"))
+    except GridspineError as error:
+        typer.echo(f"{key}: {error.detail}", err=True)
+        raise typer.Exit(1) from error
+    failed = 0
+    heads: dict[tuple[str, int], tuple[bytes, Path]] = {}
+    for file in files:
+        try:
+            line, checkpoints = _verify(_read(file), verifier)
+            for checkpoint in checkpoints:
+                _same_story(heads, checkpoint, file)
+        except GridspineError as error:
+            failed += 1
+            typer.echo(f"FAILED  {file}: {error.detail}")
+        else:
+            typer.echo(f"ok      {file}: {line}")
+    typer.echo(f"{len(files) - failed} of {len(files)} verified")
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def show(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="The ledger's SQLite file.")],
+    latest: Annotated[int, typer.Option(min=0, max=1000, help="How many of the last events to list.")] = 10,
+) -> None:
+    """Show a ledger's size, the last checkpoint it signed and its last events. Changes nothing."""
+    try:
+        found = summary(path, latest=latest)
+    except GridspineError as error:
+        typer.echo(error.detail, err=True)
+        raise typer.Exit(1) from error
+    typer.echo(f"leaves {found.size}, next log offset {found.consumed}")
+    typer.echo(f"\n{found.note}" if found.note else "no checkpoint signed yet")
+    for leaf, event_id in found.latest:
+        typer.echo(f"{leaf:>10}  {event_id}")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_PROOF_BYTES + 1)
+    except OSError as error:
+        raise Invalid(f"cannot be read: {error.strerror}") from error
+
+
+def _verify(body: bytes, key: VerifierKey) -> tuple[str, list[Checkpoint]]:
+    proof = decode_proof(body)
+    if isinstance(proof, Receipt):
+        checkpoint = verify(proof, key)
+        return f"{_recorded(proof)} is leaf {proof.leaf_index} of {proof.tree_size} in {checkpoint.origin}", [
+            checkpoint
+        ]
+    old, new = verify_growth(proof, key)
+    return f"{new.origin} grew from {old.size} to {new.size} leaves, nothing changed", [old, new]
+
+
+def _recorded(receipt: Receipt) -> str:
+    if receipt.leaf is None:
+        return f"hash {receipt.leaf_hash.hex()}"
+    event = event_of(receipt.leaf)
+    if event is None:
+        return "a record that is not an event"
+    try:
+        when = format_rfc3339(event.time_us)
+    except OverflowError:
+        when = f"{event.time_us} µs"
+    return f"{event.type} {event.subject} by {event.actor} at {when} (event {event.id})"
+
+
+def _same_story(heads: dict[tuple[str, int], tuple[bytes, Path]], checkpoint: Checkpoint, file: Path) -> None:
+    root, first = heads.setdefault((checkpoint.origin, checkpoint.size), (checkpoint.root, file))
+    if root != checkpoint.root:
+        raise Invalid(f"the ledger signed another root for {checkpoint.size} leaves in {first}: it tells two stories")
