@@ -60,8 +60,8 @@ class Transaction(Protocol):
         """Take ``count`` numbers from ``sequence`` and return the first; committed ones are never given again."""
         ...
 
-    def emit(self, topic: str, key: str, event: Event) -> None:
-        """Send ``event`` to ``topic`` of the log when this transaction commits."""
+    def emit(self, topic: str, key: str, event: msgspec.Struct) -> None:
+        """Send ``event`` (an `Event`, mostly) to ``topic`` of the log when this transaction commits."""
         ...
 
 

@@ -1,0 +1,121 @@
+"""One unit of work on the registry's tables; see `gridspine.infra.registry.port.Transaction`."""
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import msgspec
+from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from gridspine.infra.registry.tables import document, document_key, outbox, sequence
+from gridspine.kernel.errors import Conflict, Corrupt
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+def kind_name(kind: type[msgspec.Struct]) -> str:
+    """Return the name under which documents of ``kind`` are kept."""
+    return kind.__name__
+
+
+class SqlTransaction:
+    """A `Transaction` on an open SQL connection. ``events`` counts what was emitted."""
+
+    def __init__(self, connection: Connection, now_us: int) -> None:
+        self._connection = connection
+        self._now_us = now_us
+        self.events = 0
+
+    def get(self, kind: type[S], id: str) -> S | None:
+        """Return the document, or None."""
+        row = self._connection.execute(
+            select(document.c.format, document.c.body).where(document.c.kind == kind_name(kind), document.c.id == id)
+        ).first()
+        return None if row is None else _decode(kind, row.format, row.body)
+
+    def version(self, kind: type[S], id: str) -> int:
+        """Return the document's version, 0 when there is none."""
+        found = self._connection.execute(
+            select(document.c.version).where(document.c.kind == kind_name(kind), document.c.id == id)
+        ).scalar()
+        return found or 0
+
+    def put(self, document_: msgspec.Struct, *, id: str, owner: str = "", expected: int | None = None) -> int:
+        """Keep the document and return its new version."""
+        kind = type(document_)
+        current = self.version(kind, id)
+        if expected is not None and expected != current:
+            raise Conflict(f"{kind_name(kind)} {id} is at version {current}, not {expected}: read it again")
+        values: dict[str, Any] = {
+            "owner": owner,
+            "version": current + 1,
+            "format": getattr(kind, "FORMAT", 1),
+            "body": msgspec.json.encode(document_),
+        }
+        if current:
+            self._connection.execute(
+                update(document).where(document.c.kind == kind_name(kind), document.c.id == id).values(**values)
+            )
+        else:
+            self._connection.execute(insert(document).values(kind=kind_name(kind), id=id, **values))
+        return current + 1
+
+    def delete(self, kind: type[S], id: str) -> None:
+        """Forget the document and its keys."""
+        self._connection.execute(delete(document).where(document.c.kind == kind_name(kind), document.c.id == id))
+        self._connection.execute(delete(document_key).where(document_key.c.id == id))
+
+    def list(self, kind: type[S], *, owner: str | None = None, after: str = "", limit: int = 1_000_000) -> Sequence[S]:
+        """Return documents in the order of their ids."""
+        query = select(document.c.format, document.c.body).where(
+            document.c.kind == kind_name(kind), document.c.id > after
+        )
+        if owner is not None:
+            query = query.where(document.c.owner == owner)
+        rows = self._connection.execute(query.order_by(document.c.id).limit(limit))
+        return [_decode(kind, row.format, row.body) for row in rows]
+
+    def bind_key(self, name: str, value: str, id: str) -> None:
+        """Make ``(name, value)`` the unique key of ``id``."""
+        bound = self.find_key(name, value)
+        if bound == id:
+            return
+        if bound is not None:
+            raise Conflict(f"{name} {value!r} is taken")
+        try:
+            self._connection.execute(insert(document_key).values(name=name, value=value, id=id))
+        except IntegrityError as error:
+            raise Conflict(f"{name} {value!r} is taken") from error
+
+    def find_key(self, name: str, value: str) -> str | None:
+        """Return the id bound to ``(name, value)``, or None."""
+        return self._connection.execute(
+            select(document_key.c.id).where(document_key.c.name == name, document_key.c.value == value)
+        ).scalar()
+
+    def next_number(self, sequence_: str, count: int = 1) -> int:
+        """Take ``count`` numbers and return the first."""
+        first = self._connection.execute(select(sequence.c.next).where(sequence.c.name == sequence_)).scalar()
+        if first is None:
+            self._connection.execute(insert(sequence).values(name=sequence_, next=count))
+            return 0
+        self._connection.execute(update(sequence).where(sequence.c.name == sequence_).values(next=first + count))
+        return int(first)
+
+    def emit(self, topic: str, key: str, event: msgspec.Struct) -> None:
+        """Send ``event`` to ``topic`` when this transaction commits."""
+        self._connection.execute(
+            insert(outbox).values(topic=topic, key=key, time_us=self._now_us, body=msgspec.json.encode(event))
+        )
+        self.events += 1
+
+
+def _decode(kind: type[S], format_: int, body: bytes) -> S:
+    """Read a stored document; one of an older format goes through the kind's ``upgrade(format, fields)``."""
+    try:
+        if format_ == getattr(kind, "FORMAT", 1):
+            return msgspec.json.decode(body, type=kind)
+        fields = kind.upgrade(format_, msgspec.json.decode(body))  # type: ignore[attr-defined]
+        return msgspec.convert(fields, kind)
+    except (msgspec.MsgspecError, AttributeError) as error:
+        raise Corrupt(f"{kind_name(kind)} in format {format_} cannot be read: {error}") from error
