@@ -1,0 +1,216 @@
+"""The one thread that prepares, appends and publishes: screening, compression and commits happen here.
+
+::
+
+    submit(job) ─► queue by class ─► prepare … prepare ─► one append (group commit) ─► committed ─► finished
+                   control                     │                │                      (here)       (event loop)
+                   live                        └─ fails alone   └─ fails: every job of the group is undone
+                   backfill
+
+Classes never mix in a group and control goes first, so a full disk or a flood of backfill never delays a command.
+"""
+
+import asyncio
+import threading
+from collections import defaultdict, deque
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import Protocol
+
+import structlog
+
+from gridspine.infra.log.port import EventLog, Position, Record
+from gridspine.kernel.errors import Overloaded, Unavailable
+
+log = structlog.get_logger(__name__)
+
+GROUP_WEIGHT = 200_000
+"""Readings (or records) that one commit gathers at most."""
+
+
+class Priority(IntEnum):
+    """Classes of work, most urgent first."""
+
+    CONTROL = 0
+    LIVE = 1
+    BACKFILL = 2
+
+
+LIMITS = {Priority.CONTROL: 100_000, Priority.LIVE: 1_000_000, Priority.BACKFILL: 500_000}
+"""Weight that may wait in each class; beyond it `Overloaded` is the answer."""
+SOURCE_SHARE = 0.5
+"""Part of a class's limit that a single source may fill, so that a flood leaves room for the others."""
+
+
+class Job(Protocol):
+    """A unit of work for the writer. ``prepare``, ``committed`` and ``undone`` run on the writer's thread."""
+
+    priority: Priority
+    weight: int
+    source: str
+
+    def prepare(self) -> Sequence[Record]:
+        """Return the records to append; may be none. An exception fails this job alone."""
+        ...
+
+    def committed(self, positions: Sequence[Position]) -> None:
+        """The records are durable: publish state."""
+        ...
+
+    def undone(self) -> None:
+        """Nothing was kept, or ``prepare`` failed: forget what it remembered. Jobs are undone newest first."""
+        ...
+
+    def finished(self, error: BaseException | None) -> None:
+        """Tell whoever waits; runs on the event loop."""
+        ...
+
+
+class LogWriter:
+    """Runs jobs against ``log``; ``loop`` is told of the end of each."""
+
+    def __init__(self, log: EventLog, loop: asyncio.AbstractEventLoop) -> None:
+        self._log = log
+        self._loop = loop
+        self._queues: dict[Priority, deque[Job]] = {priority: deque() for priority in Priority}
+        self._waiting: dict[Priority, int] = dict.fromkeys(Priority, 0)
+        self._by_source: dict[tuple[Priority, str], int] = defaultdict(int)
+        self._changed = threading.Condition()
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
+        self._thread.start()
+
+    def submit(self, job: Job) -> None:
+        """Queue ``job``; raise `Overloaded` when its class or its source's share is full."""
+        with self._changed:
+            if self._closing:
+                raise Unavailable("the node is shutting down")
+            limit = LIMITS[job.priority]
+            key = (job.priority, job.source)
+            if self._waiting[job.priority] and self._waiting[job.priority] + job.weight > limit:
+                raise Overloaded(f"more {job.priority.name.lower()} readings wait than fit; send them again later")
+            if self._by_source[key] and self._by_source[key] + job.weight > limit * SOURCE_SHARE:
+                raise Overloaded("too many readings of this source wait; send them again later")
+            self._waiting[job.priority] += job.weight
+            self._by_source[key] += job.weight
+            self._queues[job.priority].append(job)
+            self._changed.notify()
+
+    def waiting(self, priority: Priority) -> int:
+        """Return the weight that waits in a class."""
+        return self._waiting[priority]
+
+    def close(self) -> None:
+        """Finish all that is queued, then stop. Must not be called on the writer's thread."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while group := self._next_group():
+            ended = self._work(group)
+            try:
+                self._loop.call_soon_threadsafe(_finish, ended)
+            except RuntimeError:  # the loop is closed: nobody waits any more
+                log.warning("writer: the event loop ended before its jobs were told", jobs=len(ended))
+
+    def _next_group(self) -> list[Job]:
+        with self._changed:
+            while not any(self._queues.values()):
+                if self._closing:
+                    return []
+                self._changed.wait()
+            queue = next(self._queues[priority] for priority in Priority if self._queues[priority])
+            group: list[Job] = []
+            weight = 0
+            while queue and (not group or weight + queue[0].weight <= GROUP_WEIGHT):
+                job = queue.popleft()
+                group.append(job)
+                weight += job.weight
+                self._release(job)
+            return group
+
+    def _release(self, job: Job) -> None:
+        self._waiting[job.priority] -= job.weight
+        key = (job.priority, job.source)
+        self._by_source[key] -= job.weight
+        if not self._by_source[key]:
+            del self._by_source[key]
+
+    def _work(self, group: list[Job]) -> list[tuple[Job, BaseException | None]]:
+        ended: list[tuple[Job, BaseException | None]] = []
+        prepared: list[tuple[Job, Sequence[Record]]] = []
+        for job in group:
+            try:
+                prepared.append((job, job.prepare()))
+            except Exception as error:  # one bad job must not stop the writer
+                log.exception("writer: a job could not be prepared")
+                job.undone()
+                ended.append((job, error))
+        try:
+            records = [record for _, its in prepared for record in its]
+            positions = self._log.append(records) if records else []
+        except Exception as error:
+            log.warning("writer: nothing was kept of a group", jobs=len(prepared), error=str(error))
+            for job, _ in reversed(prepared):
+                job.undone()
+            return ended + [(job, error) for job, _ in prepared]
+        at = 0
+        for job, its in prepared:
+            ended.append((job, _publish(job, positions[at : at + len(its)])))
+            at += len(its)
+        return ended
+
+
+def _publish(job: Job, positions: Sequence[Position]) -> BaseException | None:
+    try:
+        job.committed(positions)
+    except Exception as error:  # durable already: said, and the writer goes on
+        log.exception("writer: state could not be published")
+        return error
+    return None
+
+
+def _finish(ended: list[tuple[Job, BaseException | None]]) -> None:
+    for job, error in ended:
+        job.finished(error)
+
+
+class AppendJob:
+    """Append plain records and wait for them: commands, alarms, audit."""
+
+    def __init__(self, records: Sequence[Record], priority: Priority = Priority.CONTROL, source: str = "") -> None:
+        self.priority = priority
+        self.weight = max(len(records), 1)
+        self.source = source
+        self._records = records
+        self._positions: Sequence[Position] = []
+        self.done: asyncio.Future[Sequence[Position]] = asyncio.get_running_loop().create_future()
+
+    def prepare(self) -> Sequence[Record]:
+        """Return the records."""
+        return self._records
+
+    def committed(self, positions: Sequence[Position]) -> None:
+        """Remember where they are."""
+        self._positions = positions
+
+    def undone(self) -> None:
+        """Nothing to forget."""
+
+    def finished(self, error: BaseException | None) -> None:
+        """Answer the waiting caller."""
+        if self.done.done():
+            return
+        if error is None:
+            self.done.set_result(self._positions)
+        else:
+            self.done.set_exception(error)
+
+
+async def append(writer: LogWriter, records: Sequence[Record], source: str = "") -> Sequence[Position]:
+    """Append ``records`` as control work and return their places once durable."""
+    job = AppendJob(records, source=source)
+    writer.submit(job)
+    return await job.done
