@@ -1,0 +1,294 @@
+"""Leases: what a Thing is told to do, from when until when, and what several of them come to together.
+
+::
+
+    set-points   authority, then priority, then the newest ──► winner ──┐
+    limits       the tightest ceiling, the tightest floor ──────────────┴─► clamp ──► value ──► device
+    nothing in force ──────────────────────────────────────────────────────────────► fallback
+
+    a  aggregator, 4 kW      [────────────────────────)
+    b  network, at most 1 kW         [───────)
+    value             0      4       1       4         0 (fallback)
+
+Everything here is pure: the same leases at the same moment give the same answer, in whatever order they came.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from enum import Enum
+from typing import Literal
+
+import msgspec
+
+from gridspine.kernel.errors import Invalid
+from gridspine.kernel.time import US
+from gridspine.things.model import LeaseRule
+
+Role = Literal["setpoint", "limit_max", "limit_min"]
+MAX_LEASES_PER_POINT = 64
+"""Leases one point holds at most, running and to come; more are refused."""
+
+
+class Authority(Enum):
+    """In whose name a lease is asked for, the weakest first: a stronger one is heard before a weaker one."""
+
+    SERVICE = "service"
+    AGGREGATOR = "aggregator"
+    OWNER = "owner"
+    NETWORK = "network"
+    SAFETY = "safety"
+
+    @property
+    def rank(self) -> int:
+        """0 for the weakest, rising."""
+        return _RANK[self]
+
+
+_RANK = {authority: rank for rank, authority in enumerate(Authority)}
+
+
+class Lease(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """An order that holds in ``[from_us, until_us)`` [µs since 1970] and then ends without anyone's help.
+
+    ``value`` is in the point's unit. ``priority`` is higher for the more important, within one authority.
+    ``from_us`` may lie in the future: the lease is delivered ahead. ``issued_us`` [µs since 1970] breaks ties.
+    """
+
+    id: str
+    command: str
+    thing: str
+    point: str
+    value: float
+    role: Role
+    authority: Authority
+    principal: str
+    from_us: int
+    until_us: int
+    issued_us: int
+    priority: int = 0
+
+    def in_force(self, now_us: int) -> bool:
+        """Whether ``now_us`` lies in ``[from_us, until_us)``."""
+        return self.from_us <= now_us < self.until_us
+
+    @property
+    def standing(self) -> tuple[int, int, int, str]:
+        """What set-points are compared by: authority, priority, newest; the id only where all else is equal."""
+        return self.authority.rank, self.priority, self.issued_us, self.id
+
+
+class Bounds(msgspec.Struct, frozen=True):
+    """Where a value may lie: ``low <= high`` [the point's unit], and the leases that set them ("" the model)."""
+
+    low: float
+    high: float
+    low_by: str = ""
+    high_by: str = ""
+    reasons: tuple[str, ...] = ()
+
+
+class Effective(msgspec.Struct, frozen=True):
+    """What the leases come to.
+
+    ``value`` [the point's unit] is what the device must hold; ``until_us`` [µs since 1970] how long it may hold it
+    by itself should nobody reach it again (0 when it is the fallback). ``winner`` is the lease that set the value, ""
+    when none did; ``clamped_by`` the limits that moved it; ``reasons`` say so in words.
+    """
+
+    value: float
+    until_us: int
+    winner: str = ""
+    clamped_by: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+
+    @property
+    def at_fallback(self) -> bool:
+        """Whether no lease shapes the value: the device is left to its fallback."""
+        return not self.winner and not self.clamped_by
+
+
+def check_lease(lease: Lease, rule: LeaseRule | None, now_us: int) -> str:
+    """Return why ``lease`` is refused, or "" when it may be accepted.
+
+    Raises `Invalid` for what has no meaning at all: a value that is not a finite number, an interval that ends
+    before it starts. A set-point beyond the model's range is refused; a limit looser than the range is accepted and
+    has no effect.
+    """
+    if not math.isfinite(lease.value):
+        raise Invalid("value: a finite number is needed")
+    if lease.until_us <= lease.from_us:
+        raise Invalid("until: a lease must end after it starts")
+    if rule is None:
+        return f"{lease.point} cannot be commanded: its Thing Model has no lease rule for it"
+    if rule.reversion == "none":
+        return (
+            f"{lease.point} has no guaranteed reversion, and its Thing Model does not call its states safe to persist"
+        )
+    return _check_time(lease, rule, now_us) or _check_role(lease, rule) or _check_range(lease, rule)
+
+
+def _check_time(lease: Lease, rule: LeaseRule, now_us: int) -> str:
+    if lease.until_us <= now_us:
+        return "it would end before now"
+    if lease.until_us - max(lease.from_us, now_us) > rule.max_duration_s * US:
+        return f"longer than the {rule.max_duration_s:g} s one lease may last here"
+    return ""
+
+
+def _check_role(lease: Lease, rule: LeaseRule) -> str:
+    if rule.role != "setpoint" and lease.role != rule.role:
+        return f"{lease.point} takes {rule.role} leases only, not {lease.role}"
+    return ""
+
+
+def _check_range(lease: Lease, rule: LeaseRule) -> str:
+    too_low = lease.value < rule.minimum and lease.role != "limit_min"
+    too_high = lease.value > rule.maximum and lease.role != "limit_max"
+    if too_low or too_high:
+        return f"{lease.value:g} is beyond what the device can do ({rule.minimum:g} … {rule.maximum:g})"
+    return ""
+
+
+def intersect(leases: Iterable[Lease], rule: LeaseRule, now_us: int) -> Bounds:
+    """Return the bounds that the limits in force and the model leave; never empty.
+
+    The tightest ceiling and the tightest floor win, whoever asked. Where a floor lies above a ceiling, the limits of
+    the weaker authority give way; between equals the safe side is the value between the two nearest the fallback.
+    """
+    bounds = Bounds(rule.minimum, rule.maximum)
+    limits = [lease for lease in leases if lease.role != "setpoint" and lease.in_force(now_us)]
+    for authority in sorted({lease.authority for lease in limits}, key=lambda a: -a.rank):
+        bounds = _narrow(bounds, [lease for lease in limits if lease.authority is authority], rule.fallback)
+    return bounds
+
+
+def _narrow(bounds: Bounds, limits: Sequence[Lease], fallback: float) -> Bounds:
+    """Narrow ``bounds`` by limits of one authority, weaker than those that made ``bounds``."""
+    floors = [lease for lease in limits if lease.role == "limit_min"]
+    ceilings = [lease for lease in limits if lease.role == "limit_max"]
+    floor = max(floors, key=lambda lease: (lease.value, lease.standing), default=None)
+    ceiling = min(ceilings, key=lambda lease: (lease.value, *_reverse(lease)), default=None)
+    low, low_by = (bounds.low, bounds.low_by) if floor is None else (floor.value, floor.id)
+    high, high_by = (bounds.high, bounds.high_by) if ceiling is None else (ceiling.value, ceiling.id)
+    reasons = list(bounds.reasons)
+    if floor is not None and ceiling is not None and low > high:
+        low = high = _clip(fallback, ceiling.value, floor.value)
+        reasons.append(f"limits {low_by} and {high_by} contradict each other: held at {low:g}, nearest the fallback")
+    if low > bounds.high or high < bounds.low:
+        weaker = low_by if low > bounds.high else high_by
+        reasons.append(f"limit {weaker} gives way to the device's range or a stronger authority")
+    low, low_by = _pull(low, low_by, bounds)
+    high, high_by = _pull(high, high_by, bounds)
+    return Bounds(low, high, low_by, high_by, tuple(reasons))
+
+
+def _pull(value: float, by: str, bounds: Bounds) -> tuple[float, str]:
+    """Pull ``value`` into ``bounds``, which then answer for it."""
+    if value <= bounds.low:
+        return bounds.low, bounds.low_by
+    if value >= bounds.high:
+        return bounds.high, bounds.high_by
+    return value, by
+
+
+def _reverse(lease: Lease) -> tuple[int, int, int, str]:
+    rank, priority, issued_us, name = lease.standing
+    return -rank, -priority, -issued_us, name
+
+
+def _clip(value: float, low: float, high: float) -> float:
+    return min(max(value, low), high)
+
+
+def resolve(leases: Sequence[Lease], rule: LeaseRule, now_us: int) -> Effective:
+    """Return what ``leases`` of one point come to at ``now_us`` [µs since 1970]; see `Effective`.
+
+    On a limit point (``rule.role`` is a limit) the value is the tightest limit in force. ``until_us`` is chosen so
+    that a device nobody reaches any more stays on the safe side: a set-point is held until its lease ends, is
+    outranked, or breaks a limit known to come; a limit until the last of those tighter than the fallback ends.
+    """
+    if rule.role == "setpoint":
+        return _resolve_setpoint(leases, rule, now_us)
+    return _resolve_limit(leases, rule, now_us)
+
+
+def _resolve_setpoint(leases: Sequence[Lease], rule: LeaseRule, now_us: int) -> Effective:
+    winner = _winner(leases, now_us)
+    bounds = intersect(leases, rule, now_us)
+    wanted = rule.fallback if winner is None else winner.value
+    value = _clip(wanted, bounds.low, bounds.high)
+    clamped_by = _clamping(wanted, value, bounds)
+    reasons = bounds.reasons
+    if value != wanted:
+        by = " and ".join(clamped_by) or "the model's range"
+        reasons += (f"{wanted:g} is clamped to {value:g} by {by}",)
+    if winner is not None:
+        until_us = _outlasts(winner, value, leases, rule, now_us)
+        return Effective(value, until_us, winner.id, clamped_by, reasons)
+    until_us = max((lease.until_us for lease in leases if lease.id in clamped_by), default=0)
+    return Effective(value, until_us, "", clamped_by, reasons)
+
+
+def _clamping(wanted: float, value: float, bounds: Bounds) -> tuple[str, ...]:
+    by = bounds.high_by if value < wanted else bounds.low_by if value > wanted else ""
+    return (by,) if by else ()
+
+
+def _winner(leases: Iterable[Lease], now_us: int) -> Lease | None:
+    running = (lease for lease in leases if lease.role == "setpoint" and lease.in_force(now_us))
+    return max(running, key=lambda lease: lease.standing, default=None)
+
+
+def _outlasts(winner: Lease, value: float, leases: Sequence[Lease], rule: LeaseRule, now_us: int) -> int:
+    """Return until when ``value`` may be held unattended: the winner's end, or sooner."""
+    for moment in _moments(leases, now_us):
+        if moment >= winner.until_us:
+            break
+        bounds = intersect(leases, rule, moment)
+        if _winner(leases, moment) is not winner or not bounds.low <= value <= bounds.high:
+            return moment
+    return winner.until_us
+
+
+def _resolve_limit(leases: Sequence[Lease], rule: LeaseRule, now_us: int) -> Effective:
+    running = [lease for lease in leases if lease.role == rule.role and lease.in_force(now_us)]
+    if not running:
+        return Effective(_clip(rule.fallback, rule.minimum, rule.maximum), 0)
+    sign = 1.0 if rule.role == "limit_max" else -1.0
+    tightest = min(running, key=lambda lease: (sign * lease.value, *_reverse(lease)))
+    value = _clip(tightest.value, rule.minimum, rule.maximum)
+    reasons = () if value == tightest.value else (f"{tightest.value:g} is looser than the device: {value:g}",)
+    tighter_than_fallback = [lease.until_us for lease in running if sign * lease.value < sign * rule.fallback]
+    return Effective(value, max(tighter_than_fallback, default=tightest.until_us), tightest.id, (), reasons)
+
+
+def _moments(leases: Iterable[Lease], now_us: int) -> list[int]:
+    """Return every start and end after ``now_us``, in order."""
+    return sorted({t for lease in leases for t in (lease.from_us, lease.until_us) if t > now_us})
+
+
+def next_change_us(leases: Sequence[Lease], rule: LeaseRule, now_us: int) -> int | None:
+    """Return when value, winner or clamping next change [µs since 1970], or None when they never will."""
+    present = resolve(leases, rule, now_us)
+    for moment in _moments(leases, now_us):
+        then = resolve(leases, rule, moment)
+        if (then.value, then.winner, then.clamped_by) != (present.value, present.winner, present.clamped_by):
+            return moment
+    return None
+
+
+def replaces(newer: Lease, older: Lease, now_us: int) -> bool:
+    """Whether ``newer`` supersedes ``older``.
+
+    It does when the same principal asks again, with the same role and authority and no lower priority, for all the
+    time ``older`` has left. So a principal can loosen its own limit, and nobody else's.
+    """
+    same = (newer.thing, newer.point, newer.role, newer.authority, newer.principal) == (
+        older.thing,
+        older.point,
+        older.role,
+        older.authority,
+        older.principal,
+    )
+    covers = newer.from_us <= max(older.from_us, now_us) and newer.until_us >= older.until_us
+    return same and covers and newer.priority >= older.priority and newer.id != older.id
