@@ -50,6 +50,7 @@ _CBOR_LABELS = {
     -6: "bs", -5: "bv", -4: "bu", -3: "bt", -2: "bn", -1: "bver",
     0: "n", 1: "u", 2: "v", 3: "vs", 4: "vb", 5: "s", 6: "t", 8: "vd",
 }  # fmt: skip
+_SENML_UNITS = {"degC": "Cel", "1": "/"}
 _decode_pack = msgspec.json.Decoder(list[_Record]).decode
 _decode_items = msgspec.json.Decoder(list[Any]).decode
 
@@ -190,3 +191,22 @@ def _relabel(item: Any) -> Any:
     if not isinstance(item, dict):
         return item
     return {_CBOR_LABELS.get(key, key) if isinstance(key, int) else key: value for key, value in item.items()}
+
+
+def encode_senml(
+    names: list[str], units: list[str], name_index: Any, observed_us: Any, value: Any, quality: Any, *, cbor: bool
+) -> bytes:
+    """Return a SenML pack (JSON, or CBOR with integer labels) of readings; quality goes in ``q_`` unless good.
+
+    ``names`` and ``units`` are those of each distinct point; ``name_index`` int32 (n,) points into them.
+    """
+    label: dict[str, Any] = {"n": 0, "u": 1, "v": 2, "t": 6} if cbor else {"n": "n", "u": "u", "v": "v", "t": "t"}
+    n, u, v, t = label["n"], label["u"], label["v"], label["t"]
+    pack: list[dict[Any, Any]] = []
+    rows = zip(name_index.tolist(), (observed_us / US).tolist(), value.tolist(), quality.tolist(), strict=True)
+    for at, time_s, number, bits in rows:
+        record = {n: names[at], u: _SENML_UNITS.get(units[at], units[at]), v: number, t: time_s}
+        if bits:
+            record["q_"] = bits
+        pack.append(record)
+    return cbor2.dumps(pack) if cbor else msgspec.json.encode(pack)

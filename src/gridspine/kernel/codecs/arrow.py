@@ -1,0 +1,160 @@
+"""Arrow IPC streams to named readings and back.
+
+Columns: ``point`` (string, best dictionary-encoded), ``observed`` (timestamp; or int64 µs since 1970), ``value``
+(float64), and optionally ``quality`` (uint16) and ``unit`` (string). Unknown columns are ignored.
+
+Every batch is validated in full before anything looks inside: unvalidated Arrow crashes the process.
+Source: Apache Arrow Columnar Format, IPC Streaming Format.
+"""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from gridspine.kernel.errors import Invalid, TooLarge
+from gridspine.kernel.quality import ALL_BITS
+from gridspine.kernel.readings import ItemProblem, NamedReadings
+
+MAX_BYTES = 256 << 20
+"""Bytes that the columns of one stream may take in memory; a bomb is stopped here."""
+
+SCHEMA = pa.schema(
+    [
+        ("point", pa.dictionary(pa.int32(), pa.string())),
+        ("observed", pa.timestamp("us", "UTC")),
+        ("value", pa.float64()),
+        ("quality", pa.uint16()),
+    ]
+)
+"""What gridspine sends."""
+
+
+def decode_arrow(body: bytes, *, max_items: int) -> NamedReadings:
+    """Read an Arrow IPC stream; raise `Invalid` when it is damaged or lacks a column, `TooLarge` beyond a bound."""
+    try:
+        table = _read(body, max_items)
+        return _named(table)
+    except (pa.ArrowException, OSError, KeyError, OverflowError) as error:
+        raise Invalid(f"not an Arrow IPC stream of readings: {error}") from error
+
+
+def encode_arrow(names: list[str], name_index: Any, observed_us: Any, value: Any, quality: Any) -> bytes:
+    """Return an Arrow IPC stream of readings; ``name_index`` int32 (n,) points into ``names``."""
+    batch = pa.record_batch(
+        [
+            pa.DictionaryArray.from_arrays(pa.array(name_index, pa.int32()), pa.array(names, pa.string())),
+            pa.array(observed_us, pa.timestamp("us", "UTC")),
+            pa.array(value, pa.float64()),
+            pa.array(quality, pa.uint16()),
+        ],
+        schema=SCHEMA,
+    )
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, SCHEMA) as writer:
+        writer.write_batch(batch)
+    return bytes(sink.getvalue())
+
+
+def _read(body: bytes, max_items: int) -> pa.Table:
+    batches = []
+    items = size = 0
+    with pa.ipc.open_stream(pa.py_buffer(body)) as reader:
+        missing = {"point", "observed", "value"} - set(reader.schema.names)
+        if missing:
+            raise Invalid(
+                f"column {', '.join(sorted(missing))} is missing; there are: {', '.join(reader.schema.names)}"
+            )
+        for batch in reader:
+            batch.validate(full=True)
+            items += batch.num_rows
+            size += batch.nbytes
+            if items > max_items or size > MAX_BYTES:
+                raise TooLarge(f"at most {max_items} readings and {MAX_BYTES >> 20} MiB of columns at once")
+            batches.append(batch)
+        return pa.Table.from_batches(batches, reader.schema)
+
+
+def _named(table: pa.Table) -> NamedReadings:
+    missing = np.zeros(len(table), np.bool_)
+    for name in ("point", "observed", "value"):
+        if table.column(name).null_count:
+            missing |= table.column(name).is_null().to_numpy()
+    names, units, index = _pairs(table)
+    observed = _microseconds(table.column("observed"))
+    value = _numbers(table.column("value"), pa.float64(), np.nan)
+    quality, bad_quality = _quality(table)
+    problems = [
+        ItemProblem(int(i), "malformed", "point, observed and value must be given") for i in missing.nonzero()[0]
+    ]
+    bad_quality &= ~missing
+    problems += [ItemProblem(int(i), "bad-quality", "quality is not 0…32767") for i in bad_quality.nonzero()[0]]
+    item = np.arange(len(table), dtype=np.int64)
+    if problems:
+        good = ~(missing | bad_quality)
+        index, item, observed, value, quality = index[good], item[good], observed[good], value[good], quality[good]
+    return NamedReadings(names, units, index, item, observed, value, quality, problems)
+
+
+def _pairs(table: pa.Table) -> tuple[list[str], list[str], Any]:
+    """Return the distinct names and units, and each row's place among them."""
+    point = _dictionary(table.column("point"))
+    names = point.dictionary.to_pylist()
+    index = point.indices.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int32, copy=False)
+    if "unit" not in table.schema.names:
+        return names, [""] * len(names), index
+    unit = _dictionary(table.column("unit").cast(pa.string()).fill_null(""))
+    units = unit.dictionary.to_pylist()
+    pair = index.astype(np.int64) * max(len(units), 1) + unit.indices.to_numpy(zero_copy_only=False)
+    distinct, place = np.unique(pair, return_inverse=True)
+    return (
+        [names[p // len(units)] for p in distinct],
+        [units[p % len(units)] for p in distinct],
+        place.astype(np.int32),
+    )
+
+
+def _dictionary(column: pa.ChunkedArray) -> pa.DictionaryArray:
+    if not pa.types.is_dictionary(column.type):
+        if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+            raise Invalid(f"column point must be text, not {column.type}")
+        column = column.dictionary_encode()
+    elif not (pa.types.is_string(column.type.value_type) or pa.types.is_large_string(column.type.value_type)):
+        raise Invalid(f"column point must be text, not {column.type.value_type}")
+    if column.num_chunks == 0:
+        return pa.array([], pa.string()).dictionary_encode()
+    chunk = column.unify_dictionaries().combine_chunks()
+    if isinstance(chunk, pa.ChunkedArray):  # several chunks may come back as one chunked array
+        chunk = chunk.chunk(0)
+    if chunk.dictionary.null_count:
+        raise Invalid("column point has a null in its dictionary")
+    return chunk
+
+
+def _microseconds(column: pa.ChunkedArray) -> Any:
+    if pa.types.is_timestamp(column.type):
+        # A time without a zone is taken as UTC, as Arrow's own convention has it.
+        column = column.cast(pa.timestamp("us", column.type.tz), safe=False).cast(pa.int64())
+    elif not pa.types.is_integer(column.type):
+        raise Invalid(f"column observed must be a timestamp or int64 µs, not {column.type}")
+    return _numbers(column, pa.int64(), 0)
+
+
+def _numbers(column: pa.ChunkedArray, kind: pa.DataType, fill: float) -> Any:
+    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
+        raise Invalid(f"a column of numbers is needed, not {column.type}")
+    filled = column.cast(kind, safe=False)
+    if filled.null_count:
+        filled = pc.fill_null(filled, pa.scalar(fill, kind))
+    return filled.to_numpy()
+
+
+def _quality(table: pa.Table) -> tuple[Any, Any]:
+    if "quality" not in table.schema.names:
+        return np.zeros(len(table), np.uint16), np.zeros(len(table), np.bool_)
+    if not pa.types.is_integer(table.column("quality").type):
+        raise Invalid("column quality must be whole numbers")
+    wide = _numbers(table.column("quality"), pa.int64(), 0)
+    bad = (wide < 0) | (wide > ALL_BITS)
+    return wide.astype(np.uint16), bad
