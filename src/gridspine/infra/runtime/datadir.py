@@ -1,0 +1,67 @@
+"""The data directory: owner-only, one node at a time, with the version of its format.
+
+::
+
+    DATA/format          the format's number
+    DATA/lock            held while a node runs
+    DATA/registry.db     standing data
+    DATA/log/            event log
+    DATA/archive/        history
+    DATA/keys/           private keys, owner-only
+    DATA/twins.npz       snapshot of the twins
+    DATA/ledger.db       hashes of the ledger
+"""
+
+import fcntl
+import os
+from pathlib import Path
+from typing import IO
+
+from gridspine.kernel.errors import Conflict
+
+FORMAT = 1
+
+
+class DataDirectory:
+    """An opened and locked data directory; close it to let another node in."""
+
+    def __init__(self, path: Path) -> None:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.path = path
+        self._lock = self._take_lock()
+        try:
+            self._check_format()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Let go of the lock."""
+        self._lock.close()
+
+    def _take_lock(self) -> IO[str]:
+        file = (self.path / "lock").open("a+")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.seek(0)
+            owner = file.read().strip()
+            file.close()
+            raise Conflict(
+                f"{self.path} is in use by another node (process {owner or 'unknown'}): stop it first"
+            ) from error
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        return file
+
+    def _check_format(self) -> None:
+        marker = self.path / "format"
+        if not marker.exists():
+            marker.write_text(f"{FORMAT}\n")
+            return
+        text = marker.read_text().strip()
+        if not text.isdigit():
+            raise Conflict(f"{marker} does not hold a number: is {self.path} a data directory of gridspine?")
+        if int(text) > FORMAT:
+            raise Conflict(f"{self.path} has format {text}, this release knows up to {FORMAT}: upgrade gridspine")

@@ -1,0 +1,152 @@
+"""Settings: one TOML file, overridden by environment variables. Unknown names are refused with their place.
+
+``[http] port = 8600`` in the file and ``GRIDSPINE_HTTP__PORT=8600`` in the environment say the same; the
+environment wins.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from gridspine.kernel.errors import Invalid
+
+PREFIX = "GRIDSPINE_"
+
+
+class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The HTTP API and portal.
+
+    host: address to listen on; anything but loopback needs `tls`.
+    port: TCP port; 0 takes a free one.
+    allowed_hosts: Host names this node answers for, besides localhost.
+    max_body_bytes: largest request body taken, after decompression.
+    max_items: most readings taken in one request.
+    max_streams: most live streams open at once.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8600
+    allowed_hosts: list[str] = []
+    max_body_bytes: int = 32 << 20
+    max_items: int = 1_000_000
+    max_streams: int = 1_000
+
+
+class Tls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The fast path over mutual TLS, with certificates of the node's own authority.
+
+    enabled: whether to listen.
+    host: address to listen on.
+    port: TCP port; 0 takes a free one.
+    names: DNS names and addresses for the server certificate, besides localhost.
+    """
+
+    enabled: bool = False
+    host: str = "127.0.0.1"
+    port: int = 8643
+    names: list[str] = []
+
+
+class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The event log.
+
+    segment_bytes: size at which a segment file is closed and the next begun.
+    reserve_bytes: room kept back for commands, grants and audit when the disk fills up.
+    retain_bytes: readings kept in the log at least; older ones are in the archive only. 0 keeps all.
+    """
+
+    segment_bytes: int = 64 << 20
+    reserve_bytes: int = 32 << 20
+    retain_bytes: int = 4 << 30
+
+
+class Archive(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The archive and the operator's SQL.
+
+    enabled: whether the projection into the archive runs.
+    flush_seconds: longest time a reading waits before it is written to the archive [s].
+    query_seconds: longest run of one query [s].
+    query_memory_bytes: memory one query may take.
+    query_rows: most rows one query may return.
+    """
+
+    enabled: bool = True
+    flush_seconds: float = 10.0
+    query_seconds: float = 30.0
+    query_memory_bytes: int = 2 << 30
+    query_rows: int = 100_000
+
+
+class Adapters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Adapters: only those named here are loaded.
+
+    allow: names of entry points of the group ``gridspine.adapters``.
+    settings: each adapter's own section, by its name.
+    """
+
+    allow: list[str] = []
+    settings: dict[str, dict[str, Any]] = {}
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All settings of a node.
+
+    organisation: name of the organisation that runs this node.
+    log_level: ``debug``, ``info``, ``warning`` or ``error``.
+    log_json: whether log lines are JSON instead of text.
+    demo: the demo profile: also accepts plain bearer tokens, on loopback only.
+    """
+
+    organisation: str = "My organisation"
+    log_level: str = "info"
+    log_json: bool = False
+    demo: bool = False
+    http: Http = msgspec.field(default_factory=Http)
+    tls: Tls = msgspec.field(default_factory=Tls)
+    log: Log = msgspec.field(default_factory=Log)
+    archive: Archive = msgspec.field(default_factory=Archive)
+    adapters: Adapters = msgspec.field(default_factory=Adapters)
+
+
+def load_settings(path: Path | None, environ: Mapping[str, str] | None = None) -> Settings:
+    """Read settings from ``path`` (None: all defaults) and the environment; raise `Invalid` naming what is wrong."""
+    values: dict[str, Any] = {}
+    if path is not None:
+        try:
+            values = tomllib.loads(path.read_text())
+        except OSError as error:
+            raise Invalid(f"settings {path} cannot be read: {error.strerror}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise Invalid(f"settings {path} are not TOML: {error}") from error
+    for name, text in sorted((os.environ if environ is None else environ).items()):
+        if name.startswith(PREFIX) and "__" in name:
+            _override(values, name.removeprefix(PREFIX).lower().split("__"), text)
+    try:
+        settings = msgspec.convert(values, Settings)
+    except msgspec.ValidationError as error:
+        raise Invalid(f"settings: {error}") from error
+    _check(settings)
+    return settings
+
+
+def _override(values: dict[str, Any], path: list[str], text: str) -> None:
+    for part in path[:-1]:
+        values = values.setdefault(part, {})
+        if not isinstance(values, dict):
+            raise Invalid(f"settings: {'.'.join(path)} is not a section")
+    try:
+        values[path[-1]] = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        values[path[-1]] = text
+
+
+def _check(settings: Settings) -> None:
+    loopback = {"127.0.0.1", "::1", "localhost"}
+    if settings.http.host not in loopback:
+        raise Invalid("settings: http.host is plain HTTP and stays on loopback; use [tls] to be reached from elsewhere")
+    if settings.demo and settings.tls.enabled and settings.tls.host not in loopback:
+        raise Invalid("settings: the demo profile stays on loopback")

@@ -1,0 +1,73 @@
+"""Supervised tasks: each has a name, is started again with back-off when it fails, and ends with the node."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import structlog
+
+from gridspine.infra.runtime.clock import Clock
+
+log = structlog.get_logger(__name__)
+
+FIRST_BACK_OFF_S, LONGEST_BACK_OFF_S = 0.5, 30.0
+_HEALTHY_AFTER_US = 60_000_000
+
+
+@dataclass(slots=True)
+class TaskState:
+    """How a task is doing: ``failures`` in a row, and the last error as text."""
+
+    name: str
+    running: bool = True
+    failures: int = 0
+    error: str = ""
+
+
+class Supervisor:
+    """Runs the node's long-lived tasks."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._states: dict[str, TaskState] = {}
+
+    def start(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Run ``work`` until it returns; when it raises, run it again after a while (0.5 s doubling to 30 s)."""
+        assert name not in self._tasks, f"task {name} runs already"
+        self._states[name] = TaskState(name)
+        self._tasks[name] = asyncio.create_task(self._supervise(name, work), name=name)
+
+    def states(self) -> list[TaskState]:
+        """Return how every task is doing."""
+        return list(self._states.values())
+
+    async def stop(self, name: str) -> None:
+        """Cancel one task and wait for its end."""
+        task = self._tasks.pop(name, None)
+        self._states.pop(name, None)
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def close(self) -> None:
+        """Cancel all tasks, newest first, and wait for their end."""
+        for name in reversed(list(self._tasks)):
+            await self.stop(name)
+
+    async def _supervise(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        state = self._states[name]
+        while True:
+            started_us = self._clock.monotonic_us()
+            try:
+                await work()
+            except Exception as error:
+                if self._clock.monotonic_us() - started_us > _HEALTHY_AFTER_US:
+                    state.failures = 0
+                state.failures += 1
+                state.error = f"{type(error).__name__}: {error}"
+                log.exception("task failed and is started again", task=name, failures=state.failures)
+                await self._clock.sleep(min(FIRST_BACK_OFF_S * 2 ** (state.failures - 1), LONGEST_BACK_OFF_S))
+            else:
+                state.running = False
+                return
