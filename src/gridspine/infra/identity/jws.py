@@ -1,0 +1,116 @@
+"""Compact JSON Web Signatures with the two algorithms this node speaks, and public JSON Web Keys.
+
+Sources: RFC 7515 (JWS), RFC 7517 (JWK), RFC 7638 (thumbprint), RFC 9864 (``Ed25519``), RFC 7518 §3.4 (``ES256``).
+The cryptography is joserfc's; what is added is a size bound, a short list of algorithms, and one kind of failure.
+"""
+
+from collections.abc import Collection, Mapping
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+from joserfc import jws
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey, OKPKey
+
+from gridspine.infra.identity.refusal import ALGORITHMS
+from gridspine.kernel.errors import Invalid
+
+MAX_JWS_CHARS = 8192
+"""Characters of a compact JWS at most; ours have about 700."""
+
+Key = OKPKey | ECKey
+_REGISTRY = jws.JWSRegistry(algorithms=ALGORITHMS)
+_FAILURES = (JoseError, ValueError, TypeError, KeyError, RecursionError)
+_PUBLIC_MEMBERS = {("OKP", "Ed25519"): ("crv", "kty", "x"), ("EC", "P-256"): ("crv", "kty", "x", "y")}
+_PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
+
+
+class Envelope:
+    """A compact JWS taken apart, not yet verified: nothing of it may be believed before `verified`."""
+
+    __slots__ = ("_object", "header")
+
+    def __init__(self, compact: str) -> None:
+        """Take ``compact`` apart; raise `Invalid` when it is no JWS of ours."""
+        if len(compact) > MAX_JWS_CHARS:
+            raise Invalid(f"the token is longer than {MAX_JWS_CHARS} characters")
+        try:
+            self._object = jws.extract_compact(compact.encode("ascii"), registry=_REGISTRY)
+            self.header: dict[str, Any] = dict(self._object.headers())
+        except _FAILURES as error:
+            raise Invalid("the token is not a compact JSON Web Signature") from error
+        if "b64" in self.header or self.header.get("alg") not in ALGORITHMS:
+            raise Invalid(f"the token must be signed with one of {', '.join(ALGORITHMS)}")
+
+    def check_type(self, types: Collection[str]) -> None:
+        """Raise `Invalid` unless the header's ``typ`` is one of ``types`` (compared as RFC 7515 §4.1.9 says)."""
+        typ = self.header.get("typ")
+        if not isinstance(typ, str) or typ.lower().removeprefix("application/") not in types:
+            raise Invalid(f"the token's typ must be {' or '.join(types)}")
+
+    @property
+    def unverified(self) -> bytes:
+        """The payload as claimed: good for finding the key that may prove it, for nothing else."""
+        return self._object.payload
+
+    def verified(self, key: Key) -> bytes:
+        """Return the payload once ``key`` proves its signature; raise `Invalid` otherwise."""
+        try:
+            good = jws.validate_compact(self._object, key, registry=_REGISTRY)
+        except _FAILURES as error:
+            raise Invalid("the token's signature cannot be verified with this key") from error
+        if not good:
+            raise Invalid("the token's signature does not fit")
+        return self._object.payload
+
+
+def sign(header: Mapping[str, Any], claims: Mapping[str, Any] | msgspec.Struct, key: Key) -> str:
+    """Return the compact JWS of ``claims`` under ``key``; ``alg`` follows from the key."""
+    full = {**header, "alg": algorithm_of(key)}
+    return jws.serialize_compact(full, msgspec.json.encode(claims), key, registry=_REGISTRY)
+
+
+def algorithm_of(key: Key) -> str:
+    """Return the JOSE algorithm ``key`` signs with."""
+    return "Ed25519" if isinstance(key, OKPKey) else "ES256"
+
+
+def public_jwk(jwk: Mapping[str, Any]) -> dict[str, str]:
+    """Return the public members of ``jwk`` in a fixed order; raise `Invalid` for anything but Ed25519 or P-256.
+
+    A key with private members is refused rather than trimmed: whoever sent it has just given it away.
+    """
+    leaked = sorted(_PRIVATE_MEMBERS & jwk.keys())
+    if leaked:
+        raise Invalid(f"the key has private members ({', '.join(leaked)}): send the public key, and make a new pair")
+    members = _PUBLIC_MEMBERS.get((str(jwk.get("kty")), str(jwk.get("crv"))))
+    if members is None:
+        raise Invalid("the key must be OKP on Ed25519 or EC on P-256 (JWK members kty and crv)")
+    if not all(isinstance(jwk.get(name), str) for name in members):
+        raise Invalid(f"the key needs the text members {', '.join(members)}")
+    return {name: jwk[name] for name in members}
+
+
+def import_key(jwk: Mapping[str, Any]) -> tuple[str, Key]:
+    """Return ``(thumbprint, key)`` of a public JWK; raise `Invalid` when it is none we take."""
+    members = public_jwk(jwk)
+    return _import(tuple(members.items()))
+
+
+@lru_cache(maxsize=16_384)
+def _import(members: tuple[tuple[str, str], ...]) -> tuple[str, Key]:
+    jwk: Any = dict(members)
+    kind: type[Key] = OKPKey if jwk["kty"] == "OKP" else ECKey
+    try:
+        key = kind.import_key(jwk)
+        # The wire form may be sloppy (say, a short coordinate): the thumbprint is taken of the canonical one.
+        canonical = kind.import_key(key.as_pem())
+        return canonical.thumbprint(), canonical
+    except _FAILURES as error:
+        raise Invalid("the key's coordinates are not a point of its curve") from error
+
+
+def thumbprint(jwk: Mapping[str, Any]) -> str:
+    """Return the RFC 7638 SHA-256 thumbprint of a public JWK."""
+    return import_key(jwk)[0]
