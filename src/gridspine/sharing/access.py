@@ -1,0 +1,130 @@
+"""Access: products published, grants asked for and decided. Every change is a document, an event and a receipt.
+
+Policy is asked by the caller, before; what is here keeps the rules that hold whoever asks.
+"""
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from gridspine.infra.registry.port import Event, Registry, Transaction
+from gridspine.infra.runtime.clock import Clock, new_id, new_urn
+from gridspine.kernel.errors import Conflict, Invalid, NotFound
+from gridspine.sharing.gate import Gate
+from gridspine.sharing.grant import Grant, Verb, decide
+from gridspine.sharing.parcel import Mask, make_mask
+from gridspine.sharing.product import Product
+
+LEDGER, EVENTS = "ledger", "events"
+PointOf = Callable[[str], tuple[int, str, str]]
+"""Point id → (number, unit, organisation); number -1 when there is none."""
+
+
+class Access:
+    """The catalogue of products and the book of grants."""
+
+    def __init__(self, registry: Registry, gate: Gate, clock: Clock, point_of: PointOf) -> None:
+        self._registry = registry
+        self._gate = gate
+        self._clock = clock
+        self._point_of = point_of
+        self._products: dict[str, Product] = {}
+        self._masks: dict[tuple[str, int], Mask] = {}
+
+    async def load(self) -> None:
+        """Read products and grants when the node starts."""
+        products, grants = await self._registry.run(lambda tx: (tx.list(Product), tx.list(Grant)), write=False)
+        self._products = {product.id: product for product in products}
+        for grant in grants:
+            self._gate.tell(grant)
+
+    def product(self, id: str) -> Product:
+        """Return a product; raise `NotFound`."""
+        product = self._products.get(id)
+        if product is None:
+            raise NotFound("there is no such product")
+        return product
+
+    def products(self) -> Sequence[Product]:
+        """Return all products that are published, by title."""
+        published = (product for product in self._products.values() if product.state == "published")
+        return sorted(published, key=lambda product: (product.title, product.id))
+
+    def mask(self, product: Product) -> Mask:
+        """Return the compiled mask of a product's present version."""
+        key = (product.id, product.version)
+        mask = self._masks.get(key)
+        if mask is None:
+            places = {name: self._point_of(name) for name in product.points}
+            units = [places[name][1] for name in product.points]
+            mask = make_mask(product.id, product.version, product.points, units, lambda name: places[name][0])
+            self._masks[key] = mask
+        return mask
+
+    async def publish(self, product: Product, *, actor: str) -> Product:
+        """Publish a new product (its ``id`` is given here); raise `Invalid` when a point is not the owner's."""
+        product = msgspec.structs.replace(product, id=new_urn(self._clock), version=1, state="published")
+        product.check()
+        self._check_points(product)
+
+        def work(tx: Transaction) -> None:
+            tx.put(product, id=product.id, owner=product.owner)
+            tx.emit(LEDGER, product.owner, self._event("product.published", product.id, actor, _summary(product)))
+
+        await self._registry.run(work)
+        self._products[product.id] = product
+        return product
+
+    async def ask(
+        self, product: Product, *, consumer: str, purpose: str, from_us: int, until_us: int, actor: str
+    ) -> Grant:
+        """Ask for access: a grant in state *requested*."""
+        if product.state != "published":
+            raise Conflict("the product is retired")
+        now_us = self._clock.now_us()
+        grant = Grant(
+            id=new_urn(self._clock), product=product.id, owner=product.owner, consumer=consumer, purpose=purpose,
+            from_us=from_us, until_us=until_us, asked_by=actor, asked_us=now_us,
+        )  # fmt: skip
+        grant.check(product.contract.purposes)
+        if until_us <= now_us:
+            raise Invalid("until: lies in the past")
+        return await self._keep(grant, "grant.requested", actor, expected=0)
+
+    async def decide(self, id: str, verb: Verb, *, actor: str, reason: str = "") -> Grant:
+        """Approve, refuse, revoke, suspend or resume; running streams are cut before this returns."""
+        known = self._gate.grant(id)
+        if known is None:
+            raise NotFound("there is no such grant")
+        changed = decide(known, verb, actor=actor, now_us=self._clock.now_us(), reason=reason)
+        return await self._keep(changed, f"grant.{verb}", actor, expected=known.epoch)
+
+    def grants_of(self, organisation: str) -> list[Grant]:
+        """Return the grants an organisation gave or got, newest first."""
+        mine = [grant for grant in self._gate.grants() if organisation in {grant.owner, grant.consumer}]
+        return sorted(mine, key=lambda grant: grant.id, reverse=True)
+
+    async def _keep(self, grant: Grant, type_: str, actor: str, *, expected: int) -> Grant:
+        def work(tx: Transaction) -> None:
+            tx.put(grant, id=grant.id, owner=grant.owner, expected=expected)
+            event = self._event(type_, grant.id, actor, msgspec.to_builtins(grant))
+            tx.emit(LEDGER, grant.owner, event)
+
+        await self._registry.run(work)
+        self._gate.tell(grant)
+        return grant
+
+    def _check_points(self, product: Product) -> None:
+        for name in product.points:
+            number, _, organisation = self._point_of(name)
+            if number < 0 or organisation != product.owner:
+                raise Invalid(f"points: {name[:200]!r} is not a point of your organisation's Things")
+
+    def _event(self, type_: str, subject: str, actor: str, data: dict[str, object]) -> Event:
+        return Event(new_id(self._clock), type_, self._clock.now_us(), subject, actor, data)
+
+
+def _summary(product: Product) -> dict[str, object]:
+    """A product may have 100,000 points: the receipt carries their number, not their names."""
+    whole: dict[str, object] = msgspec.to_builtins(product)
+    return {**{k: v for k, v in whole.items() if k != "points"}, "pointCount": len(product.points)}

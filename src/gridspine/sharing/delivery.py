@@ -1,0 +1,223 @@
+"""Delivery: from history to live at one offset, under a grant that is asked before every parcel.
+
+::
+
+    log ───────●────────●────────●────────●─ ─ ─►        hub publishes what was committed, in order
+               cursor   │        └ live from here: the subscription's queue
+                        └ read from the log until the queue's first position
+
+A subscription joins the hub *before* it reads history, so nothing falls between; when its queue overflows while it
+catches up, it reads on from the log and joins again. When it overflows live, the consumer is told where to go on.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+from gridspine.infra.log.port import EventLog, Position, Stored
+from gridspine.kernel.codecs.batch import decode_batch
+from gridspine.kernel.readings import Readings
+from gridspine.sharing.cursor import Offsets
+from gridspine.sharing.gate import Gate
+from gridspine.sharing.parcel import Mask, Parcel
+
+READINGS = "readings"
+MAX_WAITING_READINGS = 200_000
+"""Readings that may wait for one slow consumer."""
+_HISTORY_BYTES = 2 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """Why a stream ended, and the cursor to go on from (where it may)."""
+
+    reason: str
+    offsets: Offsets
+
+
+class Hub:
+    """Hands committed batches to live subscriptions; lives on the event loop."""
+
+    def __init__(self, next_offsets: Offsets) -> None:
+        self._next = dict(next_offsets)
+        self._by_product: dict[tuple[str, int], set[Subscription]] = {}
+        self.delivered = 0
+
+    @property
+    def next_offsets(self) -> Offsets:
+        """The next offset of each partition that will be published."""
+        return dict(self._next)
+
+    def publish(self, position: Position, readings: Readings) -> None:
+        """Pass on a batch that the log has; each product's parcel is made once."""
+        self._next[position.partition] = position.offset + 1
+        for subscriptions in list(self._by_product.values()):
+            mask = next(iter(subscriptions)).mask
+            picked = mask.pick(readings)
+            if len(picked):
+                parcel = Parcel(mask, position, picked)
+                for subscription in list(subscriptions):
+                    subscription.offer(parcel)
+
+    def join(self, subscription: "Subscription") -> Offsets:
+        """Add a live subscription; returns the offsets from which it gets everything."""
+        key = (subscription.mask.product, subscription.mask.version)
+        self._by_product.setdefault(key, set()).add(subscription)
+        return self.next_offsets
+
+    def leave(self, subscription: "Subscription") -> None:
+        """Take a subscription out."""
+        key = (subscription.mask.product, subscription.mask.version)
+        members = self._by_product.get(key)
+        if members is not None:
+            members.discard(subscription)
+            if not members:
+                del self._by_product[key]
+
+    @property
+    def subscriptions(self) -> int:
+        """How many live subscriptions there are."""
+        return sum(len(members) for members in self._by_product.values())
+
+
+class Subscription:
+    """One consumer's stream under one grant. Iterate `parcels`; `end` says how it ended."""
+
+    def __init__(self, hub: Hub, log: EventLog, gate: Gate, grant: str, mask: Mask, offsets: Offsets) -> None:
+        self.mask = mask
+        self.end: End | None = None
+        self.on_cut: Callable[[], None] | None = None
+        self._hub = hub
+        self._log = log
+        self._gate = gate
+        self._grant = grant
+        self._offsets = dict(offsets)
+        self._queue: deque[Parcel] = deque()
+        self._waiting = 0
+        self._overflowed = False
+        self._wake = asyncio.Event()
+        self._unwatch = gate.watch(grant, self.cut)
+
+    @property
+    def offsets(self) -> Offsets:
+        """The cursor after what was handed out."""
+        return dict(self._offsets)
+
+    def offer(self, parcel: Parcel) -> None:
+        """Queue a live parcel; beyond the bound the queue is given up, and the log is read instead."""
+        if self._overflowed:
+            return
+        if self._waiting + len(parcel) > MAX_WAITING_READINGS and self._queue:
+            self._overflowed = True
+        else:
+            self._queue.append(parcel)
+            self._waiting += len(parcel)
+        self._wake.set()
+
+    def cut(self, reason: str) -> None:
+        """End the stream now: nothing more is handed out."""
+        if self.end is None:
+            self.end = End(reason, self.offsets)
+            self._queue.clear()
+            self._wake.set()
+            if self.on_cut is not None:
+                self.on_cut()
+
+    def close(self) -> None:
+        """Leave hub and gate."""
+        self._hub.leave(self)
+        self._unwatch()
+
+    async def parcels(self) -> AsyncIterator[Parcel]:
+        """Yield parcels from the cursor on, history first, then live, until the stream is cut or closed."""
+        try:
+            while self.end is None:
+                self._queue.clear()
+                self._waiting = 0
+                self._overflowed = False
+                live_from = self._hub.join(self)
+                async for parcel in self._history(live_from):
+                    yield parcel
+                if not self._overflowed:
+                    async for parcel in self._live():
+                        yield parcel
+                self._hub.leave(self)
+        finally:
+            self.close()
+
+    async def _history(self, until: Offsets) -> AsyncIterator[Parcel]:
+        for partition, end in sorted(until.items()):
+            at = self._offsets.get(partition, 0)
+            while at < end and not self._shut():
+                records = await asyncio.to_thread(
+                    self._log.read, READINGS, partition, at, max_records=200, max_bytes=_HISTORY_BYTES
+                )
+                for record in records:
+                    at = record.position.offset + 1
+                    if at > end or self._shut():
+                        break
+                    parcel = _parcel(self.mask, record)
+                    self._offsets[partition] = at
+                    if len(parcel):
+                        yield parcel
+                if not records:
+                    at = end
+            if self.end is None:
+                self._offsets[partition] = max(at, self._offsets.get(partition, 0))
+
+    async def _live(self) -> AsyncIterator[Parcel]:
+        while not self._shut():
+            if self._queue:
+                parcel = self._queue.popleft()
+                self._waiting -= len(parcel)
+                if parcel.position.offset < self._offsets.get(parcel.position.partition, 0):
+                    continue
+                self._offsets[parcel.position.partition] = parcel.position.offset + 1
+                yield parcel
+            elif self._overflowed:
+                return  # read on from the log: the cursor stands before what was dropped
+            else:
+                self._wake.clear()
+                await self._wake.wait()
+
+    def _shut(self) -> bool:
+        if self.end is None:
+            reason = self._gate.why_shut(self._grant)
+            if reason:
+                self.cut(reason)
+        return self.end is not None
+
+
+def _parcel(mask: Mask, record: Stored) -> Parcel:
+    return Parcel(mask, record.position, mask.pick(decode_batch(record.body)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Page:
+    """A pull: parcels, and the cursor for the next one."""
+
+    parcels: list[Parcel]
+    offsets: Offsets
+
+
+def pull(log: EventLog, mask: Mask, offsets: Offsets, limit: int) -> Page:
+    """Return up to about ``limit`` readings (whole batches) from the cursor on; blocks."""
+    found: list[Parcel] = []
+    at = dict(offsets)
+    count = 0
+    for partition, (first, following) in enumerate(log.bounds(READINGS)):
+        at.setdefault(partition, first)
+        while at[partition] < following and count < limit:
+            records = log.read(READINGS, partition, at[partition], max_records=50, max_bytes=_HISTORY_BYTES)
+            if not records:
+                break
+            for record in records:
+                parcel = _parcel(mask, record)
+                at[partition] = record.position.offset + 1
+                if len(parcel):
+                    found.append(parcel)
+                    count += len(parcel)
+                if count >= limit:
+                    break
+    return Page(found, at)

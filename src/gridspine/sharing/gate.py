@@ -1,0 +1,89 @@
+"""The gate: whether a grant holds *now*, asked before every delivery.
+
+It knows the grants it was told of and when it was last sure of them. Streams of a grant that changed are told at
+once; and when the gate has not been confirmed for `STALE_US`, it is shut for everyone.
+"""
+
+from collections.abc import Callable
+
+from gridspine.infra.runtime.clock import Clock
+from gridspine.sharing.grant import Grant
+
+STALE_US = 500_000
+"""Age [µs] beyond which what the gate knows counts for nothing."""
+Cut = Callable[[str], None]
+
+
+class Gate:
+    """Current grants by id; lives on the event loop."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._grants: dict[str, Grant] = {}
+        self._watchers: dict[str, set[Cut]] = {}
+        self._confirmed_us = clock.monotonic_us()
+
+    def confirm(self) -> None:
+        """Note that all changes of grants up to now have been told."""
+        self._confirmed_us = self._clock.monotonic_us()
+
+    def tell(self, grant: Grant) -> None:
+        """Take up a grant or its change; streams that may not go on are cut before this returns."""
+        known = self._grants.get(grant.id)
+        if known is not None and known.epoch >= grant.epoch:
+            return
+        self._grants[grant.id] = grant
+        reason = grant.why_not(self._clock.now_us())
+        if reason:
+            self._cut(grant.id, reason)
+
+    def grant(self, id: str) -> Grant | None:
+        """Return the grant as known here."""
+        return self._grants.get(id)
+
+    def grants(self) -> list[Grant]:
+        """Return all grants known."""
+        return list(self._grants.values())
+
+    def active(self, product: str, consumer: str) -> Grant | None:
+        """Return a grant of ``consumer`` to ``product`` that holds now, the longest lasting of them."""
+        now_us = self._clock.now_us()
+        holding = [
+            grant
+            for grant in self._grants.values()
+            if grant.product == product and grant.consumer == consumer and grant.active_at(now_us)
+        ]
+        return max(holding, key=lambda grant: grant.until_us, default=None)
+
+    def why_shut(self, id: str) -> str:
+        """Return why nothing may be delivered under a grant now, "" when it may."""
+        grant = self._grants.get(id)
+        if grant is None:
+            return "unknown"
+        if self._clock.monotonic_us() - self._confirmed_us > STALE_US:
+            return "stale"
+        return grant.why_not(self._clock.now_us())
+
+    def watch(self, id: str, cut: Cut) -> Callable[[], None]:
+        """Call ``cut(reason)`` when the grant stops holding; returns what ends the watch."""
+        self._watchers.setdefault(id, set()).add(cut)
+        return lambda: self._unwatch(id, cut)
+
+    def sweep(self) -> None:
+        """Cut the streams of grants whose end has passed."""
+        now_us = self._clock.now_us()
+        for watched in list(self._watchers):
+            reason = self._grants[watched].why_not(now_us) if watched in self._grants else "unknown"
+            if reason:
+                self._cut(watched, reason)
+
+    def _cut(self, id: str, reason: str) -> None:
+        for cut in list(self._watchers.get(id, ())):
+            cut(reason)
+
+    def _unwatch(self, id: str, cut: Cut) -> None:
+        watchers = self._watchers.get(id)
+        if watchers is not None:
+            watchers.discard(cut)
+            if not watchers:
+                del self._watchers[id]
