@@ -53,7 +53,7 @@ class FakeNode:
 
     ``things`` are served; ``users`` maps (username, password) and ``certificates`` a DER client certificate to the
     principal behind it; ``may`` maps a principal to the Things it may publish for. ``gate`` closed holds every
-    intake back, ``refusal`` set makes intake raise. ``stored``, ``problems`` and ``progressed`` are what happened.
+    intake back, ``refusal`` set makes intake raise. ``port`` 0 is any free one. ``stored``, ``problems`` and ``progressed`` are what happened.
     """
 
     def __init__(
@@ -66,6 +66,7 @@ class FakeNode:
         store: DictStore | None = None,
         tls: ssl.SSLContext | None = None,
         host: str = "127.0.0.1",
+        port: int = 0,
     ) -> None:
         self.clock: Clock = clock or SystemClock()
         self.settings: Mapping[str, Any] = settings or {}
@@ -91,6 +92,7 @@ class FakeNode:
         self._changed = asyncio.Condition()
         self._tls = tls
         self._host = host
+        self._port = port
         self._servers: list[asyncio.Server] = []
         self._connections: set[asyncio.Task[None]] = set()
 
@@ -171,7 +173,7 @@ class FakeNode:
 
     async def listen(self, name: str, on_connection: Connection) -> tuple[str, int]:
         server = await asyncio.start_server(
-            lambda reader, writer: self._serve(on_connection, reader, writer), self._host, 0, ssl=self._tls
+            lambda reader, writer: self._serve(on_connection, reader, writer), self._host, self._port, ssl=self._tls
         )
         self._servers.append(server)
         host, port = server.sockets[0].getsockname()[:2]

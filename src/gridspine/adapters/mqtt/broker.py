@@ -1,0 +1,182 @@
+"""The embedded broker: the node itself, for MQTT 3.1.1 devices.
+
+It routes nothing between devices: what they publish goes to intake, and they may read their own orders, no more.
+There is no anonymous access, no wildcard, no retained message. amqtt supplies the packets; its own broker is not used
+because it acknowledges from memory, queues without bound and knows a session by its client identifier alone.
+"""
+
+import asyncio
+import logging
+
+from amqtt.mqtt.connect import ConnectPacket
+
+from gridspine.adapters.mqtt import packets
+from gridspine.adapters.mqtt.clients import Clients, ClientState, Session
+from gridspine.adapters.mqtt.commands import Commands
+from gridspine.adapters.mqtt.host import REFUSED_FILTER, Refused
+from gridspine.adapters.mqtt.inbound import Inbound, Published
+from gridspine.adapters.mqtt.session import DeviceSession
+from gridspine.adapters.mqtt.settings import Settings
+from gridspine.kernel.errors import Forbidden, GridspineError, Overloaded
+from gridspine.kernel.time import US
+from gridspine.things.adapter import AdapterContext, Order, Source
+
+log = logging.getLogger(__name__)
+
+LISTENER = "mqtt"
+MAX_CLIENT_ID = 256
+_WRONG_PASSWORD_S = 1.0
+
+
+class EmbeddedBroker:
+    """Serves the listener ``mqtt``."""
+
+    def __init__(self, context: AdapterContext, settings: Settings, inbound: Inbound, commands: Commands) -> None:
+        self.clock = context.clock
+        self.settings = settings
+        self._context = context
+        self._inbound = inbound
+        self._commands = commands
+        self._clients = Clients(
+            context.store,
+            per_principal=settings.max_connections_per_principal,
+            max_in_flight=settings.max_in_flight,
+        )
+        self._connections = 0
+        self._away_until_us: dict[str, int] = {}
+        self._taking: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Open the listener and serve until cancelled; what is then under way is not acknowledged."""
+        host, port = await self._context.listen(LISTENER, self._on_connection)
+        log.info("listening: %s:%d", host, port)
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            for session, _ in self._clients.connected():
+                session.end("the node stops")
+            for task in list(self._taking):
+                task.cancel()
+            await asyncio.gather(*self._taking, return_exceptions=True)
+
+    async def deliver(self, order: Order) -> None:
+        """Hand an order to the connections of its Thing; an absent device is told when it is back."""
+        topic = self._inbound.routes.command_topic(order.thing)
+        for session in self._clients.subscribed(topic) if topic else ():
+            session.enqueue(order)
+
+    def recheck(self) -> None:
+        """Cut the connections of those who may not publish for any Thing any more."""
+        for session, state in self._clients.connected():
+            if not any(self._context.may_publish(state.source, thing) for thing in self._inbound.routes.things):
+                session.end("no Thing here is the device's any more")
+
+    async def _on_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._connections >= self.settings.max_connections:
+            log.warning("connection refused: %d are the most", self.settings.max_connections)
+            return
+        self._connections += 1
+        session = DeviceSession(self, reader, writer)
+        try:
+            await session.run()
+        finally:
+            self._connections -= 1
+            if session.state is not None:
+                self._clients.disconnect(session.state, session)
+
+    # -- what a session asks ----------------------------------------------------------------------------------
+
+    async def admit(
+        self, connect: ConnectPacket, certificate_der: bytes | None, session: Session
+    ) -> tuple[ClientState, bool, Published | None]:
+        """Authenticate a CONNECT; raise `Refused` when it is turned away."""
+        clean = bool(connect.clean_session_flag)
+        client_id = connect.client_id or ""
+        if len(client_id) > MAX_CLIENT_ID or (connect.client_id_is_random and not clean):
+            raise Refused(packets.BAD_CLIENT_ID, "client identifier missing or too long")
+        if connect.client_id_is_random:
+            client_id = f"unnamed-{self.clock.randbytes(8).hex()}"
+        source = await self._authenticate(connect, certificate_der)
+        will = self._will(connect, source)
+        try:
+            state, present = await self._clients.connect(source, client_id, session, clean=clean)
+        except Overloaded as error:
+            raise Refused(packets.UNAVAILABLE, f"principal={source.principal} {error.detail}") from error
+        return state, present, will
+
+    async def _authenticate(self, connect: ConnectPacket, certificate_der: bytes | None) -> Source:
+        username, password = connect.username or "", connect.password or ""
+        source = None
+        if username or certificate_der:
+            source = await self._context.authorise(username, password, certificate_der)
+        if source is None:
+            await self.clock.sleep(_WRONG_PASSWORD_S)
+            raise Refused(packets.NOT_AUTHORISED, f"not authenticated: username={username[:80]!r}")
+        until_us = self._away_until_us.get(source.principal, 0)
+        if self.clock.monotonic_us() < until_us:
+            raise Refused(packets.UNAVAILABLE, f"principal={source.principal} is to come back later")
+        self._away_until_us.pop(source.principal, None)
+        return source
+
+    def _will(self, connect: ConnectPacket, source: Source) -> Published | None:
+        if not connect.will_flag:
+            return None
+        topic = connect.will_topic or ""
+        destination = self._inbound.routes.destination(topic)
+        if destination is None or not all(self._context.may_publish(source, thing) for thing in destination.things):
+            raise Refused(packets.NOT_AUTHORISED, f"principal={source.principal} will on {topic[:120]!r}")
+        return Published(client=source.principal, topic=topic, body=bytes(connect.will_message or b""))
+
+    def take(self, message: Published, state: ClientState) -> asyncio.Task[None]:
+        """Start taking a message in; the task outlives the connection, and is bounded by the client's slots."""
+        task = asyncio.ensure_future(self._inbound.take(message, state.source))
+        self._taking.add(task)
+        task.add_done_callback(self._taken)
+        return task
+
+    def _taken(self, task: asyncio.Task[None]) -> None:
+        self._taking.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, GridspineError):
+            log.error("a message could not be taken in", exc_info=error)
+
+    async def subscribe(self, state: ClientState, topic_filter: str, qos: int) -> int:
+        """Grant a subscription to the order topic of a Thing of the client's own; refuse any other, wildcards too."""
+        thing = self._inbound.routes.commanded_thing(topic_filter)
+        if thing is None or qos > 2 or not self._context.may_publish(state.source, thing):
+            log.warning("subscription refused: principal=%s filter=%r", state.source.principal, topic_filter[:120])
+            return REFUSED_FILTER
+        granted = min(qos, 1)
+        await self._clients.subscribe(state, topic_filter, granted)
+        return granted
+
+    async def unsubscribe(self, state: ClientState, filters: list[str]) -> None:
+        """Forget subscriptions."""
+        await self._clients.unsubscribe(state, filters)
+
+    def orders_for(self, state: ClientState) -> list[Order]:
+        """Return the orders in force on the client's subscriptions."""
+        things = (self._inbound.routes.commanded_thing(topic_filter) for topic_filter in state.subscriptions)
+        return [order for thing in things if thing is not None for order in self._commands.in_force(thing)]
+
+    def address(self, state: ClientState, order: Order) -> tuple[str, int] | None:
+        """Return topic and QoS of an order; None when it was replaced, has ended, or is no longer the client's."""
+        topic = self._inbound.routes.command_topic(order.thing)
+        if topic is None or topic not in state.subscriptions or not self._commands.is_current(order):
+            return None
+        if not self._context.may_publish(state.source, order.thing):
+            return None
+        return topic, state.subscriptions[topic]
+
+    async def delivered(self, order: Order) -> None:
+        """Note that a device has an order."""
+        await self._commands.delivered(order)
+
+    def hold_off(self, state: ClientState, error: GridspineError) -> None:
+        """Turn the principal away for a while: it is to send again, but not at once."""
+        wait_s = self.settings.hold_off_s
+        if isinstance(error, Overloaded):
+            wait_s = float(error.retry_after_s)
+        if isinstance(error, Forbidden):
+            wait_s = max(wait_s, _WRONG_PASSWORD_S)
+        self._away_until_us[state.source.principal] = self.clock.monotonic_us() + round(wait_s * US)

@@ -1,0 +1,56 @@
+"""Settings of the MQTT adapter; secrets (``password``) come from the context's secrets, never from here."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from gridspine.kernel.errors import Invalid
+
+_OF_THE_NODE = frozenset({"listen", "listeners"})
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the adapter works.
+
+    ``mode`` *embedded*: the node is the broker, behind the listener ``mqtt``; at most ``max_connections`` devices,
+    ``max_connections_per_principal`` each, ``max_in_flight`` unacknowledged messages of ``max_packet_bytes`` [bytes]
+    a device. A device has ``connect_timeout_s`` [s] to introduce itself and may be silent 1.5 times its keep-alive,
+    at most ``idle_timeout_s`` [s]. Turned away for overload it may come again after ``hold_off_s`` [s].
+
+    ``mode`` *external*: a client of the broker at ``host``:``port``, MQTT ``protocol``, with TLS when ``ca_file`` is
+    given (and ``certificate_file``, ``key_file`` to be known by), under the fixed ``client_id``. Lost, it comes back
+    after ``reconnect_min_s`` … ``reconnect_max_s`` [s], doubling, with jitter.
+
+    ``report_s`` [s] is how often counters that moved are logged.
+    """
+
+    mode: Literal["embedded", "external"] = "embedded"
+    max_connections: int = 10_000
+    max_connections_per_principal: int = 8
+    max_in_flight: int = 32
+    max_packet_bytes: int = 262_144
+    connect_timeout_s: float = 10.0
+    idle_timeout_s: float = 3600.0
+    hold_off_s: float = 5.0
+    host: str = "127.0.0.1"
+    port: int = 1883
+    protocol: Literal["3.1.1", "5"] = "5"
+    client_id: str = "gridspine-node"
+    username: str = ""
+    ca_file: str = ""
+    certificate_file: str = ""
+    key_file: str = ""
+    keep_alive_s: int = 30
+    reconnect_min_s: float = 1.0
+    reconnect_max_s: float = 60.0
+    receive_maximum: int = 1000
+    report_s: float = 60.0
+
+
+def read_settings(raw: Mapping[str, Any]) -> Settings:
+    """Return the adapter's section as `Settings`; raise `Invalid` naming what is wrong."""
+    try:
+        return msgspec.convert({key: value for key, value in raw.items() if key not in _OF_THE_NODE}, Settings)
+    except msgspec.ValidationError as error:
+        raise Invalid(f"settings of the adapter mqtt: {error}") from error

@@ -1,0 +1,46 @@
+"""Waiting with the injected clock: time-outs and back-off."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from gridspine.infra.runtime.clock import Clock
+
+T = TypeVar("T")
+
+
+async def within(clock: Clock, timeout_s: float, work: Coroutine[Any, Any, T]) -> T:
+    """Return what ``work`` gives within ``timeout_s`` [s] of ``clock``; else cancel it and raise `TimeoutError`."""
+    task = asyncio.ensure_future(work)
+    timer = asyncio.ensure_future(clock.sleep(timeout_s))
+    try:
+        await asyncio.wait((task, timer), return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise TimeoutError(f"nothing within {timeout_s:g} s")
+    finally:
+        task.cancel()
+        timer.cancel()
+        await asyncio.gather(task, timer, return_exceptions=True)
+
+
+def back_off_s(clock: Clock, attempt: int, *, least_s: float, most_s: float) -> float:
+    """Return how long to wait [s] before ``attempt`` (from 0): doubling, and a random half of it off.
+
+    The jitter keeps a thousand nodes from coming back in the same second.
+    """
+    whole_s = min(most_s, least_s * 2.0 ** min(attempt, 32))
+    return whole_s * (0.5 + 0.5 * int.from_bytes(clock.randbytes(4), "big") / 0xFFFF_FFFF)
+
+
+async def run_all(*parts: Coroutine[Any, Any, None]) -> None:
+    """Run ``parts`` together until one fails, and raise what it raised; cancelled, end them all and wait for it."""
+    tasks = [asyncio.ensure_future(part) for part in parts]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
