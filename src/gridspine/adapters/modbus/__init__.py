@@ -1,0 +1,26 @@
+"""Modbus TCP and RTU devices that speak SunSpec: polled for readings, given leases they hold by themselves.
+
+::
+
+    layout    where SunSpec puts a model's points (definitions from ``pysunspec2``)
+    wire      registers ↔ numbers, scale factors, "not implemented"
+    plan      which registers to read together
+    session   one connection: serialised requests, time-outs, back-off
+    sunspec   finding the chain of models in a device
+    mapping   Thing Model properties ↔ SunSpec points, and the sign table, as data
+    device    one Thing at one unit: identify, poll, read, write
+    control   an order as register values, and whether a device holds it
+    keeper    carries orders out: write, read back, renew, end
+    driver    the `Adapter`
+
+Power is import positive in all readings and orders; SunSpec counts generation as positive. The factor of every signed
+point is in ``models/signs.json`` and nowhere else.
+"""
+
+from gridspine.adapters.modbus.driver import ModbusAdapter
+from gridspine.things.adapter import Adapter
+
+
+def adapter() -> Adapter:
+    """Return the adapter: what the entry point ``gridspine.adapters: modbus`` names."""
+    return ModbusAdapter()

@@ -1,0 +1,122 @@
+"""The Modbus `Adapter`: a worker for each Thing, a session for each connection, orders handed to their workers."""
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from gridspine.adapters.modbus.address import Endpoint, parse_address
+from gridspine.adapters.modbus.device import Device
+from gridspine.adapters.modbus.mapping import choose_mapping
+from gridspine.adapters.modbus.session import Session
+from gridspine.adapters.modbus.worker import Worker
+from gridspine.kernel.errors import Invalid
+from gridspine.things.adapter import AdapterContext, Binding, Order
+
+_LOG = logging.getLogger(__name__)
+
+
+class Settings(msgspec.Struct, frozen=True, rename="camel"):
+    """The adapter's section of the node's settings.
+
+    ``max_backoff_s`` [s] is the longest pause before an absent device is tried again. ``mappings`` are further
+    mapping documents by name (see ``models/``): a device of another kind is data, no code.
+    """
+
+    max_backoff_s: float = 30.0
+    mappings: dict[str, Any] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class _Served:
+    binding: Binding
+    endpoint: Endpoint
+    worker: Worker
+    task: asyncio.Task[None]
+
+
+class ModbusAdapter:
+    """Polls SunSpec devices over Modbus TCP and RTU, and gives them leases that they end by themselves."""
+
+    name = "modbus"
+
+    def __init__(self) -> None:
+        self._served: dict[str, _Served] = {}
+        self._faulty: dict[str, tuple[Binding, str]] = {}
+        self._sessions: dict[Endpoint, Session] = {}
+        self._syncing = asyncio.Lock()
+
+    async def run(self, context: AdapterContext) -> None:
+        """Serve until cancelled. A Thing whose connection is wrong is logged, and its orders are rejected."""
+        try:
+            settings = msgspec.convert(dict(context.settings), Settings)
+        except msgspec.ValidationError as error:
+            raise Invalid(f"settings of the modbus adapter: {error}") from error
+        try:
+            async with asyncio.TaskGroup() as group:
+                await self._sync(context, settings, group)
+                group.create_task(self._take_orders(context, settings, group))
+                while True:
+                    await context.bindings_changed()
+                    await self._sync(context, settings, group)
+        finally:
+            self._served.clear()
+            for session in self._sessions.values():
+                await session.close()
+            self._sessions.clear()
+
+    async def _take_orders(self, context: AdapterContext, settings: Settings, group: asyncio.TaskGroup) -> None:
+        async for order in context.orders():
+            if order.thing not in self._served:
+                await self._sync(context, settings, group)
+            await self._hand_over(context, order)
+
+    async def _hand_over(self, context: AdapterContext, order: Order) -> None:
+        served = self._served.get(order.thing)
+        if served:
+            served.worker.submit(order)
+            return
+        _, reason = self._faulty.get(order.thing, (None, "the Modbus adapter does not serve this Thing"))
+        await context.progress(order.command, "rejected", reason)
+
+    async def _sync(self, context: AdapterContext, settings: Settings, group: asyncio.TaskGroup) -> None:
+        """Make workers of the bindings: stop those taken away or changed, start the new ones."""
+        async with self._syncing:
+            wanted = {binding.thing: binding for binding in context.bindings()}
+            await self._stop_others(wanted)
+            for thing, binding in wanted.items():
+                if thing not in self._served and thing not in self._faulty:
+                    self._start(context, settings, group, binding)
+
+    async def _stop_others(self, wanted: dict[str, Binding]) -> None:
+        for thing, served in list(self._served.items()):
+            if wanted.get(thing) != served.binding:
+                served.task.cancel()
+                del self._served[thing]
+                await asyncio.wait([served.task])
+        used = {served.endpoint for served in self._served.values()}
+        for endpoint in [endpoint for endpoint in self._sessions if endpoint not in used]:
+            await self._sessions.pop(endpoint).close()
+        self._faulty = {thing: kept for thing, kept in self._faulty.items() if wanted.get(thing) == kept[0]}
+
+    def _start(self, context: AdapterContext, settings: Settings, group: asyncio.TaskGroup, binding: Binding) -> None:
+        try:
+            address = parse_address(binding.connection)
+            mapping = choose_mapping(binding.model, address.mapping, settings.mappings)
+        except Invalid as problem:
+            _LOG.warning("%s cannot be served: %s", binding.thing, problem.detail)
+            self._faulty[binding.thing] = (binding, problem.detail)
+            return
+        session = self._sessions.get(address.endpoint)
+        if session is None:
+            session = Session(
+                address.endpoint, context.clock, timeout_s=address.timeout_s, max_backoff_s=settings.max_backoff_s
+            )
+            self._sessions[address.endpoint] = session
+        session.allow(address.timeout_s)
+        device = Device(binding, address, mapping, session, context.clock)
+        worker = Worker(context, device, max_backoff_s=settings.max_backoff_s)
+        task = group.create_task(worker.run(), name=f"modbus {binding.thing}")
+        self._served[binding.thing] = _Served(binding, address.endpoint, worker, task)

@@ -1,0 +1,195 @@
+"""One Modbus connection: one request at a time, time-outs, reconnecting with back-off and jitter.
+
+Several units behind a gateway, or on one serial line, share a `Session`; their requests queue in the order they come.
+Reads are repeated where that is harmless (a busy device); a write is never sent twice by this file.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+
+from pymodbus.client import AsyncModbusSerialClient, AsyncModbusTcpClient
+from pymodbus.exceptions import ModbusException
+from pymodbus.pdu import ExceptionResponse, ModbusPDU
+
+from gridspine.adapters.modbus.address import Endpoint
+from gridspine.infra.runtime.clock import Clock
+from gridspine.kernel.errors import Unavailable
+from gridspine.kernel.time import US
+
+BUSY_CODES = frozenset({5, 6})
+"""Acknowledge, server device busy: ask again later (Modbus Application Protocol V1.1b3 §7)."""
+GATEWAY_CODES = frozenset({10, 11})
+"""Gateway path unavailable, gateway target failed to respond: the unit is away, the connection is not."""
+_CODE_WORDS = {
+    1: "illegal function",
+    2: "illegal data address",
+    3: "illegal data value",
+    4: "device failure",
+    5: "acknowledge: still working",
+    6: "device busy",
+    8: "memory parity error",
+    10: "gateway path unavailable",
+    11: "gateway target did not respond",
+}
+_BUSY_TRIES = 3
+_BUSY_PAUSE_S = 0.2
+_SILENCES_BEFORE_RECONNECT = 3
+
+
+class Unreachable(Unavailable):
+    """There is no connection; nothing was sent."""
+
+
+class Silent(Unavailable):
+    """A request was sent and no answer came in time: what became of it is not known."""
+
+
+class Refused(Unavailable):
+    """The device answered with an exception; ``exception_code`` says which."""
+
+    def __init__(self, exception_code: int) -> None:
+        words = _CODE_WORDS.get(exception_code, "an exception of its own")
+        super().__init__(f"the device answered with exception {exception_code} ({words})")
+        self.exception_code = exception_code
+
+
+class Backoff:
+    """Growing pauses with jitter: half to one and a half times ``base_s`` [s], doubled up to ``cap_s`` [s]."""
+
+    def __init__(self, clock: Clock, base_s: float, cap_s: float) -> None:
+        self._clock, self._base_s, self._cap_s = clock, base_s, cap_s
+        self._failures = 0
+
+    def succeeded(self) -> None:
+        """Start over."""
+        self._failures = 0
+
+    def failed_s(self) -> float:
+        """Return how long to wait [s] after one more failure."""
+        pause_s = min(self._cap_s, self._base_s * 2.0 ** min(self._failures, 30))
+        self._failures += 1
+        return pause_s * (0.5 + int.from_bytes(self._clock.randbytes(4), "big") / 2**32)
+
+
+class Session:
+    """A connection to ``endpoint``; `generation` rises with every new one."""
+
+    def __init__(
+        self, endpoint: Endpoint, clock: Clock, *, timeout_s: float = 3.0, max_backoff_s: float = 60.0
+    ) -> None:
+        self.endpoint = endpoint
+        self.generation = 0
+        self._clock = clock
+        self._timeout_s = timeout_s
+        self._lock = asyncio.Lock()
+        self._client: AsyncModbusTcpClient | AsyncModbusSerialClient | None = None
+        self._backoff = Backoff(clock, 0.5, max_backoff_s)
+        self._not_before_us = 0
+        self._silences = 0
+
+    def allow(self, timeout_s: float) -> None:
+        """Let an answer take ``timeout_s`` [s]: the slowest unit behind a connection sets its time-out."""
+        self._timeout_s = max(self._timeout_s, timeout_s)
+
+    async def read(self, unit: int, address: int, count: int) -> tuple[int, ...]:
+        """Return ``count`` holding registers from ``address`` of ``unit``.
+
+        Raises `Unreachable`, `Silent`, or `Refused`; a busy device is asked up to three times.
+        """
+        for attempt in range(_BUSY_TRIES):
+            try:
+                response = await self._exchange(
+                    lambda client: client.read_holding_registers(address, count=count, device_id=unit)
+                )
+                break
+            except Refused as refusal:
+                if refusal.exception_code not in BUSY_CODES or attempt == _BUSY_TRIES - 1:
+                    raise
+            await self._clock.sleep(_BUSY_PAUSE_S * 2**attempt)
+        if len(response.registers) != count:
+            raise Silent(f"asked for {count} registers, {len(response.registers)} came")
+        return tuple(response.registers)
+
+    async def write(self, unit: int, address: int, words: Sequence[int]) -> None:
+        """Write holding registers in one request, once. Raises `Unreachable`, `Silent`, or `Refused`."""
+        await self._exchange(lambda client: client.write_registers(address, list(words), device_id=unit))
+
+    async def close(self) -> None:
+        """End the connection."""
+        async with self._lock:
+            self._drop()
+
+    async def _exchange(
+        self, send: Callable[[AsyncModbusTcpClient | AsyncModbusSerialClient], Awaitable[ModbusPDU]]
+    ) -> ModbusPDU:
+        async with self._lock:
+            client = await self._connected()
+            try:
+                response = await send(client)
+            except (ModbusException, OSError) as error:
+                raise await self._silence(client, error) from error
+            except asyncio.CancelledError:
+                # The answer to a request nobody waits for any more must not be taken for the next one's.
+                self._drop()
+                raise
+            self._silences = 0
+            if isinstance(response, ExceptionResponse):
+                if response.exception_code in GATEWAY_CODES:
+                    raise Silent(f"unit away behind {self.endpoint}: {_CODE_WORDS[response.exception_code]}")
+                raise Refused(response.exception_code)
+            return response
+
+    async def _silence(self, client: AsyncModbusTcpClient | AsyncModbusSerialClient, error: Exception) -> Unavailable:
+        self._silences += 1
+        lost = not client.connected
+        if lost or self._silences >= _SILENCES_BEFORE_RECONNECT:
+            self._drop()
+        elif self.endpoint.transport == "rtu":
+            # A serial answer carries no number: let a late one go by before the line is used again.
+            await self._clock.sleep(self._timeout_s)
+        return Silent(f"{self.endpoint} {'closed the connection' if lost else 'did not answer'}: {error}")
+
+    async def _connected(self) -> AsyncModbusTcpClient | AsyncModbusSerialClient:
+        if self._client and self._client.connected:
+            return self._client
+        self._drop()
+        if self._clock.monotonic_us() < self._not_before_us:
+            raise Unreachable(f"{self.endpoint} could not be reached; the next attempt waits")
+        client = self._make_client()
+        try:
+            reached = await client.connect()
+        except (ModbusException, OSError) as error:
+            logging.getLogger(__name__).debug("connecting to %s failed: %s", self.endpoint, error)
+            reached = False
+        except asyncio.CancelledError:
+            client.close()
+            raise
+        if not reached:
+            client.close()
+            self._not_before_us = self._clock.monotonic_us() + round(self._backoff.failed_s() * US)
+            raise Unreachable(f"{self.endpoint} cannot be reached")
+        self._backoff.succeeded()
+        self._silences = 0
+        self._client = client
+        self.generation += 1
+        return client
+
+    def _make_client(self) -> AsyncModbusTcpClient | AsyncModbusSerialClient:
+        end = self.endpoint
+        if end.transport == "tcp":
+            return AsyncModbusTcpClient(end.host, port=end.port, timeout=self._timeout_s, retries=0, reconnect_delay=0)
+        return AsyncModbusSerialClient(
+            end.device,
+            baudrate=end.baudrate,
+            parity=end.parity,
+            stopbits=end.stopbits,
+            timeout=self._timeout_s,
+            retries=0,
+            reconnect_delay=0,
+        )
+
+    def _drop(self) -> None:
+        if self._client:
+            self._client.close()
+            self._client = None

@@ -1,0 +1,92 @@
+"""The life of one device: orders first, then the poll when it is due; back-off while it is away."""
+
+import asyncio
+import logging
+
+from gridspine.adapters.modbus.device import Device
+from gridspine.adapters.modbus.keeper import Keeper
+from gridspine.adapters.modbus.session import Backoff
+from gridspine.kernel.errors import GridspineError, Overloaded, Unavailable
+from gridspine.kernel.time import US
+from gridspine.things.adapter import AdapterContext, Order
+
+_LOG = logging.getLogger(__name__)
+
+
+class Worker:
+    """Polls one device and keeps its leases, in one task, so that the two never cross on the wire."""
+
+    def __init__(self, context: AdapterContext, device: Device, *, max_backoff_s: float) -> None:
+        self._context = context
+        self._device = device
+        self._keeper = Keeper(context, device)
+        self._wake = asyncio.Event()
+        self._interval_us = round(device.address.interval_s * US)
+        self._next_poll_us = context.clock.monotonic_us()
+        self._backoff = Backoff(context.clock, min(1.0, device.address.interval_s), max_backoff_s)
+        self._away = False
+
+    def submit(self, order: Order) -> None:
+        """Take an order and carry it out as soon as the wire is free."""
+        self._keeper.submit(order)
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        while True:
+            self._wake.clear()
+            await self._wait(await self._round_s())
+
+    async def _round_s(self) -> float:
+        """Do what is due; return how long to wait [s] for the next round."""
+        try:
+            if await self._keeper.attend():
+                self._next_poll_us = self._context.clock.monotonic_us()
+            if self._context.clock.monotonic_us() >= self._next_poll_us:
+                await self._poll()
+        except Unavailable as problem:
+            return await self._failed_s(problem)
+        if self._away:
+            _LOG.info("%s answers again", self._device.binding.thing)
+        self._away = False
+        self._backoff.succeeded()
+        return self._until_due_s()
+
+    async def _failed_s(self, problem: Unavailable) -> float:
+        if not self._away:
+            _LOG.warning("%s does not answer: %s", self._device.binding.thing, problem.detail)
+        self._away = True
+        self._device.forget()
+        await self._keeper.give_up_expired(problem.detail)
+        self._next_poll_us = self._context.clock.monotonic_us()
+        return self._backoff.failed_s()
+
+    async def _poll(self) -> None:
+        now_us = self._context.clock.monotonic_us()
+        self._next_poll_us = max(self._next_poll_us + self._interval_us, now_us)
+        readings = await self._device.poll()
+        if not readings.received:
+            return
+        try:
+            await self._context.intake(readings, self._context.source_of(self._device.binding.thing))
+        except GridspineError as refusal:
+            # The device was acknowledged nothing and still has its values: the next poll brings newer ones.
+            _LOG.warning("readings of %s were not taken: %s", self._device.binding.thing, refusal.detail)
+            pause_us = (refusal.retry_after_s if isinstance(refusal, Overloaded) else 5) * US
+            self._next_poll_us = max(self._next_poll_us, now_us + pause_us)
+
+    def _until_due_s(self) -> float:
+        pause_us = self._next_poll_us - self._context.clock.monotonic_us()
+        order_us = self._keeper.due_us()
+        if order_us is not None:
+            pause_us = min(pause_us, order_us - self._context.clock.now_us())
+        return max(0, pause_us) / US
+
+    async def _wait(self, pause_s: float) -> None:
+        timer = asyncio.create_task(self._context.clock.sleep(pause_s))
+        wake = asyncio.create_task(self._wake.wait())
+        try:
+            await asyncio.wait({timer, wake}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            timer.cancel()
+            wake.cancel()
