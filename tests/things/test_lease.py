@@ -135,11 +135,16 @@ def test_contradicting_limits_of_equals_go_to_the_safe_side() -> None:
     assert resolve(around, SETPOINT, 0).value == 0
 
 
+def test_a_limit_at_the_edge_of_the_model_binds_like_any_other() -> None:
+    effective = resolve([lease("l", -5000, role="limit_max")], SETPOINT, 0)
+    assert (effective.value, effective.clamped_by, effective.at_fallback) == (-5000, ("l",), False)
+
+
 def test_a_weaker_contradicting_limit_gives_way() -> None:
     ceiling = lease("c", 1000, role="limit_max", authority=Authority.SAFETY)
     floor = lease("f", 3000, role="limit_min", authority=Authority.SERVICE)
     bounds = intersect([floor, ceiling], SETPOINT, 0)
-    assert (bounds.low, bounds.high, bounds.low_by) == (1000, 1000, "c")
+    assert (bounds.low, bounds.high, bounds.low_by) == (1000, 1000, "f")
     assert "f gives way" in bounds.reasons[0]
 
 

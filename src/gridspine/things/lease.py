@@ -177,18 +177,12 @@ def _narrow(bounds: Bounds, limits: Sequence[Lease], fallback: float) -> Bounds:
     if low > bounds.high or high < bounds.low:
         weaker = low_by if low > bounds.high else high_by
         reasons.append(f"limit {weaker} gives way to the device's range or a stronger authority")
-    low, low_by = _pull(low, low_by, bounds)
-    high, high_by = _pull(high, high_by, bounds)
+    if low <= bounds.low:
+        low_by = bounds.low_by
+    if high >= bounds.high:
+        high_by = bounds.high_by
+    low, high = _clip(low, bounds.low, bounds.high), _clip(high, bounds.low, bounds.high)
     return Bounds(low, high, low_by, high_by, tuple(reasons))
-
-
-def _pull(value: float, by: str, bounds: Bounds) -> tuple[float, str]:
-    """Pull ``value`` into ``bounds``, which then answer for it."""
-    if value <= bounds.low:
-        return bounds.low, bounds.low_by
-    if value >= bounds.high:
-        return bounds.high, bounds.high_by
-    return value, by
 
 
 def _reverse(lease: Lease) -> tuple[int, int, int, str]:
