@@ -1,0 +1,83 @@
+"""Names and types of what the archive keeps, and of the tables a query sees. No engine is imported here.
+
+Types are DuckDB's. `STORED` is the Delta table; ``day`` is its partition column.
+"""
+
+READINGS_TOPIC = "readings"
+POINTS_TOPIC = "points"
+
+CHANNELS = ("reported", "commanded", "planned", "emulated")
+"""Names of `gridspine.kernel.readings.Channel`, in the order of its numbers."""
+
+SETTLED, FRESH, LATE = 0, 1, 2
+"""Values of ``pending``: compacted, so that ``superseded`` says all; not yet compacted; and able to supersede."""
+
+REVISION_COLUMNS = {
+    "point": "VARCHAR",
+    "thing": "VARCHAR",
+    "property": "VARCHAR",
+    "observed": "TIMESTAMP WITH TIME ZONE",
+    "received": "TIMESTAMP WITH TIME ZONE",
+    "value": "DOUBLE",
+    "unit": "VARCHAR",
+    "quality": "INTEGER",
+    "channel": "VARCHAR",
+    "source": "VARCHAR",
+    "backfill": "BOOLEAN",
+    "partition": "INTEGER",
+    "offset": "BIGINT",
+    "item": "INTEGER",
+}
+"""Columns of table ``revisions``: every reading ever accepted."""
+
+READING_COLUMNS = {name: kind for name, kind in REVISION_COLUMNS.items() if name not in {"partition", "offset", "item"}}
+"""Columns of table ``readings``: the latest revision of each (point, observed, channel)."""
+
+STORED = {**REVISION_COLUMNS, "superseded": "TIMESTAMP WITH TIME ZONE", "pending": "TINYINT"}
+"""What the archive's files hold.
+
+``superseded`` is when a later revision was received (the earliest of them), settled by compaction; ``pending`` is
+one of `SETTLED`, `FRESH`, `LATE`.
+"""
+
+HANDED_IN = {
+    "points": {
+        "point": "VARCHAR",
+        "thing": "VARCHAR",
+        "property": "VARCHAR",
+        "title": "VARCHAR",
+        "organisation": "VARCHAR",
+        "unit": "VARCHAR",
+        "kind": "VARCHAR",
+        "flow": "VARCHAR",
+        "phase": "VARCHAR",
+        "commodity": "VARCHAR",
+        "interval_s": "INTEGER",
+    },
+    "things": {
+        "thing": "VARCHAR",
+        "title": "VARCHAR",
+        "organisation": "VARCHAR",
+        "model": "VARCHAR",
+        "form": "VARCHAR",
+        "state": "VARCHAR",
+        "created": "TIMESTAMP WITH TIME ZONE",
+        "modified": "TIMESTAMP WITH TIME ZONE",
+    },
+    "events": {
+        "id": "VARCHAR",
+        "type": "VARCHAR",
+        "time": "TIMESTAMP WITH TIME ZONE",
+        "subject": "VARCHAR",
+        "actor": "VARCHAR",
+        "data": "JSON",
+    },
+}
+"""Tables whose rows the caller hands in: dicts by column. Times are µs since 1970, JSON is text; a column left out of
+a row is NULL."""
+
+TABLES = {"readings": READING_COLUMNS, "revisions": REVISION_COLUMNS, **HANDED_IN}
+"""Every table a query may name, with its columns and their types."""
+
+TABLE_MACROS = {"readings_as_of": READING_COLUMNS}
+"""Table functions of our own: ``readings_as_of(t)`` is ``readings`` as it was known at ``t``."""

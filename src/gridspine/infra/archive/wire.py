@@ -1,0 +1,98 @@
+"""What the node and a query child say to each other: MessagePack frames over pipes.
+
+::
+
+    node ──► Job          child ──► Need(tables)
+    node ──► Rows         child ──► Done or Failed, then it ends
+
+A frame is a little-endian uint32 length and that many bytes.
+"""
+
+import struct
+from typing import Any, BinaryIO, Literal
+
+import msgspec
+
+MAX_FRAME_BYTES = 1 << 30
+Format = Literal["json", "arrow"]
+Reason = Literal["invalid", "too-large", "unavailable"]
+
+
+class QueryLimits(msgspec.Struct, frozen=True):
+    """Hard limits of one query.
+
+    ``wall_s`` [s] and ``cpu_s`` [s of processor time]; ``memory_bytes`` on top of what an idle child needs;
+    ``max_rows`` and ``max_bytes`` of the answer; ``max_tail_rows`` not yet archived.
+    """
+
+    wall_s: float = 30.0
+    cpu_s: int = 60
+    memory_bytes: int = 1 << 30
+    max_rows: int = 100_000
+    max_bytes: int = 32 << 20
+    max_tail_rows: int = 4_000_000
+    threads: int = 2
+
+
+class Job(msgspec.Struct, frozen=True):
+    """One query: ``sql`` over the archive and log in these folders, as known at ``as_of_us`` [µs] (None: now)."""
+
+    sql: str
+    archive: str
+    log: str
+    partitions: int
+    format: Format
+    as_of_us: int | None
+    limits: QueryLimits
+
+
+class Rows(msgspec.Struct, frozen=True):
+    """Rows of the tables a query named, by table."""
+
+    tables: dict[str, list[dict[str, Any]]]
+
+
+class Need(msgspec.Struct, frozen=True, tag="need"):
+    """The child asks for the rows of these tables."""
+
+    tables: list[str]
+
+
+class Done(msgspec.Struct, frozen=True, tag="done"):
+    """The answer: ``body`` in the format asked for, its number of rows, names and types of its columns."""
+
+    body: bytes
+    rows: int
+    columns: list[tuple[str, str]]
+
+
+class Failed(msgspec.Struct, frozen=True, tag="failed"):
+    """Why there is no answer: ``kind`` of error, ``reason`` for programs, ``detail`` for people."""
+
+    kind: Reason
+    reason: str
+    detail: str
+
+
+Reply = Need | Done | Failed
+_LENGTH = struct.Struct("<I")
+
+
+def write_frame(stream: BinaryIO, message: msgspec.Struct) -> None:
+    """Send ``message``."""
+    body = msgspec.msgpack.encode(message)
+    stream.write(_LENGTH.pack(len(body)))
+    stream.write(body)
+    stream.flush()
+
+
+def read_frame(stream: BinaryIO) -> bytes | None:
+    """Return the next frame's body, or None at the end of the stream, even in mid-frame."""
+    head = stream.read(_LENGTH.size)
+    if len(head) < _LENGTH.size:
+        return None
+    (length,) = _LENGTH.unpack(head)
+    if length > MAX_FRAME_BYTES:
+        return None
+    body = stream.read(length)
+    return body if len(body) == length else None
