@@ -8,13 +8,9 @@
       ca.pem, ca.crt           EC P-256, the node's certificate authority
       *.key                    32 random bytes (hex): cookies, device passwords
 
-A file is written beside its place, made durable, and then linked to it, so that it is there whole or not at all and
-never replaces another. A file or folder that others may read is refused, with a sentence that says what to do.
+A file or folder that others may read is refused, with a sentence that says what to do.
 """
 
-import contextlib
-import os
-import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,8 +25,15 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from joserfc.jwk import OKPKey
 
+from gridspine.infra.identity.private_file import (
+    check_private,
+    create_private,
+    read_private,
+    replace_private,
+    sweep,
+)
 from gridspine.infra.runtime.clock import Clock
-from gridspine.kernel.errors import Corrupt, Invalid
+from gridspine.kernel.errors import Corrupt
 from gridspine.kernel.time import US
 
 RETIREMENT_S = 600
@@ -46,8 +49,8 @@ class Custody:
         """Open ``folder``, making it when it is missing; raise `Invalid` when others may look into it."""
         self._folder, self._clock = folder, clock
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _check_private(folder, folder.stat(), "700")
-        self._sweep()
+        check_private(folder, folder.stat(), "700")
+        sweep(folder)
 
     def path(self, name: str) -> Path:
         """Return where the file ``name`` is kept."""
@@ -55,32 +58,17 @@ class Custody:
 
     def read(self, name: str) -> bytes | None:
         """Return the bytes of ``name``, or None; raise `Invalid` when others may read it."""
-        path = self.path(name)
-        try:
-            # O_NOFOLLOW: a link could point where others write.
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return None
-        with os.fdopen(descriptor, "rb") as file:
-            _check_private(path, os.fstat(descriptor), "600")
-            return file.read()
+        return read_private(self.path(name))
 
     def create(self, name: str, content: bytes) -> bytes:
         """Keep ``content`` as ``name`` unless that exists; return what is kept then."""
-        temporary = self._write_beside(name, content)
-        try:
-            self.path(name).hardlink_to(temporary)
-        except FileExistsError:
-            content = self.read(name) or b""
-        finally:
-            temporary.unlink()
-            self._sync()
-        return content
+        if create_private(self.path(name), content, self._clock):
+            return content
+        return self.read(name) or b""
 
     def replace(self, name: str, content: bytes) -> None:
         """Put ``content`` in the place of ``name``."""
-        self._write_beside(name, content).replace(self.path(name))
-        self._sync()
+        replace_private(self.path(name), content, self._clock)
 
     def ledger_key(self) -> Ed25519PrivateKey:
         """Return the key that signs the ledger's tree heads and receipts."""
@@ -149,28 +137,6 @@ class Custody:
         scalar = int.from_bytes(self._clock.randbytes(40), "big") % (_P256_ORDER - 1) + 1
         return ec.derive_private_key(scalar, ec.SECP256R1())
 
-    def _write_beside(self, name: str, content: bytes) -> Path:
-        temporary = self._folder / f".{name}.{self._clock.randbytes(8).hex()}.new"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        with os.fdopen(os.open(temporary, flags, 0o600), "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        return temporary
-
-    def _sync(self) -> None:
-        descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-    def _sweep(self) -> None:
-        # A file that was being written when the process died was never in its place: nothing depends on it.
-        for leftover in self._folder.glob(".*.new"):
-            with contextlib.suppress(FileNotFoundError):
-                leftover.unlink()
-
 
 def _pem(key: Ed25519PrivateKey | ec.EllipticCurvePrivateKey | PrivateKeyTypes) -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
@@ -187,10 +153,3 @@ def _ed25519(key: PrivateKeyTypes) -> Ed25519PrivateKey:
     if not isinstance(key, Ed25519PrivateKey):
         raise Corrupt("a key file does not hold an Ed25519 key")
     return key
-
-
-def _check_private(path: Path, found: os.stat_result, mode: str) -> None:
-    if found.st_uid != os.geteuid():
-        raise Invalid(f"{path} belongs to another user: give it to the one the node runs as (chown)")
-    if stat.S_IMODE(found.st_mode) & 0o077:
-        raise Invalid(f"{path} can be reached by others than its owner: run chmod {mode} {path}, and replace its keys")

@@ -1,0 +1,57 @@
+"""TLS of the node's web server, and the client's certificate handed on to the application.
+
+::
+
+    client ══ TLS, certificate optional ══► uvicorn ─ scope["state"]["client_certificate_der"] ─► authenticate
+
+uvicorn ends TLS but tells the application nothing of the client's certificate; a small protocol subclass does. Pass
+it as ``http=CertificateProtocol`` and the context by ``ssl_context_factory``.
+"""
+
+import asyncio
+import ssl
+from pathlib import Path
+
+from litestar.types import Scope
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from gridspine.infra.identity.service import Identity
+
+STATE_KEY = "client_certificate_der"
+
+
+class CertificateProtocol(HttpToolsProtocol):
+    """HTTP/1.1 that puts the client's certificate (DER) into the state of every request and WebSocket."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Read the certificate once a connection: TLS is already done when this is called."""
+        super().connection_made(transport)
+        tls = transport.get_extra_info("ssl_object")
+        der = tls.getpeercert(binary_form=True) if tls is not None else None
+        # Requests and upgraded WebSockets both get a copy of this mapping; it must not be shared between connections.
+        self.app_state = {**self.app_state, STATE_KEY: der}
+
+
+def client_certificate(scope: Scope) -> bytes | None:
+    """Return the client certificate (DER) of the connection, proven by TLS, or None."""
+    der = (scope.get("state") or {}).get(STATE_KEY)
+    return der if isinstance(der, bytes) else None
+
+
+def server_context(certificate: Path, key: Path, client_ca_pem: bytes) -> ssl.SSLContext:
+    """Return a server's TLS context: TLS 1.2 or later; client certificates of ``client_ca_pem`` are optional."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(certificate, key)
+    context.load_verify_locations(cadata=client_ca_pem.decode("ascii"))
+    context.verify_mode = ssl.CERT_OPTIONAL
+    context.verify_flags |= ssl.VERIFY_X509_STRICT
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def node_context(identity: Identity, names: tuple[str, ...] = ()) -> ssl.SSLContext:
+    """Return the TLS context of this node, its server certificate issued (or renewed) by its own authority."""
+    identity.authority.server_certificate(names)
+    custody = identity.custody
+    return server_context(custody.path("server.crt"), custody.path("server.pem"), identity.authority.ca_pem)
