@@ -35,7 +35,7 @@ class Gate:
         self._grants[grant.id] = grant
         reason = grant.why_not(self._clock.now_us())
         if reason:
-            self._cut(grant.id, reason)
+            self.end_streams(grant.id, reason)
 
     def grant(self, id: str) -> Grant | None:
         """Return the grant as known here."""
@@ -75,9 +75,10 @@ class Gate:
         for watched in list(self._watchers):
             reason = self._grants[watched].why_not(now_us) if watched in self._grants else "unknown"
             if reason:
-                self._cut(watched, reason)
+                self.end_streams(watched, reason)
 
-    def _cut(self, id: str, reason: str) -> None:
+    def end_streams(self, id: str, reason: str) -> None:
+        """Cut the streams of a grant for a reason of the node's own; the grant itself stays as it is."""
         for cut in list(self._watchers.get(id, ())):
             cut(reason)
 

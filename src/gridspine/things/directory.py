@@ -1,5 +1,6 @@
 """The directory of Things: standing data in the registry, points bound by a log event before their first use."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,7 +23,8 @@ class Thing(msgspec.Struct, frozen=True, rename="camel"):
     """A device, plant or site: what it is (``model``), whose it is, how it is reached.
 
     ``adapter`` and ``connection`` say which adapter serves it and where; a Thing without an adapter is reached by
-    the API only. ``first`` is the number of its first point. No secret is ever in ``connection``.
+    the API only. ``devices`` are the principals that speak for it. ``first`` is the number of its first point. No
+    secret is ever in ``connection``.
     """
 
     id: str
@@ -32,6 +34,7 @@ class Thing(msgspec.Struct, frozen=True, rename="camel"):
     first: int = -1
     adapter: str = ""
     connection: dict[str, Any] = {}
+    devices: tuple[str, ...] = ()
     created_us: int = 0
 
 
@@ -43,6 +46,7 @@ class Directory:
         self._points = points
         self._clock = clock
         self._things: dict[str, Thing] = {}
+        self._change = asyncio.Event()
 
     async def load(self) -> None:
         """Read the Things and bind their points when the node starts."""
@@ -55,6 +59,10 @@ class Directory:
         if thing is None:
             raise NotFound("there is no such Thing")
         return thing
+
+    async def changed(self) -> None:
+        """Return when a Thing was added or changed after this call."""
+        await self._change.wait()
 
     def list(self, organisation: str | None = None) -> Sequence[Thing]:
         """Return the Things (of one organisation), in the order of their ids."""
@@ -110,3 +118,5 @@ class Directory:
         binding = PointBinding(thing.first, thing.id, thing.organisation, thing.model, names, units, thing.created_us)
         self._points.bind(binding)
         self._things[thing.id] = thing
+        self._change.set()
+        self._change = asyncio.Event()

@@ -88,6 +88,8 @@ class Intake:
         self.offences = offences
         self.totals = Totals()
         self.listeners: list[Listener] = []
+        self.applied: dict[int, int] = {}
+        """The next offset of each partition of topic ``readings`` that the twins do not have yet."""
         self._writer = writer
         self._clock = clock
 
@@ -187,6 +189,7 @@ class _ReadingsJob:
             intake.twins.heard(unchanged.astype(np.int64), self._readings.received_us)
         if len(screened.accepted):
             self._position = positions[0]
+            intake.applied[self._position.partition] = self._position.offset + 1
         intake.totals.add(self._outcome)
 
     def undone(self) -> None:

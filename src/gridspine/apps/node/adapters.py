@@ -1,0 +1,207 @@
+"""Adapters hosted: found by entry point, allowed by name, each with a context of its own and nothing else."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from importlib.metadata import entry_points
+from typing import Any
+
+import msgspec
+import structlog
+
+from gridspine.apps.node.authority import Authority
+from gridspine.apps.node.commands import Commands
+from gridspine.infra.identity.service import Identity
+from gridspine.infra.registry.port import Registry
+from gridspine.infra.runtime.clock import Clock
+from gridspine.infra.runtime.settings import Adapters as AdapterSettings
+from gridspine.kernel.errors import GridspineError, Invalid
+from gridspine.kernel.readings import Channel, NamedReadings
+from gridspine.things.adapter import (
+    ENTRY_POINT_GROUP,
+    Adapter,
+    Binding,
+    Connection,
+    Order,
+    Outcome,
+    PrivateStore,
+    ProgressState,
+    Source,
+)
+from gridspine.things.directory import Directory
+from gridspine.things.intake import Intake
+
+SECRET_PREFIX = "GRIDSPINE_SECRET_"  # noqa: S105 - the prefix of variables, no secret
+log = structlog.get_logger(__name__)
+
+
+class AdapterNote(msgspec.Struct, frozen=True):
+    """What an adapter asked the node to keep for it."""
+
+    value: bytes
+
+
+class RegistryStore:
+    """An adapter's private store, in the registry."""
+
+    def __init__(self, registry: Registry, adapter: str) -> None:
+        self._registry = registry
+        self._adapter = adapter
+
+    async def get(self, key: str) -> bytes | None:
+        """Return what was put under ``key``, or None."""
+        note = await self._registry.run(lambda tx: tx.get(AdapterNote, f"{self._adapter}/{key}"), write=False)
+        return None if note is None else note.value
+
+    async def put(self, key: str, value: bytes | None) -> None:
+        """Keep ``value`` under ``key``; None forgets it."""
+        id_ = f"{self._adapter}/{key}"
+        if value is None:
+            await self._registry.run(lambda tx: tx.delete(AdapterNote, id_))
+        else:
+            await self._registry.run(lambda tx: tx.put(AdapterNote(value), id=id_, owner=self._adapter))
+
+
+class HostedContext:
+    """The `gridspine.things.adapter.AdapterContext` of one adapter."""
+
+    def __init__(self, host: "AdapterHost", name: str, settings: Mapping[str, Any]) -> None:
+        self.clock = host.clock
+        self.settings = settings
+        self.secrets: Mapping[str, str] = _secrets(name)
+        self.store: PrivateStore = RegistryStore(host.registry, name)
+        self._host = host
+        self._name = name
+        self._servers: list[asyncio.Server] = []
+
+    def bindings(self) -> Sequence[Binding]:
+        """Return the Things this adapter serves now."""
+        return [
+            Binding(
+                thing.id,
+                thing.title,
+                thing.organisation,
+                thing.model,
+                thing.connection,
+                tuple(point.name for point in self._host.directory.model(thing).points),
+            )
+            for thing in self._host.directory.list()
+            if thing.adapter == self._name
+        ]
+
+    async def bindings_changed(self) -> None:
+        """Return when Things were added or taken away."""
+        await self._host.directory.changed()
+
+    async def intake(
+        self,
+        readings: NamedReadings,
+        source: Source,
+        *,
+        channel: Channel = Channel.REPORTED,
+        backfill: bool = False,
+    ) -> Outcome:
+        """Hand in readings; see the contract."""
+        return await self._host.intake.submit(readings, source, channel=channel, backfill=backfill)
+
+    def source_of(self, thing: str) -> Source:
+        """Return the source for a device that the node itself polls."""
+        organisation = self._host.directory.get(thing).organisation
+        return Source(f"adapter:{self._name}", organisation, f"adapter:{self._name}:{thing}")
+
+    async def authorise(self, username: str, password: str, certificate_der: bytes | None = None) -> Source | None:
+        """Return the source behind a device's credentials, or None."""
+        identity = self._host.identity
+        try:
+            if certificate_der is not None:
+                caller = await asyncio.to_thread(identity.by_certificate, certificate_der)
+            else:
+                caller = await asyncio.to_thread(identity.by_password, username, password)
+        except GridspineError as error:
+            log.warning("a device was turned away", adapter=self._name, username=username[:100], why=error.detail)
+            return None
+        return Source(caller.principal, caller.organisation, caller.session)
+
+    def may_publish(self, source: Source, thing: str) -> bool:
+        """Whether ``source`` may send readings of ``thing``."""
+        return self._host.may_publish(source, thing)
+
+    def orders(self) -> AsyncIterator[Order]:
+        """Yield orders for this adapter's Things."""
+        return self._host.commands.orders(self._name)
+
+    async def progress(self, command: str, state: ProgressState, reason: str = "") -> None:
+        """Record how far an order got."""
+        await self._host.commands.progress(command, state, reason)
+
+    async def listen(self, name: str, on_connection: Connection) -> tuple[str, int]:
+        """Open the listener ``name`` of the settings (``host`` and ``port`` in its section); loopback by default."""
+        section = self.settings.get(name, self.settings)
+        host = str(section.get("host", "127.0.0.1"))
+        if host not in {"127.0.0.1", "::1", "localhost"}:
+            raise Invalid(f"adapters.settings.{self._name}.{name}.host: plain listeners stay on loopback")
+        server = await asyncio.start_server(on_connection, host, int(section.get("port", 0)))
+        self._servers.append(server)
+        address: tuple[str, int] = server.sockets[0].getsockname()[:2]
+        self._host.listening[f"{self._name}.{name}"] = address
+        return address
+
+    async def close(self) -> None:
+        """Close the listeners that were opened."""
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
+
+
+class AdapterHost:
+    """Loads the allowed adapters and runs each with its context."""
+
+    def __init__(
+        self,
+        settings: AdapterSettings,
+        clock: Clock,
+        registry: Registry,
+        identity: Identity,
+        authority: Authority,
+        directory: Directory,
+        intake: Intake,
+        commands: Commands,
+    ) -> None:
+        self.clock, self.registry, self.identity, self.directory = clock, registry, identity, directory
+        self.intake, self.commands = intake, commands
+        self.listening: dict[str, tuple[str, int]] = {}
+        self._authority = authority
+        self._settings = settings
+
+    def load(self) -> dict[str, Callable[[], Any]]:
+        """Return what to run for each allowed adapter; raise `Invalid` for a name that is not installed."""
+        found = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
+        missing = sorted(set(self._settings.allow) - set(found))
+        if missing:
+            known = ", ".join(sorted(found)) or "none"
+            raise Invalid(f"adapters.allow: {', '.join(missing)} is not installed; installed are: {known}")
+        return {name: self._runner(name, found[name].load()()) for name in self._settings.allow}
+
+    def may_publish(self, source: Source, thing: str) -> bool:
+        """Whether ``source`` may send readings of ``thing``: an own device that speaks for it."""
+        try:
+            found = self.directory.get(thing)
+        except GridspineError:
+            return False
+        return source.organisation == found.organisation and source.principal in found.devices
+
+    def _runner(self, name: str, adapter: Adapter) -> Callable[[], Any]:
+        async def run() -> None:
+            context = HostedContext(self, name, self._settings.settings.get(name, {}))
+            try:
+                await adapter.run(context)
+            finally:
+                await context.close()
+
+        return run
+
+
+def _secrets(name: str) -> dict[str, str]:
+    """Return the adapter's secrets: environment variables ``GRIDSPINE_SECRET_<ADAPTER>_<NAME>``."""
+    prefix = f"{SECRET_PREFIX}{name.upper()}_"
+    return {key.removeprefix(prefix).lower(): value for key, value in os.environ.items() if key.startswith(prefix)}

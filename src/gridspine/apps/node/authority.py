@@ -1,0 +1,138 @@
+"""Authority: Cedar asked on behalf of a caller, every decision in the audit topic.
+
+A caller without standing learns the decision's id only, and gets the same answer whether or not the thing exists.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+import structlog
+
+from gridspine.apps.policies.entities import (
+    access_request_entity,
+    caller_entity,
+    grant_entity,
+    node_entity,
+    organisation_entity,
+    policy_schema,
+    policy_texts,
+    product_entity,
+    receive_context,
+    thing_entity,
+)
+from gridspine.infra.identity.caller import Caller
+from gridspine.infra.log.port import Record
+from gridspine.infra.log.writer import AppendJob, LogWriter
+from gridspine.infra.policy.entity import Decision, Entity
+from gridspine.infra.policy.policy import Policy
+from gridspine.infra.runtime.clock import Clock
+from gridspine.kernel.errors import GridspineError
+from gridspine.sharing.grant import Grant
+from gridspine.sharing.product import Product
+from gridspine.things.directory import Thing
+
+AUDIT = "audit"
+_REMEMBERED = 20_000
+_REMEMBER_US = 5_000_000
+log = structlog.get_logger(__name__)
+
+
+class Authority:
+    """Decides, and records what it decided. ``organisation`` runs the node."""
+
+    def __init__(self, clock: Clock, writer: LogWriter, organisation: str) -> None:
+        self._clock = clock
+        self._writer = writer
+        self._organisation = organisation
+        self._policy = Policy(policy_texts(), clock, schema=policy_schema(), record=self._record)
+        self._fresh: dict[tuple[Any, ...], tuple[int, Decision]] = {}
+
+    def on_node(self, caller: Caller, action: str) -> Decision:
+        """Decide on ``action`` at the node itself; raise `Forbidden`."""
+        return self._check(caller, action, node_entity(self._organisation))
+
+    def on_organisation(self, caller: Caller, action: str, organisation: str) -> Decision:
+        """Decide on ``action`` at an organisation; raise `Forbidden`."""
+        return self._check(caller, action, organisation_entity(organisation))
+
+    def on_thing(self, caller: Caller, action: str, thing: Thing | None, id: str = "") -> Decision:
+        """Decide on ``action`` at a Thing; one that does not exist (None) is decided as somebody else's.
+
+        Reading again within a few seconds is not decided (nor recorded) anew.
+        """
+        entity = thing_entity(thing.id, thing.organisation, thing.devices) if thing else thing_entity(id, "nobody")
+        if action != "thing.read":
+            return self._check(caller, action, entity)
+        key = (caller.principal, caller.roles, caller.epoch, entity.id)
+        now_us = self._clock.monotonic_us()
+        known = self._fresh.get(key)
+        if known is None or known[0] < now_us:
+            if len(self._fresh) >= _REMEMBERED:
+                self._fresh.clear()
+            known = self._fresh[key] = (now_us + _REMEMBER_US, self._decide(caller, action, entity))
+        return known[1].check(explain=thing is not None and caller.organisation == thing.organisation)
+
+    def on_product(self, caller: Caller, action: str, product: Product) -> Decision:
+        """Decide on ``action`` at a product, other than receiving it; raise `Forbidden`."""
+        return self._check(caller, action, product_entity(product.id, product.owner))
+
+    def on_grant(self, caller: Caller, action: str, grant: Grant) -> Decision:
+        """Decide on ``action`` at a grant or request; raise `Forbidden`."""
+        make = access_request_entity if grant.state == "requested" else grant_entity
+        entity = make(grant.id, product=grant.product, owner=grant.owner, consumer=grant.consumer)
+        return self._check(caller, action, entity)
+
+    def receive(self, caller: Caller, product: Product, purpose: str, grant: Grant | None) -> Decision:
+        """Decide on receiving ``product`` for ``purpose`` under ``grant``; raise `Forbidden`."""
+        context = receive_context(self._clock.now_us(), purpose)
+        if grant is not None:
+            context = receive_context(
+                self._clock.now_us(),
+                purpose,
+                product=grant.product,
+                consumer=grant.consumer,
+                state=grant.state,
+                from_us=grant.from_us,
+                until_us=grant.until_us,
+                purposes=[grant.purpose],
+            )
+        entity = product_entity(product.id, product.owner)
+        decision = self._decide(caller, "product.receive", entity, context)
+        return decision.check(explain=grant is not None or caller.organisation == product.owner)
+
+    def allows_submission(self, caller: Caller, thing: Thing) -> bool:
+        """Whether ``caller`` may send readings of ``thing``."""
+        entity = thing_entity(thing.id, thing.organisation, thing.devices)
+        return self._decide(caller, "readings.submit", entity).allowed
+
+    def _check(self, caller: Caller, action: str, resource: Entity) -> Decision:
+        decision = self._decide(caller, action, resource)
+        owner = resource.attributes.get("organisation", {}).get("__entity", {}).get("id", resource.id)
+        return decision.check(explain=caller.organisation == owner or resource.kind in {"Grant", "AccessRequest"})
+
+    def _decide(
+        self,
+        caller: Caller,
+        action: str,
+        resource: Entity,
+        context: Mapping[str, Any] | None = None,
+        entities: Iterable[Entity] = (),
+    ) -> Decision:
+        return self._policy.decide(caller_entity(caller), action, resource, context, entities)
+
+    def _record(self, decision: Decision) -> None:
+        """Append to the audit topic, with the group that is under way; a permit does not wait for it."""
+        record = Record(AUDIT, decision.principal.encode(), msgspec.json.encode(decision), decision.time_us)
+        job = AppendJob([record], source="audit")
+        job.done.add_done_callback(_say_failure)
+        self._writer.submit(job)
+
+
+def _say_failure(done: "asyncio.Future[Any]") -> None:
+    error = None if done.cancelled() else done.exception()
+    if isinstance(error, GridspineError):
+        log.error("a decision could not be kept in the audit topic", error=error.detail)
+    elif error is not None:
+        log.error("a decision could not be kept in the audit topic", error=str(error))

@@ -1,0 +1,204 @@
+"""The node itself: its parts, in the order they start and stop.
+
+::
+
+    DataDirectory ─ log ─ registry ─ points · twins · screen ─ writer ─ intake ─ listeners:
+                                                                          hub · commands · alarms
+    identity ─ authority        gate ─ access        ledger        archive (child process)        adapters
+"""
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from gridspine.apps.node.adapters import AdapterHost
+from gridspine.apps.node.authority import Authority
+from gridspine.apps.node.commands import Commands
+from gridspine.apps.node.projection import restore_offences, restore_twins
+from gridspine.apps.node.topics import TOPICS
+from gridspine.energy.models import load_models
+from gridspine.infra.identity.service import Identity
+from gridspine.infra.ledger.ledger import Ledger
+from gridspine.infra.log.room import Room
+from gridspine.infra.log.sqlite import SqliteEventLog
+from gridspine.infra.log.writer import LogWriter
+from gridspine.infra.registry.sql import SqlRegistry, sqlite_url
+from gridspine.infra.runtime.clock import Clock
+from gridspine.infra.runtime.datadir import DataDirectory
+from gridspine.infra.runtime.settings import Settings
+from gridspine.infra.runtime.tasks import Supervisor
+from gridspine.kernel.errors import DiskFull
+from gridspine.sharing.access import Access
+from gridspine.sharing.delivery import Hub
+from gridspine.sharing.gate import Gate
+from gridspine.things.directory import Directory
+from gridspine.things.intake import READINGS, Committed, Intake
+from gridspine.things.offence import Offences
+from gridspine.things.point import PointTable
+from gridspine.things.screen import Screen
+from gridspine.things.twin import TwinState
+
+TICK_S = 0.1
+SNAPSHOT_S = 60.0
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Paths:
+    """Where things lie in the data directory."""
+
+    root: Path
+
+    @property
+    def registry(self) -> Path:
+        """Standing data."""
+        return self.root / "registry.db"
+
+    @property
+    def log(self) -> Path:
+        """The event log's folder."""
+        return self.root / "log"
+
+    @property
+    def twins(self) -> Path:
+        """The snapshot of the twins."""
+        return self.root / "twins.npz"
+
+    @property
+    def ledger(self) -> Path:
+        """The ledger's hashes."""
+        return self.root / "ledger.db"
+
+    @property
+    def keys(self) -> Path:
+        """Private keys."""
+        return self.root / "keys"
+
+    @property
+    def archive(self) -> Path:
+        """History."""
+        return self.root / "archive"
+
+
+class Node:
+    """All parts of a node; made by `compose` on the running event loop."""
+
+    def __init__(self, settings: Settings, data: Path, clock: Clock, organisation: str) -> None:
+        self.settings, self.clock, self.organisation = settings, clock, organisation
+        self.directory_lock = DataDirectory(data)
+        self.paths = Paths(data)
+        self.room = Room(data, reserve_bytes=settings.log.reserve_bytes)
+        self.log = SqliteEventLog(self.paths.log, TOPICS, segment_bytes=settings.log.segment_bytes, room=self.room)
+        self.registry = SqlRegistry(sqlite_url(self.paths.registry), clock, self.log)
+        self.supervisor = Supervisor(clock)
+        self._compose_things()
+        self._compose_trust()
+        self.hub = Hub({p: following for p, (_, following) in enumerate(self.log.bounds(READINGS))})
+        self.intake.listeners += [self._publish, self.commands.on_committed]
+
+    def _compose_things(self) -> None:
+        self.points = PointTable()
+        for model in load_models().values():
+            self.points.add_model(model)
+        self.twins = TwinState()
+        self.screen = Screen(self.points)
+        self.offences = Offences(self.clock)
+        self.things = Directory(self.registry, self.points, self.clock)
+        self.writer = LogWriter(self.log, asyncio.get_running_loop())
+        self.intake = Intake(self.points, self.screen, self.twins, self.writer, self.offences, self.clock)
+        self.commands = Commands(self.log, self.writer, self.things, self.points, self.clock)
+
+    def _compose_trust(self) -> None:
+        issuer = f"http://{self.settings.http.host}:{self.settings.http.port}"
+        self.identity = Identity(
+            self.registry, self.clock, self.paths.keys, issuer, topic="ledger", demo=self.settings.demo
+        )
+        self.authority = Authority(self.clock, self.writer, self.organisation)
+        self.gate = Gate(self.clock)
+        self.access = Access(self.registry, self.gate, self.clock, self._point_of)
+        self.ledger = Ledger(self.paths.ledger, self.identity.custody.ledger_key(), "gridspine/ledger", log=self.log)
+        self.adapters = AdapterHost(
+            self.settings.adapters, self.clock, self.registry, self.identity, self.authority,
+            self.things, self.intake, self.commands,
+        )  # fmt: skip
+
+    async def start(self) -> None:
+        """Rebuild what is projected from the log, then let tasks and adapters run."""
+        await self.things.load()
+        await self.access.load()
+        await asyncio.to_thread(self._restore)
+        self.gate.confirm()
+        self.supervisor.start("tick", self._tick)
+        self.supervisor.start("ledger", self._follow_ledger)
+        self.supervisor.start("snapshots", self._snapshots)
+        for name, run in self.adapters.load().items():
+            self.supervisor.start(f"adapter:{name}", run)
+
+    async def stop(self) -> None:
+        """Stop taking in, finish what is queued, write a snapshot, close."""
+        await self.supervisor.close()
+        for grant in self.gate.grants():
+            self.gate.end_streams(grant.id, "node-stopping")
+        await asyncio.to_thread(self.writer.close)
+        await asyncio.to_thread(self._save_twins)
+        with contextlib.suppress(DiskFull):
+            await asyncio.to_thread(self.registry.relay)
+        self.ledger.close()
+        self.registry.close()
+        self.log.close()
+        self.directory_lock.close()
+
+    def _restore(self) -> None:
+        self.intake.applied.update({p: following for p, (_, following) in enumerate(self.log.bounds(READINGS))})
+        restore_twins(self.log, self.twins, self.screen, self.paths.twins, points=self.points.count)
+        restore_offences(self.log, self.offences)
+        self.commands.load()
+        self.ledger.catch_up()
+
+    def _publish(self, committed: Committed) -> None:
+        if committed.position is not None:
+            self.hub.publish(committed.position, committed.screened.accepted)
+
+    def _point_of(self, point_id: str) -> tuple[int, str, str]:
+        number = self.points.number(point_id)
+        if number < 0:
+            return -1, "", ""
+        thing, model = self.points.place(number)
+        return number, model.reading_type.unit, self.points.organisation_of(thing) or ""
+
+    async def _tick(self) -> None:
+        while True:
+            self.gate.confirm()
+            self.gate.sweep()
+            await self.commands.tick()
+            await self.clock.sleep(TICK_S)
+
+    async def _follow_ledger(self) -> None:
+        while True:
+            await asyncio.to_thread(self.ledger.catch_up)
+            await self.clock.sleep(TICK_S)
+
+    async def _snapshots(self) -> None:
+        while True:
+            await self.clock.sleep(SNAPSHOT_S)
+            await asyncio.to_thread(self._save_twins)
+            with contextlib.suppress(DiskFull):
+                await asyncio.to_thread(self.registry.relay)
+
+    def _save_twins(self) -> None:
+        """Snapshot the twins with offsets taken *before*: replaying a batch twice changes nothing."""
+        self.twins.save(self.paths.twins, dict(self.intake.applied))
+
+
+async def compose(settings: Settings, data: Path, clock: Clock, *, organisation: str) -> Node:
+    """Build and start a node on ``data``; ``organisation`` is the id of the one that runs it."""
+    node = Node(settings, data, clock, organisation)
+    try:
+        await node.start()
+    except BaseException:
+        await node.stop()
+        raise
+    return node

@@ -1,0 +1,71 @@
+"""Starting from the log: twins, the screen's memory and the duplicates' horizon, rebuilt from snapshot and tail."""
+
+from collections import deque
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from gridspine.infra.log.port import EventLog
+from gridspine.infra.registry.port import Event
+from gridspine.kernel.codecs.batch import decode_batch
+from gridspine.kernel.readings import Readings
+from gridspine.things.horizon import DEFAULT_CAPACITY
+from gridspine.things.intake import READINGS
+from gridspine.things.offence import EVENTS, Offences
+from gridspine.things.screen import Screen
+from gridspine.things.twin import TwinState
+
+log = structlog.get_logger(__name__)
+
+
+def restore_twins(eventlog: EventLog, twins: TwinState, screen: Screen, snapshot: Path, *, points: int) -> int:
+    """Bring the twins, and with them the screen, to the end of the log; return how many batches were replayed.
+
+    Without a snapshot everything the log still holds is replayed. Blocks.
+    """
+    offsets = twins.load(snapshot)
+    twins.grow(points)
+    replayed = 0
+    for partition, (first, following) in enumerate(eventlog.bounds(READINGS)):
+        at = max(offsets.get(partition, 0), first)
+        while at < following:
+            records = eventlog.read(READINGS, partition, at)
+            for record in records:
+                twins.apply(decode_batch(record.body))
+            replayed += len(records)
+            at = records[-1].position.offset + 1 if records else following
+    screen.memory.restore(twins.value, twins.observed_us, twins.quality)
+    _restore_horizon(eventlog, screen)
+    if replayed:
+        log.info("twins follow the log again", batches=replayed)
+    return replayed
+
+
+def _restore_horizon(eventlog: EventLog, screen: Screen) -> None:
+    """Remember the newest accepted readings, as far as duplicates are recognised."""
+    recent: deque[Readings] = deque()
+    for partition, (first, following) in enumerate(eventlog.bounds(READINGS)):
+        count, at = 0, following
+        while at > first and count < DEFAULT_CAPACITY:
+            start = max(first, at - 200)
+            batches = [decode_batch(r.body) for r in eventlog.read(READINGS, partition, start, max_records=at - start)]
+            recent.extendleft(reversed(batches))
+            count += sum(len(batch) for batch in batches)
+            at = start
+    for batch in recent:
+        screen.memory.grow(int(batch.point.max()) + 1)
+        screen.memory.remember_newest(batch)
+        screen.horizon.remember(batch)
+        screen.horizon.settle()
+
+
+def restore_offences(eventlog: EventLog, offences: Offences) -> None:
+    """Take up who is quarantined. Blocks."""
+    at, following = eventlog.bounds(EVENTS)[0]
+    while at < following:
+        records = eventlog.read(EVENTS, 0, at, max_records=5000)
+        for record in records:
+            if b'"source.' in record.body:
+                offences.replay(msgspec.json.decode(record.body, type=Event))
+        at = records[-1].position.offset + 1 if records else following
