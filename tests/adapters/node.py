@@ -53,7 +53,8 @@ class FakeNode:
 
     ``things`` are served; ``users`` maps (username, password) and ``certificates`` a DER client certificate to the
     principal behind it; ``may`` maps a principal to the Things it may publish for. ``gate`` closed holds every
-    intake back, ``refusal`` set makes intake raise. ``port`` 0 is any free one. ``stored``, ``problems`` and ``progressed`` are what happened.
+    intake back, ``refusal`` set makes intake raise. ``port`` 0 is any free one. ``stored``, ``problems`` and
+    ``progressed`` are what happened.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class FakeNode:
         self._host = host
         self._port = port
         self._servers: list[asyncio.Server] = []
+        self._adapters: list[asyncio.Task[None]] = []
         self._connections: set[asyncio.Task[None]] = set()
 
     # -- what an adapter sees ---------------------------------------------------------------------------------
@@ -203,25 +205,26 @@ class FakeNode:
         """Return once ``condition()`` holds; asked after every intake, progress and listener, and now and then."""
         async with asyncio.timeout(timeout_s):
             while not condition():
+                self._raise_failure()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(0.05), self._changed:
                         await self._changed.wait()
 
     @contextlib.asynccontextmanager
     async def running(self, adapter: Adapter) -> AsyncIterator["FakeNode"]:
-        """Run ``adapter`` until the block ends; its failure is the block's failure."""
+        """Run ``adapter`` until the block ends; its failure ends `until` and the block."""
         task = asyncio.create_task(adapter.run(self), name=f"adapter {adapter.name}")
+        self._adapters.append(task)
         try:
-            async with asyncio.TaskGroup() as group:
-                watcher = group.create_task(self._raise_failure(task))
-                try:
-                    yield self
-                finally:
-                    watcher.cancel()
+            yield self
+            self._raise_failure()
         finally:
             task.cancel()
             await asyncio.wait([task], timeout=10)
+            self._adapters.remove(task)
             assert task.done(), "the adapter did not end when cancelled"
+            if not task.cancelled():
+                task.exception()  # raised above, or hidden by the test's own failure
             await self.close()
 
     async def close(self) -> None:
@@ -235,11 +238,11 @@ class FakeNode:
             await server.wait_closed()
         self._servers.clear()
 
-    async def _raise_failure(self, task: asyncio.Task[None]) -> None:
-        await asyncio.wait([task])
-        if not task.cancelled():
-            task.result()
-            raise AssertionError("the adapter returned by itself")
+    def _raise_failure(self) -> None:
+        for task in self._adapters:
+            if task.done():
+                task.result()
+                raise AssertionError("the adapter returned by itself")
 
     def _serve(self, serve: Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async def run() -> None:

@@ -34,6 +34,7 @@ class EmbeddedBroker:
     def __init__(self, context: AdapterContext, settings: Settings, inbound: Inbound, commands: Commands) -> None:
         self.clock = context.clock
         self.settings = settings
+        self.ready = asyncio.Event()
         self._context = context
         self._inbound = inbound
         self._commands = commands
@@ -50,6 +51,7 @@ class EmbeddedBroker:
         """Open the listener and serve until cancelled; what is then under way is not acknowledged."""
         host, port = await self._context.listen(LISTENER, self._on_connection)
         log.info("listening: %s:%d", host, port)
+        self.ready.set()
         try:
             await asyncio.get_running_loop().create_future()
         finally:

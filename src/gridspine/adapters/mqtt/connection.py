@@ -68,6 +68,7 @@ class _Noise(logging.Filter):
 
 _gmqtt_log = logging.getLogger(f"{__name__}.gmqtt")
 _gmqtt_log.addFilter(_Noise())
+logging.getLogger("gmqtt.mqtt.protocol").addFilter(_Noise())
 
 
 class Connection:
@@ -81,6 +82,7 @@ class Connection:
         self.sent: dict[int, Order] = {}
         self.filters: set[str] = set()
         self.session_present = False
+        self._granted = asyncio.Event()
         properties = {"session_expiry_interval": SESSION_KEPT_S, "receive_maximum": settings.receive_maximum}
         self.client: Any = gmqtt.Client(
             settings.client_id,
@@ -102,6 +104,16 @@ class Connection:
         self.lost.set_exception(error)
         return True
 
+    async def granted(self) -> None:
+        """Return when the first subscription is answered; raise why the link is lost when it is."""
+        answered = asyncio.ensure_future(self._granted.wait())
+        try:
+            await asyncio.wait((answered, self.lost), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            answered.cancel()
+        if self.lost.done():
+            self.lost.result()
+
     def _listen(self, take: OnMessage) -> None:
         async def on_message(_: Any, topic: Any, payload: bytes, qos: int, properties: dict[str, Any]) -> int:
             return await take(self, str(topic), payload, qos, properties)
@@ -115,6 +127,7 @@ class Connection:
         def on_subscribe(_: Any, __: int, granted: tuple[int, ...], ___: Any) -> None:
             if any(code >= _SUBSCRIPTION_FAILED for code in granted):
                 self.lose(LinkLost(f"the broker refused a subscription: {granted}"))
+            self._granted.set()
 
         self.client.on_message, self.client.on_connect = on_message, on_connect
         self.client.on_disconnect, self.client.on_subscribe = on_disconnect, on_subscribe

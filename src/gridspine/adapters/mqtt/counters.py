@@ -23,7 +23,8 @@ from gridspine.things.adapter import Outcome, PrivateStore
 
 log = logging.getLogger(__name__)
 
-WINDOW = 1024
+WINDOW = 16_384
+"""Messages a late one may be behind: clients that reconnect send old and new ones side by side."""
 _FULL = (1 << WINDOW) - 1
 _QUIET_US = 10 * US
 _STORE_KEY = "sequences"
@@ -163,13 +164,14 @@ class Counters:
         body = await self._store.get(_STORE_KEY)
         with contextlib.suppress(msgspec.MsgspecError, KeyError, TypeError, ValueError):
             saved: dict[str, Any] = msgspec.json.decode(body) if body else {"clean": True, "clients": {}}
-            for client, (high, run, seen) in saved["clients"].items():
-                self.of(client).sequence = Sequence(high, run, sure=bool(saved["clean"]), seen=int(seen, 16))
+            for client, (high, run, missing) in saved["clients"].items():
+                seen = (int(missing, 16) & _FULL) ^ _FULL
+                self.of(client).sequence = Sequence(high, run, sure=bool(saved["clean"]), seen=seen)
 
     async def save(self, *, clean: bool) -> None:
         """Keep the counts; ``clean`` at an orderly end only, when no message can follow unseen."""
         clients = {
-            client: (counters.sequence.high, counters.sequence.run, f"{counters.sequence.seen:x}")
+            client: (counters.sequence.high, counters.sequence.run, f"{counters.sequence.seen ^ _FULL:x}")
             for client, counters in self.clients.items()
             if counters.sequence.high >= 0
         }

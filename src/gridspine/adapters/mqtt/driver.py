@@ -1,5 +1,6 @@
 """The MQTT adapter: the node as broker, or as client of a broker, and what both share."""
 
+import asyncio
 import logging
 from typing import Protocol
 
@@ -17,7 +18,9 @@ log = logging.getLogger(__name__)
 
 
 class Side(Protocol):
-    """The embedded broker or the link to an external one."""
+    """The embedded broker or the link to an external one; ``ready`` while devices can be heard."""
+
+    ready: asyncio.Event
 
     async def run(self) -> None:
         """Serve until cancelled."""
@@ -33,12 +36,18 @@ class Side(Protocol):
 
 
 class MqttAdapter:
-    """The adapter ``mqtt``; ``counters`` is the last run's, for whoever asks."""
+    """The adapter ``mqtt``; ``counters`` and ``side`` are the last run's, for whoever asks."""
 
     name = "mqtt"
 
     def __init__(self) -> None:
         self.counters: Counters | None = None
+        self.side: Side | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether devices can be heard: the listener is open, or the subscriptions at the broker stand."""
+        return self.side is not None and self.side.ready.is_set()
 
     async def run(self, context: AdapterContext) -> None:
         """Serve until cancelled; raises `Invalid` when the settings are wrong."""
@@ -53,6 +62,7 @@ class MqttAdapter:
             if settings.mode == "embedded"
             else BrokerLink(context, settings, inbound, commands)
         )
+        self.side = side
         try:
             await run_all(
                 side.run(),

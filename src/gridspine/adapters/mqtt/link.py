@@ -37,7 +37,7 @@ class BrokerLink:
     def __init__(self, context: AdapterContext, settings: Settings, inbound: Inbound, commands: Commands) -> None:
         if not settings.client_id.isascii():
             raise Invalid("client_id must be ASCII")
-        self.connected = asyncio.Event()
+        self.ready = asyncio.Event()
         self._context = context
         self._settings = settings
         self._inbound = inbound
@@ -58,8 +58,8 @@ class BrokerLink:
                 await self._once()
             except (LinkLost, MQTTError, OSError, TimeoutError) as error:
                 log.warning("link lost: broker=%s:%d %s", settings.host, settings.port, error)
-            attempt = 0 if self.connected.is_set() else attempt + 1
-            self.connected.clear()
+            attempt = 0 if self.ready.is_set() else attempt + 1
+            self.ready.clear()
             wait_s = back_off_s(clock, attempt, least_s=settings.reconnect_min_s, most_s=settings.reconnect_max_s)
             await clock.sleep(max(wait_s, self._hold_s))
             self._hold_s = 0.0
@@ -71,7 +71,7 @@ class BrokerLink:
 
     def recheck(self) -> None:
         """Subscribe to the topics of new bindings, and leave those of old ones."""
-        if self._now is not None and self.connected.is_set():
+        if self._now is not None and self.ready.is_set():
             self._subscribe(self._now)
 
     async def _once(self) -> None:
@@ -83,8 +83,9 @@ class BrokerLink:
                 log.warning("the broker forgot our session: messages queued there while we were away are lost")
             self._known_session = True
             self._subscribe(now)
+            await within(self._context.clock, self._settings.connect_timeout_s, now.granted())
             log.info("linked: broker=%s:%d", self._settings.host, self._settings.port)
-            self.connected.set()
+            self.ready.set()
             self._outbox = {(order.thing, order.point): order for order in self._commands.undelivered()}
             self._wake.set()
             await run_all(_wait(now.lost), self._send(now), self._confirm(now))

@@ -1,0 +1,431 @@
+"""The external mode against a real Mosquitto with the configuration we write."""
+
+import asyncio
+import contextlib
+import datetime
+import json
+import os
+import shutil
+import socket
+import ssl
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from adapter_node import DictStore, FakeNode
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from mqtt_device import OTHER, PASSWORD, THING, device, pack, raw, topic
+from paho.mqtt.enums import MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from gridspine.adapters.mqtt import MqttAdapter
+from gridspine.adapters.mqtt.mosquitto import MosquittoSettings, Tls, acl_lines, password_lines, write_mosquitto
+from gridspine.adapters.mqtt.topics import Routes
+from gridspine.adapters.mqtt.wire import decode_command
+from gridspine.kernel.errors import Invalid, Overloaded
+from gridspine.kernel.time import US
+from gridspine.things.adapter import Binding, Order
+
+MOSQUITTO = shutil.which("mosquitto") or shutil.which("/usr/sbin/mosquitto")
+needs_mosquitto = pytest.mark.skipif(MOSQUITTO is None, reason="the program mosquitto is not installed")
+NODE_PASSWORD = "of the node"
+BINDINGS = [
+    Binding(THING, "Meter", "org", "m", {"topics": {"power": {"topic": "home1/power", "unit": "kW"}}}),
+    Binding(OTHER, "Meter", "org", "m", {"username": "meter-two"}),
+]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Authority:
+    """A certificate authority of the test's own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._certificate = self._sign("test authority", self._key.public_key(), authority=True)
+        (folder / "ca.pem").write_bytes(self._certificate.public_bytes(serialization.Encoding.PEM))
+
+    @property
+    def path(self) -> str:
+        return str(self.folder / "ca.pem")
+
+    def issue(self, common_name: str, file: str) -> tuple[str, str]:
+        key = ec.generate_private_key(ec.SECP256R1())
+        certificate = self._sign(common_name, key.public_key(), authority=False)
+        paths = self.folder / f"{file}.pem", self.folder / f"{file}.key"
+        paths[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        paths[1].write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+        )
+        return str(paths[0]), str(paths[1])
+
+    def context(self, common_name: str, file: str) -> ssl.SSLContext:
+        context = ssl.create_default_context(cafile=self.path)
+        context.load_cert_chain(*self.issue(common_name, file))
+        return context
+
+    def _sign(self, common_name: str, public: ec.EllipticCurvePublicKey, *, authority: bool) -> x509.Certificate:
+        now = datetime.datetime.now(datetime.UTC)
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+        issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test authority")])
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(issuer)
+            .public_key(public)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(days=1))
+            .not_valid_after(now + datetime.timedelta(days=1))
+            .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
+        )
+        if authority:
+            usage = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
+            builder = builder.add_extension(usage, critical=True)
+        else:
+            names = x509.SubjectAlternativeName([x509.DNSName("localhost")])
+            builder = builder.add_extension(names, critical=False)
+        return builder.sign(self._key, hashes.SHA256())
+
+
+@dataclass
+class Broker:
+    """A Mosquitto process."""
+
+    folder: Path
+    authority: Authority
+    password_port: int
+    tls_port: int
+    process: subprocess.Popen[bytes] | None = None
+
+    def write(self, **more: Any) -> None:
+        certificate, key = self.authority.issue("localhost", "broker")
+        settings = MosquittoSettings(
+            tls=Tls(self.authority.path, certificate, key, port=self.tls_port),
+            password_port=self.password_port,
+            run_as="root" if os.geteuid() == 0 else "",
+            **more,
+        )
+        passwords = {"gridspine-node": NODE_PASSWORD, "meter-two": PASSWORD, "stranger": PASSWORD}
+        write_mosquitto(self.folder, settings, Routes(BINDINGS), passwords=passwords, randbytes=os.urandom)
+
+    async def start(self) -> None:
+        assert MOSQUITTO is not None
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [MOSQUITTO, "-c", str(self.folder / "mosquitto.conf")], stdout=log, stderr=log
+            )
+        async with asyncio.timeout(20):
+            while True:
+                with contextlib.suppress(OSError):
+                    async with raw(("127.0.0.1", self.password_port)):
+                        return
+                assert self.process.poll() is None, (self.folder / "log").read_text()
+                await asyncio.sleep(0.05)
+
+    def stop(self, *, kill: bool = False) -> None:
+        if self.process is not None:
+            self.process.kill() if kill else self.process.terminate()
+            self.process.wait(20)
+            self.process = None
+
+    @property
+    def address(self) -> tuple[str, int]:
+        return "127.0.0.1", self.password_port
+
+    @property
+    def tls_address(self) -> tuple[str, int]:
+        return "localhost", self.tls_port
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    (tmp_path / "pki").mkdir()
+    (tmp_path / "broker").mkdir()
+    it = Broker(tmp_path / "broker", Authority(tmp_path / "pki"), free_port(), free_port())
+    it.write()
+    yield it
+    it.stop()
+
+
+def make_node(broker: Broker, protocol: str = "5", **options: Any) -> FakeNode:
+    settings = {
+        "mode": "external", "port": broker.password_port, "protocol": protocol, "username": "gridspine-node",
+        "reconnect_min_s": 0.2, "reconnect_max_s": 0.5, "hold_off_s": 0.2,
+    } | options.pop("settings", {})  # fmt: skip
+    return FakeNode(BINDINGS, settings=settings, secrets={"password": NODE_PASSWORD}, **options)
+
+
+@contextlib.asynccontextmanager
+async def linked(node: FakeNode, *, wait: bool = True) -> AsyncIterator[MqttAdapter]:
+    adapter = MqttAdapter()
+    async with node.running(adapter):
+        if wait:
+            await node.until(lambda: adapter.ready)
+        yield adapter
+
+
+@needs_mosquitto
+@pytest.mark.parametrize("protocol", ["3.1.1", "5"])
+async def test_readings_arrive_with_either_protocol_and_a_client_certificate(broker: Broker, protocol: str) -> None:
+    await broker.start()
+    node = make_node(broker, protocol)
+    tls = broker.authority.context(THING, "meter")
+    async with linked(node) as adapter:
+        with device(broker.tls_address, username="", tls=tls, client_id="a") as meter:
+            sent = [meter.publish(topic(THING), pack(power=float(n), seq=n + 1)) for n in range(50)]
+            sent.append(meter.publish("home1/power", b"3.5"))
+            await node.until(lambda: meter.acknowledged.issuperset(sent) and len(node.stored) == 51)
+        assert [s.value for s in node.stored[:50]] == [float(n) for n in range(50)]
+        assert (node.stored[50].point, node.stored[50].value, node.stored[50].unit) == (f"{THING}/power", 3.5, "kW")
+        assert node.stored[0].source == node.source_of(THING)
+        assert adapter.counters is not None
+        assert adapter.counters.of(THING).as_dict() == {
+            "sent": 51, "lost": 0, "uncertain": 0, "received": 51, "stored": 51, "refused": 0,
+            "turned_away": 0, "readings": 51, "readings_refused": 0,
+        }  # fmt: skip
+
+
+@needs_mosquitto
+@pytest.mark.parametrize("protocol", ["3.1.1", "5"])
+async def test_the_broker_keeps_what_intake_has_not_made_durable(broker: Broker, protocol: str) -> None:
+    await broker.start()
+    node = make_node(broker, protocol)
+    node.gate.clear()
+    async with linked(node):
+        with device(broker.address, "meter-two", client_id="b") as meter:
+            await node.until(lambda: meter.connected)
+            sent = [meter.publish(topic(OTHER), pack(OTHER, power=float(n))) for n in range(30)]
+            await node.until(lambda: node.waiting == 30 or (node.waiting and meter.acknowledged.issuperset(sent)))
+    assert node.stored == []  # the node was stopped before anything was durable
+    second = make_node(broker, protocol)
+    async with linked(second):
+        await second.until(lambda: len(second.stored) == 30)
+        assert [s.value for s in second.stored] == [float(n) for n in range(30)]
+    third = make_node(broker, protocol)
+    async with linked(third) as adapter:
+        with device(broker.address, "meter-two", client_id="b") as meter:
+            meter.publish(topic(OTHER), pack(OTHER, power=99.0))
+            await third.until(lambda: third.stored)
+        assert [s.value for s in third.stored] == [99.0]  # nothing came twice: all had been acknowledged
+        assert adapter.counters is not None
+        assert adapter.counters.of(OTHER).stored == 1
+
+
+@needs_mosquitto
+async def test_overload_drops_the_link_and_the_messages_come_again(broker: Broker) -> None:
+    await broker.start()
+    node = make_node(broker)
+    node.refusal = Overloaded("busy", retry_after_s=0)
+    async with linked(node) as adapter:
+        with device(broker.address, "meter-two", client_id="b") as meter:
+            sent = [meter.publish(topic(OTHER), pack(OTHER, power=float(n))) for n in range(5)]
+            await node.until(lambda: meter.acknowledged.issuperset(sent))  # by Mosquitto: its hop, its guarantee
+            await node.until(lambda: adapter.counters is not None and adapter.counters.of(OTHER).turned_away >= 5)
+            assert node.stored == []
+            node.refusal = None
+            await node.until(lambda: len(node.stored) == 5)
+        assert [s.value for s in node.stored] == [0.0, 1.0, 2.0, 3.0, 4.0]
+
+
+@needs_mosquitto
+async def test_a_broker_that_goes_comes_back(broker: Broker) -> None:
+    await broker.start()
+    node = make_node(broker)
+    async with linked(node):
+        with device(broker.address, "meter-two", client_id="b") as meter:
+            meter.publish(topic(OTHER), pack(OTHER, power=1.0))
+            await node.until(lambda: len(node.stored) == 1)
+            broker.stop()
+            sent = meter.publish(topic(OTHER), pack(OTHER, power=2.0))
+            await node.until(lambda: meter.disconnected)
+            await broker.start()
+
+
+@needs_mosquitto
+async def test_loss_inside_the_broker_is_counted(broker: Broker) -> None:
+    broker.write(max_queued_messages=10, max_inflight_messages=5)  # a configuration that drops
+    await broker.start()
+    store = DictStore()
+    node = make_node(broker, store=store)
+    async with linked(node) as adapter:
+        with device(broker.address, "meter-two", client_id="b") as meter:
+            meter.publish(topic(OTHER), pack(OTHER, power=0.0, seq=1))
+            await node.until(lambda: len(node.stored) == 1)
+    with device(broker.address, "meter-two", client_id="b") as meter:
+        await node.until(lambda: meter.connected)
+        sent = [meter.publish(topic(OTHER), pack(OTHER, power=1.0, seq=seq)) for seq in range(2, 101)]
+        await node.until(lambda: meter.acknowledged.issuperset(sent))
+    node = make_node(broker, store=store)
+    async with linked(node) as adapter:
+        with device(broker.address, "meter-two", client_id="b") as meter:
+            await node.until(lambda: node.stored)
+            meter.publish(topic(OTHER), pack(OTHER, power=2.0, seq=101))
+            await node.until(lambda: any(s.value == 2.0 for s in node.stored))
+        assert adapter.counters is not None
+        counters = adapter.counters.of(OTHER)
+        assert counters.lost > 50
+        assert counters.lost + counters.stored == counters.sent == 100
+
+
+@needs_mosquitto
+async def test_the_shipped_configuration_does_not_drop_where_mosquittos_own_does(broker: Broker) -> None:
+    await broker.start()
+    node = make_node(broker)
+    async with linked(node):
+        pass  # from now on the broker keeps the node's messages
+    with device(broker.address, "meter-two", client_id="b") as meter:
+        await node.until(lambda: meter.connected)
+        sent = [meter.publish(topic(OTHER), pack(OTHER, power=1.0, seq=seq)) for seq in range(1, 3001)]
+        await node.until(lambda: meter.acknowledged.issuperset(sent))
+    node = make_node(broker)
+    async with linked(node) as adapter:
+        await node.until(lambda: len(node.stored) == 3000)
+        assert adapter.counters is not None
+        assert adapter.counters.of(OTHER).lost == 0
+
+
+@needs_mosquitto
+async def test_mqtt_5_properties_count_bare_numbers(broker: Broker) -> None:
+    await broker.start()
+    node = make_node(broker)
+    tls = broker.authority.context(THING, "meter")
+    async with linked(node) as adapter:
+        five = MQTTProtocolVersion.MQTTv5
+        with device(broker.tls_address, username="", tls=tls, client_id="a", version=five) as meter:
+            await node.until(lambda: meter.connected)
+            for seq in (1, 2, 5):
+                properties = Properties(PacketTypes.PUBLISH)
+                properties.UserProperty = [("seq", str(seq)), ("run", "r")]
+                meter.publish("home1/power", b"1", properties=properties)
+            await node.until(lambda: len(node.stored) == 3)
+        assert adapter.counters is not None
+        assert adapter.counters.of(THING).lost == 2
+
+
+@needs_mosquitto
+async def test_a_retained_value_without_a_time_is_no_new_reading(broker: Broker) -> None:
+    await broker.start()
+    with device(broker.address, "meter-two", client_id="b") as meter:
+        async with asyncio.timeout(20):
+            while not meter.connected:
+                await asyncio.sleep(0.02)
+        kept = json.dumps({"power": 5}).encode()
+        mid = meter.client.publish(topic(OTHER), kept, qos=1, retain=True).mid
+        async with asyncio.timeout(20):
+            while mid not in meter.acknowledged:
+                await asyncio.sleep(0.02)
+        node = make_node(broker)
+        async with linked(node) as adapter:
+            await node.until(lambda: adapter.counters is not None and adapter.counters.of(OTHER).stored == 1)
+            assert node.stored == []
+            meter.publish(topic(OTHER), kept)
+            await node.until(lambda: node.stored)
+
+
+@needs_mosquitto
+@pytest.mark.parametrize("protocol", ["3.1.1", "5"])
+async def test_orders_go_out_and_answers_come_in(broker: Broker, protocol: str) -> None:
+    await broker.start()
+    node = make_node(broker, protocol)
+    until_us = node.clock.now_us() + 600 * US
+    node.order(Order("before", OTHER, "limit", 1.0, until_us, 0.0, 1))
+    async with linked(node):
+        commands = topic(OTHER, "commands")
+        with device(broker.address, "meter-two", client_id="b", subscribe=(commands,)) as inverter:
+            await node.until(lambda: inverter.granted == [1])
+            node.order(Order("now", OTHER, "other", 2.0, until_us, 0.0, 2))
+            await node.until(lambda: inverter.got and ("now", "sent", "") in node.progressed)
+            assert decode_command(inverter.got[-1][1]).value == 2.0
+            answer = b'{"command": "now", "state": "acknowledged"}'
+            inverter.publish(topic(OTHER, "acknowledgements"), answer)
+            await node.until(lambda: ("now", "acknowledged", "") in node.progressed)
+            assert ("before", "sent", "") in node.progressed
+
+
+@needs_mosquitto
+async def test_the_access_list_keeps_devices_to_their_own_topics(broker: Broker) -> None:
+    await broker.start()
+    node = make_node(broker)
+    tls = broker.authority.context(THING, "meter")
+    async with linked(node):
+        with (
+            device(broker.tls_address, username="", tls=tls, client_id="a") as first,
+            device(broker.address, "meter-two", client_id="b") as second,
+            device(broker.address, "stranger", client_id="c") as stranger,
+        ):
+            for it in (first, second, stranger):
+                await node.until(lambda it=it: it.connected)
+            for to in (topic(OTHER), topic(OTHER, "acknowledgements"), topic(THING, "commands"), "home2/power"):
+                first.publish(to, b'{"evil": 1}')
+            for to in (topic(THING), "home1/power"):
+                second.publish(to, b'{"evil": 1}')
+                stranger.publish(to, b'{"evil": 1}')
+            first.publish(topic(THING), pack(power=1.0))
+            second.publish(topic(OTHER), pack(OTHER, power=2.0))
+            stranger.publish(topic(OTHER), b'{"evil": 1}')
+            await node.until(lambda: len(node.stored) == 2)
+            assert {s.value for s in node.stored} == {1.0, 2.0}
+    assert {s.point.rpartition("/")[2] for s in node.stored} == {"power"}
+
+
+@needs_mosquitto
+async def test_nobody_comes_in_without_a_certificate_or_password(broker: Broker) -> None:
+    await broker.start()
+    with device(broker.address, username="", client_id="x") as nobody:
+        async with asyncio.timeout(20):
+            while not nobody.refused:
+                await asyncio.sleep(0.02)
+    with device(broker.address, "meter-two", "wrong", client_id="y") as wrong:
+        async with asyncio.timeout(20):
+            while not wrong.refused:
+                await asyncio.sleep(0.02)
+    bare = ssl.create_default_context(cafile=broker.authority.path)
+    async with raw(broker.tls_address, tls=bare) as unknown:
+        with contextlib.suppress(ssl.SSLError, OSError):
+            assert await unknown.connect(username="") is None
+
+
+@needs_mosquitto
+async def test_a_refused_node_says_so_and_tries_again(broker: Broker, caplog: pytest.LogCaptureFixture) -> None:
+    await broker.start()
+    node = make_node(broker)
+    node.secrets = {"password": "wrong"}
+    async with linked(node, wait=False):
+        await node.until(lambda: caplog.text.count("link lost") >= 2)
+    assert "wrong" not in caplog.text.replace("wrong password", "")
+
+
+def test_names_that_would_break_the_configuration_are_refused() -> None:
+    with pytest.raises(Invalid):
+        password_lines({"a:b": "x"}, os.urandom)
+    with pytest.raises(Invalid):
+        acl_lines(Routes([Binding(THING, "", "org", "m", {"username": "a\ntopic readwrite #"})]), "node")
+    with pytest.raises(Invalid):
+        acl_lines(Routes([]), "node\nuser other")
+
+
+def test_secrets_are_hashed_and_for_their_owner_only(tmp_path: Path) -> None:
+    settings = MosquittoSettings()
+    path = write_mosquitto(tmp_path, settings, Routes(BINDINGS), passwords={"n": "in clear"}, randbytes=os.urandom)
+    assert "in clear" not in (tmp_path / "passwords").read_text()
+    assert (tmp_path / "passwords").stat().st_mode & 0o777 == 0o600
+    text = path.read_text()
+    assert "allow_anonymous false" in text
+    assert f"listener {settings.password_port} 127.0.0.1" in text
