@@ -84,7 +84,7 @@ class Battery:
         self._random = random.Random(options.seed)  # noqa: S311 - a demonstration repeats itself
         self._function = _OLD_SET if options.legacy else _SET
         self._fault = options.fault
-        self._capacity_wh = options.capacity_wh
+        self._capacity_wh: int = options.capacity_wh
         make = _legacy if options.legacy else _modern
         self.registers = Registers(options.base, make(options.seed, options.fault, options.capacity_wh))
         self.timers = [Timer(self.registers, self._function)]
