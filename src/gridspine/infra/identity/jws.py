@@ -89,7 +89,18 @@ def public_jwk(jwk: Mapping[str, Any]) -> dict[str, str]:
         raise Invalid("the key must be OKP on Ed25519 or EC on P-256 (JWK members kty and crv)")
     if not all(isinstance(jwk.get(name), str) for name in members):
         raise Invalid(f"the key needs the text members {', '.join(members)}")
+    _check_purpose(jwk)
     return {name: jwk[name] for name in members}
+
+
+def _check_purpose(jwk: Mapping[str, Any]) -> None:
+    """Raise `Invalid` when the key says it is for something else than verifying (RFC 7517 §4.2 to §4.4)."""
+    algorithms = ("Ed25519", "EdDSA") if jwk["kty"] == "OKP" else ("ES256",)
+    operations = jwk.get("key_ops", ["verify"])
+    if jwk.get("use", "sig") != "sig" or not isinstance(operations, list) or "verify" not in operations:
+        raise Invalid("the key is not meant for signatures (JWK members use and key_ops)")
+    if jwk.get("alg", algorithms[0]) not in algorithms:
+        raise Invalid(f"the key is meant for another algorithm than {algorithms[0]} (JWK member alg)")
 
 
 def import_key(jwk: Mapping[str, Any]) -> tuple[str, Key]:
