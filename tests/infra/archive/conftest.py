@@ -84,7 +84,7 @@ class Node:
         table.close()
 
     def pool(self, **limits):
-        return QueryPool(self.archive, self.log_folder, limits=QueryLimits(**limits), spares=0)
+        return QueryPool(self.archive, self.log_folder, limits=QueryLimits(**limits))
 
 
 @pytest.fixture

@@ -69,7 +69,7 @@ def test_small_commits_restarts_and_compaction_keep_everything(node, ask):
         noise(node, seed, 4, days=3)
         node.archive_all(max_rows=20)
     table, _ = node.archiver()
-    assert len(table.files()) > 40
+    assert any(file.pending for file in table.files())
     table.close()
     before = ask.revisions()
     assert before == sorted(node.rows)

@@ -50,9 +50,9 @@ def answer(job: Job, stdin: BinaryIO, stdout: BinaryIO) -> Done:
 
 
 def _run(connection: Any, job: Job) -> Done:
-    result = connection.execute(job.sql)
-    columns = [(entry[0], str(entry[1])) for entry in result.description]
-    reader = result.to_arrow_reader(_BATCH_ROWS)
+    relation = connection.sql(job.sql)
+    columns = [(name, str(kind)) for name, kind in zip(relation.columns, relation.types, strict=True)]
+    reader = relation.to_arrow_reader(_BATCH_ROWS)
     batches, rows, size = [], 0, 0
     for batch in reader:
         batches.append(batch)

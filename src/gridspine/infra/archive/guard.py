@@ -44,7 +44,7 @@ def check(connection: Any, sql: str) -> set[str]:
         raise Invalid(f"a query is exactly one SELECT statement; here are {len(statements)}", reason="statements")
     if statements[0].type != duckdb.StatementType.SELECT:
         raise Invalid(f"only SELECT is answered, not {statements[0].type.name}", reason="not-select")
-    (text,) = connection.execute("SELECT json_serialize_sql(?::VARCHAR)", [sql]).fetchone()
+    ((text,),) = connection.execute("SELECT json_serialize_sql(?::VARCHAR)", [sql]).fetchall()
     tree = json.loads(text)
     if tree["error"]:
         raise Invalid(f"only SELECT is answered: {tree.get('error_message', '')}", reason="not-select")
