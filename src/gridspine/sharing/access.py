@@ -99,6 +99,14 @@ class Access:
         changed = decide(known, verb, actor=actor, now_us=self._clock.now_us(), reason=reason)
         return await self._keep(changed, f"grant.{verb}", actor, expected=known.epoch)
 
+    def standing(self, product: str, consumer: str) -> Grant | None:
+        """Return the grant of ``consumer`` to ``product`` that holds now; else its newest one, for the reason why."""
+        active = self._gate.active(product, consumer)
+        if active is not None:
+            return active
+        mine = [g for g in self._gate.grants() if g.product == product and g.consumer == consumer]
+        return max(mine, key=lambda grant: grant.id, default=None)
+
     def grants_of(self, organisation: str) -> list[Grant]:
         """Return the grants an organisation gave or got, newest first."""
         mine = [grant for grant in self._gate.grants() if organisation in {grant.owner, grant.consumer}]

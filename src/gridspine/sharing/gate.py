@@ -56,11 +56,16 @@ class Gate:
         return max(holding, key=lambda grant: grant.until_us, default=None)
 
     def why_shut(self, id: str) -> str:
-        """Return why nothing may be delivered under a grant now, "" when it may."""
+        """Return why nothing may be delivered under a grant now, "" when it may.
+
+        The owner's own streams have no grant: for ``id`` "" only staleness counts.
+        """
+        if not id:
+            return "stale" if self._stale() else ""
         grant = self._grants.get(id)
         if grant is None:
             return "unknown"
-        if self._clock.monotonic_us() - self._confirmed_us > STALE_US:
+        if self._stale():
             return "stale"
         return grant.why_not(self._clock.now_us())
 
@@ -72,15 +77,23 @@ class Gate:
     def sweep(self) -> None:
         """Cut the streams of grants whose end has passed."""
         now_us = self._clock.now_us()
-        for watched in list(self._watchers):
+        for watched in [id_ for id_ in self._watchers if id_]:
             reason = self._grants[watched].why_not(now_us) if watched in self._grants else "unknown"
             if reason:
                 self.end_streams(watched, reason)
+
+    def _stale(self) -> bool:
+        return self._clock.monotonic_us() - self._confirmed_us > STALE_US
 
     def end_streams(self, id: str, reason: str) -> None:
         """Cut the streams of a grant for a reason of the node's own; the grant itself stays as it is."""
         for cut in list(self._watchers.get(id, ())):
             cut(reason)
+
+    def end_all_streams(self, reason: str) -> None:
+        """Cut every stream: the node is stopping."""
+        for watched in list(self._watchers):
+            self.end_streams(watched, reason)
 
     def _unwatch(self, id: str, cut: Cut) -> None:
         watchers = self._watchers.get(id)

@@ -78,7 +78,22 @@ class Parcel:
 
 def encode_readings(mask: Mask, readings: Readings, format: Format) -> bytes:
     """Encode readings whose points are places in ``mask.names``."""
-    columns: tuple[Any, ...] = (readings.point, readings.observed_us, readings.value, readings.quality)
+    return _encode(mask, (readings.point, readings.observed_us, readings.value, readings.quality), format)
+
+
+def encode_parcels(mask: Mask, parcels: Sequence[Parcel], format: Format) -> bytes:
+    """Return the readings of several parcels as one body."""
+    if len(parcels) == 1:
+        return parcels[0].encoded(format)
+    none = np.zeros(0)
+    columns = [
+        np.concatenate([getattr(parcel.readings, name) for parcel in parcels]) if parcels else none
+        for name in ("point", "observed_us", "value", "quality")
+    ]
+    return _encode(mask, columns, format)
+
+
+def _encode(mask: Mask, columns: Sequence[Any], format: Format) -> bytes:
     if format == "arrow":
         return encode_arrow(mask.names, *columns)
     return encode_senml(mask.names, mask.units, *columns, cbor=format == "cbor")

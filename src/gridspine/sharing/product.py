@@ -16,13 +16,15 @@ class Contract(msgspec.Struct, frozen=True, rename="camel"):
     """The promise of a product.
 
     ``licence`` is an SPDX identifier or a URL; ``purposes`` are those a grant may name; ``schema`` names the form of
-    the readings, which is the same for all products of this release.
+    the readings, which is the same for all products of this release. ``sample`` is what anyone may see before asking:
+    the form only, or the last readings too.
     """
 
     licence: str
     purposes: tuple[str, ...]
     description: str = ""
     schema: str = "gridspine.readings.v1"
+    sample: Literal["form", "readings"] = "form"
 
 
 class Product(msgspec.Struct, frozen=True, rename="camel"):

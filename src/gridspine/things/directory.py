@@ -47,6 +47,8 @@ class Directory:
         self._clock = clock
         self._things: dict[str, Thing] = {}
         self._change = asyncio.Event()
+        self.changes = 0
+        """Rises with every change: what was compiled from the Things before is out of date."""
 
     async def load(self) -> None:
         """Read the Things and bind their points when the node starts."""
@@ -118,5 +120,6 @@ class Directory:
         binding = PointBinding(thing.first, thing.id, thing.organisation, thing.model, names, units, thing.created_us)
         self._points.bind(binding)
         self._things[thing.id] = thing
+        self.changes += 1
         self._change.set()
         self._change = asyncio.Event()

@@ -11,7 +11,7 @@ the totals.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +23,7 @@ from gridspine.kernel.codecs.batch import encode_batch
 from gridspine.kernel.readings import MAX_BATCH, Channel, Int32Array, ItemProblem, NamedReadings, Readings
 from gridspine.things.adapter import Outcome, Source
 from gridspine.things.offence import Offences
-from gridspine.things.point import NOT_YOURS, UNKNOWN, WRONG_UNIT, PointTable
+from gridspine.things.point import NOT_YOURS, UNKNOWN, WRONG_UNIT, PointTable, Resolved
 from gridspine.things.quarantine import quarantine_records
 from gridspine.things.screen import DUPLICATE, HELD, REASONS, REFUSED, SUPPRESSED, Screen, Screened
 from gridspine.things.twin import TwinState
@@ -100,15 +100,16 @@ class Intake:
         *,
         channel: Channel = Channel.REPORTED,
         backfill: bool = False,
-        only_thing: str = "",
+        only: Collection[str] | None = None,
     ) -> Outcome:
         """Take ``readings`` in and return what became of them once that is durable.
 
-        ``only_thing`` narrows the source to one Thing. Raises `Overloaded` or `DiskFull`: then nothing of the batch
+        ``only`` narrows the source to some Things. Raises `Overloaded` or `DiskFull`: then nothing of the batch
         was kept, unless it was larger than `MAX_BATCH` and an earlier part of it was.
         """
+        resolved = self.points.resolve(readings.names, readings.units, source.organisation, only)
         jobs = [
-            self._job(readings.take(slice(start, start + MAX_BATCH)), source, channel, backfill, only_thing)
+            self._job(readings.take(slice(start, start + MAX_BATCH)), resolved, source, channel, backfill)
             for start in range(0, max(len(readings), 1), MAX_BATCH)
         ]
         for job in jobs:
@@ -117,9 +118,8 @@ class Intake:
         return outcomes[0] if len(outcomes) == 1 else _sum(outcomes)
 
     def _job(
-        self, named: NamedReadings, source: Source, channel: Channel, backfill: bool, only_thing: str
+        self, named: NamedReadings, resolved: Resolved, source: Source, channel: Channel, backfill: bool
     ) -> "_ReadingsJob":
-        resolved = self.points.resolve(named.names, named.units, source.organisation, only_thing)
         point = resolved.point[named.name_index] if len(named) else np.zeros(0, np.int32)
         value = named.value
         if (resolved.scale != 1).any() or resolved.shift.any():

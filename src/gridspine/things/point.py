@@ -10,7 +10,7 @@ the order of its model. Rules are kept once a model and point; the table holds t
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -179,10 +179,12 @@ class PointTable:
             self._urns.append(binding.thing)
             self._thing[binding.thing] = number  # last: a reader sees a Thing only when it is whole
 
-    def resolve(self, names: Sequence[str], units: Sequence[str], organisation: str, only_thing: str = "") -> Resolved:
+    def resolve(
+        self, names: Sequence[str], units: Sequence[str], organisation: str, only: Collection[str] | None = None
+    ) -> Resolved:
         """Return the numbers of point ids, and how their units become the points' own.
 
-        A point of another organisation (or of another Thing, when ``only_thing`` is given) is `NOT_YOURS`; the
+        A point of another organisation (or of a Thing not in ``only``, when that is given) is `NOT_YOURS`; the
         caller answers it as unknown, so that nobody learns what exists.
         """
         point = np.full(len(names), UNKNOWN, np.int32)
@@ -198,7 +200,7 @@ class PointTable:
             offset = placed.offset.get(property_name)
             if offset is None:
                 continue
-            if self._organisation_of.array[thing] != owner or (only_thing and urn != only_thing):
+            if self._organisation_of.array[thing] != owner or (only is not None and urn not in only):
                 point[at] = NOT_YOURS
                 continue
             point[at] = base[thing] + offset

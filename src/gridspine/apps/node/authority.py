@@ -80,7 +80,7 @@ class Authority:
 
     def on_grant(self, caller: Caller, action: str, grant: Grant) -> Decision:
         """Decide on ``action`` at a grant or request; raise `Forbidden`."""
-        make = access_request_entity if grant.state == "requested" else grant_entity
+        make = access_request_entity if action in {"grant.approve", "grant.refuse"} else grant_entity
         entity = make(grant.id, product=grant.product, owner=grant.owner, consumer=grant.consumer)
         return self._check(caller, action, entity)
 

@@ -97,6 +97,9 @@ class Node:
         self._compose_things()
         self._compose_trust()
         self.hub = Hub({p: following for p, (_, following) in enumerate(self.log.bounds(READINGS))})
+        self.stored = 0
+        """Readings the log took since the start."""
+        self.submissions: dict[tuple[object, ...], frozenset[str]] = {}
         self.intake.listeners += [self._publish, self.commands.on_committed]
 
     def _compose_things(self) -> None:
@@ -140,8 +143,7 @@ class Node:
     async def stop(self) -> None:
         """Stop taking in, finish what is queued, write a snapshot, close."""
         await self.supervisor.close()
-        for grant in self.gate.grants():
-            self.gate.end_streams(grant.id, "node-stopping")
+        self.gate.end_all_streams("node-stopping")
         await asyncio.to_thread(self.writer.close)
         await asyncio.to_thread(self._save_twins)
         with contextlib.suppress(DiskFull):
@@ -160,6 +162,7 @@ class Node:
 
     def _publish(self, committed: Committed) -> None:
         if committed.position is not None:
+            self.stored += len(committed.screened.accepted)
             self.hub.publish(committed.position, committed.screened.accepted)
 
     def _point_of(self, point_id: str) -> tuple[int, str, str]:

@@ -1,0 +1,84 @@
+"""The HTTP application: every route of the API and the portal, with the same doors before them.
+
+::
+
+    request ─► allowed hosts ─► authentication ─► route ─► authority ─► work
+                  421              401                       403, with the decision's id
+"""
+
+from collections.abc import Sequence
+
+from litestar import Litestar, Router
+from litestar.di import Provide
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.types import ASGIApp, ControllerRouterHandler
+
+from gridspine import __version__
+from gridspine.apps.api import command, grant, ledger, product, readings, status, stream, thing
+from gridspine.apps.api.authenticate import PUBLIC, authentication
+from gridspine.apps.api.hosts import AllowedHosts
+from gridspine.apps.api.problems import HANDLERS
+from gridspine.apps.api.token import token_routes
+from gridspine.apps.node.node import Node
+from gridspine.apps.policies.entities import ROLES
+
+ROUTES: Sequence[ControllerRouterHandler] = (
+    readings.send_readings,
+    thing.list_things,
+    thing.register_thing,
+    thing.read_thing,
+    thing.read_properties,
+    thing.read_property,
+    command.list_commands,
+    command.send_command,
+    command.read_command,
+    command.cancel_command,
+    command.all_stop,
+    product.list_products,
+    product.publish_product,
+    product.read_product,
+    product.sample_product,
+    product.pull_readings,
+    stream.stream_readings,
+    stream.socket_readings,
+    grant.list_grants,
+    grant.ask_grant,
+    grant.read_grant,
+    grant.decide_grant,
+    ledger.find_receipts,
+    ledger.read_receipt,
+    ledger.read_checkpoint,
+    ledger.read_ledger_key,
+    status.health,
+    status.ready,
+    status.status,
+    status.metrics,
+)
+
+
+def create_app(node: Node, extra: Sequence[ControllerRouterHandler] = ()) -> ASGIApp:
+    """Return the ASGI application of ``node``; ``extra`` routes are the portal's."""
+    app = Litestar(
+        route_handlers=[*ROUTES, *token_routes(node.identity, scopes=ROLES), *extra],
+        middleware=[authentication(node.identity)],
+        dependencies={"node": Provide(lambda: node, sync_to_thread=False)},
+        exception_handlers=HANDLERS,
+        openapi_config=openapi_config(),
+        request_max_body_size=node.settings.http.max_body_bytes,
+        debug=False,
+        logging_config=None,
+        pdb_on_exception=False,
+    )
+    hosts = [*node.settings.http.allowed_hosts, *node.settings.tls.names]
+    return AllowedHosts(app, hosts)
+
+
+def openapi_config() -> OpenAPIConfig:
+    """Return how the API describes itself; at ``/schema/openapi.json``."""
+    return OpenAPIConfig(
+        title="gridspine",
+        version=__version__,
+        render_plugins=[JsonRenderPlugin()],
+        openapi_router=Router("/schema", route_handlers=[], opt=PUBLIC),
+    )

@@ -1,0 +1,93 @@
+"""Receipts and checkpoints of the ledger."""
+
+import asyncio
+from typing import Any
+
+import msgspec
+from litestar import Request, Response, get
+
+from gridspine.apps.api.authenticate import PUBLIC
+from gridspine.apps.node.node import Node
+from gridspine.infra.registry.port import Event
+from gridspine.kernel.errors import NotFound
+from gridspine.kernel.time import format_rfc3339
+
+LEDGER = "ledger"
+_LOOKED_AT = 20_000
+
+
+class EntryView(msgspec.Struct, frozen=True):
+    """An event that has a receipt: ask for it by ``id``."""
+
+    id: str
+    type: str
+    time: str
+    subject: str
+    actor: str
+
+
+@get("/receipts", summary="Find receipts", tags=["ledger"])
+async def find_receipts(request: Request[Any, Any, Any], node: Node, subject: str) -> list[EntryView]:
+    """List the recorded events about a grant or command that concerns the caller's organisation."""
+    _concerned(node, request, subject)
+    events = await asyncio.to_thread(_events_about, node, subject)
+    return [EntryView(e.id, e.type, format_rfc3339(e.time_us), e.subject, e.actor) for e in events]
+
+
+@get("/receipts/{event_id:str}", summary="Get a receipt", tags=["ledger"])
+async def read_receipt(request: Request[Any, Any, Any], node: Node, event_id: str) -> Response[bytes]:
+    """Return the receipt of a recorded event; it verifies offline with `gridspine ledger verify`."""
+    await asyncio.to_thread(node.ledger.catch_up)
+    receipt = await asyncio.to_thread(node.ledger.receipt, event_id)
+    place = node.ledger.place(event_id)
+    record = (await asyncio.to_thread(node.log.read, LEDGER, 0, place.offset, max_records=1))[0]
+    _concerned(node, request, msgspec.json.decode(record.body, type=Event).subject)
+    return Response(msgspec.json.encode(receipt), media_type="application/json")
+
+
+@get("/ledger/checkpoint", opt=PUBLIC, summary="The ledger's signed head", tags=["ledger"], media_type="text/plain")
+async def read_checkpoint(node: Node) -> str:
+    """Return the signed checkpoint: origin, size, root."""
+    return await asyncio.to_thread(node.ledger.checkpoint)
+
+
+@get("/ledger/key", opt=PUBLIC, summary="The ledger's public key", tags=["ledger"], media_type="text/plain")
+async def read_ledger_key(node: Node) -> str:
+    """Return the key that receipts verify with, as a signed-note verifier key."""
+    return str(node.ledger.key)
+
+
+def _concerned(node: Node, request: Request[Any, Any, Any], subject: str) -> None:
+    """Raise `NotFound` unless ``subject`` is a grant, product or command of the caller's organisation."""
+    organisation = request.user.organisation
+    grant = node.gate.grant(subject)
+    if grant is not None and organisation in {grant.owner, grant.consumer}:
+        return
+    try:
+        if node.access.product(subject).owner == organisation:
+            return
+    except NotFound:
+        pass
+    try:
+        command = node.commands.commander.command(subject)
+        if node.things.get(command.lease.thing).organisation == organisation:
+            return
+    except NotFound:
+        pass
+    raise NotFound("the ledger holds nothing of that name for you")
+
+
+def _events_about(node: Node, subject: str) -> list[Event]:
+    first, following = node.log.bounds(LEDGER)[0]
+    at = max(first, following - _LOOKED_AT)
+    found = []
+    wanted = subject.encode()
+    while at < following:
+        records = node.log.read(LEDGER, 0, at, max_records=2000)
+        for record in records:
+            if wanted in record.body:
+                event = msgspec.json.decode(record.body, type=Event)
+                if event.subject == subject:
+                    found.append(event)
+        at = records[-1].position.offset + 1 if records else following
+    return found

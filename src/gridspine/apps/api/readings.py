@@ -1,0 +1,54 @@
+"""``POST /readings``: readings in by HTTP, in five forms, with an answer for each item."""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from litestar import Request, Response, post
+
+from gridspine.apps.api.body import read_body
+from gridspine.apps.node.node import Node
+from gridspine.apps.node.submission import submission
+from gridspine.kernel.codecs.arrow import decode_arrow
+from gridspine.kernel.codecs.rows import decode_csv, decode_ndjson
+from gridspine.kernel.codecs.senml import decode_senml_cbor, decode_senml_json
+from gridspine.kernel.errors import TooLarge, UnsupportedMedia
+from gridspine.kernel.readings import NamedReadings
+
+Decode = Callable[[bytes, int, int], NamedReadings]
+DECODERS: dict[str, Decode] = {
+    "application/senml+json": lambda body, now_us, _: decode_senml_json(body, now_us=now_us),
+    "application/json": lambda body, now_us, _: decode_senml_json(body, now_us=now_us),
+    "application/senml+cbor": lambda body, now_us, _: decode_senml_cbor(body, now_us=now_us),
+    "application/x-ndjson": lambda body, _, most: decode_ndjson(body, max_items=most),
+    "text/csv": lambda body, _, most: decode_csv(body, max_items=most),
+    "application/vnd.apache.arrow.stream": lambda body, _, most: decode_arrow(body, max_items=most),
+}
+"""Content type → decoder of (body, now [µs], most items)."""
+
+
+@post(
+    "/readings",
+    status_code=200,
+    summary="Send readings",
+    description=(
+        "Body: SenML JSON or CBOR, NDJSON, CSV or an Arrow IPC stream, by Content-Type; gzip and zstd are taken. "
+        "Header `Backfill: true` declares history. The answer comes when the accepted readings are durable; "
+        "received = accepted + suppressed + duplicate + refused, and `problems` names each refused item."
+    ),
+    tags=["readings"],
+)
+async def send_readings(request: Request[Any, Any, Any], node: Node) -> Response[bytes]:
+    """Take readings in."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    decode = DECODERS.get(kind)
+    if decode is None:
+        raise UnsupportedMedia(f"{kind[:80] or 'no content type'} is not taken; send one of: {', '.join(DECODERS)}")
+    right = submission(node, request.user)
+    most = node.settings.http.max_items
+    readings = decode(await read_body(request, node.settings.http.max_body_bytes), node.clock.now_us(), most)
+    if readings.received > most:
+        raise TooLarge(f"at most {most} readings at once: send several smaller requests")
+    backfill = request.headers.get("backfill", "").strip().lower() in {"true", "1", "?1", "yes"}
+    outcome = await node.intake.submit(readings, right.source, backfill=backfill, only=right.only)
+    return Response(msgspec.json.encode(outcome), media_type="application/json")

@@ -1,0 +1,129 @@
+"""Things: listed, registered, and their points read."""
+
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Request, get, post
+from litestar.params import Parameter
+
+from gridspine.apps.node.node import Node
+from gridspine.kernel.errors import NotFound
+from gridspine.kernel.quality import describe
+from gridspine.kernel.time import format_rfc3339
+from gridspine.things.directory import Thing
+from gridspine.things.model import PointModel
+from gridspine.things.twin import NEVER_US, TwinValue
+
+
+class NewThing(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """A Thing to register. Without an ``id`` it gets a ``urn:uuid:``; ``devices`` are principals that speak for it."""
+
+    title: str
+    model: str
+    id: str = ""
+    adapter: str = ""
+    connection: dict[str, Any] = {}
+    devices: tuple[str, ...] = ()
+
+
+class ThingView(msgspec.Struct, frozen=True, rename="camel"):
+    """A Thing as its own organisation sees it."""
+
+    id: str
+    title: str
+    organisation: str
+    model: str
+    adapter: str
+    created: str
+    points: list[str]
+
+
+class PointView(msgspec.Struct, frozen=True, rename="camel"):
+    """The last reported value of a point; ``value`` is null when nothing was reported. Age in seconds."""
+
+    name: str
+    title: str
+    value: float | None
+    unit: str
+    observed: str | None
+    age_s: float | None
+    quality: list[str]
+
+
+@get("/things", summary="List Things", tags=["things"])
+async def list_things(request: Request[Any, Any, Any], node: Node) -> list[ThingView]:
+    """List the Things of the caller's organisation."""
+    things = node.things.list(request.user.organisation)
+    if things:
+        node.authority.on_thing(request.user, "thing.read", things[0])
+    return [view(node, thing) for thing in things]
+
+
+@post("/things", summary="Register a Thing", tags=["things"])
+async def register_thing(request: Request[Any, Any, Any], node: Node, data: NewThing) -> ThingView:
+    """Register a Thing of the caller's organisation; its points may report when this has answered."""
+    thing = Thing(
+        data.id, request.user.organisation, data.title, data.model,
+        adapter=data.adapter, connection=data.connection, devices=data.devices,
+    )  # fmt: skip
+    node.authority.on_thing(request.user, "thing.register", thing)
+    return view(node, await node.things.register(thing, actor=request.user.principal))
+
+
+@get("/things/{thing_id:str}", summary="Read one Thing", tags=["things"])
+async def read_thing(request: Request[Any, Any, Any], node: Node, thing_id: str) -> ThingView:
+    """Return what a Thing is."""
+    return view(node, permitted(node, request, thing_id, "thing.read"))
+
+
+@get("/things/{thing_id:str}/properties", summary="Read all points of a Thing", tags=["things"])
+async def read_properties(request: Request[Any, Any, Any], node: Node, thing_id: str) -> list[PointView]:
+    """Return the last reported value of every point of a Thing."""
+    return properties(node, permitted(node, request, thing_id, "thing.read"))
+
+
+@get("/things/{thing_id:str}/properties/{name:str}", summary="Read one point", tags=["things"])
+async def read_property(
+    request: Request[Any, Any, Any], node: Node, thing_id: str, name: Annotated[str, Parameter(max_length=64)]
+) -> PointView:
+    """Return the last reported value of a point."""
+    thing = permitted(node, request, thing_id, "thing.read")
+    for offset, point in enumerate(node.things.model(thing).points):
+        if point.name == name:
+            return point_view(point, node.twins.get(thing.first + offset), node.clock.now_us())
+    raise NotFound(f"{thing.title} has no point {name!r}")
+
+
+def permitted(node: Node, request: Request[Any, Any, Any], thing_id: str, action: str) -> Thing:
+    """Return the Thing when the caller may do ``action`` to it; else the same answer whether or not it exists."""
+    try:
+        thing = node.things.get(thing_id)
+    except NotFound:
+        node.authority.on_thing(request.user, action, None, thing_id)
+        raise
+    node.authority.on_thing(request.user, action, thing)
+    return thing
+
+
+def view(node: Node, thing: Thing) -> ThingView:
+    """Return a Thing as it is shown."""
+    points = [point.name for point in node.things.model(thing).points]
+    created = format_rfc3339(thing.created_us)
+    return ThingView(thing.id, thing.title, thing.organisation, thing.model, thing.adapter, created, points)
+
+
+def properties(node: Node, thing: Thing) -> list[PointView]:
+    """Return the last values of all points of a Thing."""
+    now_us = node.clock.now_us()
+    points = node.things.model(thing).points
+    return [point_view(point, node.twins.get(thing.first + at), now_us) for at, point in enumerate(points)]
+
+
+def point_view(point: PointModel, twin: TwinValue, now_us: int) -> PointView:
+    """Return a point's last value as it is shown."""
+    unit = point.reading_type.unit
+    if twin.observed_us == NEVER_US:
+        return PointView(point.name, point.title, None, unit, None, None, ["never reported"])
+    age_s = round((now_us - twin.observed_us) / 1e6, 3)
+    observed = format_rfc3339(twin.observed_us)
+    return PointView(point.name, point.title, twin.value, unit, observed, age_s, describe(twin.quality))

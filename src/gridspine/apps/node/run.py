@@ -1,0 +1,85 @@
+"""Run a node until it is told to stop: sockets first, then the node, then its servers."""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+
+from gridspine.apps.api.app import create_app
+from gridspine.apps.node.node import Node, compose
+from gridspine.apps.node.serve import Listening, bind, serve, serve_tls
+from gridspine.infra.runtime.clock import Clock, SystemClock
+from gridspine.infra.runtime.settings import Settings
+
+Ready = Callable[[Node, int], Any]
+log = structlog.get_logger(__name__)
+
+
+def organisation_id(name: str) -> str:
+    """Return an organisation's id from its name: ``Northside Networks`` → ``northside-networks``."""
+    letters = "".join(c if c.isascii() and c.isalnum() else "-" for c in name.lower())
+    return "-".join(filter(None, letters.split("-"))) or "organisation"
+
+
+class Running:
+    """A node with its servers."""
+
+    def __init__(self, node: Node, servers: list[Listening]) -> None:
+        self.node = node
+        self._servers = servers
+
+    @property
+    def port(self) -> int:
+        """The port of plain HTTP."""
+        return self._servers[0].port
+
+    @property
+    def url(self) -> str:
+        """The node's address."""
+        return f"http://{self.node.settings.http.host}:{self.port}"
+
+    async def stop(self) -> None:
+        """End streams, let requests finish, stop the node."""
+        self.node.gate.end_all_streams("node-stopping")
+        await asyncio.gather(*(server.stop() for server in self._servers))
+        await self.node.stop()
+
+
+async def start(settings: Settings, data: Path, clock: Clock | None = None) -> Running:
+    """Start a node and its servers."""
+    sock = bind(settings.http.host, settings.http.port)
+    port = sock.getsockname()[1]
+    settings = msgspec.structs.replace(settings, http=msgspec.structs.replace(settings.http, port=port))
+    id_ = organisation_id(settings.organisation)
+    try:
+        node = await compose(settings, data, clock or SystemClock(), organisation=id_)
+    except BaseException:
+        sock.close()
+        raise
+    if all(known.id != id_ for known in node.identity.directory.organisations()):
+        await asyncio.to_thread(node.identity.directory.add_organisation, id_, settings.organisation)
+    app = create_app(node)
+    servers = [await serve(app, sock)]
+    if settings.tls.enabled:
+        servers.append(await serve_tls(node, app))
+    return Running(node, servers)
+
+
+async def run(settings: Settings, data: Path, ready: Ready | None = None) -> None:
+    """Run a node until SIGINT or SIGTERM; ``ready`` is called with it once it takes requests."""
+    running = await start(settings, data)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(NotImplementedError):
+            loop.add_signal_handler(number, stop.set)
+    if ready is not None:
+        ready(running.node, running.port)
+    await stop.wait()
+    log.info("stopping")
+    await running.stop()

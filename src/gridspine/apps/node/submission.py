@@ -1,0 +1,37 @@
+"""Who may send readings of what: Cedar's answer compiled to a set of Things, asked again when something changed."""
+
+from dataclasses import dataclass
+
+from gridspine.apps.node.node import Node
+from gridspine.infra.identity.caller import Caller
+from gridspine.kernel.errors import Forbidden
+from gridspine.things.adapter import Source
+from gridspine.things.directory import Thing
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """The right to send: as ``source``, for the Things in ``only`` (None: all of its organisation)."""
+
+    source: Source
+    only: frozenset[str] | None
+
+
+def submission(node: Node, caller: Caller) -> Submission:
+    """Return the caller's right to send readings; raise `Forbidden` when it has none."""
+    source = Source(caller.principal, caller.organisation, caller.session)
+    if caller.kind != "device":
+        # One Thing of the own organisation stands for all: the policies look at the organisation only.
+        node.authority.on_thing(caller, "readings.submit", Thing("urn:any:own", caller.organisation, "any", ""))
+        return Submission(source, None)
+    key = (caller.principal, caller.epoch, caller.roles, node.things.changes)
+    known = node.submissions.get(key)
+    if known is None:
+        own = (thing for thing in node.things.list(caller.organisation) if caller.principal in thing.devices)
+        known = frozenset(thing.id for thing in own if node.authority.allows_submission(caller, thing))
+        if len(node.submissions) > 10_000:
+            node.submissions.clear()
+        node.submissions[key] = known
+    if not known:
+        raise Forbidden("this device speaks for no Thing: its operator must say for which")
+    return Submission(source, known)
