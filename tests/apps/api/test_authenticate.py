@@ -1,5 +1,6 @@
 """Who is asking, over real connections: keys, certificates, cookies, tickets, plain tokens."""
 
+import socket
 import ssl
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,10 @@ def test_a_token_bound_to_a_certificate(node, tmp_path: Path, algorithm) -> None
         request = {"grant_type": "client_credentials", "client_id": file.client}
         stolen = httpx.post(f"{url}/token", data=request, verify=strange)
         assert (stolen.status_code, stolen.json()["error"]) == (401, "invalid_client")
+        mixed = SigningAuth(file, node=url)._token_request()
+        del mixed.headers["DPoP"]
+        with httpx.Client(verify=strange) as client:
+            assert client.send(mixed).json()["error"] == "invalid_client", "bound to a certificate that is not its own"
         answer = httpx.post(f"{url}/token", data=request, verify=context)
         assert answer.status_code == 200, answer.text
         assert answer.json()["token_type"] == "Bearer"
@@ -132,6 +137,24 @@ def test_a_token_bound_to_a_certificate(node, tmp_path: Path, algorithm) -> None
         (issued,) = node.identity.authority.issued_to(file.client)
         node.identity.authority.revoke(issued.id)
         refused(httpx.get(f"{url}/me", headers=headers, verify=context), "revoked")
+
+
+def test_a_resumed_tls_session_still_carries_the_certificate(node, tmp_path: Path) -> None:
+    file = node.client()
+    with node.serve(tls=True) as url:
+        context = client_certificate(node, file, tmp_path)
+        request = {"grant_type": "client_credentials", "client_id": file.client}
+        token = httpx.post(f"{url}/token", data=request, verify=context).json()["access_token"]
+        session, reused = None, []
+        for _ in range(2):
+            plain = socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])))
+            with context.wrap_socket(plain, server_hostname="127.0.0.1", session=session) as tls:
+                lines = ["GET /me HTTP/1.1", "Host: 127.0.0.1", f"Authorization: Bearer {token}", "Connection: close"]
+                tls.sendall("\r\n".join([*lines, "", ""]).encode())
+                answer = b"".join(iter(lambda tls=tls: tls.recv(65536), b""))
+                assert b'"how":"mtls"' in answer, answer
+                session, reused = tls.session, [*reused, tls.session_reused]
+        assert reused == [False, True]
 
 
 def test_dpop_and_websockets_over_tls_with_a_certificate(node, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 from gridspine.infra.identity import jws
 from gridspine.infra.identity.directory import MAX_KEYS, Directory
-from gridspine.infra.identity.principal import Principal
+from gridspine.infra.identity.principal import Principal, PublicKey
 from gridspine.infra.log.port import Position, Record, Topic
 from gridspine.infra.log.sqlite import SqliteEventLog
 from gridspine.infra.registry.sql import SqlRegistry, sqlite_url
@@ -173,3 +173,16 @@ def test_a_refused_change_leaves_nothing_behind(world) -> None:
         directory.add_principal("acme", "user", "Bob", also=fail)
     assert directory.principals() == [principal]
     assert len(world.registry.read(lambda tx: tx.list(Principal))) == 1
+
+
+def test_only_so_many_retired_keys_are_remembered(world) -> None:
+    client, key = world.client()
+    directory = world.identity.directory
+    for _ in range(2 * MAX_KEYS):
+        new = OKPKey.generate_key("Ed25519")
+        directory.add_key(client.id, public(new), replaces=key.thumbprint())
+        key = new
+    assert [known.kid for known in directory.keys_of(client.id)] == [key.thumbprint()]
+    kept = world.registry.read(lambda tx: tx.list(PublicKey))
+    assert {known.kid for known in kept} == set(directory._keys) == set(directory._keys_of[client.id])
+    assert MAX_KEYS < len(kept) <= MAX_KEYS + 2

@@ -117,6 +117,16 @@ def test_proofs_from_before_a_restart_are_refused(world, reason_of: Reason) -> N
     assert world.identity.by_dpop(token, again, method="GET", url=URL).principal == client.id
 
 
+async def test_a_wall_clock_set_back_later_does_not_shut_clients_out(world, reason_of: Reason) -> None:
+    client, key = world.client("operator")
+    world.clock.step_wall(-3600)
+    proofs = world.identity.proofs
+    assert reason_of(proofs.check, world.proof(key, "GET", URL), method="GET", url=URL, owner="o") == "proof-stale"
+    await world.clock.advance(320)
+    assert proofs.check(world.proof(key, "GET", URL), method="GET", url=URL, owner="o")
+    assert world.token(client, key)
+
+
 def test_the_memory_of_proofs_is_bounded_per_principal(world) -> None:
     cache = ReplayCache(10, capacity=5, per_owner=2)
     assert [cache.first_time("a", name, 0) for name in "xyx"] == [True, True, False]
@@ -180,6 +190,22 @@ def mutations() -> st.SearchStrategy[Callable[[str], str]]:
         st.builds(insert, places, characters),
         st.builds(cut, places, st.integers(1, 50)),
     )
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=200)
+@given(mutate=mutations())
+def test_no_mutation_of_an_assertion_is_let_in(world, mutate) -> None:
+    if not hasattr(world, "kept"):
+        world.kept = world.client("operator")
+    client, key = world.kept
+    assertion = world.assertion(client.id, key)
+    changed = mutate(assertion)
+    if changed == assertion:
+        return
+    with pytest.raises(Unauthenticated) as caught:
+        world.identity.assertions.check(changed)
+    assert caught.value.extra["error"] == "invalid_client"
+    assert world.identity.assertions.check(assertion)[0] == client
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=300)

@@ -81,6 +81,24 @@ def test_guessing_is_slowed_by_name_and_by_address(world, alice, reason_of: Reas
         users.sign_in("bob", PASSWORD, "198.51.100.1")
 
 
+def test_an_ipv6_network_counts_as_one(world, alice, reason_of: Reason) -> None:
+    users = world.identity.users
+    for number in range(20):
+        assert (
+            reason_of(users.sign_in, f"user{number}", "wrong horse battery", f"2001:db8::{number}") == "wrong-password"
+        )
+    with pytest.raises(Overloaded):
+        users.sign_in("bob", PASSWORD, "2001:db8::ffff")
+    cookie = world.identity.sign_in("alice", PASSWORD, "2001:db8:0:1::1")
+    assert world.identity.by_cookie(cookie)[0].principal == alice.id
+
+
+def test_taking_a_device_password_leaves_the_sign_in_name(world, alice) -> None:
+    world.identity.devices.set_new(alice)
+    world.identity.devices.clear(alice.id)
+    assert world.identity.users.sign_in("alice", PASSWORD, "192.0.2.1") == alice
+
+
 def test_signing_in_rightly_uses_nothing_up(world, alice) -> None:
     for _ in range(30):
         assert world.identity.users.sign_in("alice", PASSWORD, "192.0.2.1") == alice
@@ -219,6 +237,7 @@ def test_the_first_code_makes_one_administrator(world, reason_of: Reason) -> Non
         with pytest.raises(Conflict, match="administrator already"):
             identity.first.new_code()
     assert len(world.identity.directory.principals()) == 1
+    assert [known.id for known in world.identity.directory.organisations()] == ["acme"]
 
 
 def test_the_first_code_runs_out(world, reason_of: Reason) -> None:
@@ -242,6 +261,7 @@ def test_a_race_for_the_first_code_has_one_winner(world) -> None:
     for thread in threads:
         thread.join()
     assert (len(won), len(lost)) == (1, 3)
+    assert len(world.identity.directory.organisations()) == 1
 
 
 def test_device_passwords(world, reason_of: Reason) -> None:

@@ -46,7 +46,7 @@ class Assertions:
         self, directory: Directory, clock: Clock, audiences: frozenset[str], *, replay: ReplayCache | None = None
     ) -> None:
         self._directory, self._clock, self._audiences = directory, clock, audiences
-        self._started_s = clock.now_us() // US
+        self._started_s, self._started_monotonic_us = clock.now_us() // US, clock.monotonic_us()
         self._replay = replay or ReplayCache(MAX_LIFE_S + MAX_AHEAD_S, capacity=200_000, per_owner=20_000)
         self._decoder = msgspec.json.Decoder(AssertionClaims)
 
@@ -102,7 +102,8 @@ class Assertions:
             raise refuse_client("the assertion is not valid yet (nbf)")
         if claims.iat is None or claims.iat > now_s + MAX_AHEAD_S:
             raise refuse_client("the assertion needs an iat that is not in the future")
-        if claims.iat < self._started_s:
+        just_started = self._clock.monotonic_us() - self._started_monotonic_us <= (MAX_LIFE_S + MAX_AHEAD_S) * US
+        if just_started and claims.iat < self._started_s:
             raise refuse_client("the assertion is older than this node's last start: make a new one")
         if not 0 < len(claims.jti) <= MAX_JTI_CHARS:
             raise refuse_client(f"the assertion's jti must have 1 to {MAX_JTI_CHARS} characters")

@@ -42,7 +42,7 @@ class DevicePasswords:
         kept = DevicePassword(principal.id, self._digest(principal.id, password), self._clock.now_us())
 
         def work(tx: Transaction) -> None:
-            tx.put(kept, id=principal.id, owner=principal.organisation)
+            tx.put(kept, id=_id(principal.id), owner=principal.organisation)
 
         with self._lock:
             self._registry.transact(work)
@@ -53,7 +53,7 @@ class DevicePasswords:
         """Take the principal's password away."""
         with self._lock:
             self._digests.pop(principal, None)
-            self._registry.transact(lambda tx: tx.delete(DevicePassword, principal))
+            self._registry.transact(lambda tx: tx.delete(DevicePassword, _id(principal)))
 
     def has(self, principal: str) -> bool:
         """Whether the principal has a device password."""
@@ -67,3 +67,8 @@ class DevicePasswords:
     def _digest(self, principal: str, password: str) -> str:
         message = f"{principal}\0{password}".encode("utf-8", "surrogatepass")
         return hmac.new(self._key, message, hashlib.sha256).hexdigest()
+
+
+def _id(principal: str) -> str:
+    # Not the principal's own id: deleting a document takes the unique keys bound to its id along.
+    return f"{principal}/device-password"

@@ -5,7 +5,7 @@ after the commit, under one lock. Writes block: call them from a worker thread.
 """
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -27,7 +27,7 @@ from gridspine.kernel.time import US
 
 R = TypeVar("R")
 MAX_KEYS = 8
-"""Keys of one principal at most, retiring ones included."""
+"""Keys of one principal at most, retiring ones included; as many retired ones are remembered, not to be used again."""
 
 
 class Directory:
@@ -130,11 +130,11 @@ class Directory:
         return self._alter(id, "principal.roles-set", actor, roles=roles)
 
     def deactivate(self, id: str, *, actor: str = "node") -> Principal:
-        """Make the principal nobody: tokens, sessions, certificates and passwords of it stop proving anything."""
+        """Make the principal nobody: its tokens, sessions, keys, certificates and passwords stop proving anything."""
         return self._alter(id, "principal.deactivated", actor, active=False)
 
     def reactivate(self, id: str, *, actor: str = "node") -> Principal:
-        """Let the principal act again; what was issued before its deactivation stays void."""
+        """Let the principal act again by its keys, certificates and passwords; old tokens and sessions stay void."""
         return self._alter(id, "principal.reactivated", actor, active=True)
 
     def revoke_issued(self, id: str, *, actor: str = "node") -> int:
@@ -159,17 +159,26 @@ class Directory:
         new = PublicKey(kid=kid, principal=principal, jwk=members, created_us=now_us)
         retired = self._retiring(principal, replaces, now_us + round(overlap_s * US)) if replaces else None
 
+        done = [old for old in self._keys_of.get(principal, ()) if self.key(old) is None]
+        forgotten = done[: max(0, len(done) - MAX_KEYS)]
+
         def work(tx: Transaction) -> None:
             if tx.get(PublicKey, kid) is not None:
                 raise Conflict("this key is registered already; every principal has keys of its own")
             if len(self.keys_of(principal)) - (retired is not None and overlap_s <= 0) >= MAX_KEYS:
                 raise Conflict(f"a principal has at most {MAX_KEYS} keys: remove one first")
             tx.put(new, id=kid, owner=owner.organisation, expected=0)
+            for old in forgotten:
+                tx.delete(PublicKey, old)
             if retired is not None:
                 tx.put(retired, id=retired.kid, owner=owner.organisation)
             self._emit(tx, "key.added", principal, actor, {"kid": kid, "replaces": replaces})
 
-        self.change(work, lambda _: self._take_keys(new, *([retired] if retired else [])))
+        def apply(_: None) -> None:
+            self._drop_keys(principal, forgotten)
+            self._take_keys(new, *([retired] if retired else []))
+
+        self.change(work, apply)
         return new
 
     def remove_key(self, kid: str, *, actor: str = "node") -> None:
@@ -180,11 +189,7 @@ class Directory:
             tx.delete(PublicKey, kid)
             self._emit(tx, "key.removed", key.principal, actor, {"kid": kid})
 
-        def apply(_: None) -> None:
-            del self._keys[kid]
-            self._keys_of[key.principal] = tuple(k for k in self._keys_of[key.principal] if k != kid)
-
-        self.change(work, apply)
+        self.change(work, lambda _: self._drop_keys(key.principal, [kid]))
 
     def change(self, work: Callable[[Transaction], R], apply: Callable[[R], None]) -> R:
         """Do ``work`` in a transaction, then ``apply`` its result to memory; no other change comes between."""
@@ -244,6 +249,11 @@ class Directory:
             self._keys[key.kid] = key
             others = tuple(kid for kid in self._keys_of.get(key.principal, ()) if kid != key.kid)
             self._keys_of[key.principal] = (*others, key.kid)
+
+    def _drop_keys(self, principal: str, kids: Sequence[str]) -> None:
+        for kid in kids:
+            self._keys.pop(kid, None)
+        self._keys_of[principal] = tuple(kid for kid in self._keys_of.get(principal, ()) if kid not in kids)
 
     def _emit(self, tx: Transaction, type: str, subject: str, actor: str, data: dict[str, Any]) -> None:
         if self._topic:

@@ -45,7 +45,7 @@ class Proofs:
 
     def __init__(self, clock: Clock, *, replay: ReplayCache | None = None) -> None:
         self._clock = clock
-        self._started_us = clock.now_us()
+        self._started_us, self._started_monotonic_us = clock.now_us(), clock.monotonic_us()
         self._replay = replay or ReplayCache(MAX_AGE_S + MAX_AHEAD_S)
         self._decoder = msgspec.json.Decoder(ProofClaims)
 
@@ -98,8 +98,10 @@ class Proofs:
             raise _bad("proof-future", f"the DPoP proof is more than {MAX_AHEAD_S} s ahead: set the client's clock")
         if iat_s < now_us / US - MAX_AGE_S:
             raise _bad("proof-stale", f"the DPoP proof is older than {MAX_AGE_S} s: sign the request anew")
-        # iat has whole seconds mostly: compare with the second the process started in.
-        if iat_s < self._started_us // US:
+        # After the first window no proof from before the start is young enough anyway: then a wall clock that was set
+        # back since does no harm. iat has whole seconds mostly: compare with the second the process started in.
+        just_started = self._clock.monotonic_us() - self._started_monotonic_us <= (MAX_AGE_S + MAX_AHEAD_S) * US
+        if just_started and iat_s < self._started_us // US:
             raise _bad("proof-stale", "the DPoP proof is older than this node's last start: sign the request anew")
 
 

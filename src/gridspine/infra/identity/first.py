@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import hmac
+import threading
 
 import msgspec
 
@@ -30,6 +31,7 @@ class FirstAdministrator:
 
     def __init__(self, registry: Registry, directory: Directory, users: Users, clock: Clock) -> None:
         self._registry, self._directory, self._users, self._clock = registry, directory, users, clock
+        self._lock = threading.Lock()
 
     def new_code(self) -> str:
         """Return a new code, good for `LIFE_S` [s]; an earlier unused one is void. Raises `Conflict` once used."""
@@ -49,17 +51,19 @@ class FirstAdministrator:
         """
         self._registry.read(lambda tx: self._check(tx, code))
         record = self._users.prepare(username, password)
-        if all(known.id != organisation.id for known in self._directory.organisations()):
-            self._directory.add_organisation(organisation.id, organisation.name, kind=organisation.kind)
 
         def use_up(tx: Transaction, user: Principal) -> None:
             self._check(tx, code)
             tx.put(FirstCode("", 0), id=_ID)
             self._users.keep(tx, user, record)
 
-        return self._directory.add_principal(
-            organisation.id, "user", username, (ADMINISTRATOR,), actor="first-code", also=use_up
-        )
+        with self._lock:
+            self._registry.read(lambda tx: self._check(tx, code))
+            if all(known.id != organisation.id for known in self._directory.organisations()):
+                self._directory.add_organisation(organisation.id, organisation.name, kind=organisation.kind)
+            return self._directory.add_principal(
+                organisation.id, "user", username, (ADMINISTRATOR,), actor="first-code", also=use_up
+            )
 
     def _check(self, tx: Transaction, code: str) -> None:
         kept = tx.get(FirstCode, _ID)

@@ -235,6 +235,11 @@ class Identity:
             return False
         return caller.roles <= frozenset(principal.roles) and self._anchored(caller.session, caller.principal)
 
+    def sign_in(self, username: str, password: str, address: str) -> str:
+        """Sign a user in and return what the portal's cookie must hold; see `Users.sign_in` for errors. Blocks."""
+        user = self.users.sign_in(username, password, address)
+        return self.sessions.open(user, self.directory.epoch(user.id))
+
     def sign_out_everywhere(self, principal: str, *, actor: str = "node") -> None:
         """End all sessions, tokens and tickets of ``principal``. Blocks."""
         self.directory.revoke_issued(principal, actor=actor)

@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import threading
 import unicodedata
+from ipaddress import ip_address, ip_network
 
 import msgspec
 
@@ -83,10 +84,12 @@ class Users:
     def sign_in(self, username: str, password: str, address: str) -> Principal:
         """Return the user who proves to be ``username``; ``address`` is where the request comes from.
 
-        Raises `Unauthenticated` (never saying which of the two was wrong) and `Overloaded` after too many tries.
+        Raises `Unauthenticated` (never saying which of the two was wrong) and `Overloaded` after too many tries: who
+        keeps trying a name makes its owner wait as well, 30 s a try.
         """
         name = fold(username)
-        self._addresses.attempt(address)
+        network = _network(address)
+        self._addresses.attempt(network)
         self._names.attempt(name)
         record = self._registry.read(lambda tx: self._record(tx, name))
         good = self._matches(record or self._nobody, password)
@@ -94,7 +97,7 @@ class Users:
         if user is None:
             raise Unauthenticated("user name or password is wrong", reason="wrong-password")
         self._names.forgive(name)
-        self._addresses.forgive(address)
+        self._addresses.forgive(network)
         return user
 
     def _record(self, tx: Transaction, name: str) -> UserPassword | None:
@@ -131,6 +134,15 @@ class Users:
             )
         finally:
             self._hashing.release()
+
+
+def _network(address: str) -> str:
+    """Return what one person can be expected to own of ``address``: a /64 of IPv6, else the address itself."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return address
+    return address if parsed.version == 4 else str(ip_network((parsed, 64), strict=False))
 
 
 def fold(username: str) -> str:
