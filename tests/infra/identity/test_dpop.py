@@ -95,6 +95,21 @@ def test_each_refusal_has_its_reason(world, reason_of: Reason) -> None:
         assert reason_of(world.identity.by_dpop, token, proof, method="GET", url=URL) == expected.split()[0], expected
 
 
+@pytest.mark.parametrize(
+    "payload",
+    [b"", b"\xff", b'{"jti":"\xff"}', b"[" * 4000, b'{"x":' * 1000, b"null", b'{"jti":NaN}', b'{"iat":1e999}'],
+)
+def test_signed_nonsense_is_malformed_and_nothing_worse(world, reason_of: Reason, payload: bytes) -> None:
+    client, key = world.client("operator")
+    token = world.token(client, key)
+    header = {"typ": "dpop+jwt", "jwk": key.as_dict(private=False), "alg": "Ed25519"}
+    proof = jose.serialize_compact(header, payload, key, algorithms=["Ed25519"])
+    assert reason_of(world.identity.by_dpop, token, proof, method="GET", url=URL) == "proof-malformed"
+    assertion = jose.serialize_compact({"alg": "Ed25519"}, payload, key, algorithms=["Ed25519"])
+    with pytest.raises(Unauthenticated, match="malformed"):
+        world.identity.assertions.check(assertion)
+
+
 def test_a_refusal_says_how_to_do_it_right(world) -> None:
     client, key = world.client("operator")
     token = world.token(client, key)

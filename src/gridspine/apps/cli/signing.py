@@ -126,7 +126,7 @@ class SigningAuth(httpx.Auth):
             raise Unauthenticated(f"the node gave no token ({response.status_code}): {_said(response)}")
         try:
             answer = msgspec.json.decode(response.content, type=TokenAnswer)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, ValueError) as error:
             raise Unauthenticated("the node's answer holds no token") from error
         self._token = answer.access_token
         self._renew_at_us = self._clock.monotonic_us() + max(0, answer.expires_in - RENEW_BEFORE_S) * US

@@ -85,8 +85,8 @@ class Proofs:
         except Invalid as error:
             raise _bad("proof-signature", "the DPoP proof's signature does not fit the key in it") from error
         try:
-            claims = self._decoder.decode(payload)
-        except (msgspec.DecodeError, RecursionError) as error:
+            claims = jws.decode_claims(self._decoder, payload)
+        except Invalid as error:
             raise _bad("proof-malformed", "the DPoP proof needs jti, htm, htu and iat") from error
         if not 0 < len(claims.jti) <= MAX_JTI_CHARS:
             raise _bad("proof-malformed", f"the DPoP proof's jti must have 1 to {MAX_JTI_CHARS} characters")

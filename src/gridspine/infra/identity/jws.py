@@ -6,7 +6,7 @@ The cryptography is joserfc's; what is added is a size bound, a short list of al
 
 from collections.abc import Collection, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from joserfc import jws
@@ -20,6 +20,7 @@ MAX_JWS_CHARS = 8192
 """Characters of a compact JWS at most; ours have about 700."""
 
 Key = OKPKey | ECKey
+C = TypeVar("C", bound=msgspec.Struct)
 _REGISTRY = jws.JWSRegistry(algorithms=ALGORITHMS)
 _FAILURES = (JoseError, ValueError, TypeError, KeyError, RecursionError)
 _PUBLIC_MEMBERS = {("OKP", "Ed25519"): ("crv", "kty", "x"), ("EC", "P-256"): ("crv", "kty", "x", "y")}
@@ -63,6 +64,17 @@ class Envelope:
         if not good:
             raise Invalid("the token's signature does not fit")
         return self._object.payload
+
+
+def decode_claims(decoder: msgspec.json.Decoder[C], payload: bytes) -> C:
+    """Return the claims in ``payload``; raise `Invalid` when they are not what ``decoder`` expects.
+
+    Text that is not UTF-8 escapes msgspec as `UnicodeDecodeError`, and deep nesting as `RecursionError`.
+    """
+    try:
+        return decoder.decode(payload)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise Invalid("the token's claims are missing or malformed") from error
 
 
 def sign(header: Mapping[str, Any], claims: Mapping[str, Any] | msgspec.Struct, key: Key) -> str:

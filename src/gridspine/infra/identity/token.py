@@ -146,8 +146,8 @@ class AccessTokens:
         except Invalid as error:
             raise refuse("bad-signature", "the access token's signature does not fit") from error
         try:
-            return self._decoder.decode(payload)
-        except (msgspec.DecodeError, RecursionError) as error:
+            return jws.decode_claims(self._decoder, payload)
+        except Invalid as error:
             _malformed(error)
 
     def _check_claims(self, claims: AccessClaims) -> None:
