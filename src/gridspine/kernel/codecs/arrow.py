@@ -3,7 +3,8 @@
 Columns: ``point`` (string, best dictionary-encoded), ``observed`` (timestamp; or int64 µs since 1970), ``value``
 (float64), and optionally ``quality`` (uint16) and ``unit`` (string). Unknown columns are ignored.
 
-Every batch is validated in full before anything looks inside: unvalidated Arrow crashes the process.
+What a stream claims to need is looked at before anything is decompressed, and every batch is validated in full before
+anything looks inside: unvalidated Arrow crashes the process.
 Source: Apache Arrow Columnar Format, IPC Streaming Format.
 """
 
@@ -13,12 +14,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from gridspine.kernel.codecs.ipc_size import claimed_bytes
 from gridspine.kernel.errors import Invalid, TooLarge
 from gridspine.kernel.quality import ALL_BITS
 from gridspine.kernel.readings import ItemProblem, NamedReadings
+from gridspine.kernel.time import MAX_US, MIN_US
 
 MAX_BYTES = 256 << 20
 """Bytes that the columns of one stream may take in memory; a bomb is stopped here."""
+MAX_MESSAGES = 4_096
+"""Batches and dictionaries of one stream."""
+_PER_MICROSECOND = {"s": 1_000_000, "ms": 1_000, "us": 1}
 
 SCHEMA = pa.schema(
     [
@@ -36,7 +42,7 @@ def decode_arrow(body: bytes, *, max_items: int) -> NamedReadings:
     try:
         table = _read(body, max_items)
         return _named(table)
-    except (pa.ArrowException, OSError, KeyError, OverflowError) as error:
+    except (pa.ArrowException, OSError, KeyError, ValueError, OverflowError, MemoryError) as error:
         raise Invalid(f"not an Arrow IPC stream of readings: {error}") from error
 
 
@@ -58,6 +64,8 @@ def encode_arrow(names: list[str], name_index: Any, observed_us: Any, value: Any
 
 
 def _read(body: bytes, max_items: int) -> pa.Table:
+    if claimed_bytes(body, max_messages=MAX_MESSAGES) > MAX_BYTES:
+        raise TooLarge(f"at most {MAX_BYTES >> 20} MiB of columns at once")
     batches = []
     items = size = 0
     with pa.ipc.open_stream(pa.py_buffer(body)) as reader:
@@ -77,31 +85,46 @@ def _read(body: bytes, max_items: int) -> pa.Table:
 
 
 def _named(table: pa.Table) -> NamedReadings:
+    table = _without_null_words(table, "point")
     missing = np.zeros(len(table), np.bool_)
     for name in ("point", "observed", "value"):
         if table.column(name).null_count:
             missing |= table.column(name).is_null().to_numpy()
     names, units, index = _pairs(table)
-    observed = _microseconds(table.column("observed"))
+    observed, bad_time = _microseconds(table.column("observed"))
     value = _numbers(table.column("value"), pa.float64(), np.nan)
     quality, bad_quality = _quality(table)
     problems = [
         ItemProblem(int(i), "malformed", "point, observed and value must be given") for i in missing.nonzero()[0]
     ]
-    bad_quality &= ~missing
+    bad_time &= ~missing
+    problems += [ItemProblem(int(i), "time", "observed is not a time from 1970 to 9999") for i in bad_time.nonzero()[0]]
+    bad_quality &= ~(missing | bad_time)
     problems += [ItemProblem(int(i), "bad-quality", "quality is not 0…32767") for i in bad_quality.nonzero()[0]]
     item = np.arange(len(table), dtype=np.int64)
     if problems:
-        good = ~(missing | bad_quality)
+        good = ~(missing | bad_time | bad_quality)
         index, item, observed, value, quality = index[good], item[good], observed[good], value[good], quality[good]
     return NamedReadings(names, units, index, item, observed, value, quality, problems)
+
+
+def _without_null_words(table: pa.Table, name: str) -> pa.Table:
+    """A dictionary may hold a null and rows may name it: make those rows null themselves."""
+    column = table.column(name)
+    if not pa.types.is_dictionary(column.type) or not any(chunk.dictionary.null_count for chunk in column.chunks):
+        return table
+    return table.set_column(table.schema.get_field_index(name), name, column.cast(column.type.value_type))
 
 
 def _pairs(table: pa.Table) -> tuple[list[str], list[str], Any]:
     """Return the distinct names and units, and each row's place among them."""
     point = _dictionary(table.column("point"))
-    names = point.dictionary.to_pylist()
     index = point.indices.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int32, copy=False)
+    words = point.dictionary
+    if len(words) > len(index):  # most are not used: a dictionary may be far longer than its column
+        used, index = np.unique(index, return_inverse=True)
+        words, index = words.take(pa.array(used[used < len(words)])), index.astype(np.int32)
+    names = words.to_pylist()
     if "unit" not in table.schema.names:
         return names, [""] * len(names), index
     unit = _dictionary(table.column("unit").cast(pa.string()).fill_null(""))
@@ -127,18 +150,25 @@ def _dictionary(column: pa.ChunkedArray) -> pa.DictionaryArray:
     chunk = column.unify_dictionaries().combine_chunks()
     if isinstance(chunk, pa.ChunkedArray):  # several chunks may come back as one chunked array
         chunk = chunk.chunk(0)
-    if chunk.dictionary.null_count:
-        raise Invalid("column point has a null in its dictionary")
     return chunk
 
 
-def _microseconds(column: pa.ChunkedArray) -> Any:
+def _microseconds(column: pa.ChunkedArray) -> tuple[Any, Any]:
+    """Return the times [µs since 1970], and which of them are none; a time without a zone is taken as UTC."""
+    unit = "us"
     if pa.types.is_timestamp(column.type):
-        # A time without a zone is taken as UTC, as Arrow's own convention has it.
-        column = column.cast(pa.timestamp("us", column.type.tz), safe=False).cast(pa.int64())
+        unit = column.type.unit
+        column = column.cast(pa.int64())
     elif not pa.types.is_integer(column.type):
         raise Invalid(f"column observed must be a timestamp or int64 µs, not {column.type}")
-    return _numbers(column, pa.int64(), 0)
+    time = _numbers(column, pa.int64(), 0)
+    if unit == "ns":
+        time = time // 1_000
+        factor = 1
+    else:
+        factor = _PER_MICROSECOND[unit]
+    bad = (time < MIN_US // factor) | (time > MAX_US // factor)
+    return np.where(bad, 0, time) * factor, bad
 
 
 def _numbers(column: pa.ChunkedArray, kind: pa.DataType, fill: float) -> Any:
