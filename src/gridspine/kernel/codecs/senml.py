@@ -4,12 +4,15 @@ Source: RFC 8428 (Sensor Measurement Lists): §4.1-4.2 base and regular fields, 
 relative time, §4.6 resolved records, §5 JSON, §6 CBOR labels, §12.1 units.
 
 Only numbers are readings: ``v``, and ``vb`` as 0 or 1. ``vs``, ``vd`` and ``s`` items are refused one by one; a
-pack is refused as a whole only when it is not one. A time below 2**28 [s] is relative to now (§4.5.3).
+pack is refused as a whole only when it is not one, or of a later version. Where a record sets a base field that
+cannot be read, the records after it are refused too: their names or times would be wrong. A time below 2**28 [s] is
+relative to now (§4.5.3), so a pack can carry times before July 1978 only as relative ones.
 
 Records carry quality in the extension field ``q_`` (the trailing underscore makes it one that every reader must
 understand, §4.4, so that no one takes a questionable value for a good one); on intake, ``q`` is taken too.
 """
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -51,8 +54,11 @@ _CBOR_LABELS = {
     0: "n", 1: "u", 2: "v", 3: "vs", 4: "vb", 5: "s", 6: "t", 8: "vd",
 }  # fmt: skip
 _SENML_UNITS = {"degC": "Cel", "1": "/"}
+_BASE_FIELDS = (("bn", str), ("bu", str), ("bt", float), ("bv", float))
+_NAMES_BASE = re.compile(rb'"b[ntuv]"|\\\\')
 _decode_pack = msgspec.json.Decoder(list[_Record]).decode
-_decode_items = msgspec.json.Decoder(list[Any]).decode
+_decode_items = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_UNREADABLE = (msgspec.MsgspecError, ValueError, TypeError, OverflowError, RecursionError)
 
 
 def decode_senml_json(body: bytes, *, now_us: int) -> NamedReadings:
@@ -60,14 +66,13 @@ def decode_senml_json(body: bytes, *, now_us: int) -> NamedReadings:
 
     Items that cannot be read become problems; they never spoil the others.
     """
-    if b'_"' in body:  # perhaps a field that must be understood: look at each item's field names
+    if b'_"' in body or b"\\" in body:  # perhaps a field that must be understood: look at each item's field names
         return _one_by_one(body, now_us)
     try:
-        return _resolve(((index, record, True) for index, record in enumerate(_decode_pack(body))), [], now_us)
-    except msgspec.ValidationError:
+        records = [(index, record, True) for index, record in enumerate(_decode_pack(body))]
+    except _UNREADABLE:
         return _one_by_one(body, now_us)
-    except msgspec.MsgspecError as error:
-        raise Invalid(f"not a SenML JSON pack: {error}") from error
+    return _resolve(records, [], now_us)
 
 
 def decode_senml_cbor(body: bytes, *, now_us: int) -> NamedReadings:
@@ -84,7 +89,7 @@ def decode_senml_cbor(body: bytes, *, now_us: int) -> NamedReadings:
 def _one_by_one(body: bytes, now_us: int) -> NamedReadings:
     try:
         items = _decode_items(body)
-    except msgspec.MsgspecError as error:
+    except _UNREADABLE as error:
         raise Invalid(f"not a SenML JSON pack: {error}") from error
     return _convert_each(items, now_us)
 
@@ -92,26 +97,37 @@ def _one_by_one(body: bytes, now_us: int) -> NamedReadings:
 def _convert_each(items: Iterable[Any], now_us: int) -> NamedReadings:
     records: list[tuple[int, _Record, bool]] = []
     problems: list[ItemProblem] = []
+    lost_base, raw = False, b""
     for index, item in enumerate(items):
+        if lost_base:
+            problems.append(ItemProblem(index, "malformed", "a base field of a record before it cannot be read"))
+            continue
         try:
+            if isinstance(item, msgspec.Raw):
+                raw, item = bytes(item), None
+                item = msgspec.json.decode(raw)
             unknown = [k for k in item if isinstance(k, str) and k.endswith("_") and k not in _KNOWN_MUST_UNDERSTAND]
             if unknown:
                 raise msgspec.ValidationError(f"field {unknown[0][:32]!r} must be understood and is not")
             records.append((index, msgspec.convert(item, _Record), True))
-        except (msgspec.ValidationError, TypeError) as error:
+        except _UNREADABLE as error:
             problems.append(ItemProblem(index, "malformed", str(error)))
-            records.append((index, _base_only(item), False))
+            base = _base_only(item)
+            # What is no object at all holds no base field; what could not even be decoded may.
+            lost_base = base is None or (item is None and bool(_NAMES_BASE.search(raw)))
+            records.append((index, base or _Record(), False))
     return _resolve(records, problems, now_us)
 
 
-def _base_only(item: Any) -> _Record:
-    """Return what base fields a malformed record still sets for those after it, and no reading."""
+def _base_only(item: Any) -> _Record | None:
+    """Return what base fields a malformed record sets for those after it; None where one of them is no good."""
     record = _Record()
     if isinstance(item, dict):
-        for name, kind in (("bn", str), ("bu", str), ("bt", float), ("bv", float)):
-            value = item.get(name)
-            if isinstance(value, kind) or (kind is float and isinstance(value, int)):
-                setattr(record, name, value)
+        for name, kind in _BASE_FIELDS:
+            try:
+                setattr(record, name, msgspec.convert(item.get(name), kind | None))
+            except _UNREADABLE:
+                return None
     return record
 
 
@@ -130,19 +146,22 @@ def _resolve(records: Iterable[tuple[int, _Record, bool]], problems: list[ItemPr
         base_unit = base_unit if record.bu is None else record.bu
         base_time = base_time if record.bt is None else record.bt
         base_value = base_value if record.bv is None else record.bv
+        if record.bver is not None and record.bver > VERSION:
+            raise Invalid(f"SenML version {record.bver} is not known; the pack must not be used (§4.4)")
         if not readable:
             continue
-        value = record.v
-        if value is None:
-            if record.vb is None:
-                problems.extend(_no_number(index, record, base_name))
-                continue
-            value = float(record.vb)
+        if record.v is not None:
+            value = base_value + record.v
+        elif record.vb is not None:
+            value = float(record.vb)  # a base value is added to numbers only
+        else:
+            problems.extend(_no_number(index, record, base_name))
+            continue
         key = (base_name + record.n, record.u or base_unit)
         name_index.append(pairs.setdefault(key, len(pairs)))
         item.append(index)
         times.append(base_time + record.t)
-        values.append(base_value + value)
+        values.append(value)
         qualities.append(record.q | record.q_)
     batch = NamedReadings(
         names=[name for name, _ in pairs],
@@ -159,9 +178,10 @@ def _resolve(records: Iterable[tuple[int, _Record, bool]], problems: list[ItemPr
 
 def _with_times(batch: NamedReadings, times_s: Any, qualities: Any, now_us: int) -> NamedReadings:
     """Turn SenML seconds into µs; items whose time or quality cannot be are problems."""
-    relative = times_s < RELATIVE_BELOW_S
-    observed = np.where(relative, now_us, 0) + np.rint(np.where(np.isfinite(times_s), times_s, 0) * US)
-    good_time = np.isfinite(times_s) & (observed >= MIN_US) & (observed <= MAX_US)
+    sensible = np.abs(times_s) <= MAX_US / US
+    times_s = np.where(sensible, times_s, 0)
+    observed = np.where(times_s < RELATIVE_BELOW_S, now_us, 0) + np.rint(times_s * US)
+    good_time = sensible & (observed >= MIN_US) & (observed <= MAX_US)
     good_quality = (qualities >= 0) & (qualities <= ALL_BITS)
     good = good_time & good_quality
     for at in np.flatnonzero(~good):
@@ -179,8 +199,6 @@ def _bounded(qualities: list[int]) -> Any:
 
 
 def _no_number(index: int, record: _Record, base_name: str) -> list[ItemProblem]:
-    if record.bver is not None and record.bver > VERSION:
-        return [ItemProblem(index, "malformed", f"SenML version {record.bver} is not known")]
     valueless = all(value is msgspec.UNSET for value in (record.vs, record.vd, record.s))
     if valueless and not record.n:
         return []  # a record of base fields only carries no reading
@@ -190,7 +208,9 @@ def _no_number(index: int, record: _Record, base_name: str) -> list[ItemProblem]
 def _relabel(item: Any) -> Any:
     if not isinstance(item, dict):
         return item
-    return {_CBOR_LABELS.get(key, key) if isinstance(key, int) else key: value for key, value in item.items()}
+    # Labels that are not known are ignored (§4.4); only text can say that it must be understood.
+    relabelled = ((_CBOR_LABELS.get(key) if type(key) is int else key, value) for key, value in item.items())
+    return {key: value for key, value in relabelled if isinstance(key, str)}
 
 
 def encode_senml(
