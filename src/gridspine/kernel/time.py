@@ -8,6 +8,7 @@ Sources: RFC 3339 §5.6; local time by the IANA time zone database through `zone
           [───────────────────────)        contains(start) is true, contains(end) is false
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -20,6 +21,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MIN_US = 0
 MAX_US = 253_402_300_799 * US
 """The last second of the year 9999, the last one RFC 3339 can write."""
+_RFC3339 = re.compile(
+    r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII
+)  # datetime.fromisoformat also takes other forms of ISO 8601, and not the same ones in every release
 
 
 def from_datetime(moment: datetime) -> int:
@@ -35,11 +39,18 @@ def to_datetime(time_us: int) -> datetime:
 
 
 def parse_rfc3339(text: str) -> int:
-    """Return the µs since 1970 of an RFC 3339 time; raise `Invalid` when it is none or has no offset."""
+    """Return the µs since 1970 of an RFC 3339 time; raise `Invalid` when it is none or has no offset.
+
+    Decimals beyond µs are cut off. A leap second (``:60``) is refused: there is no such µs since 1970.
+    """
     try:
-        return from_datetime(datetime.fromisoformat(text))
-    except (ValueError, OverflowError) as error:
-        raise Invalid(f"{text[:40]!r} is not an RFC 3339 time such as 2026-01-31T12:00:00Z") from error
+        if _RFC3339.fullmatch(text):
+            time_us = from_datetime(datetime.fromisoformat(text.upper()))
+            if time_us < MAX_US + US:
+                return time_us
+    except (ValueError, OverflowError):
+        pass  # a 13th month, or a year before the first
+    raise Invalid(f"{text[:40]!r} is not an RFC 3339 time such as 2026-01-31T12:00:00Z")
 
 
 def format_rfc3339(time_us: int) -> str:

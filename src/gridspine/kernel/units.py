@@ -67,7 +67,7 @@ _TABLE: Final = (
     Unit("W/m2", "irradiance", 1.0, "W/m2", "D54"),
     Unit("Pa", "pressure", 1.0, "Pa", "PAL"),
     Unit("bar", "pressure", 1e5, "bar", "BAR"),
-    Unit("g/kWh", "carbon_intensity", 1e-3 / 3.6e6, "g/kW.h", ""),
+    Unit("g/kWh", "carbon_intensity", 1e-3 / 3.6e6, "g/(kW.h)", ""),
     Unit("code", "code", 1.0, "", ""),
 )
 _SENML_SPELLINGS: Final = {

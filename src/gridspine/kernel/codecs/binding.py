@@ -7,6 +7,9 @@ import msgspec
 
 from gridspine.kernel.errors import Corrupt
 
+MAX_POINT = 2**31 - 1
+"""The highest point number; they are int32 in a batch."""
+
 
 class PointBinding(msgspec.Struct, frozen=True, rename="camel"):
     """Numbers ``first``, ``first + 1``, … belong to the points ``names`` of ``thing``, in ``units``."""
@@ -35,6 +38,9 @@ def encode_binding(binding: PointBinding) -> bytes:
 def decode_binding(body: bytes) -> PointBinding:
     """Return the binding of a record of topic ``points``; raise `Corrupt` when it is none."""
     try:
-        return _decoder.decode(body)
-    except msgspec.MsgspecError as error:
+        binding = _decoder.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise Corrupt(f"point binding cannot be read: {error}") from error
+    if not 0 <= binding.first <= MAX_POINT - len(binding.names) or len(binding.units) != len(binding.names):
+        raise Corrupt(f"point binding of {binding.thing[:80]!r} does not fit together")
+    return binding

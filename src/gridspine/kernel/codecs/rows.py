@@ -41,7 +41,7 @@ def decode_ndjson(body: bytes, *, max_items: int) -> NamedReadings:
 def decode_csv(body: bytes, *, max_items: int) -> NamedReadings:
     """Read CSV (RFC 4180) with a header line; raise `Invalid` when a needed column is not in it."""
     try:
-        reader = csv.DictReader(io.StringIO(body.decode("utf-8-sig")), strict=True)
+        reader = csv.DictReader(io.StringIO(body.decode("utf-8-sig"), newline=""), strict=True)
         columns = reader.fieldnames or []
     except (UnicodeDecodeError, csv.Error) as error:
         raise Invalid(f"not CSV in UTF-8: {error}") from error
@@ -51,14 +51,19 @@ def decode_csv(body: bytes, *, max_items: int) -> NamedReadings:
     return _gather(_csv_rows(reader), _csv_row, max_items)
 
 
-def _csv_rows(reader: "csv.DictReader[str]") -> Iterable[dict[str, Any]]:
-    try:
-        yield from reader
-    except csv.Error as error:
-        raise Invalid(f"not CSV: {error}") from error
+def _csv_rows(reader: "csv.DictReader[str]") -> Iterable[dict[str, Any] | csv.Error]:
+    while True:
+        try:
+            yield next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:  # this line only: the reader goes on with the next
+            yield error
 
 
-def _csv_row(fields: dict[str, Any]) -> Row:
+def _csv_row(fields: dict[str, Any] | csv.Error) -> Row:
+    if isinstance(fields, csv.Error):
+        raise Invalid(f"not CSV: {fields}") from fields
     observed: str | float = fields["observed"] or ""
     with contextlib.suppress(ValueError):  # not seconds: an RFC 3339 time
         observed = float(observed)
@@ -91,7 +96,7 @@ def _gather(lines: Iterable[Any], read: Any, max_items: int) -> NamedReadings:
         try:
             rows.append(read(line))
             places.append(index)
-        except (Invalid, msgspec.MsgspecError, ValueError, TypeError, OverflowError) as error:
+        except (Invalid, msgspec.MsgspecError, ValueError, TypeError, OverflowError, RecursionError) as error:
             problems.append(ItemProblem(index, "malformed", str(error)))
     batch = named_readings(rows)
     batch.item[:] = places
