@@ -184,7 +184,7 @@ class AlarmTable:
         alarm = change.alarm
         key = (alarm.number, alarm.kind)
         present = self._alarms.get(key)
-        if present is not None and present.count > alarm.count:  # counted on since the change was made
+        if present is not None and _has_moved_on(present, alarm):
             alarm = msgspec.structs.replace(
                 present, acknowledged_by=alarm.acknowledged_by, acknowledged_us=alarm.acknowledged_us, note=alarm.note
             )
@@ -221,7 +221,7 @@ class AlarmTable:
             if before is None or not before.active:
                 changes.append(AlarmChanged(after))
             after = msgspec.structs.replace(after, over_us=tally.ends_us)
-        if before is None or before.active is not after.active or len(changes):
+        if before is None or before.active is not after.active or changes:
             changes.append(AlarmChanged(after))
         self._set(key, after)
         return changes
@@ -247,6 +247,11 @@ class AlarmTable:
             return None
         self._forget((least.number, least.kind))
         return [AlarmChanged(least, dropped=True)]
+
+
+def _has_moved_on(present: Alarm, change: Alarm) -> bool:
+    """Whether the alarm was met again, or ended, between an acknowledgement's making and its taking effect."""
+    return present.count > change.count or (present.count == change.count and not present.active)
 
 
 def _weight(alarm: Alarm) -> tuple[bool, int, int]:
