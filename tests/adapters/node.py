@@ -201,6 +201,11 @@ class FakeNode:
         for queue in self._order_queues:
             queue.put_nowait(order)
 
+    @property
+    def waiting_orders(self) -> int | None:
+        """How many orders the adapter has not taken yet; None while it does not listen for any."""
+        return sum(queue.qsize() for queue in self._order_queues) if self._order_queues else None
+
     async def until(self, condition: Callable[[], object], timeout_s: float = 20.0) -> None:
         """Return once ``condition()`` holds; asked after every intake, progress and listener, and now and then."""
         async with asyncio.timeout(timeout_s):

@@ -4,10 +4,15 @@ import asyncio
 import contextlib
 import json
 import logging
+import ssl
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import pytest
 from adapter_node import DictStore, FakeNode
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from mqtt_authority import Authority
 from mqtt_device import OTHER, PASSWORD, THING, Packet, Raw, device, pack, raw, topic
 
 from gridspine.adapters.mqtt import MqttAdapter
@@ -424,6 +429,36 @@ async def _advance_until(clock: VirtualClock, condition: Callable[[], bool], wat
             break
     assert closing.result() is None
     assert condition()
+
+
+async def test_a_client_certificate_is_an_identity(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    node = make_node(tls=authority.server_context())
+    mine = authority.context("anything", "meter")
+    pem = (tmp_path / "meter.pem").read_bytes()
+    node.certificates[x509.load_pem_x509_certificate(pem).public_bytes(serialization.Encoding.DER)] = THING
+    async with serving(node):
+        address = ("localhost", node.address["mqtt"][1])
+        with device(address, username="", tls=mine) as meter:
+            sent = meter.publish(topic(THING), pack(power=1.0))
+            await node.until(lambda: sent in meter.acknowledged)
+        assert node.stored[0].source.principal == THING
+        for tls in (authority.context("anything", "other"), ssl.create_default_context(cafile=authority.path)):
+            async with raw(address, tls=tls) as stranger:
+                assert await stranger.connect(username="") == (False, 5)
+
+
+async def test_a_stopped_node_leaves_nothing_behind() -> None:
+    node = make_node()
+    node.gate.clear()
+    before = asyncio.all_tasks()
+    async with serving(node), raw(node.address["mqtt"]) as connected, raw(node.address["mqtt"]) as silent:
+        await connected.connect()
+        await connected.publish(topic(THING), pack(power=1.0))
+        await node.until(lambda: node.waiting == 1)
+        silent.writer.write(b"\x10")  # half a packet
+    assert asyncio.all_tasks() == before
+    assert node.stored == []
 
 
 def test_the_adapter_comes_by_its_entry_point() -> None:

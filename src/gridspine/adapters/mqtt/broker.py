@@ -43,7 +43,7 @@ class EmbeddedBroker:
             per_principal=settings.max_connections_per_principal,
             max_in_flight=settings.max_in_flight,
         )
-        self._connections = 0
+        self._connections: dict[DeviceSession, asyncio.Task[None]] = {}
         self._away_until_us: dict[str, int] = {}
         self._taking: set[asyncio.Task[None]] = set()
 
@@ -55,8 +55,11 @@ class EmbeddedBroker:
         try:
             await asyncio.get_running_loop().create_future()
         finally:
-            for session, _ in self._clients.connected():
+            self.ready.clear()
+            for session in self._connections:
                 session.end("the node stops")
+            if self._connections:
+                await asyncio.wait(self._connections.values())
             for task in list(self._taking):
                 task.cancel()
             await asyncio.gather(*self._taking, return_exceptions=True)
@@ -74,15 +77,18 @@ class EmbeddedBroker:
                 session.end("no Thing here is the device's any more")
 
     async def _on_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._connections >= self.settings.max_connections:
+        if len(self._connections) >= self.settings.max_connections:
             log.warning("connection refused: %d are the most", self.settings.max_connections)
+            writer.close()
             return
-        self._connections += 1
         session = DeviceSession(self, reader, writer)
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections[session] = task
         try:
             await session.run()
         finally:
-            self._connections -= 1
+            del self._connections[session]
             if session.state is not None:
                 self._clients.disconnect(session.state, session)
 

@@ -90,9 +90,9 @@ def _routes(context: AdapterContext) -> Routes:
 
 async def _follow_bindings(context: AdapterContext, inbound: Inbound, side: Side) -> None:
     while True:
-        await context.bindings_changed()
         inbound.routes = _routes(context)
         side.recheck()
+        await context.bindings_changed()
 
 
 async def _report(context: AdapterContext, settings: Settings, counters: Counters) -> None:

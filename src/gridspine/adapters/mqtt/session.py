@@ -87,11 +87,14 @@ class DeviceSession:
 
     async def run(self) -> None:
         """Serve the connection until it ends; never raises for what the device does."""
+        introduction = asyncio.ensure_future(self._introduce())
         try:
-            admitted = await self._introduce()
-            if admitted is not None:
+            await asyncio.wait((introduction, self._ended), return_when=asyncio.FIRST_COMPLETED)
+            if introduction.done() and (admitted := introduction.result()) is not None:
                 await self._serve(*admitted)
         finally:
+            introduction.cancel()
+            await asyncio.gather(introduction, return_exceptions=True)
             if not self._ended.cancel():
                 self._ended.exception()  # asked for, so that the loop does not report it as forgotten
             self._writer.close()

@@ -7,7 +7,8 @@ import msgspec
 
 from gridspine.kernel.errors import Invalid
 
-_OF_THE_NODE = frozenset({"listen", "listeners"})
+_OF_THE_NODE = frozenset({"mqtt"})
+"""The section of the listener ``mqtt``, which the node reads."""
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
