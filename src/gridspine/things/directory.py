@@ -50,8 +50,19 @@ class Directory:
         self.changes = 0
         """Rises with every change: what was compiled from the Things before is out of date."""
 
-    async def load(self) -> None:
-        """Read the Things and bind their points when the node starts."""
+    async def load(self, bound: int) -> None:
+        """Read the Things and bind their points when the node starts.
+
+        ``bound`` is one above the highest number the log ever bound: a restored registry may be behind the log, and
+        no number is given twice.
+        """
+
+        def skip(tx: Transaction) -> None:
+            following = tx.next_number("points", 0)
+            if following < bound:
+                tx.next_number("points", bound - following)
+
+        await self._registry.run(skip)
         for thing in await self._registry.run(lambda tx: tx.list(Thing), write=False):
             self._take_up(thing)
 

@@ -15,7 +15,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.types import ASGIApp, ControllerRouterHandler
 
 from gridspine import __version__
-from gridspine.apps.api import command, grant, ledger, product, readings, status, stream, thing
+from gridspine.apps.api import command, grant, ledger, principal, product, query, readings, status, stream, thing
 from gridspine.apps.api.authenticate import PUBLIC, authentication
 from gridspine.apps.api.hosts import AllowedHosts
 from gridspine.apps.api.problems import HANDLERS
@@ -46,6 +46,12 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     grant.ask_grant,
     grant.read_grant,
     grant.decide_grant,
+    query.query,
+    principal.list_organisations,
+    principal.admit_organisation,
+    principal.list_principals,
+    principal.add_principal,
+    principal.deactivate_principal,
     ledger.find_receipts,
     ledger.read_receipt,
     ledger.read_checkpoint,

@@ -15,9 +15,10 @@ from pathlib import Path
 import structlog
 
 from gridspine.apps.node.adapters import AdapterHost
+from gridspine.apps.node.archive import ArchiveService
 from gridspine.apps.node.authority import Authority
 from gridspine.apps.node.commands import Commands
-from gridspine.apps.node.projection import restore_offences, restore_twins
+from gridspine.apps.node.projection import highest_binding, restore_offences, restore_twins
 from gridspine.apps.node.topics import TOPICS
 from gridspine.energy.models import load_models
 from gridspine.infra.identity.service import Identity
@@ -78,6 +79,21 @@ class Paths:
         return self.root / "keys"
 
     @property
+    def issuer(self) -> Path:
+        """The name this node's tokens are issued under."""
+        return self.root / "issuer"
+
+    @property
+    def clients(self) -> Path:
+        """Client files made on this machine."""
+        return self.root / "clients"
+
+    @property
+    def address(self) -> Path:
+        """Where the running node is reached; there while it runs."""
+        return self.root / "address"
+
+    @property
     def archive(self) -> Path:
         """History."""
         return self.root / "archive"
@@ -115,14 +131,23 @@ class Node:
         self.commands = Commands(self.log, self.writer, self.things, self.points, self.clock)
 
     def _compose_trust(self) -> None:
-        issuer = f"http://{self.settings.http.host}:{self.settings.http.port}"
+        address = f"http://{self.settings.http.host}:{self.settings.http.port}"
         self.identity = Identity(
-            self.registry, self.clock, self.paths.keys, issuer, topic="ledger", demo=self.settings.demo
+            self.registry,
+            self.clock,
+            self.paths.keys,
+            self._issuer(address),
+            token_endpoint=f"{address}/token",
+            topic="ledger",
+            demo=self.settings.demo,
         )
         self.authority = Authority(self.clock, self.writer, self.organisation)
         self.gate = Gate(self.clock)
         self.access = Access(self.registry, self.gate, self.clock, self._point_of)
         self.ledger = Ledger(self.paths.ledger, self.identity.custody.ledger_key(), "gridspine/ledger", log=self.log)
+        self.archive = ArchiveService(
+            self.settings, self.paths.archive, self.paths.log, self.log, self.things, self.clock
+        )
         self.adapters = AdapterHost(
             self.settings.adapters, self.clock, self.registry, self.identity, self.authority,
             self.things, self.intake, self.commands,
@@ -130,13 +155,16 @@ class Node:
 
     async def start(self) -> None:
         """Rebuild what is projected from the log, then let tasks and adapters run."""
-        await self.things.load()
+        await self.things.load(await asyncio.to_thread(highest_binding, self.log))
         await self.access.load()
         await asyncio.to_thread(self._restore)
         self.gate.confirm()
         self.supervisor.start("tick", self._tick)
         self.supervisor.start("ledger", self._follow_ledger)
         self.supervisor.start("snapshots", self._snapshots)
+        if self.settings.archive.enabled:
+            self.supervisor.start("archive", self.archive.work)
+            self.supervisor.start("trim", self.archive.trim)
         for name, run in self.adapters.load().items():
             self.supervisor.start(f"adapter:{name}", run)
 
@@ -148,10 +176,17 @@ class Node:
         await asyncio.to_thread(self._save_twins)
         with contextlib.suppress(DiskFull):
             await asyncio.to_thread(self.registry.relay)
+        self.archive.close()
         self.ledger.close()
         self.registry.close()
         self.log.close()
         self.directory_lock.close()
+
+    def _issuer(self, address: str) -> str:
+        """Return the name tokens are issued under: the first address this node had, whatever its port is now."""
+        if not self.paths.issuer.exists():
+            self.paths.issuer.write_text(address + "\n")
+        return self.paths.issuer.read_text().strip()
 
     def _restore(self) -> None:
         self.intake.applied.update({p: following for p, (_, following) in enumerate(self.log.bounds(READINGS))})

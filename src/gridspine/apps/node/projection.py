@@ -9,7 +9,9 @@ import structlog
 from gridspine.infra.log.port import EventLog
 from gridspine.infra.registry.port import Event
 from gridspine.kernel.codecs.batch import decode_batch
+from gridspine.kernel.codecs.binding import decode_binding
 from gridspine.kernel.readings import Readings
+from gridspine.things.directory import POINTS
 from gridspine.things.horizon import DEFAULT_CAPACITY
 from gridspine.things.intake import READINGS
 from gridspine.things.offence import EVENTS, Offences
@@ -69,3 +71,16 @@ def restore_offences(eventlog: EventLog, offences: Offences) -> None:
             if b'"source.' in record.body:
                 offences.replay(msgspec.json.decode(record.body, type=Event))
         at = records[-1].position.offset + 1 if records else following
+
+
+def highest_binding(eventlog: EventLog) -> int:
+    """Return one above the highest point number that the log bound. Blocks."""
+    highest = 0
+    at, following = eventlog.bounds(POINTS)[0]
+    while at < following:
+        records = eventlog.read(POINTS, 0, at, max_records=5000)
+        for record in records:
+            binding = decode_binding(record.body)
+            highest = max(highest, binding.first + len(binding.names))
+        at = records[-1].position.offset + 1 if records else following
+    return highest

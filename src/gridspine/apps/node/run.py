@@ -11,11 +11,13 @@ import msgspec
 import structlog
 
 from gridspine.apps.api.app import create_app
+from gridspine.apps.cli.keys import register_client
 from gridspine.apps.node.node import Node, compose
 from gridspine.apps.node.serve import Listening, bind, serve, serve_tls
 from gridspine.infra.runtime.clock import Clock, SystemClock
 from gridspine.infra.runtime.settings import Settings
 
+FIRST_CLIENT = "operator.json"
 Ready = Callable[[Node, int], Any]
 log = structlog.get_logger(__name__)
 
@@ -47,6 +49,7 @@ class Running:
         """End streams, let requests finish, stop the node."""
         self.node.gate.end_all_streams("node-stopping")
         await asyncio.gather(*(server.stop() for server in self._servers))
+        self.node.paths.address.unlink(missing_ok=True)
         await self.node.stop()
 
 
@@ -63,11 +66,25 @@ async def start(settings: Settings, data: Path, clock: Clock | None = None) -> R
         raise
     if all(known.id != id_ for known in node.identity.directory.organisations()):
         await asyncio.to_thread(node.identity.directory.add_organisation, id_, settings.organisation)
+    await asyncio.to_thread(_first_client, node)
     app = create_app(node)
     servers = [await serve(app, sock)]
     if settings.tls.enabled:
         servers.append(await serve_tls(node, app))
+    node.paths.address.write_text(f"http://{settings.http.host}:{port}\n")
     return Running(node, servers)
+
+
+def _first_client(node: Node) -> None:
+    """Make the client file that this machine's commands sign with, once: whoever may read it runs the node."""
+    path = node.paths.clients / FIRST_CLIENT
+    if path.exists():
+        return
+    node.paths.clients.mkdir(mode=0o700, exist_ok=True)
+    register_client(
+        node.identity, node.clock, path, organisation=node.organisation, kind="application", name="operator",
+        roles=("administrator", "operator", "owner", "consumer", "auditor"),
+    )  # fmt: skip
 
 
 async def run(settings: Settings, data: Path, ready: Ready | None = None) -> None:

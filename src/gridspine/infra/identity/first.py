@@ -74,7 +74,7 @@ class FirstAdministrator:
 
     def _refuse_second(self, kept: FirstCode | None) -> None:
         used = kept is not None and not kept.digest
-        if used or any(ADMINISTRATOR in principal.roles for principal in self._directory.principals()):
+        if used or any(p.kind == "user" and ADMINISTRATOR in p.roles for p in self._directory.principals()):
             raise Conflict("this node has its first administrator already: ask one to add more")
 
 

@@ -1,0 +1,109 @@
+"""Organisations and principals: who takes part, and with which keys."""
+
+import asyncio
+from typing import Any
+
+import msgspec
+from litestar import Request, get, post
+
+from gridspine.apps.node.node import Node
+from gridspine.infra.identity.principal import Kind, Principal
+from gridspine.kernel.errors import Invalid, NotFound
+
+
+class NewOrganisation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A participant to admit."""
+
+    id: str
+    name: str
+    kind: str = ""
+
+
+class NewPrincipal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A user, application or device. ``jwk`` is its public key; a device may ask for a ``password`` instead."""
+
+    kind: Kind
+    name: str
+    roles: tuple[str, ...]
+    id: str = ""
+    organisation: str = ""
+    jwk: dict[str, str] | None = None
+    password: bool = False
+
+
+class PrincipalView(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A principal; ``password`` is shown this once."""
+
+    id: str
+    organisation: str
+    kind: str
+    name: str
+    roles: tuple[str, ...]
+    active: bool
+    password: str = ""
+
+
+@get("/organisations", summary="List organisations", tags=["identity"])
+async def list_organisations(node: Node) -> list[dict[str, str]]:
+    """List who takes part."""
+    return [{"id": o.id, "name": o.name, "kind": o.kind} for o in node.identity.directory.organisations()]
+
+
+@post("/organisations", summary="Admit an organisation", tags=["identity"])
+async def admit_organisation(request: Request[Any, Any, Any], node: Node, data: NewOrganisation) -> dict[str, str]:
+    """Admit a participant; for administrators of the organisation that runs the node."""
+    node.authority.on_organisation(request.user, "identity.manage", node.organisation)
+    add = node.identity.directory.add_organisation
+    made = await asyncio.to_thread(add, data.id, data.name, kind=data.kind, actor=request.user.principal)
+    return {"id": made.id, "name": made.name, "kind": made.kind}
+
+
+@get("/principals", summary="List principals", tags=["identity"])
+async def list_principals(request: Request[Any, Any, Any], node: Node) -> list[PrincipalView]:
+    """List the principals of the caller's organisation."""
+    node.authority.on_organisation(request.user, "identity.manage", request.user.organisation)
+    return [_view(principal) for principal in node.identity.directory.principals(request.user.organisation)]
+
+
+@post("/principals", summary="Add a principal", tags=["identity"])
+async def add_principal(request: Request[Any, Any, Any], node: Node, data: NewPrincipal) -> PrincipalView:
+    """Add a principal of the caller's organisation; or of any, by an administrator of the one that runs the node."""
+    wanted = data.organisation or request.user.organisation
+    _may_manage(node, request, wanted)
+    if data.kind == "user":
+        raise Invalid("kind: people are added with a password, on the portal")
+    return await asyncio.to_thread(_add, node, data, wanted, request.user.principal)
+
+
+@post("/principals/{principal_id:str}/deactivate", status_code=200, summary="Deactivate a principal", tags=["identity"])
+async def deactivate_principal(request: Request[Any, Any, Any], node: Node, principal_id: str) -> PrincipalView:
+    """End everything issued to a principal, at once."""
+    principal = node.identity.directory.active(principal_id)
+    if principal is None:
+        node.authority.on_organisation(request.user, "identity.manage", request.user.organisation)
+        raise NotFound("there is no such principal")
+    _may_manage(node, request, principal.organisation)
+    deactivate = node.identity.directory.deactivate
+    return _view(await asyncio.to_thread(deactivate, principal_id, actor=request.user.principal))
+
+
+def _may_manage(node: Node, request: Request[Any, Any, Any], organisation: str) -> None:
+    runs_the_node = request.user.organisation == node.organisation
+    node.authority.on_organisation(
+        request.user, "identity.manage", request.user.organisation if runs_the_node else organisation
+    )
+
+
+def _add(node: Node, data: NewPrincipal, organisation: str, actor: str) -> PrincipalView:
+    directory = node.identity.directory
+    made = directory.add_principal(organisation, data.kind, data.name, data.roles, actor=actor, id=data.id or None)
+    if data.jwk is not None:
+        directory.add_key(made.id, data.jwk, actor=actor)
+    password = node.identity.devices.set_new(made) if data.password and data.kind == "device" else ""
+    return msgspec.structs.replace(_view(made), password=password)
+
+
+def _view(principal: Principal) -> PrincipalView:
+    return PrincipalView(
+        principal.id, principal.organisation, principal.kind, principal.name, principal.roles, principal.active
+    )

@@ -1,0 +1,1 @@
+"""``gridspine demo``: a node, three homes and two organisations, on this machine."""

@@ -1,0 +1,40 @@
+"""The command line ``gridspine``."""
+
+import sys
+
+import typer
+
+from gridspine import __version__
+from gridspine.apps.cli import client, ledger, node, replay
+from gridspine.kernel.errors import GridspineError
+
+app = typer.Typer(
+    help="An energy services node: readings in, screened, kept, shared, commanded, settled.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.command("up")(node.up)
+app.command("init")(node.init)
+# app.command("demo")(demo.demo)
+app.command("curl", context_settings={"ignore_unknown_options": True})(client.curl)
+app.command("query")(client.query)
+app.command("replay")(replay.replay)
+app.command("client")(node.add_client)
+app.command("backup")(node.backup)
+app.command("restore")(node.restore)
+app.add_typer(ledger.app, name="ledger")
+
+
+@app.command("version")
+def version() -> None:
+    """Print the version."""
+    print(__version__)
+
+
+def run() -> None:
+    """Run the command line; an operating error is one line and exit code 1, never a trace."""
+    try:
+        app()
+    except GridspineError as error:
+        print(f"gridspine: {error.detail}", file=sys.stderr)
+        sys.exit(1)

@@ -1,0 +1,155 @@
+"""The archive at work: its worker process supervised, queries answered, the log trimmed behind it."""
+
+import asyncio
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+
+from gridspine.infra.archive.published import read_published
+from gridspine.infra.archive.query import QueryInput, QueryPool, QueryResult
+from gridspine.infra.archive.wire import Format, QueryLimits
+from gridspine.infra.log.port import EventLog
+from gridspine.infra.registry.port import Event
+from gridspine.infra.runtime.clock import Clock
+from gridspine.infra.runtime.settings import Settings
+from gridspine.kernel.errors import Unavailable
+from gridspine.things.directory import Directory
+from gridspine.things.intake import READINGS
+
+EVENTS = "events"
+MAX_EVENT_ROWS = 100_000
+_TRIM_EVERY_S = 30.0
+log = structlog.get_logger(__name__)
+
+
+class ArchiveService:
+    """The archive of one node: folders ``archive`` and ``log_folder``."""
+
+    def __init__(
+        self, settings: Settings, archive: Path, log_folder: Path, eventlog: EventLog, things: Directory, clock: Clock
+    ) -> None:
+        self._settings = settings
+        self._archive = archive
+        self._log_folder = log_folder
+        self._log = eventlog
+        self._things = things
+        self._clock = clock
+        asked = settings.archive
+        limits = QueryLimits(
+            wall_s=asked.query_seconds, memory_bytes=asked.query_memory_bytes, max_rows=asked.query_rows
+        )
+        self._pool = QueryPool(archive, log_folder, limits=limits, spares=0)
+
+    async def work(self) -> None:
+        """Run the worker process until cancelled; raise when it ends by itself, so that it is started again."""
+        self._archive.mkdir(parents=True, exist_ok=True, mode=0o700)
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "gridspine.infra.archive.worker",
+            "--archive", str(self._archive), "--log", str(self._log_folder),
+            "--max-age-s", str(self._settings.archive.flush_seconds),
+            stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        try:
+            assert process.stdout is not None
+            await process.stdout.readline()
+            code = await process.wait()
+            raise Unavailable(f"the archive's process ended with code {code}")
+        finally:
+            if process.returncode is None:
+                process.terminate()
+                try:
+                    await asyncio.wait_for(process.wait(), 10)
+                except TimeoutError:
+                    process.kill()
+                    await process.wait()
+
+    async def trim(self) -> None:
+        """Let go of readings in the log that the archive has, beyond what the settings retain."""
+        while True:
+            await self._clock.sleep(_TRIM_EVERY_S)
+            await asyncio.to_thread(self._trim)
+
+    async def query(self, sql: str, format_: Format, as_of_us: int | None) -> QueryResult:
+        """Answer one SELECT over archive and log."""
+        given = QueryInput(points=self._points, things=self._thing_rows, events=self._events)
+        return await asyncio.to_thread(self._pool.run, sql, given, format=format_, as_of_us=as_of_us)
+
+    def close(self) -> None:
+        """End idle query processes."""
+        self._pool.close()
+
+    def _trim(self) -> None:
+        retain = self._settings.log.retain_bytes
+        if not retain:
+            return
+        published = read_published(self._archive).offsets
+        for partition, (first, following) in enumerate(self._log.bounds(READINGS)):
+            archived = published.get(partition, 0)
+            size = sum(path.stat().st_size for path in (self._log_folder / READINGS).glob("*.db"))
+            if size <= retain or archived <= first:
+                continue
+            # Records are of like size: drop as many as the log is over its measure, never past the archive.
+            over = int((following - first) * (1 - retain / size))
+            self._log.trim(READINGS, partition, min(first + over, archived))
+
+    def _points(self) -> Sequence[Mapping[str, Any]]:
+        rows = []
+        for thing in self._things.list():
+            for point in self._things.model(thing).points:
+                kind = point.reading_type
+                rows.append(
+                    {
+                        "point": f"{thing.id}/{point.name}",
+                        "thing": thing.id,
+                        "property": point.name,
+                        "title": point.title,
+                        "organisation": thing.organisation,
+                        "unit": kind.unit,
+                        "kind": kind.kind,
+                        "flow": kind.flow,
+                        "phase": kind.phase,
+                        "commodity": kind.commodity,
+                        "interval_s": kind.interval_s,
+                    }
+                )
+        return rows
+
+    def _thing_rows(self) -> Sequence[Mapping[str, Any]]:
+        return [
+            {
+                "thing": thing.id,
+                "title": thing.title,
+                "organisation": thing.organisation,
+                "model": thing.model,
+                "form": "adapter",
+                "state": "commissioned",
+                "created": thing.created_us,
+                "modified": thing.created_us,
+            }
+            for thing in self._things.list()
+        ]
+
+    def _events(self) -> Sequence[Mapping[str, Any]]:
+        first, following = self._log.bounds(EVENTS)[0]
+        at = max(first, following - MAX_EVENT_ROWS)
+        rows = []
+        while at < following:
+            records = self._log.read(EVENTS, 0, at, max_records=5000)
+            for record in records:
+                event = msgspec.json.decode(record.body, type=Event)
+                rows.append(
+                    {
+                        "id": event.id,
+                        "type": event.type,
+                        "time": event.time_us,
+                        "subject": event.subject,
+                        "actor": event.actor,
+                        "data": msgspec.json.encode(event.data).decode(),
+                    }
+                )
+            at = records[-1].position.offset + 1 if records else following
+        return rows

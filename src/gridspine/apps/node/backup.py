@@ -1,0 +1,118 @@
+"""Backup and restore: one file, taken while the node runs.
+
+Projections are copied before what they are projected from, so that on restore nothing is ahead of the log:
+
+::
+
+    twins · ledger hashes · archive ─► registry ─► log ─► keys, settings
+    (behind the log: they catch up)    (its outbox may repeat events: consumers know them by id)
+
+SQLite files are copied by SQLite's own online backup, each a consistent whole.
+"""
+
+import os
+import sqlite3
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import zstandard
+
+from gridspine.kernel.errors import Conflict, Invalid, NotFound
+
+_LEFT_OUT = {"lock", "ballast", "address"}
+_LEVEL = 3
+
+
+def write_backup(data: Path, target: Path) -> int:
+    """Write a backup of data directory ``data`` to ``target`` (owner-only); return its size in bytes."""
+    if not (data / "format").exists():
+        raise NotFound(f"{data} is not a data directory of gridspine")
+    try:
+        handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError as error:
+        raise Conflict(f"{target} exists already: choose another name") from error
+    try:
+        with (
+            os.fdopen(handle, "wb") as file,
+            zstandard.ZstdCompressor(level=_LEVEL).stream_writer(file) as packed,
+            tarfile.open(fileobj=packed, mode="w|") as archive,
+        ):
+            for path in _in_order(data):
+                _add(archive, path, path.relative_to(data))
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
+    return target.stat().st_size
+
+
+def restore_backup(source: Path, data: Path) -> None:
+    """Unpack a backup into ``data``, which must not exist or be empty; on an error nothing is left there."""
+    if data.exists() and any(data.iterdir()):
+        raise Conflict(f"{data} is not empty: restore into a new directory")
+    data.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=data.parent, prefix=".restore-") as folder:
+        unpacked = Path(folder) / "data"
+        unpacked.mkdir(mode=0o700)
+        try:
+            with (
+                source.open("rb") as file,
+                zstandard.ZstdDecompressor().stream_reader(file) as plain,
+                tarfile.open(fileobj=plain, mode="r|") as archive,
+            ):
+                archive.extractall(unpacked, filter="data")
+        except (OSError, tarfile.TarError, zstandard.ZstdError) as error:
+            raise Invalid(f"{source} is not a backup, or is damaged: {error}") from error
+        if not (unpacked / "format").exists():
+            raise Invalid(f"{source} is not a backup of gridspine")
+        if data.exists():
+            data.rmdir()
+        unpacked.rename(data)
+
+
+def _in_order(data: Path) -> Iterator[Path]:
+    """Yield the files to keep: projections, registry, log, then all else."""
+    yield from _existing(data / "twins.npz", data / "ledger.db")
+    archive = data / "archive"
+    # The table's own log first: the files it names are not deleted for a while, those it does not name do no harm.
+    yield from _files(archive, lambda path: "_delta_log" in path.parts)
+    yield from _files(archive, lambda path: "_delta_log" not in path.parts)
+    yield from _existing(data / "registry.db")
+    yield from _files(data / "log", lambda path: path.suffix == ".db")
+    done = {"archive", "log", "twins.npz", "ledger.db", "registry.db"}
+    for path in sorted(data.iterdir()):
+        if path.name in done | _LEFT_OUT or path.name.endswith(("-wal", "-shm", ".tmp")):
+            continue
+        yield from _files(path, lambda _: True) if path.is_dir() else [path]
+
+
+def _existing(*paths: Path) -> Iterator[Path]:
+    yield from (path for path in paths if path.exists())
+
+
+def _files(folder: Path, wanted: Callable[[Path], bool]) -> Iterator[Path]:
+    yield from (path for path in sorted(folder.rglob("*")) if path.is_file() and wanted(path))
+
+
+def _add(archive: tarfile.TarFile, path: Path, name: Path) -> None:
+    if path.suffix == ".db":
+        with tempfile.TemporaryDirectory() as folder:
+            copy = Path(folder) / path.name
+            _copy_database(path, copy)
+            archive.add(copy, str(name))
+        return
+    try:
+        archive.add(path, str(name), recursive=False)
+    except FileNotFoundError:
+        return  # compacted away meanwhile: the table's log that was copied does not need it or names its successor
+
+
+def _copy_database(source: Path, target: Path) -> None:
+    original = sqlite3.connect(f"file:{source}?mode=ro", uri=True, timeout=30.0)
+    copy = sqlite3.connect(target)
+    try:
+        original.backup(copy)
+    finally:
+        copy.close()
+        original.close()
