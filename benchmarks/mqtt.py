@@ -235,7 +235,8 @@ async def publish(host: str, port: int, number: int, messages: int) -> int:
         await room.acquire()
         body = (
             f'[{{"bn":"{thing(number)}/","bt":{(start_us + n * 1000) / 1e6:.3f},"seq":{n + 1},'
-            f'"n":"activePower","u":"W","v":{n}.5}},{{"n":"frequency","u":"Hz","v":50.0{n % 10}}},{{"n":"voltage","u":"V","v":23{n % 10}.5}}]'
+            f'"n":"activePower","u":"W","v":{n}.5}},'
+            f'{{"n":"frequency","u":"Hz","v":50.0{n % 10}}},{{"n":"voltage","u":"V","v":23{n % 10}.5}}]'
         )
         writer.write(packet(0x32, topic + struct.pack("!H", n % 65_535 + 1) + body.encode()))
         if n % WINDOW == 0:

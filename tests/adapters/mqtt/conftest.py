@@ -1,10 +1,10 @@
-"""Loads the helpers beside this file under names of their own: ``mqtt_device`` and ``mqtt_authority``."""
+"""Loads the helpers beside this file under names of their own: ``mqtt_device`` and so on."""
 
 import importlib.util
 import sys
 from pathlib import Path
 
-for _name in ("device", "authority"):
+for _name in ("device", "authority", "serving"):
     if f"mqtt_{_name}" not in sys.modules:
         _specification = importlib.util.spec_from_file_location(f"mqtt_{_name}", Path(__file__).parent / f"{_name}.py")
         assert _specification is not None
