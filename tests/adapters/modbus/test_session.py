@@ -122,3 +122,22 @@ def test_backoff_grows_with_jitter_to_its_cap_and_starts_over():
     assert len(set(pauses)) == len(pauses)
     backoff.succeeded()
     assert backoff.failed_s() <= 1.5
+
+
+async def test_a_cancellation_that_comes_with_the_answer_is_not_lost(start_device: Any):
+    line = session(start_device("inverter").port)
+    for steps in range(30):
+        await line.read(1, 40000, 2)
+        task = asyncio.create_task(_read_for_ever(line))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.001 * (steps % 5))
+        task.cancel()
+        done, _ = await asyncio.wait([task], timeout=10)
+        assert done, f"still reading after a cancellation at step {steps}"
+    await line.close()
+
+
+async def _read_for_ever(line: Session) -> None:
+    while True:
+        await line.read(1, 40000, 2)

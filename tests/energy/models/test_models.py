@@ -10,8 +10,8 @@ MODELS = load_models()
 POINTS = [(name, point) for name, model in MODELS.items() for point in model.points]
 
 
-def test_the_three_models_are_there_and_a_caller_cannot_spoil_them():
-    assert set(MODELS) == {"meter", "pv_inverter", "battery"}
+def test_the_models_are_there_and_a_caller_cannot_spoil_them():
+    assert set(MODELS) >= {"meter", "pv_inverter", "battery"}
     load_models().clear()
     assert set(load_models()) == set(MODELS)
 
@@ -22,7 +22,7 @@ def test_model_is_named_and_carries_no_binding(name: str, model: ThingModel):
     assert model.document["@context"][0] == "https://www.w3.org/2022/wot/td/v1.1"
     assert all("forms" not in affordance for affordance in model.document["properties"].values())
     assert {point.name for point in model.points} == set(model.document["properties"])
-    for pointer in model.document["tm:optional"]:
+    for pointer in model.document.get("tm:optional", []):
         assert pointer.removeprefix("/properties/") in model.document["properties"]
 
 

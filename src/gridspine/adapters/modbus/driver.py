@@ -50,6 +50,8 @@ class ModbusAdapter:
 
     async def run(self, context: AdapterContext) -> None:
         """Serve until cancelled. A Thing whose connection is wrong is logged, and its orders are rejected."""
+        # The library logs every lost answer with its frames; our sessions say the same once, as errors.
+        logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
         try:
             settings = msgspec.convert(dict(context.settings), Settings)
         except msgspec.ValidationError as error:

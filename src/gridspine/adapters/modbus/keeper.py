@@ -39,6 +39,8 @@ from gridspine.things.adapter import AdapterContext, Order
 _LOG = logging.getLogger(__name__)
 _GRACE_US = 2 * US
 _NEVER_US = 1 << 62
+_TIMER_LOOKS = 4
+_TIMER_PAUSE_S = 0.5
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -171,9 +173,18 @@ class Keeper:
         after = await self._device.read(control.points())
         if after.raw(control.model, control.enable) != setting.enable:
             raise Invalid("the device did not keep the enable flag that was written")
-        if setting.timer_s and timer_left_s(control, after) == 0:
+        if setting.timer_s and not await self._timer_runs(control, after):
             await self._disable(control, after)
             raise Invalid("the device's reversion timer does not run: it would not end the lease by itself")
+
+    async def _timer_runs(self, control: Control, view: View) -> bool:
+        """Whether the device shows time left, now or within a moment; one that does not tell is believed."""
+        for _ in range(_TIMER_LOOKS):
+            if timer_left_s(control, view) != 0:
+                return True
+            await self._context.clock.sleep(_TIMER_PAUSE_S)
+            view = await self._device.read(control.points())
+        return timer_left_s(control, view) != 0
 
     async def _disable(self, control: Control, view: View) -> None:
         """Take the function out of force: what a device would not end by itself must not stay in it."""

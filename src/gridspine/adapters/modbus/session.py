@@ -133,6 +133,7 @@ class Session:
                 # The answer to a request nobody waits for any more must not be taken for the next one's.
                 self._drop()
                 raise
+            self._heed_cancellation()
             self._silences = 0
             if isinstance(response, ExceptionResponse):
                 if response.exception_code in GATEWAY_CODES:
@@ -169,11 +170,19 @@ class Session:
             client.close()
             self._not_before_us = self._clock.monotonic_us() + round(self._backoff.failed_s() * US)
             raise Unreachable(f"{self.endpoint} cannot be reached")
+        self._client = client
+        self._heed_cancellation()
         self._backoff.succeeded()
         self._silences = 0
-        self._client = client
         self.generation += 1
         return client
+
+    def _heed_cancellation(self) -> None:
+        """Raise what ``asyncio.wait_for`` swallows (CPython 3.11) when an answer and a cancellation come together."""
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            self._drop()
+            raise asyncio.CancelledError
 
     def _make_client(self) -> AsyncModbusTcpClient | AsyncModbusSerialClient:
         end = self.endpoint
