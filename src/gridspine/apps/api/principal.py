@@ -20,7 +20,11 @@ class NewOrganisation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class NewPrincipal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A user, application or device. ``jwk`` is its public key; a device may ask for a ``password`` instead."""
+    """A user, application or device.
+
+    ``jwk`` is the public key of an application or device; a device may ask for a ``password`` instead. A user needs a
+    ``first_password``, and signs in to the portal by its ``name``.
+    """
 
     kind: Kind
     name: str
@@ -29,10 +33,11 @@ class NewPrincipal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     organisation: str = ""
     jwk: dict[str, str] | None = None
     password: bool = False
+    first_password: str = ""
 
 
 class PrincipalView(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A principal; ``password`` is shown this once."""
+    """A principal; ``password`` and ``bearer`` (demo profile: a plain token) are shown this once."""
 
     id: str
     organisation: str
@@ -41,6 +46,7 @@ class PrincipalView(msgspec.Struct, frozen=True, omit_defaults=True):
     roles: tuple[str, ...]
     active: bool
     password: str = ""
+    bearer: str = ""
 
 
 @get("/organisations", summary="List organisations", tags=["identity"])
@@ -70,8 +76,8 @@ async def add_principal(request: Request[Any, Any, Any], node: Node, data: NewPr
     """Add a principal of the caller's organisation; or of any, by an administrator of the one that runs the node."""
     wanted = data.organisation or request.user.organisation
     _may_manage(node, request, wanted)
-    if data.kind == "user":
-        raise Invalid("kind: people are added with a password, on the portal")
+    if data.kind == "user" and not data.first_password:
+        raise Invalid("first_password: a user needs one")
     return await asyncio.to_thread(_add, node, data, wanted, request.user.principal)
 
 
@@ -96,11 +102,14 @@ def _may_manage(node: Node, request: Request[Any, Any, Any], organisation: str) 
 
 def _add(node: Node, data: NewPrincipal, organisation: str, actor: str) -> PrincipalView:
     directory = node.identity.directory
+    if data.kind == "user":
+        return _view(node.identity.users.add(organisation, data.name, data.first_password, data.roles, actor=actor))
     made = directory.add_principal(organisation, data.kind, data.name, data.roles, actor=actor, id=data.id or None)
     if data.jwk is not None:
         directory.add_key(made.id, data.jwk, actor=actor)
     password = node.identity.devices.set_new(made) if data.password and data.kind == "device" else ""
-    return msgspec.structs.replace(_view(made), password=password)
+    bearer = node.identity.demo.issue(made.id) if node.identity.demo is not None else ""
+    return msgspec.structs.replace(_view(made), password=password, bearer=bearer)
 
 
 def _view(principal: Principal) -> PrincipalView:

@@ -1,1 +1,136 @@
 """``gridspine demo``: a node, three homes and two organisations, on this machine."""
+
+import asyncio
+import contextlib
+import json
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+PORT = 8600
+PORTAL_USER, PORTAL_PASSWORD = "demo", "demo-on-loopback"
+_LEASE_S = 12.0
+
+
+def demo(
+    seconds: Annotated[float, typer.Option(help="End after about so long [s]; 0 goes on until Ctrl-C.")] = 0.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Check the story and end with one line of JSON.")] = False,
+    data: Annotated[Path | None, typer.Option(help="Data directory [default: a new one, removed at the end].")] = None,
+    port: Annotated[int | None, typer.Option(help="Port of API and portal [default: 8600; free with --json].")] = None,
+) -> None:
+    """Start a node with three homes on this machine, say what happens, and stay until Ctrl-C."""
+    chosen = port if port is not None else (0 if as_json else PORT)
+    with contextlib.ExitStack() as stack:
+        folder = data or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gridspine-demo-")))
+        code = asyncio.run(_demo(folder, chosen, seconds or (30.0 if as_json else 0.0), as_json=as_json))
+    if code:
+        raise typer.Exit(code)
+
+
+async def _demo(data: Path, port: int, seconds: float, *, as_json: bool) -> int:
+    from gridspine.apps.demo.story import Story
+
+    began = time.monotonic()
+
+    def say(text: str) -> None:
+        print(f"[{time.monotonic() - began:5.1f} s] {text}", file=sys.stderr if as_json else sys.stdout, flush=True)
+
+    story = Story(data, say, port)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        await story.start()
+        await story.share()
+        if as_json:
+            return await _checked(story, began + seconds)
+        await _show(story, seconds, stop)
+        return 0
+    finally:
+        say("ending all processes")
+        await story.close()
+
+
+async def _checked(story: Any, end: float) -> int:
+    from gridspine.apps.demo.verdict import (
+        Verdict,
+        judge_counts,
+        judge_delivery,
+        judge_fallback,
+        judge_receipts,
+    )
+
+    verdict = Verdict()
+    home = story.homes[0]
+    applied = await story.command(story.homes[1], 5.0)
+    await asyncio.sleep(max(0.0, end - time.monotonic() - _LEASE_S - 6.0))
+    verdict.figures["cut_s"] = round(await story.revoke(), 4)
+    verdict.hold("the revoked consumer was cut", true=story.granted.ended == "revoked")
+    verdict.hold("the cut took less than a second", true=verdict.figures["cut_s"] < 1.0)
+    last = await story.command(home, _LEASE_S)
+    sent = time.monotonic()
+    await judge_counts(story, verdict)
+    await judge_delivery(story, verdict)
+    await judge_receipts(story, verdict)
+    commands = [applied, last]
+    for at, command in enumerate(commands):
+        states = [change["state"] for change in command["changes"]]
+        verdict.hold(f"command {at + 1} was applied, shown by a reading", true="applied" in states)
+    verdict.figures["commands_applied"] = sum(
+        any(change["state"] == "applied" for change in command["changes"]) for command in commands
+    )
+    await story.kill_node()
+    power_w = await judge_fallback(home, verdict, obeying=True)
+    story.say(f"  the battery still charges at {power_w:.0f} W: the lease is its own")
+    await asyncio.sleep(max(0.0, sent + _LEASE_S + 2.0 - time.monotonic()))
+    power_w = await judge_fallback(home, verdict, obeying=False)
+    story.say(f"  the lease is over: {power_w:.0f} W, with nobody's help")
+    for claim in verdict.failed:
+        story.say(f"DID NOT HOLD: {claim}")
+    order = ("things", "points", "received", "accepted", "suppressed", "duplicate", "refused", "stored", "delivered",
+             "p50_ms", "p99_ms", "commands_applied", "cut_s", "receipts_verified")  # fmt: skip
+    story.say("the story held" if not verdict.failed else "the story did not hold")
+    await story.close()
+    print(json.dumps({name: verdict.figures.get(name) for name in order}), flush=True)
+    return 1 if verdict.failed else 0
+
+
+async def _show(story: Any, seconds: float, stop: asyncio.Event) -> None:
+    from gridspine.apps.cli.connect import check
+
+    user = {
+        "kind": "user", "name": PORTAL_USER, "first_password": PORTAL_PASSWORD,
+        "roles": ["administrator", "operator", "owner", "consumer", "auditor"],
+    }  # fmt: skip
+    check(await story.northside.post("/principals", json=user))
+    check(await story.northside.post("/principals", json=user | {"name": "brightfield", "organisation": "brightfield"}))
+    await story.command(story.homes[0], 300.0)
+    battery = story.homes[0].battery_id
+    print(
+        f"""
+Portal:  {story.url}   sign in as {PORTAL_USER} or brightfield, password {PORTAL_PASSWORD}
+
+Try (in another terminal, in this folder):
+  export GRIDSPINE_DATA={story.data}
+  uv run gridspine curl /things
+  uv run gridspine curl --as brightfield /things/{battery}/properties
+  uv run gridspine curl --as brightfield /products/{story.product}/stream
+  uv run gridspine curl -X POST /grants/{story.grant}/revoke
+  uv run gridspine query "select thing, property, last(value order by observed) from readings group by all order by all"
+
+This is the demo profile: on loopback it also takes plain bearer tokens, without signed proofs, such as Brightfield's:
+  curl -H "Authorization: Bearer {story.bearer}" {story.url}/things
+
+Logs: {story.processes.logs}
+"""
+        + ("Ctrl-C ends it." if not seconds else f"It ends after {seconds:.0f} s."),
+        flush=True,
+    )
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), seconds or None)

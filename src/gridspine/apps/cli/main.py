@@ -5,7 +5,7 @@ import sys
 import typer
 
 from gridspine import __version__
-from gridspine.apps.cli import client, ledger, node, replay
+from gridspine.apps.cli import client, demo, ledger, node, replay
 from gridspine.kernel.errors import GridspineError
 
 app = typer.Typer(
@@ -15,7 +15,7 @@ app = typer.Typer(
 )
 app.command("up")(node.up)
 app.command("init")(node.init)
-# app.command("demo")(demo.demo)
+app.command("demo")(demo.demo)
 app.command("curl", context_settings={"ignore_unknown_options": True})(client.curl)
 app.command("query")(client.query)
 app.command("replay")(replay.replay)

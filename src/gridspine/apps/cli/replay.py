@@ -41,9 +41,9 @@ def replay(
         f"{name}: received {totals['received']}, accepted {totals['accepted']}, duplicate {totals['duplicate']}, "
         f"refused {totals['refused']} in {totals['seconds']:.2f} s"
     )
-    print(f"  {to_datetime(observed_us[0])} … {to_datetime(observed_us[-1])}, {load_kwh.sum():.3f} kWh consumed, "
+    print(f"  {to_datetime(int(observed_us[0]))} … {to_datetime(int(observed_us[-1]))}, {load_kwh.sum():.3f} kWh consumed, "
           f"{solar_kwh.sum():.3f} kWh produced")  # fmt: skip
-    print(  # noqa: S608 - words for a person, not a query that runs
+    print(
         f"try: gridspine query \"select property, sum(value) from readings where thing = '{name}' group by property\""
     )
 

@@ -4,6 +4,7 @@ from collections import deque
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import structlog
 
 from gridspine.infra.log.port import EventLog
@@ -57,7 +58,7 @@ def _restore_horizon(eventlog: EventLog, screen: Screen) -> None:
             at = start
     for batch in recent:
         screen.memory.grow(int(batch.point.max()) + 1)
-        screen.memory.remember_newest(batch)
+        np.maximum.at(screen.memory.newest[batch.channel].array, batch.point, batch.observed_us)
         screen.horizon.remember(batch)
         screen.horizon.settle()
 
