@@ -85,6 +85,7 @@ def openapi_config() -> OpenAPIConfig:
     return OpenAPIConfig(
         title="gridspine",
         version=__version__,
+        use_handler_docstrings=True,
         render_plugins=[JsonRenderPlugin()],
         openapi_router=Router("/schema", route_handlers=[], opt=PUBLIC),
     )

@@ -18,7 +18,7 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, WebSocket, get, websocket
-from litestar.params import Parameter
+from litestar.params import HeaderParameter
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from gridspine.apps.api.negotiate import negotiated
@@ -57,7 +57,7 @@ async def stream_readings(
     product_id: str,
     cursor: str = "",
     purpose: str = "",
-    last_event_id: Annotated[str, Parameter(header="Last-Event-ID")] = "",
+    last_event_id: Annotated[str, HeaderParameter(name="Last-Event-ID")] = "",
 ) -> ASGIApp:
     """Open an event stream."""
     format_ = negotiated(request.headers.get("accept", "").replace("text/event-stream", "*/*"))
