@@ -15,7 +15,20 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.types import ASGIApp, ControllerRouterHandler
 
 from gridspine import __version__
-from gridspine.apps.api import command, grant, ledger, principal, product, query, readings, status, stream, thing
+from gridspine.apps.api import (
+    alarm,
+    command,
+    grant,
+    incident,
+    ledger,
+    principal,
+    product,
+    query,
+    readings,
+    status,
+    stream,
+    thing,
+)
 from gridspine.apps.api.authenticate import PUBLIC, authentication
 from gridspine.apps.api.hosts import AllowedHosts
 from gridspine.apps.api.problems import HANDLERS
@@ -46,6 +59,13 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     grant.ask_grant,
     grant.read_grant,
     grant.decide_grant,
+    alarm.list_alarms,
+    alarm.acknowledge_alarm,
+    incident.list_incidents,
+    incident.open_incident,
+    incident.work_on_incident,
+    incident.list_quarantine,
+    incident.release_source,
     query.query,
     principal.list_organisations,
     principal.admit_organisation,

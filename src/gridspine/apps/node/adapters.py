@@ -107,7 +107,7 @@ class HostedContext:
     def source_of(self, thing: str) -> Source:
         """Return the source for a device that the node itself polls."""
         organisation = self._host.directory.get(thing).organisation
-        return Source(f"adapter:{self._name}", organisation, f"adapter:{self._name}:{thing}")
+        return Source(f"adapter:{self._name}:{thing}", organisation, f"adapter:{self._name}:{thing}")
 
     async def authorise(self, username: str, password: str, certificate_der: bytes | None = None) -> Source | None:
         """Return the source behind a device's credentials, or None."""

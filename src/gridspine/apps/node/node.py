@@ -15,6 +15,7 @@ from pathlib import Path
 import structlog
 
 from gridspine.apps.node.adapters import AdapterHost
+from gridspine.apps.node.alarms import Alarms, QuarantineWatch
 from gridspine.apps.node.archive import ArchiveService
 from gridspine.apps.node.authority import Authority
 from gridspine.apps.node.commands import Commands
@@ -36,6 +37,7 @@ from gridspine.sharing.access import Access
 from gridspine.sharing.delivery import Hub
 from gridspine.sharing.gate import Gate
 from gridspine.things.directory import Directory
+from gridspine.things.incident import Incidents
 from gridspine.things.intake import READINGS, Committed, Intake
 from gridspine.things.offence import Offences
 from gridspine.things.point import PointTable
@@ -116,7 +118,7 @@ class Node:
         self.stored = 0
         """Readings the log took since the start."""
         self.submissions: dict[tuple[object, ...], frozenset[str]] = {}
-        self.intake.listeners += [self._publish, self.commands.on_committed]
+        self.intake.listeners += [self._publish, self.commands.on_committed, self.alarms.on_committed]
 
     def _compose_things(self) -> None:
         self.points = PointTable()
@@ -128,6 +130,9 @@ class Node:
         self.things = Directory(self.registry, self.points, self.clock)
         self.writer = LogWriter(self.log, asyncio.get_running_loop())
         self.intake = Intake(self.points, self.screen, self.twins, self.writer, self.offences, self.clock)
+        self.alarms = Alarms(self.log, self.writer, self.points, self.twins, self.clock)
+        self.incidents = Incidents(self.registry, self.clock)
+        self.quarantine_watch = QuarantineWatch(self.offences, self.incidents, self.clock)
         self.commands = Commands(self.log, self.writer, self.things, self.points, self.clock)
 
     def _compose_trust(self) -> None:
@@ -193,6 +198,7 @@ class Node:
         restore_twins(self.log, self.twins, self.screen, self.paths.twins, points=self.points.count)
         restore_offences(self.log, self.offences)
         self.commands.load()
+        self.alarms.load()
         self.ledger.catch_up()
 
     def _publish(self, committed: Committed) -> None:
@@ -212,6 +218,7 @@ class Node:
             self.gate.confirm()
             self.gate.sweep()
             await self.commands.tick()
+            await self.quarantine_watch.look()
             await self.clock.sleep(TICK_S)
 
     async def _follow_ledger(self) -> None:

@@ -38,7 +38,7 @@ def restore_twins(eventlog: EventLog, twins: TwinState, screen: Screen, snapshot
                 twins.apply(decode_batch(record.body))
             replayed += len(records)
             at = records[-1].position.offset + 1 if records else following
-    screen.memory.restore(twins.value, twins.observed_us, twins.quality)
+    screen.restore(twins)
     _restore_horizon(eventlog, screen)
     if replayed:
         log.info("twins follow the log again", batches=replayed)

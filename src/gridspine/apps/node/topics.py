@@ -8,6 +8,7 @@ TOPICS = (
     Topic("quarantine"),
     Topic("points", control=True),
     Topic("events", control=True),
+    Topic("alarms", control=True),
     Topic("commands", control=True),
     Topic("ledger", control=True),
     Topic("audit", control=True),

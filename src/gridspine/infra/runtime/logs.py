@@ -41,3 +41,4 @@ def configure_logs(level: str, *, as_json: bool) -> None:
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("gridspine").setLevel(level.upper())

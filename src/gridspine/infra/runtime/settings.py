@@ -32,7 +32,7 @@ class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     port: int = 8600
     allowed_hosts: list[str] = []
     max_body_bytes: int = 32 << 20
-    max_items: int = 1_000_000
+    max_items: int = 250_000
     max_streams: int = 1_000
 
 

@@ -1,0 +1,134 @@
+"""Alarms at work: conditions found in committed readings and in silence; incidents for quarantined sources."""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import structlog
+
+from gridspine.infra.log.port import EventLog, Record
+from gridspine.infra.log.writer import AppendJob, LogWriter, append
+from gridspine.infra.runtime.clock import Clock
+from gridspine.kernel.errors import GridspineError
+from gridspine.kernel.readings import Channel, Int64Array
+from gridspine.kernel.time import US
+from gridspine.things.alarm import Alarm, AlarmChanged, AlarmKind, AlarmTable, decode_change, encode_change
+from gridspine.things.incident import Incidents
+from gridspine.things.intake import Committed
+from gridspine.things.offence import Offences
+from gridspine.things.point import PointTable
+from gridspine.things.twin import TwinState
+
+ALARMS = "alarms"
+INCIDENT_WITHIN_US = 24 * 3600 * US
+log = structlog.get_logger(__name__)
+
+
+class Alarms:
+    """The node's alarms; every change is in topic ``alarms``. Lives on the event loop."""
+
+    def __init__(
+        self, eventlog: EventLog, writer: LogWriter, points: PointTable, twins: TwinState, clock: Clock
+    ) -> None:
+        self._log = eventlog
+        self._writer = writer
+        self._points = points
+        self._twins = twins
+        self._clock = clock
+        self.table = AlarmTable(points.point_id)
+
+    def load(self) -> None:
+        """Replay the topic; blocks."""
+        at, end = self._log.bounds(ALARMS)[0]
+        while at < end:
+            records = self._log.read(ALARMS, 0, at)
+            for record in records:
+                self.table.apply(decode_change(record.body))
+            at = records[-1].position.offset + 1 if records else end
+
+    def on_committed(self, committed: Committed) -> None:
+        """Look at live reported readings for conditions that are met, or over."""
+        accepted = committed.screened.accepted
+        if accepted.backfill or accepted.channel != Channel.REPORTED or not len(accepted):
+            return
+        rules = self._points.rules
+        rule = self._points.rule.array[accepted.point]
+        high = accepted.value > rules.limit_max.array[rule]
+        low = accepted.value < rules.limit_min.array[rule]
+        rows = (accepted.point, accepted.observed_us, accepted.value)
+        nothing = np.zeros(len(accepted), np.bool_)
+        for kind, met in (
+            (AlarmKind.HIGH, high),
+            (AlarmKind.LOW, low),
+            (AlarmKind.RATE, committed.screened.beyond & ~high & ~low),
+            (AlarmKind.SILENCE, nothing),
+        ):
+            self._keep(self.table.update(kind, rows[0], met, rows[1], rows[2]))
+
+    def on_silent(self, silent: Int64Array) -> None:
+        """Raise the silence of points (numbers)."""
+        point = silent.astype(np.int32)
+        now_us = np.full(len(silent), self._clock.now_us())
+        values = np.array([self._twins.get(int(number)).value for number in silent])
+        self._keep(self.table.update(AlarmKind.SILENCE, point, np.ones(len(silent), np.bool_), now_us, values))
+
+    def of(self, organisation: str) -> list[Alarm]:
+        """Return the alarms of an organisation's Things, the most pressing first."""
+        return [
+            alarm
+            for alarm in self.table.alarms()
+            if self._points.organisation_of(alarm.point.partition("/")[0]) == organisation
+        ]
+
+    async def acknowledge(self, number: int, kind: AlarmKind, person: str, note: str = "") -> Alarm:
+        """Note that ``person`` has seen an alarm; durable on return."""
+        change = self.table.acknowledge(number, kind, person, self._clock.now_us(), note)
+        await append(self._writer, [self._record(change)], source="alarms")
+        self.table.apply(change)
+        return change.alarm
+
+    def _keep(self, changes: Iterable[AlarmChanged]) -> None:
+        records = [self._record(change) for change in changes]
+        if not records:
+            return
+        try:
+            job = AppendJob(records, source="alarms")
+            job.done.add_done_callback(_say_failure)
+            self._writer.submit(job)
+        except GridspineError as error:
+            log.error("an alarm could not be kept; it stands until the node stops", error=error.detail)
+
+    def _record(self, change: AlarmChanged) -> Record:
+        return Record(ALARMS, change.alarm.point.encode(), encode_change(change), self._clock.now_us())
+
+
+class QuarantineWatch:
+    """Opens an incident for each source that was quarantined: flag → quarantine → incident."""
+
+    def __init__(self, offences: Offences, incidents: Incidents, clock: Clock) -> None:
+        self._offences = offences
+        self._incidents = incidents
+        self._clock = clock
+        self._known: set[str] = set()
+
+    async def look(self) -> None:
+        """Open the incidents that are due; one that is open already gets no second."""
+        quarantined = self._offences.quarantined_principals()
+        for principal in quarantined.keys() - self._known:
+            await self._incidents.open(
+                principal,
+                organisation=quarantined[principal],
+                title="A source was quarantined",
+                owner="operator on duty",
+                deadline_us=self._clock.now_us() + INCIDENT_WITHIN_US,
+                evidence="its sessions sent too many readings that had to be refused: see topic quarantine",
+                actor="node",
+                work_order="Look at what it sent, mend or replace it, then release it.",
+            )
+        self._known = set(quarantined)
+
+
+def _say_failure(done: "asyncio.Future[Any]") -> None:
+    if not done.cancelled() and done.exception() is not None:
+        log.error("an alarm could not be kept; it stands until the node stops", error=str(done.exception()))
