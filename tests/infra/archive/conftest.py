@@ -2,6 +2,7 @@
 
 import datetime
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -87,6 +88,12 @@ class Node:
         return QueryPool(self.archive, self.log_folder, limits=QueryLimits(**limits))
 
 
+@pytest.fixture(scope="session")
+def make_node():
+    """Return the class: for fixtures that live longer than a test."""
+    return Node
+
+
 @pytest.fixture
 def node(tmp_path):
     made = Node(tmp_path)
@@ -107,8 +114,6 @@ SELECT point, thing, property, epoch_us(observed), epoch_us(received), value, un
 @pytest.fixture
 def ask(node):
     """Return a function that runs SQL over the node's archive and log, and gives its rows as tuples."""
-    import msgspec
-
     pools = []
 
     def ask(sql, given=None, **options):

@@ -67,6 +67,7 @@ def test_it_follows_the_log_and_ends_when_asked(node, ask, start):
     assert worker.stderr.read() == b""
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_it_neither_doubles_nor_loses(node, ask, start):
     node.bind(2)
     source = random.Random(2)
@@ -157,7 +158,7 @@ def test_a_torn_checkpoint_is_dropped(node, ask):
     node.archive_all()
     table, _ = node.archiver()
     sound = (node.archive / "published.json").read_bytes()
-    table.tidy(retention_s=3600.0)
+    table.checkpoint()
     table.close()
     (node.archive / "published.json").write_bytes(sound)
     for path in (node.archive / "readings" / "_delta_log").glob("*.checkpoint.parquet"):
@@ -179,7 +180,8 @@ def test_checkpoint_and_vacuum_keep_everything(node, ask):
     for day in sorted({file.day for file in table.files()}):
         compact_day(table, day)
     many = len(list((node.archive / "readings").rglob("day=*/*.parquet")))
-    table.tidy(retention_s=0.0)
+    table.vacuum(retention_s=0.0)
+    table.checkpoint()
     assert len(list((node.archive / "readings").rglob("day=*/*.parquet"))) == len(table.files()) < many
     assert read_published(node.archive).checkpoint == table.version
     table.close()

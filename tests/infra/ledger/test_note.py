@@ -24,7 +24,7 @@ GO_NOTE = (
 
 def test_another_implementations_note_opens():
     key = note.parse_key(GO_KEY)
-    assert key.text() == GO_KEY
+    assert key.text() == str(key) == GO_KEY
     assert note.open_note(GO_NOTE, key) == GO_NOTE[: GO_NOTE.rfind("\n\n") + 1]
 
 

@@ -10,6 +10,7 @@ by itself, so that all revisions of a reading meet in one slice:
 """
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -26,8 +27,10 @@ from gridspine.infra.archive.schema import CHANNELS, LATE, SETTLED
 from gridspine.infra.archive.table import FileStats, ReadingsTable
 from gridspine.kernel.readings import MAX_BATCH
 
-SLICE_ROWS = 1_000_000
+SLICE_ROWS = 500_000
 """Readings held in memory at a time; one point's readings beyond it are cut by time."""
+LATE_ROWS = 1_000_000
+"""So many unsettled readings that may supersede others are worth a compaction: each query joins them."""
 _FEW, _MANY = 8, 48
 _QUIET_S = 600.0
 _TEXTS = ("point", "thing", "property", "unit", "channel", "source")
@@ -48,11 +51,15 @@ def due_day(files: Sequence[FileStats], now_ms: int) -> date | None:
     """Return the day that most needs compaction, or None.
 
     A day that still grows is rewritten when its new files hold a quarter of its rows, or are very many; a quiet one
-    when anything in it is not settled.
+    when anything in it is not settled. When all days together have `LATE_ROWS`, the one with most of them is next.
     """
     days: dict[date, list[FileStats]] = {}
+    late: Counter[date] = Counter()
     for file in files:
         days.setdefault(file.day, []).append(file)
+        late[file.day] += file.rows if file.pending == LATE else 0
+    if late.total() >= LATE_ROWS:
+        return late.most_common(1)[0][0]
     waiting = [(sum(f.pending != SETTLED for f in found), day) for day, found in days.items() if _is_due(found, now_ms)]
     return max(waiting)[1] if waiting else None
 
@@ -115,7 +122,7 @@ def _settled(source: Any, cut: Slice, day: date) -> Any:
     if cut.end_us:
         start, end = (pa.scalar(edge, pa.timestamp("us", "UTC")) for edge in (cut.start_us, cut.end_us))
         wanted &= (pc.field("observed") >= start) & (pc.field("observed") < end)
-    rows = source.to_table(filter=wanted)
+    rows = source.to_table(filter=wanted, batch_readahead=1, fragment_readahead=1)
     columns = {name: rows.column(name).combine_chunks() for name in rows.schema.names}
     observed, received = (columns[name].cast(pa.int64()).to_numpy() for name in ("observed", "received"))
     keys = (_ranks(columns["point"]), _channels(columns["channel"]), observed)

@@ -3,7 +3,7 @@
 ::
 
     QueryPool ── spare child, its imports done ──► Job ──► answer, and the child ends
-              └─ the next spare is started at once
+              └─ then the next spare is started
 
 The tables are `gridspine.infra.archive.schema.TABLES`: readings and revisions come from the archive and the log's
 tail, points, things and events from the caller, and only when a query names them.
@@ -120,6 +120,7 @@ class QueryPool:
             done = _converse(self._take(), job, given or QueryInput(), started + limits.wall_s)
         finally:
             self._slots.release()
+            self.warm()  # only now: on few cores another child's imports would slow this query
         return QueryResult(done.body, format, done.rows, done.columns, time.monotonic() - started)
 
     def close(self) -> None:
@@ -137,7 +138,6 @@ class QueryPool:
             child = self._spares.pop() if self._spares else None
         if child is None or child.poll() is not None:
             child = _start()
-        self.warm()
         return child
 
 

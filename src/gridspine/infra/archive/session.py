@@ -54,7 +54,9 @@ def offer_readings(connection: Any, files: Sequence[Any], tail: Any, as_of_us: i
     connection.register("_arrived", tail.select(list(STORED)))
     connection.execute(f"CREATE TABLE _tail AS SELECT {columns} FROM _arrived")  # noqa: S608 - names of our own
     connection.unregister("_arrived")
-    late = [file for file in files if file.pending == LATE]
+    # the planner takes every file for as long as the first: show it that the late ones are the smaller side
+    files = sorted(files, key=lambda file: -file.rows)
+    late = [file for file in reversed(files) if file.pending == LATE]
     _view(connection, "_files", columns, [file.path for file in files])
     _view(connection, "_old_late", columns, [file.path for file in late])
     connection.execute(

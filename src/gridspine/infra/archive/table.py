@@ -186,8 +186,20 @@ class ReadingsTable:
         sync(self._log_folder)
         self._write(Published(dict(self._offsets), self.version, self._published.checkpoint, self._now_us()))
 
-    def tidy(self, retention_s: float) -> None:
-        """Write a checkpoint, forget old log entries, delete files unused for ``retention_s`` [s]."""
+    def checkpoint(self, every: int = 1) -> None:
+        """Write a checkpoint when ``every`` versions came since the last, and forget log entries no longer needed."""
+        if self.version - self._published.checkpoint < every:
+            return
+        self._table.create_checkpoint()
+        for path in self._log_folder.glob("*.parquet"):
+            sync(path)
+        sync(self._log_folder / "_last_checkpoint")
+        sync(self._log_folder)
+        self._write(Published(dict(self._offsets), self.version, self.version, self._now_us()))
+        self._table.cleanup_metadata()
+
+    def vacuum(self, retention_s: float) -> None:
+        """Delete data files that have not been used for ``retention_s`` [s]; longer than any query takes."""
         self._table.vacuum(
             retention_hours=int(retention_s / 3600),
             enforce_retention_duration=False,
@@ -196,13 +208,6 @@ class ReadingsTable:
             post_commithook_properties=_NO_HOOKS,
         )
         self.publish()
-        self._table.create_checkpoint()
-        for path in self._log_folder.glob("*.parquet"):
-            sync(path)
-        sync(self._log_folder / "_last_checkpoint")
-        sync(self._log_folder)
-        self._write(Published(dict(self._offsets), self.version, self.version, self._now_us()))
-        self._table.cleanup_metadata()
 
     def close(self) -> None:
         """Let another process write."""
@@ -219,7 +224,7 @@ class ReadingsTable:
             partition_by=["day"],
             configuration={
                 "delta.dataSkippingStatsColumns": "point,observed,pending",
-                "delta.logRetentionDuration": "interval 2 days",
+                "delta.logRetentionDuration": "interval 2 hours",
             },
         )
 

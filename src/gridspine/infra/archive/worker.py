@@ -36,6 +36,7 @@ from gridspine.kernel.time import US
 EXIT_FAILED, EXIT_LOCKED = 1, 3
 READ_BYTES = 8 << 20
 LOOK_US = 30 * US
+CHECKPOINT_EVERY = 100
 
 
 class Archiver:
@@ -52,16 +53,16 @@ class Archiver:
         *,
         max_rows: int = 1_000_000,
         max_age_s: float = 60.0,
-        tidy_s: float = 3600.0,
+        vacuum_s: float = 3600.0,
     ) -> None:
         self._table, self._log, self._clock = table, log, clock
-        self._max_rows, self._max_age_us, self._tidy_us = max_rows, round(max_age_s * US), round(tidy_s * US)
+        self._max_rows, self._max_age_us, self._vacuum_us = max_rows, round(max_age_s * US), round(vacuum_s * US)
         self._bindings, self._bound = Bindings(), log.bounds(POINTS_TOPIC)[0][0]
         self._marks = Marks(table.floors())
         self._next = {p: self._start(p, bounds) for p, bounds in enumerate(log.bounds(READINGS_TOPIC))}
         self._waiting: list[Batch] = []
         self._rows = 0
-        self._since_us = self._tidied_us = self._looked_us = clock.monotonic_us()
+        self._since_us = self._vacuumed_us = self._looked_us = clock.monotonic_us()
         self._looked_at = -1
 
     def step(self) -> bool:
@@ -150,9 +151,10 @@ class Archiver:
             compact_day(self._table, day)
             self._looked_at = -1
             return True
-        if now_us - self._tidied_us >= self._tidy_us:
-            self._tidied_us = now_us
-            self._table.tidy(retention_s=3600.0)
+        if now_us - self._vacuumed_us >= self._vacuum_us:
+            self._vacuumed_us = now_us
+            self._table.vacuum(retention_s=3600.0)
+        self._table.checkpoint(every=CHECKPOINT_EVERY)
         return False
 
 

@@ -41,6 +41,9 @@ class VerifierKey:
         """Return the four bytes that mark this key's signatures under ``name`` (C2SP signed-note, Ed25519)."""
         return hashlib.sha256(name.encode() + b"\n" + _ED25519 + self.public_key).digest()[:4]
 
+    def __str__(self) -> str:
+        return self.text()
+
     def text(self) -> str:
         """Return the key in the usual one-line form ``name+keyid+base64(type ‖ key)``."""
         encoded = base64.b64encode(_ED25519 + self.public_key).decode()
