@@ -81,12 +81,14 @@ class Ledger:
     @property
     def size(self) -> int:
         """Leaves in the tree."""
-        return int(self._state()[1])
+        with self._lock:
+            return int(self._state()[1])
 
     @property
     def consumed(self) -> int:
         """The next offset of the log to consume: trimming the topic must not pass it."""
-        return int(self._state()[0])
+        with self._lock:
+            return int(self._state()[0])
 
     def consume(self, records: Iterable[Stored]) -> int:
         """Append the bodies of ``records`` (partition 0 of the topic, in order) as leaves; return how many were new.
@@ -120,10 +122,11 @@ class Ledger:
 
     def place(self, event_id: str) -> Place:
         """Return where event ``event_id`` was first recorded; raise `NotFound` when it was not."""
-        row = self._db.execute('SELECT leaf, "offset" FROM event WHERE id = ?', (event_id,)).fetchone()
-        if row is None:
-            raise NotFound(f"the ledger holds no event {event_id[:80]!r}")
-        return Place(row[0], row[1], self._node(0, row[0]))
+        with self._lock:
+            row = self._db.execute('SELECT leaf, "offset" FROM event WHERE id = ?', (event_id,)).fetchone()
+            if row is None:
+                raise NotFound(f"the ledger holds no event {event_id[:80]!r}")
+            return Place(row[0], row[1], self._node(0, row[0]))
 
     def checkpoint(self) -> str:
         """Return the signed checkpoint of the tree as it stands."""
