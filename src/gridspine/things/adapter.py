@@ -107,7 +107,7 @@ class AdapterContext(Protocol):
         ...
 
     async def bindings_changed(self) -> None:
-        """Return when Things were added to or taken from `bindings`."""
+        """Return when Things were added to or taken from `bindings` after this call: read `bindings` again first."""
         ...
 
     async def intake(
@@ -146,7 +146,11 @@ class AdapterContext(Protocol):
         ...
 
     async def listen(self, name: str, on_connection: Connection) -> tuple[str, int]:
-        """Open the listener ``name`` of the settings; the node owns socket and TLS. Returns host and port."""
+        """Open the listener ``name`` of the settings; the node owns socket and TLS. Returns host and port.
+
+        With ``tls = true`` in its section the node's certificate is used, and client certificates of the node's
+        authority are taken (not required); without it the listener stays on loopback.
+        """
         ...
 
 

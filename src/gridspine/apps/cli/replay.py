@@ -41,8 +41,8 @@ def replay(
         f"{name}: received {totals['received']}, accepted {totals['accepted']}, duplicate {totals['duplicate']}, "
         f"refused {totals['refused']} in {totals['seconds']:.2f} s"
     )
-    print(f"  {to_datetime(int(observed_us[0]))} … {to_datetime(int(observed_us[-1]))}, {load_kwh.sum():.3f} kWh consumed, "
-          f"{solar_kwh.sum():.3f} kWh produced")  # fmt: skip
+    print(f"  {to_datetime(int(observed_us[0]))} … {to_datetime(int(observed_us[-1]))}")
+    print(f"  {load_kwh.sum():.3f} kWh consumed, {solar_kwh.sum():.3f} kWh produced")
     print(
         f"try: gridspine query \"select property, sum(value) from readings where thing = '{name}' group by property\""
     )

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import structlog
 
+from gridspine.apps.api.tls import node_context
 from gridspine.apps.node.authority import Authority
 from gridspine.apps.node.commands import Commands
 from gridspine.infra.identity.service import Identity
@@ -135,12 +136,14 @@ class HostedContext:
         await self._host.commands.progress(command, state, reason)
 
     async def listen(self, name: str, on_connection: Connection) -> tuple[str, int]:
-        """Open the listener ``name`` of the settings (``host`` and ``port`` in its section); loopback by default."""
-        section = self.settings.get(name, self.settings)
-        host = str(section.get("host", "127.0.0.1"))
-        if host not in {"127.0.0.1", "::1", "localhost"}:
-            raise Invalid(f"adapters.settings.{self._name}.{name}.host: plain listeners stay on loopback")
-        server = await asyncio.start_server(on_connection, host, int(section.get("port", 0)))
+        """Open the listener ``name``: ``host``, ``port`` and ``tls`` in its section; plain ones stay on loopback."""
+        section = self.settings.get(name, {})
+        host, port, tls = str(section.get("host", "127.0.0.1")), int(section.get("port", 0)), bool(section.get("tls"))
+        if not tls and host not in {"127.0.0.1", "::1", "localhost"}:
+            raise Invalid(f"adapters.settings.{self._name}.{name}: set tls = true to listen beyond loopback")
+        names = tuple(str(one) for one in section.get("names", ()))
+        context = await asyncio.to_thread(node_context, self._host.identity, names) if tls else None
+        server = await asyncio.start_server(on_connection, host, port, ssl=context)
         self._servers.append(server)
         address: tuple[str, int] = server.sockets[0].getsockname()[:2]
         self._host.listening[f"{self._name}.{name}"] = address

@@ -12,6 +12,7 @@ Records carry quality in the extension field ``q_`` (the trailing underscore mak
 understand, §4.4, so that no one takes a questionable value for a good one); on intake, ``q`` is taken too.
 """
 
+import io
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -78,7 +79,10 @@ def decode_senml_json(body: bytes, *, now_us: int) -> NamedReadings:
 def decode_senml_cbor(body: bytes, *, now_us: int) -> NamedReadings:
     """Read a SenML CBOR pack; raise `Invalid` when ``body`` is no CBOR array of maps."""
     try:
-        items = cbor2.loads(body)
+        stream = io.BytesIO(body)
+        items = cbor2.load(stream)
+        if stream.read(1):
+            raise Invalid("not CBOR: bytes follow the array")
     except (cbor2.CBORError, ValueError, RecursionError, OverflowError, MemoryError, TypeError) as error:
         raise Invalid(f"not CBOR: {error}") from error
     if not isinstance(items, list):
