@@ -1,0 +1,45 @@
+# Everything a person does here. Needs git, make and a Python of 3.11 or later; uv is fetched when it is not there.
+SHELL := /bin/bash
+UV := $(shell uv --version >/dev/null 2>&1 && echo uv || echo .tools/bin/uv)
+RUN := $(UV) run --locked
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow test-all check docs bench
+
+help:  ## say what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(if $(filter uv,$(UV)),,.tools/bin/uv)  ## install what is needed, exactly as locked
+	$(UV) sync --locked
+
+.tools/bin/uv:
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "Python 3.11 or later is needed as python3. Debian, Ubuntu: apt install python3 python3-venv"; exit 1; }
+	@echo "uv is not here: fetching it into .tools"
+	@python3 -m venv .tools || { echo "Debian, Ubuntu: apt install python3-venv"; exit 1; }
+	@.tools/bin/python -m pip install --quiet --disable-pip-version-check uv
+
+demo: ## three homes, two organisations, a portal: the whole story on this machine
+	$(RUN) gridspine demo
+
+test: ## tests that are fast
+	$(RUN) pytest -rs -m "not slow"
+
+test-slow: ## only the tests that are slow
+	$(RUN) pytest -rs -m slow
+
+test-all: ## every test
+	$(RUN) pytest -rs
+
+check: ## style, types, who may know whom, tidiness
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) mypy
+	$(RUN) lint-imports
+	$(RUN) pytest -rs tests/tidy
+
+docs: ## write the reference pages from the code
+	$(RUN) python -W ignore -m gridspine.apps.cli.reference docs/reference
+
+bench: ## the numbers of the README, on this machine
+	set -e; for script in benchmarks/*.py; do echo "== $$script"; $(RUN) python $$script; done
