@@ -19,13 +19,14 @@ from gridspine.infra.log.port import EventLog, Position, Stored
 from gridspine.kernel.codecs.batch import decode_batch
 from gridspine.kernel.readings import Readings
 from gridspine.sharing.cursor import Offsets
-from gridspine.sharing.gate import Gate
+from gridspine.sharing.gate import STALE, Gate
 from gridspine.sharing.parcel import Mask, Parcel
 
 READINGS = "readings"
 MAX_WAITING_READINGS = 200_000
 """Readings that may wait for one slow consumer."""
 _HISTORY_BYTES = 2 << 20
+_STALE_LOOK_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,13 +150,13 @@ class Subscription:
     async def _history(self, until: Offsets) -> AsyncIterator[Parcel]:
         for partition, end in sorted(until.items()):
             at = self._offsets.get(partition, 0)
-            while at < end and not self._shut():
+            while at < end and not await self._shut():
                 records = await asyncio.to_thread(
                     self._log.read, READINGS, partition, at, max_records=200, max_bytes=_HISTORY_BYTES
                 )
                 for record in records:
                     at = record.position.offset + 1
-                    if at > end or self._shut():
+                    if at > end or await self._shut():
                         break
                     parcel = _parcel(self.mask, record)
                     self._offsets[partition] = at
@@ -167,7 +168,7 @@ class Subscription:
                 self._offsets[partition] = max(at, self._offsets.get(partition, 0))
 
     async def _live(self) -> AsyncIterator[Parcel]:
-        while not self._shut():
+        while not await self._shut():
             if self._queue:
                 parcel = self._queue.popleft()
                 self._waiting -= len(parcel)
@@ -181,11 +182,15 @@ class Subscription:
                 self._wake.clear()
                 await self._wake.wait()
 
-    def _shut(self) -> bool:
-        if self.end is None:
+    async def _shut(self) -> bool:
+        """Whether the stream is over. While the gate is not sure of its grants, nothing is handed out: this waits."""
+        while self.end is None:
             reason = self._gate.why_shut(self._grant)
-            if reason:
-                self.cut(reason)
+            if reason != STALE:
+                if reason:
+                    self.cut(reason)
+                break
+            await asyncio.sleep(_STALE_LOOK_S)
         return self.end is not None
 
 

@@ -11,6 +11,8 @@ from gridspine.sharing.grant import Grant
 
 STALE_US = 500_000
 """Age [µs] beyond which what the gate knows counts for nothing."""
+STALE = "stale"
+"""The reason of a gate that is not sure of its grants: it may open again by itself."""
 Cut = Callable[[str], None]
 
 
@@ -61,12 +63,12 @@ class Gate:
         The owner's own streams have no grant: for ``id`` "" only staleness counts.
         """
         if not id:
-            return "stale" if self._stale() else ""
+            return STALE if self._stale() else ""
         grant = self._grants.get(id)
         if grant is None:
             return "unknown"
         if self._stale():
-            return "stale"
+            return STALE
         return grant.why_not(self._clock.now_us())
 
     def watch(self, id: str, cut: Cut) -> Callable[[], None]:

@@ -23,6 +23,8 @@ from gridspine.things.intake import READINGS
 EVENTS = "events"
 MAX_EVENT_ROWS = 100_000
 _TRIM_EVERY_S = 30.0
+_KEPT_RECORDS = {"quarantine": 100_000, "held": 10_000}
+"""Records kept of topics that nobody else trims: the newest, for inspection and restarts."""
 log = structlog.get_logger(__name__)
 
 
@@ -30,7 +32,14 @@ class ArchiveService:
     """The archive of one node: folders ``archive`` and ``log_folder``."""
 
     def __init__(
-        self, settings: Settings, archive: Path, log_folder: Path, eventlog: EventLog, things: Directory, clock: Clock
+        self,
+        settings: Settings,
+        archive: Path,
+        log_folder: Path,
+        eventlog: EventLog,
+        things: Directory,
+        clock: Clock,
+        snapshot_offsets: Mapping[int, int],
     ) -> None:
         self._settings = settings
         self._archive = archive
@@ -38,6 +47,7 @@ class ArchiveService:
         self._log = eventlog
         self._things = things
         self._clock = clock
+        self._snapshot_offsets = snapshot_offsets
         asked = settings.archive
         limits = QueryLimits(
             wall_s=asked.query_seconds, memory_bytes=asked.query_memory_bytes, max_rows=asked.query_rows
@@ -83,16 +93,23 @@ class ArchiveService:
         self._pool.close()
 
     def _trim(self) -> None:
+        for topic, kept in _KEPT_RECORDS.items():
+            for partition, (_, following) in enumerate(self._log.bounds(topic)):
+                self._log.trim(topic, partition, max(0, following - kept))
+        self._trim_readings()
+
+    def _trim_readings(self) -> None:
         retain = self._settings.log.retain_bytes
         if not retain:
             return
         published = read_published(self._archive).offsets
         for partition, (first, following) in enumerate(self._log.bounds(READINGS)):
-            archived = published.get(partition, 0)
+            archived = min(published.get(partition, 0), self._snapshot_offsets.get(partition, 0))
             size = sum(path.stat().st_size for path in (self._log_folder / READINGS).glob("*.db"))
             if size <= retain or archived <= first:
                 continue
-            # Records are of like size: drop as many as the log is over its measure, never past the archive.
+            # Records are of like size: drop as many as the log is over its measure, never past the archive or the
+            # twins' snapshot.
             over = int((following - first) * (1 - retain / size))
             self._log.trim(READINGS, partition, min(first + over, archived))
 
@@ -125,10 +142,7 @@ class ArchiveService:
                 "title": thing.title,
                 "organisation": thing.organisation,
                 "model": thing.model,
-                "form": "adapter",
-                "state": "commissioned",
                 "created": thing.created_us,
-                "modified": thing.created_us,
             }
             for thing in self._things.list()
         ]

@@ -125,6 +125,8 @@ class Node:
         for model in load_models().values():
             self.points.add_model(model)
         self.twins = TwinState()
+        self.snapshot_offsets: dict[int, int] = {}
+        """Up to where the twins' snapshot stands: the log is not trimmed beyond."""
         self.screen = Screen(self.points)
         self.offences = Offences(self.clock)
         self.things = Directory(self.registry, self.points, self.clock)
@@ -149,9 +151,11 @@ class Node:
         self.authority = Authority(self.clock, self.writer, self.organisation)
         self.gate = Gate(self.clock)
         self.access = Access(self.registry, self.gate, self.clock, self._point_of)
-        self.ledger = Ledger(self.paths.ledger, self.identity.custody.ledger_key(), "gridspine/ledger", log=self.log)
+        self.ledger = Ledger(
+            self.paths.ledger, self.identity.custody.ledger_key(), f"{self.organisation}/ledger", log=self.log
+        )
         self.archive = ArchiveService(
-            self.settings, self.paths.archive, self.paths.log, self.log, self.things, self.clock
+            self.settings, self.paths.archive, self.paths.log, self.log, self.things, self.clock, self.snapshot_offsets
         )
         self.adapters = AdapterHost(
             self.settings.adapters, self.clock, self.registry, self.identity, self.authority,
@@ -164,6 +168,7 @@ class Node:
         await self.access.load()
         await asyncio.to_thread(self._restore)
         self.gate.confirm()
+        self.supervisor.start("gate", self._confirm_gate)
         self.supervisor.start("tick", self._tick)
         self.supervisor.start("ledger", self._follow_ledger)
         self.supervisor.start("snapshots", self._snapshots)
@@ -215,10 +220,15 @@ class Node:
 
     async def _tick(self) -> None:
         while True:
-            self.gate.confirm()
-            self.gate.sweep()
             await self.commands.tick()
             await self.quarantine_watch.look()
+            await self.clock.sleep(TICK_S)
+
+    async def _confirm_gate(self) -> None:
+        """Keep the gate sure of itself: changes of grants are told to it on this loop before they are answered."""
+        while True:
+            self.gate.confirm()
+            self.gate.sweep()
             await self.clock.sleep(TICK_S)
 
     async def _follow_ledger(self) -> None:
@@ -235,7 +245,9 @@ class Node:
 
     def _save_twins(self) -> None:
         """Snapshot the twins with offsets taken *before*: replaying a batch twice changes nothing."""
-        self.twins.save(self.paths.twins, dict(self.intake.applied))
+        offsets = dict(self.intake.applied)
+        self.twins.save(self.paths.twins, offsets)
+        self.snapshot_offsets.update(offsets)
 
 
 async def compose(settings: Settings, data: Path, clock: Clock, *, organisation: str) -> Node:
