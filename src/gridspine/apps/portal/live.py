@@ -1,0 +1,224 @@
+"""One event stream a page: what it shows is told as it changes, four times a second at most, until the session ends.
+
+::
+
+    POST /portal/ticket ─► ticket ─► GET /portal/live?ticket=…&thing=…&part=…    event: values, changed, readings, …
+                                                                                 event: end   {"reason": …}
+
+Source: WHATWG HTML, server-sent events. A ticket opens one stream once, so another site cannot open any.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import structlog
+from litestar import Response, get, post
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from gridspine.apps.api.grant import permitted as permitted_grant
+from gridspine.apps.api.status import status_view
+from gridspine.apps.api.thing import permitted
+from gridspine.apps.node.node import Node
+from gridspine.apps.portal.feed import ChangesFeed, ChartFeed, Feed, FiguresFeed, PreviewFeed, ValuesFeed
+from gridspine.apps.portal.headers import SECURITY_HEADERS
+from gridspine.apps.portal.page import PortalRequest, json_answer
+from gridspine.apps.portal.thing import PAGE_SIZE
+from gridspine.infra.identity.caller import Caller
+from gridspine.kernel.errors import Forbidden, Invalid, Overloaded
+from gridspine.things.directory import Thing
+
+PATH = "/portal/live"
+PERIOD_S = 0.25
+"""Seconds [s] between two looks at what changed."""
+
+HEARTBEAT_TURNS = 60
+MAX_STREAMS_EACH = 12
+"""Streams of one session at most: a browser opens six to a host anyway."""
+
+log = structlog.get_logger(__name__)
+_HEADERS = [
+    (b"content-type", b"text/event-stream"),
+    (b"cache-control", b"no-store"),
+    (b"x-accel-buffering", b"no"),
+    *((name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()),
+]
+
+
+class Streams:
+    """The open streams of the portal, by session."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._open: dict[str, int] = {}
+
+    @property
+    def count(self) -> int:
+        """How many are open."""
+        return sum(self._open.values())
+
+    def check(self, session: str, others: int) -> None:
+        """Raise `Overloaded` when there is no room for one more; ``others`` streams are open besides these."""
+        if self.count + others >= self._most:
+            raise Overloaded(f"{self._most} streams are open: try again later", retry_after_s=5)
+        if self._open.get(session, 0) >= MAX_STREAMS_EACH:
+            raise Overloaded(f"{MAX_STREAMS_EACH} pages of yours are live: close some", retry_after_s=5)
+
+    @contextlib.contextmanager
+    def counted(self, session: str) -> Any:
+        """Count a stream for as long as it is open."""
+        self._open[session] = self._open.get(session, 0) + 1
+        try:
+            yield
+        finally:
+            self._open[session] -= 1
+            if not self._open[session]:
+                del self._open[session]
+
+
+@post("/portal/ticket", status_code=200)
+async def issue_ticket(request: PortalRequest, node: Node) -> Response[bytes]:
+    """Hand out a ticket that opens one live stream within half a minute."""
+    return json_answer({"ticket": node.identity.tickets.issue(request.user, PATH)})
+
+
+@get(PATH)
+async def live(request: PortalRequest, node: Node, streams: Streams) -> ASGIApp:
+    """Open the stream of a page: ``thing`` and ``part`` (several), ``chart``, ``grant`` (with ``preview``)."""
+    query = request.query_params
+    if "ticket" not in query:
+        raise Forbidden("a live stream is opened with a ticket", reason="no-ticket")
+    streams.check(request.user.session, node.hub.subscriptions)
+    ids = query.getall("thing", [])
+    if len(ids) > PAGE_SIZE:
+        raise Invalid(f"thing: at most {PAGE_SIZE} at once")
+    things = [permitted(node, request, id_, "thing.read") for id_ in ids]
+    chart = permitted(node, request, query["chart"], "thing.read") if "chart" in query else None
+    grant = permitted_grant(node, request, query["grant"], "grant.read").id if "grant" in query else ""
+    parts = _parts(node, request.user, query.getall("part", []), chart, grant)
+    preview = grant if "preview" in query else ""
+    return LiveStream(node, request.user, streams, _Followed(things, chart, preview, parts))
+
+
+Look = Callable[[], Hashable]
+
+
+@dataclass(frozen=True, slots=True)
+class _Followed:
+    """What a page follows, all of it permitted."""
+
+    things: Sequence[Thing]
+    chart: Thing | None
+    preview: str
+    parts: dict[str, Look]
+
+    def feeds(self, node: Node, caller: Caller) -> list[Feed]:
+        """Return the feeds, at work."""
+        feeds: list[Feed] = [ChangesFeed(self.parts), ValuesFeed(node, self.things)]
+        if self.chart is not None:
+            feeds.append(ChartFeed(node, self.chart))
+        if "status" in self.parts:
+            feeds.append(FiguresFeed(node))
+        if self.preview:
+            feeds.append(PreviewFeed(node, caller, self.preview))
+        return feeds
+
+
+def _parts(node: Node, caller: Caller, names: Sequence[str], thing: Thing | None, grant: str) -> dict[str, Look]:
+    """Return how to look whether each part changed; what a part shows is asked for again by the page itself."""
+
+    def commands() -> Hashable:
+        known = node.commands.commander.commands(thing.id if thing else "")
+        return tuple((command.id, len(command.changes)) for command in known)
+
+    def one_grant() -> Hashable:
+        now = node.gate.grant(grant)
+        return now and (now.epoch, now.why_not(node.clock.now_us()))
+
+    def grants() -> Hashable:
+        now_us = node.clock.now_us()
+        return tuple((known.id, known.why_not(now_us)) for known in node.access.grants_of(caller.organisation))
+
+    known: dict[str, Look] = {
+        "stop": lambda: node.commands.commander.stopped,
+        "commands": commands,
+        "grant": one_grant,
+        "grants": grants,
+        "status": lambda: tuple(status_view(node).wrong),
+    }
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise Invalid(f"part: {unknown[0][:40]!r} is not one of {', '.join(known)}")
+    if "status" in names:
+        node.authority.on_node(caller, "status.read")
+    return {name: known[name] for name in names}
+
+
+class LiveStream:
+    """An ASGI application that is one page's event stream."""
+
+    def __init__(self, node: Node, caller: Caller, streams: Streams, followed: _Followed) -> None:
+        self._node = node
+        self._caller = caller
+        self._streams = streams
+        self._followed = followed
+        self._ended = ""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the stream until the client leaves, the session ends or the node stops."""
+        await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+        unwatch = self._node.gate.watch("", self._end)
+        with self._streams.counted(self._caller.session):
+            feeds = self._followed.feeds(self._node, self._caller)
+            pumping = asyncio.ensure_future(self._run(feeds, send))
+            leaving = asyncio.ensure_future(_left(receive))
+            try:
+                await asyncio.wait({pumping, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                unwatch()
+                for task in (pumping, leaving):
+                    task.cancel()
+                for feed in feeds:
+                    feed.close()
+                await asyncio.gather(pumping, leaving, return_exceptions=True)
+
+    def _end(self, reason: str) -> None:
+        self._ended = self._ended or reason
+
+    async def _run(self, feeds: Sequence[Feed], send: Send) -> None:
+        await _event(send, "open", {"now": self._node.clock.now_us() / 1e6})
+        turn = 0
+        try:
+            while not self._ended:
+                for feed in feeds:
+                    for name, body in feed.poll():
+                        await _event(send, name, body)
+                turn += 1
+                if turn % HEARTBEAT_TURNS == 0:
+                    await _chunk(send, b": still here\n\n")
+                await self._node.clock.sleep(PERIOD_S)
+                if not self._node.identity.holds(self._caller):
+                    self._end("signed-out")
+            await _event(send, "end", {"reason": self._ended})
+        except OSError:
+            return  # the browser is gone
+        except Exception:
+            log.exception("a live page failed", principal=self._caller.principal)
+        with contextlib.suppress(OSError):
+            await _chunk(send, b"", more=False)
+
+
+async def _event(send: Send, name: str, body: Any) -> None:
+    await _chunk(send, f"event: {name}\ndata: ".encode() + msgspec.json.encode(body) + b"\n\n")
+
+
+async def _chunk(send: Send, body: bytes, *, more: bool = True) -> None:
+    await send({"type": "http.response.body", "body": body, "more_body": more})
+
+
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,66 @@
+"""What a page offers to whom. It decides nothing: whatever is pressed, the policies are asked.
+
+A test holds these against the policies' own answers, so that nobody is shown a button that never works.
+"""
+
+from dataclasses import dataclass
+
+from gridspine.infra.identity.caller import Caller
+from gridspine.sharing.grant import Grant
+
+_READERS = frozenset({"operator", "owner", "administrator", "auditor"})
+_WATCHERS = frozenset({"operator", "auditor", "administrator"})
+_SHARERS = frozenset({"owner", "operator", "auditor", "consumer"})
+
+
+@dataclass(frozen=True, slots=True)
+class May:
+    """Hints for a caller; ``node`` is the organisation that runs the node."""
+
+    caller: Caller
+    node: str
+
+    @property
+    def read_things(self) -> bool:
+        """See Things, their alarms and incidents."""
+        return bool(self.caller.roles & _READERS)
+
+    @property
+    def command(self) -> bool:
+        """Command Things and handle their alarms."""
+        return self.caller.has("operator")
+
+    @property
+    def stop(self) -> bool:
+        """Stop all set-points."""
+        return self.caller.has("operator") and self.caller.organisation == self.node
+
+    @property
+    def watch(self) -> bool:
+        """See the node's status."""
+        return bool(self.caller.roles & _WATCHERS) and self.caller.organisation == self.node
+
+    @property
+    def ask(self) -> bool:
+        """Ask for data products."""
+        return self.caller.has("consumer")
+
+    @property
+    def read_grants(self) -> bool:
+        """See grants given or got."""
+        return bool(self.caller.roles & _SHARERS)
+
+    def verbs(self, grant: Grant, now_us: int) -> list[str]:
+        """Return what the caller may do with ``grant`` as it stands."""
+        ended = now_us >= grant.until_us
+        verbs: list[str] = []
+        if self.caller.organisation == grant.owner:
+            if grant.state == "requested" and self.caller.has("owner"):
+                verbs += ["refuse"] if ended else ["approve", "refuse"]
+            if self.caller.roles & {"owner", "operator"} and not ended:
+                verbs += {"active": ["suspend"], "suspended": ["resume"]}.get(grant.state, [])
+        gives_up = self.caller.organisation == grant.consumer and self.caller.has("consumer")
+        takes_back = self.caller.organisation == grant.owner and self.caller.has("owner")
+        if grant.state in {"active", "suspended"} and (gives_up or takes_back) and not ended:
+            verbs.append("revoke")
+        return verbs

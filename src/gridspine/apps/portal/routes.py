@@ -1,0 +1,83 @@
+"""Every route of the portal, to be served beside the API by the same application."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from litestar import Response, Router, get
+from litestar.datastructures import CacheControlHeader
+from litestar.di import Provide
+from litestar.exceptions import NotFoundException
+from litestar.static_files import create_static_files_router
+from litestar.types import ControllerRouterHandler
+
+from gridspine.apps.api.authenticate import PUBLIC
+from gridspine.apps.node.node import Node
+from gridspine.apps.portal import command, grant, live, product, session, status, thing
+from gridspine.apps.portal.errors import HANDLERS
+from gridspine.apps.portal.headers import SECURITY_HEADERS
+from gridspine.apps.portal.page import STATIC
+from gridspine.kernel.errors import NotFound
+
+MAX_FORM_BYTES = 64 << 10
+KEPT_S = 24 * 3600
+PAGES: Sequence[ControllerRouterHandler] = (
+    session.sign_in_page,
+    session.sign_in,
+    session.sign_out,
+    session.set_up_page,
+    session.set_up,
+    thing.things_page,
+    thing.thing_page,
+    command.commands_part,
+    command.ask_command,
+    command.end_command,
+    command.stop_all,
+    product.products_page,
+    product.product_page,
+    grant.grants_page,
+    grant.grant_page,
+    grant.ask_access,
+    grant.decide,
+    status.status_page,
+    live.issue_ticket,
+    live.live,
+)
+
+
+def portal_routes(node: Node) -> list[ControllerRouterHandler]:
+    """Return the portal's routes for ``create_app(node, extra=…)``."""
+    streams = live.Streams(node.settings.http.max_streams)
+    pages = Router(
+        "/",
+        route_handlers=[*PAGES, no_such_page],
+        dependencies={"streams": Provide(lambda: streams, sync_to_thread=False)},
+        exception_handlers=HANDLERS,
+        request_max_body_size=MAX_FORM_BYTES,
+        include_in_schema=False,
+    )
+    return [pages, _assets()]
+
+
+@get("/portal/{path:path}")
+async def no_such_page(path: str) -> Response[Any]:
+    """Answer a mistyped address with a page instead of a problem document."""
+    raise NotFound("Check the address, or go on from the menu.")
+
+
+def _assets() -> Router:
+    return create_static_files_router(
+        path="/portal/static",
+        directories=[STATIC],
+        name="portal-static",
+        opt=PUBLIC,
+        after_request=_with_headers,
+        exception_handlers={
+            NotFoundException: lambda *_: Response("", status_code=404, headers=dict(SECURITY_HEADERS))
+        },
+        cache_control=CacheControlHeader(max_age=KEPT_S),
+    )
+
+
+def _with_headers(response: Response[Any]) -> Response[Any]:
+    response.headers.update(SECURITY_HEADERS)
+    return response

@@ -1,0 +1,89 @@
+"""Pages of Things: the list with live values, and one Thing with its points, chart and commands."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from litestar import Response, get
+
+from gridspine.apps.api.thing import list_things, permitted, properties
+from gridspine.apps.node.node import Node
+from gridspine.apps.portal.command import command_rows, commandable
+from gridspine.apps.portal.display import Level
+from gridspine.apps.portal.may import May
+from gridspine.apps.portal.page import PortalRequest, is_part, page, redirect
+from gridspine.apps.portal.rows import PointRow, point_rows, worst
+from gridspine.infra.runtime.clock import new_id
+from gridspine.things.directory import Thing
+
+PAGE_SIZE = 24
+"""Things on one page: a page's stream follows these and no more."""
+
+CARD_POINTS = 4
+MAX_QUERY_CHARS = 200
+_ORDER = {"instantaneous": 0, "state": 1, "setting": 2, "interval": 3, "register": 4}
+_SHOWN: dict[str, tuple[Level, ...]] = {
+    "all": ("good", "questionable", "invalid", "old", "never"),
+    "attention": ("questionable", "invalid", "old"),
+    "silent": ("old", "never"),
+}
+
+
+@get("/")
+async def things_page(request: PortalRequest, node: Node, q: str = "", show: str = "all", at: int = 1) -> Response[Any]:
+    """Show the Things of the organisation; ``q`` searches, ``show`` filters, ``at`` is the page."""
+    if not May(request.user, node.organisation).read_things:
+        return redirect("/portal/products")
+    await list_things.fn(request, node)  # asks whether the caller may read Things at all
+    every = node.things.list(request.user.organisation)
+    chosen = _chosen(node, every, q[:MAX_QUERY_CHARS], show)
+    pages = max(1, -(-len(chosen) // PAGE_SIZE))
+    at = min(max(1, at), pages)
+    cards = [card(node, thing) for thing in chosen[(at - 1) * PAGE_SIZE : at * PAGE_SIZE]]
+    return page(
+        request, node, "parts/things.html" if is_part(request) else "things.html",
+        current="things", cards=cards, total=len(every), found=len(chosen), q=q, show=show, at=at, pages=pages,
+    )  # fmt: skip
+
+
+@get("/portal/things/{thing_id:str}")
+async def thing_page(request: PortalRequest, node: Node, thing_id: str) -> Response[Any]:
+    """Show one Thing."""
+    thing = permitted(node, request, thing_id, "thing.read")
+    points = point_rows(node, thing, properties(node, thing))
+    return page(
+        request, node, "thing.html",
+        current="things", thing=thing, model=node.things.model(thing), points=points, level=worst(points),
+        commands=command_rows(node, thing.id), commandable=commandable(node, thing), key=new_id(node.clock),
+    )  # fmt: skip
+
+
+def card(node: Node, thing: Thing) -> dict[str, Any]:
+    """Return what a card shows of a Thing: its most telling points, and the worst quality of all."""
+    rows = point_rows(node, thing, properties(node, thing))
+    ordered = sorted(rows, key=lambda row: _ORDER.get(row.kind, 9))
+    shown = ordered[:CARD_POINTS]
+    return {
+        "thing": thing,
+        "model": node.things.model(thing).title,
+        "rows": shown,
+        "more": len(rows) - len(shown),
+        "level": worst(rows),
+    }
+
+
+def _chosen(node: Node, things: Sequence[Thing], q: str, show: str) -> list[Thing]:
+    words = q.casefold().split()
+    found = [thing for thing in things if _matches(node, thing, words)]
+    levels = _SHOWN.get(show, _SHOWN["all"])
+    if show in _SHOWN and show != "all":
+        found = [thing for thing in found if _any_of(point_rows(node, thing, properties(node, thing)), levels)]
+    return sorted(found, key=lambda thing: (thing.title.casefold(), thing.id))
+
+
+def _any_of(rows: Sequence[PointRow], levels: Sequence[Level]) -> bool:
+    return any(row.level in levels for row in rows)
+
+
+def _matches(node: Node, thing: Thing, words: Sequence[str]) -> bool:
+    text = f"{thing.title} {thing.id} {node.things.model(thing).title}".casefold()
+    return all(word in text for word in words)
