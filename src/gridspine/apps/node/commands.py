@@ -3,7 +3,7 @@
 ::
 
     request ─► events ─► log "commands" ─► apply ─► orders ─► adapter
-                                            └─► accepted, applied, ended … ─► ledger (receipts)
+                              └─ followed ─► accepted, applied, ended … ─► log "ledger" (receipts)
 """
 
 import asyncio
@@ -16,17 +16,19 @@ import structlog
 from gridspine.infra.log.port import EventLog, Record
 from gridspine.infra.log.writer import LogWriter, append
 from gridspine.infra.registry.port import Event
-from gridspine.infra.runtime.clock import Clock, new_id, new_urn
-from gridspine.kernel.errors import Unavailable
+from gridspine.infra.runtime.clock import Clock, new_urn
+from gridspine.kernel.errors import NotFound
 from gridspine.things.adapter import Order, ProgressState
 from gridspine.things.command import (
     Command,
     CommandChanged,
     CommandEvent,
     OrderIssued,
+    become,
     decode_event,
     encode_event,
     event_key,
+    may_become,
 )
 from gridspine.things.commander import Commander
 from gridspine.things.directory import Directory
@@ -53,7 +55,7 @@ class Commands:
         self._points = points
         self._clock = clock
         self._lock = asyncio.Lock()
-        self._queues: dict[str, asyncio.Queue[Order]] = {}
+        self._queues: dict[str, asyncio.Queue[Order | None]] = {}
         self.commander = Commander(self._rule_of, self._number_of)
 
     def load(self) -> None:
@@ -111,17 +113,36 @@ class Commands:
 
     async def orders(self, adapter: str) -> AsyncIterator[Order]:
         """Yield the orders for Things of ``adapter``: those in force first, then each new one."""
-        queue: asyncio.Queue[Order] = asyncio.Queue(_ORDERS_WAITING)
+        queue: asyncio.Queue[Order | None] = asyncio.Queue(_ORDERS_WAITING)
         self._queues[adapter] = queue
         try:
-            for order in self.commander.in_force(self._clock.now_us()):
-                if self._directory.get(order.thing).adapter == adapter:
-                    yield order
+            following: Order | None = None
             while True:
-                yield await queue.get()
+                if following is None:
+                    for order in self.commander.in_force(self._clock.now_us()):
+                        if self._directory.get(order.thing).adapter == adapter:
+                            yield order
+                else:
+                    yield following
+                following = await queue.get()
         finally:
             if self._queues.get(adapter) is queue:
                 del self._queues[adapter]
+
+    async def follow_receipts(self) -> None:
+        """Put what became of each command into the ledger; a repetition after a crash is known by its id."""
+        follower = self._log.follow("receipts", [COMMANDS])
+        try:
+            while True:
+                records = await asyncio.to_thread(follower.poll, timeout_s=1.0)
+                entries = [entry for record in records for entry in _receipted(decode_event(record.body))]
+                if entries:
+                    await append(self._writer, entries, source="commands")
+                if records:
+                    place = records[-1].position
+                    await asyncio.to_thread(follower.commit, {(place.topic, place.partition): place.offset + 1})
+        finally:
+            follower.close()
 
     def new_lease(self, **fields: Any) -> Lease:
         """Return a lease with ids and time of asking filled in."""
@@ -129,13 +150,18 @@ class Commands:
 
     async def _keep_confirmed(self, events: Sequence[CommandEvent]) -> None:
         async with self._lock:
-            # A command may have ended between the reading and this turn: ask again what still holds.
-            still = [
-                event
-                for event in events
-                if isinstance(event, CommandChanged) and not self.commander.command(event.command.id).final
-            ]
-            await self._keep(still)
+            await self._keep([shown for event in events for shown in self._still(event)])
+
+    def _still(self, event: CommandEvent) -> list[CommandEvent]:
+        """Return ``event`` on the command as it is now: it may have changed between the reading and this turn."""
+        assert isinstance(event, CommandChanged)
+        try:
+            command = self.commander.command(event.command.id)
+        except NotFound:
+            return []
+        if not may_become(command, event.command.state):
+            return []
+        return [CommandChanged(become(command, event.command.state, self._clock.now_us(), event.command.reason))]
 
     async def _keep(self, events: Iterable[CommandEvent]) -> None:
         """Append, then apply, then send; when the append fails, nothing has happened."""
@@ -144,32 +170,28 @@ class Commands:
             return
         now_us = self._clock.now_us()
         records = [Record(COMMANDS, event_key(event).encode(), encode_event(event), now_us) for event in events]
-        records += [record for event in events for record in self._receipted(event)]
         await append(self._writer, records, source="commands")
         for event in events:
             self.commander.apply(event)
+        for event in events:
             if isinstance(event, OrderIssued):
                 self._send(event.order)
 
-    def _receipted(self, event: CommandEvent) -> list[Record]:
-        if not isinstance(event, CommandChanged) or event.command.state not in _RECEIPTED:
-            return []
-        command, now_us = event.command, self._clock.now_us()
-        data = {"state": command.state, "reason": command.reason, "lease": msgspec.to_builtins(command.lease)}
-        entry = Event(
-            new_id(self._clock), f"command.{command.state}", now_us, command.id, command.lease.principal, data
-        )
-        return [Record(LEDGER, command.lease.thing.encode(), msgspec.json.encode(entry), now_us)]
-
     def _send(self, order: Order) -> None:
-        queue = self._queues.get(self._directory.get(order.thing).adapter)
+        """Hand an order to its adapter; one that cannot take it now begins again with the orders in force."""
+        try:
+            queue = self._queues.get(self._directory.get(order.thing).adapter)
+        except NotFound:
+            return
         if queue is None:
             return  # no adapter runs: it is told of orders in force when it starts
-        try:
+        if queue.full():
+            log.error("an adapter does not take its orders; it is told those in force again", thing=order.thing)
+            while not queue.empty():
+                queue.get_nowait()
+            queue.put_nowait(None)
+        else:
             queue.put_nowait(order)
-        except asyncio.QueueFull:
-            log.error("an adapter does not take its orders", thing=order.thing)
-            raise Unavailable("the adapter of this Thing does not take orders now") from None
 
     def _rule_of(self, thing: str, point: str) -> LeaseRule | None:
         found = self._points.thing_points(thing)
@@ -180,6 +202,18 @@ class Commands:
     def _number_of(self, thing: str, point: str) -> int | None:
         number = self._points.number(f"{thing}/{point}")
         return None if number < 0 else number
+
+
+def _receipted(event: CommandEvent) -> list[Record]:
+    """Return the ledger's entry for a state worth a receipt; its id follows from command and state."""
+    if not isinstance(event, CommandChanged) or event.command.state not in _RECEIPTED:
+        return []
+    command = event.command
+    at_us = command.changes[-1].at_us
+    data = {"state": command.state, "reason": command.reason, "lease": msgspec.to_builtins(command.lease)}
+    id_ = f"{command.id.removeprefix('urn:uuid:')}:{command.state}"
+    entry = Event(id_, f"command.{command.state}", at_us, command.id, command.lease.principal, data)
+    return [Record(LEDGER, command.lease.thing.encode(), msgspec.json.encode(entry), at_us)]
 
 
 def _say_failure(task: "asyncio.Task[None]") -> None:

@@ -170,6 +170,7 @@ class Node:
         self.gate.confirm()
         self.supervisor.start("gate", self._confirm_gate)
         self.supervisor.start("tick", self._tick)
+        self.supervisor.start("receipts", self.commands.follow_receipts)
         self.supervisor.start("ledger", self._follow_ledger)
         self.supervisor.start("snapshots", self._snapshots)
         if self.settings.archive.enabled:

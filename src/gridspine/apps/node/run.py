@@ -14,6 +14,7 @@ from gridspine.apps.api.app import create_app
 from gridspine.apps.cli.keys import register_client
 from gridspine.apps.node.node import Node, compose
 from gridspine.apps.node.serve import Listening, bind, serve, serve_tls
+from gridspine.apps.portal.routes import portal_routes
 from gridspine.infra.runtime.clock import Clock, SystemClock
 from gridspine.infra.runtime.settings import Settings
 
@@ -67,7 +68,7 @@ async def start(settings: Settings, data: Path, clock: Clock | None = None) -> R
     if all(known.id != id_ for known in node.identity.directory.organisations()):
         await asyncio.to_thread(node.identity.directory.add_organisation, id_, settings.organisation)
     await asyncio.to_thread(_first_client, node)
-    app = create_app(node)
+    app = create_app(node, portal_routes(node))
     servers = [await serve(app, sock)]
     if settings.tls.enabled:
         servers.append(await serve_tls(node, app))
