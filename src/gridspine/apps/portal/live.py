@@ -142,7 +142,12 @@ def _parts(node: Node, caller: Caller, names: Sequence[str], thing: Thing | None
         now_us = node.clock.now_us()
         return tuple((known.id, known.why_not(now_us)) for known in node.access.grants_of(caller.organisation))
 
+    def alarms() -> Hashable:
+        raised = node.alarms.of(caller.organisation)
+        return tuple((alarm.number, alarm.kind, alarm.active, alarm.acknowledged_by) for alarm in raised)
+
     known: dict[str, Look] = {
+        "alarms": alarms,
         "stop": lambda: node.commands.commander.stopped,
         "commands": commands,
         "grant": one_grant,
@@ -152,9 +157,17 @@ def _parts(node: Node, caller: Caller, names: Sequence[str], thing: Thing | None
     unknown = [name for name in names if name not in known]
     if unknown:
         raise Invalid(f"part: {unknown[0][:40]!r} is not one of {', '.join(known)}")
+    if "alarms" in names:
+        _may_read_alarms(node, caller)
     if "status" in names:
         node.authority.on_node(caller, "status.read")
     return {name: known[name] for name in names}
+
+
+def _may_read_alarms(node: Node, caller: Caller) -> None:
+    things = node.things.list(caller.organisation)
+    if things:
+        node.authority.on_thing(caller, "alarm.read", things[0])
 
 
 class LiveStream:

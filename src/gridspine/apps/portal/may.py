@@ -22,12 +22,12 @@ class May:
 
     @property
     def read_things(self) -> bool:
-        """See Things, their alarms and incidents."""
+        """See Things, alarms and incidents."""
         return bool(self.caller.roles & _READERS)
 
     @property
     def command(self) -> bool:
-        """Command Things and handle their alarms."""
+        """Command Things, handle alarms and incidents."""
         return self.caller.has("operator")
 
     @property

@@ -30,11 +30,12 @@ PortalRequest = Request[Any, Any, Any]
 
 @dataclass(frozen=True, slots=True)
 class MenuEntry:
-    """A place in the menu; ``key`` names it in templates."""
+    """A place in the menu; ``key`` names it in templates, ``count`` is what waits there."""
 
     key: str
     title: str
     href: str
+    count: int = 0
 
 
 def _environment() -> jinja2.Environment:
@@ -103,9 +104,9 @@ def menu(node: Node, may: May) -> list[MenuEntry]:
     entries.append(MenuEntry("products", "Products", "/portal/products"))
     if may.read_grants:
         entries.append(MenuEntry("grants", "Grants", "/portal/grants"))
-    if may.read_things and getattr(node, "alarms", None) is not None:
-        entries.append(MenuEntry("alarms", "Alarms", "/portal/alarms"))
-    if may.read_things and getattr(node, "incidents", None) is not None:
+    if may.read_things:
+        unseen = sum(not alarm.acknowledged_by for alarm in node.alarms.of(may.caller.organisation))
+        entries.append(MenuEntry("alarms", "Alarms", "/portal/alarms", unseen))
         entries.append(MenuEntry("incidents", "Incidents", "/portal/incidents"))
     if may.watch:
         entries.append(MenuEntry("status", "Status", "/portal/status"))

@@ -12,7 +12,7 @@ from litestar.types import ControllerRouterHandler
 
 from gridspine.apps.api.authenticate import PUBLIC
 from gridspine.apps.node.node import Node
-from gridspine.apps.portal import command, grant, live, product, session, status, thing
+from gridspine.apps.portal import alarm, command, grant, incident, live, product, session, status, thing
 from gridspine.apps.portal.errors import HANDLERS
 from gridspine.apps.portal.headers import SECURITY_HEADERS
 from gridspine.apps.portal.page import STATIC
@@ -38,6 +38,11 @@ PAGES: Sequence[ControllerRouterHandler] = (
     grant.grant_page,
     grant.ask_access,
     grant.decide,
+    alarm.alarms_page,
+    alarm.acknowledge,
+    incident.incidents_page,
+    incident.incident_page,
+    incident.work_on,
     status.status_page,
     live.issue_ticket,
     live.live,

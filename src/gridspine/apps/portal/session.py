@@ -76,7 +76,8 @@ async def set_up(request: PortalRequest, node: Node) -> Response[Any]:
 
 def needs_set_up(node: Node) -> bool:
     """Whether there is no administrator yet."""
-    return all(ADMINISTRATOR not in principal.roles for principal in node.identity.directory.principals())
+    people = (known for known in node.identity.directory.principals() if known.kind == "user")
+    return all(ADMINISTRATOR not in person.roles for person in people)
 
 
 def _sign_in_form(

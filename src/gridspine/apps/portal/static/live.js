@@ -110,11 +110,12 @@
           const [thing, point] = [row.name.slice(0, row.name.lastIndexOf("/")), row.name.slice(row.name.lastIndexOf("/") + 1)];
           const name = cell(point);
           name.title = thing;
-          const value = cell(row.text, `num level-${row.level}`);
+          const value = cell(row.text, row.level === "good" ? "num" : `num level-${row.level}`);
           if (row.level !== "good") value.append(` (${names[row.level]})`);
           line.append(name, value, cell(local(row.at)));
           return line;
         });
+        body.closest("table").hidden = false;
         body.prepend(...fresh);
         while (body.children.length > rows) body.lastElementChild.remove();
         put(total, String(event.count));
