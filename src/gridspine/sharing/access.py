@@ -9,13 +9,15 @@ import msgspec
 
 from gridspine.infra.registry.port import Event, Registry, Transaction
 from gridspine.infra.runtime.clock import Clock, new_id, new_urn
-from gridspine.kernel.errors import Conflict, Invalid, NotFound
+from gridspine.kernel.errors import Conflict, Invalid, NotFound, Overloaded
 from gridspine.sharing.gate import Gate
 from gridspine.sharing.grant import Grant, Verb, decide
 from gridspine.sharing.parcel import Mask, make_mask
 from gridspine.sharing.product import Product
 
-LEDGER, EVENTS = "ledger", "events"
+LEDGER = "ledger"
+MAX_REQUESTS = 1_000
+"""Requests of one organisation that may wait for their owners' answer."""
 PointOf = Callable[[str], tuple[int, str, str]]
 """Point id → (number, unit, organisation); number -1 when there is none."""
 
@@ -89,6 +91,9 @@ class Access:
         grant.check(product.contract.purposes)
         if until_us <= now_us:
             raise Invalid("until: lies in the past")
+        waiting = sum(g.consumer == consumer and g.state == "requested" for g in self._gate.grants())
+        if waiting >= MAX_REQUESTS:
+            raise Overloaded(f"{waiting} requests of your organisation wait for an answer", retry_after_s=60)
         return await self._keep(grant, "grant.requested", actor, expected=0)
 
     async def decide(self, id: str, verb: Verb, *, actor: str, reason: str = "") -> Grant:
@@ -99,9 +104,12 @@ class Access:
         changed = decide(known, verb, actor=actor, now_us=self._clock.now_us(), reason=reason)
         return await self._keep(changed, f"grant.{verb}", actor, expected=known.epoch)
 
-    def standing(self, product: str, consumer: str) -> Grant | None:
-        """Return the grant of ``consumer`` to ``product`` that holds now; else its newest one, for the reason why."""
-        active = self._gate.active(product, consumer)
+    def standing(self, product: str, consumer: str, purpose: str = "") -> Grant | None:
+        """Return the grant of ``consumer`` to ``product`` that holds now; else its newest one, for the reason why.
+
+        One for ``purpose``, where that is given and there is one.
+        """
+        active = self._gate.active(product, consumer, purpose) or self._gate.active(product, consumer)
         if active is not None:
             return active
         mine = [g for g in self._gate.grants() if g.product == product and g.consumer == consumer]

@@ -7,18 +7,20 @@
                         └ read from the log until the queue's first position
 
 A subscription joins the hub *before* it reads history, so nothing falls between; when its queue overflows while it
-catches up, it reads on from the log and joins again. When it overflows live, the consumer is told where to go on.
+catches up or because the consumer is slow, it reads on from the log and joins again: `Subscription.behind` counts
+that, so that the consumer can be told. Nothing is lost, and nothing comes twice.
 """
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections import Counter, deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass
 
 from gridspine.infra.log.port import EventLog, Position, Stored
 from gridspine.kernel.codecs.batch import decode_batch
+from gridspine.kernel.errors import Gone, Invalid
 from gridspine.kernel.readings import Readings
-from gridspine.sharing.cursor import Offsets
+from gridspine.sharing.cursor import Offsets, format_cursor
 from gridspine.sharing.gate import STALE, Gate
 from gridspine.sharing.parcel import Mask, Parcel
 
@@ -26,6 +28,8 @@ READINGS = "readings"
 MAX_WAITING_READINGS = 200_000
 """Readings that may wait for one slow consumer."""
 _HISTORY_BYTES = 2 << 20
+_SCANNED_BYTES = 64 << 20
+"""Bytes of the log that one pull looks through at most."""
 _STALE_LOOK_S = 0.05
 
 
@@ -43,6 +47,7 @@ class Hub:
     def __init__(self, next_offsets: Offsets) -> None:
         self._next = dict(next_offsets)
         self._by_product: dict[tuple[str, int], set[Subscription]] = {}
+        self._open: Counter[str] = Counter()
         self.delivered = 0
 
     @property
@@ -76,18 +81,39 @@ class Hub:
             if not members:
                 del self._by_product[key]
 
+    def opened(self, who: str) -> Callable[[], None]:
+        """Count a subscription of ``who`` from now until the function returned is called."""
+        self._open[who] += 1
+        return lambda: self._closed(who)
+
     @property
     def subscriptions(self) -> int:
-        """How many live subscriptions there are."""
-        return sum(len(members) for members in self._by_product.values())
+        """How many subscriptions are open, whether they read history yet or follow live."""
+        return self._open.total()
+
+    def subscriptions_of(self, who: str) -> int:
+        """Return how many subscriptions of ``who`` are open."""
+        return self._open[who]
+
+    def _closed(self, who: str) -> None:
+        self._open[who] -= 1
+        if not self._open[who]:
+            del self._open[who]
 
 
 class Subscription:
-    """One consumer's stream under one grant. Iterate `parcels`; `end` says how it ended."""
+    """One consumer's stream under one grant. Iterate `parcels`; `end` says how it ended.
 
-    def __init__(self, hub: Hub, log: EventLog, gate: Gate, grant: str, mask: Mask, offsets: Offsets) -> None:
+    It counts as open, for ``who``, from its making until it is closed.
+    """
+
+    def __init__(
+        self, hub: Hub, log: EventLog, gate: Gate, grant: str, mask: Mask, offsets: Offsets, who: str = ""
+    ) -> None:
         self.mask = mask
         self.end: End | None = None
+        self.behind = 0
+        """How often the queue was given up for the log."""
         self.on_cut: Callable[[], None] | None = None
         self._hub = hub
         self._log = log
@@ -99,6 +125,7 @@ class Subscription:
         self._overflowed = False
         self._wake = asyncio.Event()
         self._unwatch = gate.watch(grant, self.cut)
+        self._closed: Callable[[], None] | None = hub.opened(who)
 
     @property
     def offsets(self) -> Offsets:
@@ -111,6 +138,7 @@ class Subscription:
             return
         if self._waiting + len(parcel) > MAX_WAITING_READINGS and self._queue:
             self._overflowed = True
+            self.behind += 1
         else:
             self._queue.append(parcel)
             self._waiting += len(parcel)
@@ -129,9 +157,15 @@ class Subscription:
         """Leave hub and gate."""
         self._hub.leave(self)
         self._unwatch()
+        if self._closed is not None:
+            self._closed()
+            self._closed = None
 
-    async def parcels(self) -> AsyncIterator[Parcel]:
-        """Yield parcels from the cursor on, history first, then live, until the stream is cut or closed."""
+    async def parcels(self) -> AsyncGenerator[Parcel, None]:
+        """Yield parcels from the cursor on, history first, then live, until the stream is cut or closed.
+
+        A stream whose place in the log was trimmed meanwhile ends with the reason *gone*.
+        """
         try:
             while self.end is None:
                 self._queue.clear()
@@ -144,28 +178,27 @@ class Subscription:
                     async for parcel in self._live():
                         yield parcel
                 self._hub.leave(self)
+        except Gone:
+            self.cut("gone")
         finally:
             self.close()
 
     async def _history(self, until: Offsets) -> AsyncIterator[Parcel]:
+        """Yield what lies before ``until`` only: the hub's queue has everything from there on."""
         for partition, end in sorted(until.items()):
             at = self._offsets.get(partition, 0)
             while at < end and not await self._shut():
-                records = await asyncio.to_thread(
-                    self._log.read, READINGS, partition, at, max_records=200, max_bytes=_HISTORY_BYTES
-                )
-                for record in records:
-                    at = record.position.offset + 1
-                    if at > end or await self._shut():
-                        break
-                    parcel = _parcel(self.mask, record)
-                    self._offsets[partition] = at
+                parcels = await asyncio.to_thread(_read, self._log, self.mask, partition, at, end)
+                at = end
+                for parcel in parcels:
+                    if await self._shut():
+                        return
+                    at = self._offsets[partition] = parcel.position.offset + 1
                     if len(parcel):
                         yield parcel
-                if not records:
-                    at = end
-            if self.end is None:
-                self._offsets[partition] = max(at, self._offsets.get(partition, 0))
+            if self.end is not None:
+                return
+            self._offsets[partition] = max(at, self._offsets.get(partition, 0))
 
     async def _live(self) -> AsyncIterator[Parcel]:
         while not await self._shut():
@@ -194,6 +227,12 @@ class Subscription:
         return self.end is not None
 
 
+def _read(log: EventLog, mask: Mask, partition: int, at: int, end: int) -> list[Parcel]:
+    """Return parcels (empty ones too) of some records from ``at`` on and before ``end``; blocks."""
+    records = log.read(READINGS, partition, at, max_records=min(200, end - at), max_bytes=_HISTORY_BYTES)
+    return [_parcel(mask, record) for record in records if record.position.offset < end]
+
+
 def _parcel(mask: Mask, record: Stored) -> Parcel:
     return Parcel(mask, record.position, mask.pick(decode_batch(record.body)))
 
@@ -207,22 +246,39 @@ class Page:
 
 
 def pull(log: EventLog, mask: Mask, offsets: Offsets, limit: int) -> Page:
-    """Return up to about ``limit`` readings (whole batches) from the cursor on; blocks."""
+    """Return up to about ``limit`` readings (whole batches) from the cursor on; blocks.
+
+    Only so much of the log is looked through: a page may hold less, or nothing, though more follows its cursor.
+    """
     found: list[Parcel] = []
     at = dict(offsets)
-    count = 0
+    count = scanned = 0
     for partition, (first, following) in enumerate(log.bounds(READINGS)):
         at.setdefault(partition, first)
-        while at[partition] < following and count < limit:
+        while at[partition] < following and count < limit and scanned < _SCANNED_BYTES:
             records = log.read(READINGS, partition, at[partition], max_records=50, max_bytes=_HISTORY_BYTES)
             if not records:
                 break
             for record in records:
                 parcel = _parcel(mask, record)
                 at[partition] = record.position.offset + 1
+                scanned += len(record.body)
                 if len(parcel):
                     found.append(parcel)
                     count += len(parcel)
                 if count >= limit:
                     break
     return Page(found, at)
+
+
+def check_place(log: EventLog, offsets: Offsets) -> None:
+    """Raise `Gone` for a cursor below what the log still holds, `Invalid` for one that this log never gave."""
+    bounds = log.bounds(READINGS)
+    for partition, offset in offsets.items():
+        if partition >= len(bounds) or offset > bounds[partition][1]:
+            raise Invalid("the cursor is ahead of this node's log: it was restored, or the cursor is another node's")
+        if offset < bounds[partition][0]:
+            raise Gone(
+                "the log does not hold what follows this cursor any more: begin without one, or ask for history",
+                cursor=format_cursor({p: first for p, (first, _) in enumerate(bounds)}),
+            )

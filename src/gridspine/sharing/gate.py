@@ -47,13 +47,16 @@ class Gate:
         """Return all grants known."""
         return list(self._grants.values())
 
-    def active(self, product: str, consumer: str) -> Grant | None:
-        """Return a grant of ``consumer`` to ``product`` that holds now, the longest lasting of them."""
+    def active(self, product: str, consumer: str, purpose: str = "") -> Grant | None:
+        """Return a grant of ``consumer`` to ``product`` (for ``purpose``) that holds now, the longest lasting."""
         now_us = self._clock.now_us()
         holding = [
             grant
             for grant in self._grants.values()
-            if grant.product == product and grant.consumer == consumer and grant.active_at(now_us)
+            if grant.product == product
+            and grant.consumer == consumer
+            and grant.active_at(now_us)
+            and purpose in {"", grant.purpose}
         ]
         return max(holding, key=lambda grant: grant.until_us, default=None)
 

@@ -10,9 +10,9 @@ from litestar.params import Parameter
 
 from gridspine.apps.api.negotiate import negotiated
 from gridspine.apps.node.node import Node
-from gridspine.kernel.errors import Invalid, NotFound
+from gridspine.kernel.errors import Invalid, NotFound, Unavailable
 from gridspine.sharing.cursor import format_cursor, parse_cursor
-from gridspine.sharing.delivery import pull
+from gridspine.sharing.delivery import check_place, pull
 from gridspine.sharing.grant import Grant
 from gridspine.sharing.parcel import MEDIA_TYPES, encode_parcels
 from gridspine.sharing.product import Contract, Product
@@ -81,7 +81,7 @@ async def sample_product(node: Node, product_id: str) -> dict[str, Any]:
     values = [(mask.local[number], node.twins.get(int(number))) for number in numbers]
     return form | {
         "readings": [
-            {"n": mask.names[at], "u": mask.units[at], "v": twin.value, "t": twin.observed_us / 1e6}
+            {"n": mask.names[at], "u": mask.units[at], "v": twin.value, "t": twin.observed_us / 1e6, "q_": twin.quality}
             for at, twin in values
             if twin.observed_us != NEVER_US
         ]
@@ -93,7 +93,8 @@ async def sample_product(node: Node, product_id: str) -> dict[str, Any]:
     summary="Pull readings of a data product",
     description=(
         f"Whole batches from `cursor` on, oldest first; `{CURSOR_HEADER}` of the answer goes on from there without a "
-        "gap, here or on the stream. Form by Accept: SenML JSON, SenML CBOR or Arrow."
+        "gap, here or on the stream; a page may be empty though its cursor moved. Form by Accept: SenML JSON, SenML "
+        "CBOR or Arrow."
     ),
     tags=["sharing"],
 )
@@ -109,7 +110,9 @@ async def pull_readings(
     product, _ = receiving(node, request, product_id, purpose)
     format_ = negotiated(request.headers.get("accept", ""))
     mask = node.access.mask(product)
-    page = await asyncio.to_thread(pull, node.log, mask, parse_cursor(cursor) if cursor else {}, limit)
+    offsets = parse_cursor(cursor) if cursor else {}
+    await asyncio.to_thread(check_place, node.log, offsets)
+    page = await asyncio.to_thread(pull, node.log, mask, offsets, limit)
     receiving(node, request, product_id, purpose)  # it may have ended while the log was read
     count = sum(len(parcel) for parcel in page.parcels)
     node.hub.delivered += count
@@ -131,7 +134,7 @@ def receiving(
         product = Product(product_id, "nobody", "", (), Contract("", ()))
     grant = None
     if caller.organisation != product.owner:
-        grant = node.access.standing(product.id, caller.organisation)
+        grant = node.access.standing(product.id, caller.organisation, purpose)
     decision_purpose = purpose or (grant.purpose if grant else "own")
     if len(decision_purpose) > 200:
         raise Invalid("purpose: too long")
@@ -139,7 +142,7 @@ def receiving(
     if grant is not None:
         reason = node.gate.why_shut(grant.id)
         if reason:
-            raise NotFound(f"the grant does not hold now: {reason}")
+            raise Unavailable(f"nothing can be delivered now: {reason}", headers={"Retry-After": "1"})
     return product, grant
 
 

@@ -2,12 +2,16 @@
 
 ::
 
-    event: readings   id: <cursor>   data: SenML JSON        (binary forms: base64 in SSE, frames in WebSockets)
-    event: behind     you were too slow; reading on from the log, nothing is lost
+    event: readings   id: <cursor>   data: SenML JSON (binary forms: base64)
+    event: behind     data: {"cursor": …}    you were too slow; reading on from the log, nothing is lost
     event: end        data: {"reason": "revoked", "cursor": …}
 
+    WebSocket: frames of readings (text for SenML JSON, an array; binary else), each followed by a text frame
+    {"cursor": …}; {"behind": true, "cursor": …} and {"reason": …, "cursor": …} as above. Objects are never readings.
+
 Source: WHATWG HTML, server-sent events (``id``, ``Last-Event-ID``); RFC 6455.
-The cut: a send that is under way when the grant ends is abandoned, and nothing is handed to the socket after it.
+The cut: a send that waits when the grant ends is abandoned, and no readings are handed to the socket after it. A
+client that does not read is not waited for: its connection is reset, with what lies in its buffers.
 """
 
 import asyncio
@@ -17,28 +21,36 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 import msgspec
+import structlog
 from litestar import Request, WebSocket, get, websocket
 from litestar.params import HeaderParameter
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from gridspine.apps.api.negotiate import negotiated
 from gridspine.apps.api.product import receiving
+from gridspine.apps.api.tls import reset_connection
 from gridspine.apps.node.node import Node
 from gridspine.infra.identity.caller import Caller
 from gridspine.kernel.errors import Overloaded
 from gridspine.sharing.cursor import format_cursor, parse_cursor
-from gridspine.sharing.delivery import Subscription
+from gridspine.sharing.delivery import Subscription, check_place
 from gridspine.sharing.grant import Grant
 from gridspine.sharing.parcel import Format, Parcel
 from gridspine.sharing.product import Product
 
 HEARTBEAT_S = 15.0
+WATCH_S = 0.25
+"""How often a stream asks whether its caller is still let in."""
+LAST_WORD_S = 0.5
+"""How long a client may take to receive the end of its stream."""
+PRINCIPAL_SHARE = 0.5
+"""Part of all streams that one principal may have open."""
 _HEADERS = [
     (b"content-type", b"text/event-stream"),
     (b"cache-control", b"no-store"),
     (b"x-accel-buffering", b"no"),
 ]
-SendBytes = Callable[[bytes], Awaitable[None]]
+log = structlog.get_logger(__name__)
 
 
 @get(
@@ -62,32 +74,44 @@ async def stream_readings(
     """Open an event stream."""
     format_ = negotiated(request.headers.get("accept", "").replace("text/event-stream", "*/*"))
     product, grant = receiving(node, request, product_id, purpose)
-    subscription = subscribe(node, product, grant, cursor or last_event_id)
+    # A browser that reconnects asks with the same URL: its Last-Event-ID is the newer one.
+    subscription = await subscribe(node, request.user, product, grant, last_event_id or cursor)
     return EventStream(node, subscription, request.user, format_)
 
 
 @websocket("/products/{product_id:str}/socket", name="Follow a data product by WebSocket")
 async def socket_readings(socket: WebSocket[Any, Any, Any], node: Node, product_id: str) -> None:
-    """Send readings as frames (text for JSON, binary else); the close reason says why it ended.
+    """Send readings as frames (text for JSON, binary else), each followed by a text frame `{"cursor": …}`.
 
-    ``cursor``, ``purpose`` and ``accept`` are query parameters.
+    ``cursor``, ``purpose`` and ``accept`` are query parameters. The last frame and the close reason say why it ended.
     """
     query = socket.query_params
     format_ = negotiated(query.get("accept", ""))
     as_request: Any = socket  # both carry `user`
     product, grant = receiving(node, as_request, product_id, query.get("purpose", ""))
-    subscription = subscribe(node, product, grant, query.get("cursor", ""))
-    await socket.accept()
-    await _Socket(node, subscription, socket, format_).run()
+    subscription = await subscribe(node, socket.user, product, grant, query.get("cursor", ""))
+    try:
+        await socket.accept()
+        await _Socket(node, subscription, socket, format_).run()
+    finally:
+        subscription.close()
 
 
-def subscribe(node: Node, product: Product, grant: Grant | None, cursor: str) -> Subscription:
-    """Return a subscription from ``cursor`` (or from now) on; raise `Overloaded` when too many streams are open."""
-    if node.hub.subscriptions >= node.settings.http.max_streams:
-        raise Overloaded(f"{node.settings.http.max_streams} streams are open: try again later", retry_after_s=5)
+async def subscribe(node: Node, caller: Caller, product: Product, grant: Grant | None, cursor: str) -> Subscription:
+    """Return a subscription from ``cursor`` (or from now) on.
+
+    Raises `Overloaded` when too many streams are open, `Gone` or `Invalid` for a cursor that leads nowhere.
+    """
     offsets = parse_cursor(cursor) if cursor else node.hub.next_offsets
+    await asyncio.to_thread(check_place, node.log, offsets)
+    most = node.settings.http.max_streams
+    if node.hub.subscriptions >= most:
+        raise Overloaded(f"{most} streams are open: try again later", retry_after_s=5)
+    if node.hub.subscriptions_of(caller.principal) >= max(1, int(most * PRINCIPAL_SHARE)):
+        raise Overloaded("you have too many streams open: close some of them", retry_after_s=5)
     mask = node.access.mask(product)
-    return Subscription(node.hub, node.log, node.gate, grant.id if grant else "", mask, offsets)
+    grant_id = grant.id if grant else ""
+    return Subscription(node.hub, node.log, node.gate, grant_id, mask, offsets, caller.principal)
 
 
 class _Pump:
@@ -96,43 +120,72 @@ class _Pump:
     def __init__(self, node: Node, subscription: Subscription, caller: Caller, format_: Format) -> None:
         self.node = node
         self.subscription = subscription
+        self.sent = subscription.offsets
+        """The cursor after what was handed to the socket."""
         self._caller = caller
         self._format = format_
 
-    async def pump(self, send: Callable[[Parcel, bytes], Awaitable[None]], beat: Callable[[], Awaitable[None]]) -> None:
+    async def pump(
+        self,
+        send: Callable[[Parcel, bytes], Awaitable[None]],
+        tell_behind: Callable[[], Awaitable[None]],
+        beat: Callable[[], Awaitable[None]],
+    ) -> None:
         """Send each parcel; a cut abandons the send that is under way."""
-        heartbeat = asyncio.ensure_future(self._heartbeats(beat))
+        watching = [asyncio.ensure_future(self._watch()), asyncio.ensure_future(self._beats(beat))]
+        told = 0
         try:
-            async for parcel in self.subscription.parcels():
-                if not self.node.identity.holds(self._caller):
-                    self.subscription.cut("signed-out")
-                    break
-                sending = asyncio.ensure_future(send(parcel, parcel.encoded(self._format)))
-                self.subscription.on_cut = lambda task=sending: _cancel(task)
-                try:
-                    await sending
-                except asyncio.CancelledError:
-                    if self.subscription.end is None:
-                        raise
-                    break
-                finally:
-                    self.subscription.on_cut = None
-                self.node.hub.delivered += len(parcel)
+            async with contextlib.aclosing(self.subscription.parcels()) as parcels:
+                async for parcel in parcels:
+                    if not self._holds():
+                        break
+                    if self.subscription.behind > told:
+                        told = self.subscription.behind
+                        if not await self._unless_cut(tell_behind()) or self.subscription.end:
+                            break
+                    if not await self._unless_cut(send(parcel, parcel.encoded(self._format))):
+                        break
+                    self.sent = self.subscription.offsets
+                    self.node.hub.delivered += len(parcel)
+        except Exception as error:
+            log.exception("a stream failed", product=self.subscription.mask.product, error=str(error))
+            self.subscription.cut("failed")
         finally:
-            heartbeat.cancel()
+            for task in watching:
+                task.cancel()
             self.subscription.close()
 
     def ending(self) -> bytes:
-        """Return what is said at the end, as JSON."""
+        """Return what is said at the end, as JSON; its cursor stands after the last readings that were sent."""
         end = self.subscription.end
-        reason = end.reason if end else "closed"
-        return msgspec.json.encode({"reason": reason, "cursor": format_cursor(self.subscription.offsets)})
+        return msgspec.json.encode({"reason": end.reason if end else "closed", "cursor": format_cursor(self.sent)})
 
-    async def _heartbeats(self, beat: Callable[[], Awaitable[None]]) -> None:
+    async def _unless_cut(self, sending: Awaitable[None]) -> bool:
+        """Wait for a send; return False when a cut ended it."""
+        task = asyncio.ensure_future(sending)
+        self.subscription.on_cut = lambda: _cancel(task)
+        try:
+            await task
+        except asyncio.CancelledError:
+            if self.subscription.end is None:
+                raise
+            return False
+        finally:
+            self.subscription.on_cut = None
+        return True
+
+    def _holds(self) -> bool:
+        if not self.node.identity.holds(self._caller):
+            self.subscription.cut("signed-out")
+        return self.subscription.end is None
+
+    async def _watch(self) -> None:
+        while self._holds():
+            await self.node.clock.sleep(WATCH_S)
+
+    async def _beats(self, beat: Callable[[], Awaitable[None]]) -> None:
         while True:
             await self.node.clock.sleep(HEARTBEAT_S)
-            if not self.node.identity.holds(self._caller):
-                self.subscription.cut("signed-out")
             await beat()
 
 
@@ -146,17 +199,14 @@ class EventStream:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the stream until the client leaves or the subscription ends."""
-        await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
-        cursor = format_cursor(self._pump.subscription.offsets)
-        await _chunk(send, f"retry: 2000\nid: {cursor}\nevent: open\ndata: {{}}\n\n".encode())
-        pumping = asyncio.ensure_future(self._run(send))
-        leaving = asyncio.ensure_future(_left(receive))
         try:
-            await asyncio.wait({pumping, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+            cursor = format_cursor(self._pump.subscription.offsets)
+            await _chunk(send, f"retry: 2000\nid: {cursor}\nevent: open\ndata: {{}}\n\n".encode())
+            if await _run_until_left(self._run(send), _left(receive)):
+                last = b"event: end\ndata: " + self._pump.ending() + b"\n\n"
+                await _last_word(_chunk(send, last, more=False), scope)
         finally:
-            for task in (pumping, leaving):
-                task.cancel()
-            await asyncio.gather(pumping, leaving, return_exceptions=True)
             self._pump.subscription.close()
 
     async def _run(self, send: Send) -> None:
@@ -166,13 +216,16 @@ class EventStream:
             async with self._lock:
                 await _chunk(send, f"id: {cursor}\nevent: readings\ndata: ".encode() + data + b"\n\n")
 
+        async def behind() -> None:
+            cursor = format_cursor(self._pump.sent)
+            async with self._lock:
+                await _chunk(send, f'event: behind\ndata: {{"cursor":"{cursor}"}}\n\n'.encode())
+
         async def beat() -> None:
             async with self._lock:
                 await _chunk(send, b": still here\n\n")
 
-        await self._pump.pump(parcel, beat)
-        with contextlib.suppress(OSError):
-            await _chunk(send, b"event: end\ndata: " + self._pump.ending() + b"\n\n", more=False)
+        await self._pump.pump(parcel, behind, beat)
 
 
 class _Socket:
@@ -187,27 +240,27 @@ class _Socket:
 
     async def run(self) -> None:
         """Send until the client leaves or the subscription ends."""
-        pumping = asyncio.ensure_future(self._pump.pump(self._parcel, self._beat))
-        leaving = asyncio.ensure_future(self._left())
-        try:
-            await asyncio.wait({pumping, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            ended = pumping.done()
-            for task in (pumping, leaving):
-                task.cancel()
-            await asyncio.gather(pumping, leaving, return_exceptions=True)
-            self._pump.subscription.close()
-        if ended:
-            reason = self._pump.subscription.end.reason if self._pump.subscription.end else "closed"
-            with contextlib.suppress(Exception):  # the client may be gone already
-                await self._socket.send_text(self._pump.ending().decode())
-                await self._socket.close(code=1008, reason=reason)
+        if await _run_until_left(self._pump.pump(self._parcel, self._behind, self._beat), self._left()):
+            await _last_word(self._end(), self._socket.scope)
 
     async def _parcel(self, _: Parcel, body: bytes) -> None:
+        cursor = format_cursor(self._pump.subscription.offsets)
         if self._text:
             await self._socket.send_text(body.decode())
         else:
             await self._socket.send_bytes(body)
+        await self._say({"cursor": cursor})
+
+    async def _behind(self) -> None:
+        await self._say({"behind": True, "cursor": format_cursor(self._pump.sent)})
+
+    async def _end(self) -> None:
+        end = self._pump.subscription.end
+        await self._socket.send_text(self._pump.ending().decode())
+        await self._socket.close(code=1008, reason=end.reason if end else "closed")
+
+    async def _say(self, words: dict[str, Any]) -> None:
+        await self._socket.send_text(msgspec.json.encode(words).decode())
 
     async def _beat(self) -> None:
         """WebSockets are kept alive by the server's own pings."""
@@ -217,6 +270,28 @@ class _Socket:
             message = await self._socket.receive()
             if message["type"] == "websocket.disconnect":
                 return
+
+
+async def _run_until_left(pump: Awaitable[None], left: Awaitable[None]) -> bool:
+    """Run a pump until it ends or the client leaves; return whether it ended by itself."""
+    pumping, leaving = asyncio.ensure_future(pump), asyncio.ensure_future(left)
+    try:
+        await asyncio.wait({pumping, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        return pumping.done() and not leaving.done()
+    finally:
+        for task in (pumping, leaving):
+            task.cancel()
+        await asyncio.gather(pumping, leaving, return_exceptions=True)
+
+
+async def _last_word(saying: Awaitable[None], scope: Scope) -> None:
+    """Say the end; reset the connection of a client that does not read it."""
+    try:
+        await asyncio.wait_for(saying, LAST_WORD_S)
+    except TimeoutError:
+        reset_connection(scope)
+    except Exception as error:  # the client may be gone already
+        log.debug("the end of a stream was not heard", error=str(error))
 
 
 def _cancel(task: "asyncio.Future[None]") -> None:

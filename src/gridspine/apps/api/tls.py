@@ -5,11 +5,15 @@
     client ══ TLS, certificate optional ══► uvicorn ─ scope["state"]["client_certificate_der"] ─► authenticate
 
 uvicorn ends TLS but tells the application nothing of the client's certificate; a small protocol subclass does. Pass
-it as ``http=CertificateProtocol`` and the context by ``ssl_context_factory``.
+it as ``http=CertificateProtocol`` and the context by ``ssl_context_factory``. The same subclass lets the application
+reset a connection whose client has stopped reading.
 """
 
 import asyncio
+import contextlib
+import socket
 import ssl
+import struct
 from pathlib import Path
 
 from litestar.types import Scope
@@ -18,6 +22,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from gridspine.infra.identity.service import Identity
 
 STATE_KEY = "client_certificate_der"
+TRANSPORT_KEY = "connection_transport"
+_LINGER_NOT = struct.pack("ii", 1, 0)
 
 
 class CertificateProtocol(HttpToolsProtocol):
@@ -29,13 +35,24 @@ class CertificateProtocol(HttpToolsProtocol):
         tls = transport.get_extra_info("ssl_object")
         der = tls.getpeercert(binary_form=True) if tls is not None else None
         # Requests and upgraded WebSockets both get a copy of this mapping; it must not be shared between connections.
-        self.app_state = {**self.app_state, STATE_KEY: der}
+        self.app_state = {**self.app_state, STATE_KEY: der, TRANSPORT_KEY: transport}
 
 
 def client_certificate(scope: Scope) -> bytes | None:
     """Return the client certificate (DER) of the connection, proven by TLS, or None."""
     der = (scope.get("state") or {}).get(STATE_KEY)
     return der if isinstance(der, bytes) else None
+
+
+def reset_connection(scope: Scope) -> None:
+    """End the connection at once: what waits in its buffers is thrown away, not sent."""
+    transport = (scope.get("state") or {}).get(TRANSPORT_KEY)
+    if isinstance(transport, asyncio.WriteTransport):
+        raw = transport.get_extra_info("socket")
+        if raw is not None:
+            with contextlib.suppress(OSError):  # closed already
+                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
+        transport.abort()
 
 
 def server_context(certificate: Path, key: Path, client_ca_pem: bytes) -> ssl.SSLContext:
