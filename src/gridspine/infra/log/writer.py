@@ -12,14 +12,14 @@ Classes never mix in a group and control goes first, so a full disk or a flood o
 
 import asyncio
 import threading
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Sequence
 from enum import IntEnum
 from typing import Protocol
 
 import structlog
 
-from gridspine.infra.log.port import EventLog, Position, Record
+from gridspine.infra.log.port import MAX_RECORD_BYTES, EventLog, Position, Record
 from gridspine.kernel.errors import Overloaded, Unavailable
 
 log = structlog.get_logger(__name__)
@@ -74,26 +74,28 @@ class LogWriter:
         self._loop = loop
         self._queues: dict[Priority, deque[Job]] = {priority: deque() for priority in Priority}
         self._waiting: dict[Priority, int] = dict.fromkeys(Priority, 0)
-        self._by_source: dict[tuple[Priority, str], int] = defaultdict(int)
+        self._by_source: dict[tuple[Priority, str], int] = {}
         self._changed = threading.Condition()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
         self._thread.start()
 
-    def submit(self, job: Job) -> None:
-        """Queue ``job``; raise `Overloaded` when its class or its source's share is full."""
+    def submit(self, *jobs: Job) -> None:
+        """Queue jobs of one class and source, all or none; raise `Overloaded` when class or source's share is full."""
         with self._changed:
             if self._closing:
                 raise Unavailable("the node is shutting down")
-            limit = LIMITS[job.priority]
-            key = (job.priority, job.source)
-            if self._waiting[job.priority] and self._waiting[job.priority] + job.weight > limit:
-                raise Overloaded(f"more {job.priority.name.lower()} readings wait than fit; send them again later")
-            if self._by_source[key] and self._by_source[key] + job.weight > limit * SOURCE_SHARE:
+            priority, weight = jobs[0].priority, sum(job.weight for job in jobs)
+            limit = LIMITS[priority]
+            key = (priority, jobs[0].source)
+            if self._waiting[priority] and self._waiting[priority] + weight > limit:
+                raise Overloaded(f"more {priority.name.lower()} readings wait than fit; send them again later")
+            waiting = self._by_source.get(key, 0)
+            if waiting and waiting + weight > limit * SOURCE_SHARE:
                 raise Overloaded("too many readings of this source wait; send them again later")
-            self._waiting[job.priority] += job.weight
-            self._by_source[key] += job.weight
-            self._queues[job.priority].append(job)
+            self._waiting[priority] += weight
+            self._by_source[key] = waiting + weight
+            self._queues[priority].extend(jobs)
             self._changed.notify()
 
     def waiting(self, priority: Priority) -> int:
@@ -143,10 +145,10 @@ class LogWriter:
         prepared: list[tuple[Job, Sequence[Record]]] = []
         for job in group:
             try:
-                prepared.append((job, job.prepare()))
+                prepared.append((job, self._checked(job.prepare())))
             except Exception as error:  # one bad job must not stop the writer
                 log.exception("writer: a job could not be prepared")
-                job.undone()
+                _undo(job)
                 ended.append((job, error))
         try:
             records = [record for _, its in prepared for record in its]
@@ -154,13 +156,27 @@ class LogWriter:
         except Exception as error:
             log.warning("writer: nothing was kept of a group", jobs=len(prepared), error=str(error))
             for job, _ in reversed(prepared):
-                job.undone()
+                _undo(job)
             return ended + [(job, error) for job, _ in prepared]
         at = 0
         for job, its in prepared:
             ended.append((job, _publish(job, positions[at : at + len(its)])))
             at += len(its)
         return ended
+
+    def _checked(self, records: Sequence[Record]) -> Sequence[Record]:
+        """The log refuses a whole group for one record it cannot take: find that record while its job is alone."""
+        for record in records:
+            if len(record.body) > MAX_RECORD_BYTES or record.topic not in self._log.topics:
+                raise ValueError(f"a record of {len(record.body)} bytes for topic {record.topic} cannot be appended")
+        return records
+
+
+def _undo(job: Job) -> None:
+    try:
+        job.undone()
+    except Exception:  # the writer, and the undoing of the other jobs, go on
+        log.exception("writer: a job could not be undone")
 
 
 def _publish(job: Job, positions: Sequence[Position]) -> BaseException | None:
@@ -174,7 +190,10 @@ def _publish(job: Job, positions: Sequence[Position]) -> BaseException | None:
 
 def _finish(ended: list[tuple[Job, BaseException | None]]) -> None:
     for job, error in ended:
-        job.finished(error)
+        try:
+            job.finished(error)
+        except Exception:  # the others wait to be told too
+            log.exception("writer: the end of a job could not be told")
 
 
 class AppendJob:
