@@ -1,153 +1,174 @@
 """Report by exception at the node, for sources that cannot do it themselves.
 
-A value is compared with the last *reported* one, so that a slow drift is still seen; changes of quality always pass;
-registers, interval energy, states and settings never wait. A minimum interval *holds the latest*.
+A value is compared with the last *reported* one, so that a slow drift is still seen; changes of quality always pass,
+and so does another value for the time last reported, which is a revision; registers, interval energy, states and
+settings never wait. A minimum interval *holds the latest*: once one is held, the next replaces it whatever its value.
 
 ::
 
     reported ──┬── within the deadband ──► suppressed (the point was heard of)
                ├── within the interval ──► held: replaces an older held one; released when due
                └── else ───────────────► accepted, and the new reference
+
+Points are judged in rounds, each point at most once a round and in order of time. Points with many readings come
+first, so that every round is the front part of the round before it and nothing need be gathered again::
+
+    round 0   p7 p3 p9 p1 p4
+    round 1   p7 p3 p9
+    round 2   p7 p3
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from gridspine.kernel.readings import Float64Array, Int32Array, Int64Array, Readings
-from gridspine.things.point import Column, PointTable
+from gridspine.kernel.readings import BoolArray, Float64Array, Int32Array, Int64Array, Readings, UInt16Array
+from gridspine.things.memory import NEVER_US, Memory
+from gridspine.things.point import PointTable
+from gridspine.things.runs import Runs
 
-_NEVER_US = -(1 << 62)
 _ACCEPTED, _SUPPRESSED, _HELD = 0, 1, 4
-_MANY_ROUNDS = 64
+_NARROW = 64
+"""A round of fewer points than this costs more than looking at their readings one after another."""
 
 
-Before = tuple[Column, Int64Array, npt.NDArray[np.generic]]
-"""A column, rows of it, and what they held."""
+@dataclass(slots=True, eq=False)
+class _References:
+    """What readings are compared with: one row for each point of the batch, those with most readings first.
+
+    ``band`` is -1 where there is no deadband: no difference lies within it.
+    """
+
+    point: Int32Array
+    value: Float64Array
+    observed_us: Int64Array
+    quality: UInt16Array
+    pending: BoolArray
+    until_us: Int64Array
+    band: Float64Array
+    interval_us: Int64Array
 
 
-class Memory:
-    """What the screen remembers of each point, as columns: the last reported reading and the newest time seen."""
-
-    def __init__(self) -> None:
-        self.value = Column(np.float64, np.nan)
-        self.observed_us = Column(np.int64, _NEVER_US)
-        self.quality = Column(np.uint16)
-        self.newest_us = Column(np.int64, _NEVER_US)
-
-    def grow(self, size: int) -> None:
-        """Make room for points up to ``size``."""
-        for column in self._columns():
-            column.grow(size)
-
-    def before(self, point: Int32Array) -> list[Before]:
-        """Return what the columns hold for ``point`` now, to put back when a commit fails."""
-        index: Int64Array = np.unique(point).astype(np.int64)
-        return [(column, index, column.array[index]) for column in self._columns()]
-
-    def remember_newest(self, ordered: Readings) -> None:
-        """Move the newest time of each point on; anything not newer must be looked up in the horizon."""
-        np.maximum.at(self.newest_us.array, ordered.point, ordered.observed_us)
-
-    def restore(self, value: Column, observed_us: Column, quality: Column) -> None:
-        """Start from the twins: what was accepted last is what was reported last."""
-        size = len(value.array)
-        self.grow(size)
-        self.value.array[:size] = value.array
-        self.observed_us.array[:size] = observed_us.array
-        self.quality.array[:size] = quality.array
-        self.newest_us.array[:size] = observed_us.array
-
-    def _columns(self) -> tuple[Column, Column, Column, Column]:
-        return (self.value, self.observed_us, self.quality, self.newest_us)
-
-
-def report_by_exception(points: PointTable, memory: Memory, ordered: Readings) -> npt.NDArray[np.uint8]:
-    """Return the verdict (accepted, suppressed or held) on readings sorted by point, then time.
+def report_by_exception(
+    points: PointTable, memory: Memory, ordered: Readings, runs: Runs
+) -> npt.NDArray[np.uint8] | None:
+    """Return the verdict (accepted, suppressed or held) on readings sorted by point, then time; None: all accepted.
 
     ``memory`` moves on to what is accepted. Late readings are history: accepted, and no reference.
     """
+    rule = points.rule.array[runs.point]
+    band, interval_us = points.rules.deadband.array[rule], points.rules.min_interval_us.array[rule]
+    if not (band.any() or interval_us.any()):
+        _report_last(memory, ordered, runs)
+        return None
+    most_first = np.argsort(-runs.count, kind="stable")
+    at = runs.point[most_first]
+    references = _References(
+        at,
+        memory.value.array[at],
+        memory.observed_us.array[at],
+        memory.quality.array[at],
+        memory.pending.array[at],
+        np.where(interval_us[most_first] > 0, memory.until_us.array[at], NEVER_US),
+        np.where(band > 0, band, -1.0)[most_first],
+        interval_us[most_first],
+    )
+    first, count = runs.first[most_first], runs.count[most_first]
     verdict = np.zeros(len(ordered), np.uint8)
-    point = ordered.point
-    rule = points.rule.array[point]
-    deadband = points.rules.deadband.array[rule]
-    interval_us = points.rules.min_interval_us.array[rule]
-    if not deadband.any() and not interval_us.any():
-        _report_all(memory, ordered)
-        return verdict
-    rank = _rank(point)
-    for chosen in _rounds(rank):
-        at = point[chosen]
-        late = ordered.observed_us[chosen] < memory.observed_us.array[at]
-        changed = ordered.quality[chosen] != memory.quality.array[at]
-        with np.errstate(invalid="ignore"):
-            moved = ~(np.abs(ordered.value[chosen] - memory.value.array[at]) <= deadband[chosen])
-        passes = moved | (deadband[chosen] == 0) | changed
-        early = ordered.observed_us[chosen] < memory.observed_us.array[at] + interval_us[chosen]
-        held = passes & early & ~changed & ~late
-        accepted = (passes & ~held) | late
-        verdict[chosen] = np.where(accepted, _ACCEPTED, np.where(held, _HELD, _SUPPRESSED))
-        _report(memory, ordered, chosen[accepted & ~late])
-    _one_after_another(memory, ordered, np.flatnonzero(rank >= _MANY_ROUNDS), deadband, interval_us, verdict)
+    done = _rounds(references, ordered, first, count, verdict)
+    for row in range(int(np.count_nonzero(count > done))):
+        _one_after_another(references, row, ordered, first[row] + done, first[row] + count[row], verdict)
+    _put_back(memory, references)
     return verdict
 
 
-def _rank(point: Int32Array) -> Int64Array:
-    """Return how many readings of the same point stand before each, in a batch sorted by point."""
-    first = np.flatnonzero(np.concatenate(([True], point[1:] != point[:-1])))
-    return np.arange(len(point)) - np.repeat(first, np.diff(np.append(first, len(point))))
+def _rounds(
+    refs: _References, ordered: Readings, first: Int64Array, count: Int64Array, verdict: npt.NDArray[np.uint8]
+) -> int:
+    """Judge rounds while they are wide; return how many there were."""
+    widths = np.searchsorted(-count, -np.arange(1, count[0] + 1), side="right")  # points with at least 1, 2, … readings
+    done = int(np.count_nonzero(widths >= _NARROW))
+    holds = bool(refs.interval_us.any())
+    with np.errstate(over="ignore", invalid="ignore"):
+        for turn in range(done):
+            width = int(widths[turn])
+            verdict[first[:width] + turn] = _judge(refs, ordered, first[:width] + turn, width, holds=holds)
+    return done
 
 
-def _rounds(rank: Int64Array) -> list[Int64Array]:
-    """Return rounds in which each point appears at most once, in order of time; the first `_MANY_ROUNDS` of them."""
-    order = np.argsort(rank, kind="stable")
-    order = order[: np.searchsorted(rank[order], _MANY_ROUNDS)]
-    return np.split(order, np.flatnonzero(np.diff(rank[order])) + 1) if len(order) else []
+def _judge(refs: _References, ordered: Readings, at: Int64Array, width: int, *, holds: bool) -> npt.NDArray[np.uint8]:
+    """Judge the readings ``at``, one of each of the first ``width`` points, and move their references on."""
+    value, time_us, quality = ordered.value[at], ordered.observed_us[at], ordered.quality[at]
+    late = time_us < refs.observed_us[:width]
+    must = (time_us == refs.observed_us[:width]) & (value != refs.value[:width])
+    must |= quality != refs.quality[:width]
+    passes = ~(np.abs(value - refs.value[:width]) <= refs.band[:width]) | must
+    verdict = np.where(passes | late, np.uint8(_ACCEPTED), np.uint8(_SUPPRESSED))
+    moves = passes & ~late
+    if holds:
+        pending = refs.pending[:width]
+        held = (passes | pending) & (time_us < refs.until_us[:width]) & ~must & ~late
+        verdict[pending & ~late] = _ACCEPTED
+        verdict[held] = _HELD
+        moves = (moves | (pending & ~late)) & ~held
+        refs.pending[:width] = (pending & ~moves) | held
+        np.copyto(refs.until_us[:width], time_us + refs.interval_us[:width], where=moves)
+    np.copyto(refs.value[:width], value, where=moves)
+    np.copyto(refs.observed_us[:width], time_us, where=moves)
+    np.copyto(refs.quality[:width], quality, where=moves)
+    return verdict
 
 
 def _one_after_another(
-    memory: Memory,
-    ordered: Readings,
-    chosen: Int64Array,
-    deadband: Float64Array,
-    interval_us: Int64Array,
-    verdict: npt.NDArray[np.uint8],
+    refs: _References, row: int, ordered: Readings, start: int, end: int, verdict: npt.NDArray[np.uint8]
 ) -> None:
-    """Judge what is left when one point has very many readings in a batch: rounds of one would be slower.
-
-    This is the one place that looks at single readings; a batch of many points never comes here.
-    """
-    values, times = ordered.value.tolist(), ordered.observed_us.tolist()
-    qualities, bands, intervals = ordered.quality.tolist(), deadband.tolist(), interval_us.tolist()
-    current = -1
-    for at in chosen.tolist():
-        if ordered.point[at] != current:
-            current = int(ordered.point[at])
-            value, time_us, quality = (float(memory.value.array[current]), int(memory.observed_us.array[current]),
-                                       int(memory.quality.array[current]))  # fmt: skip
-        changed = qualities[at] != quality
-        passes = changed or bands[at] == 0 or not abs(values[at] - value) <= bands[at]
-        if times[at] < time_us:
-            continue  # late: accepted, and no reference
-        if not passes:
-            verdict[at] = _SUPPRESSED
-        elif times[at] < time_us + intervals[at] and not changed:
-            verdict[at] = _HELD
+    """Judge readings ``start`` to ``end``, all of the point in ``row``, as `_judge` would."""
+    value, reported_us, reported = float(refs.value[row]), int(refs.observed_us[row]), int(refs.quality[row])
+    pending, until_us = bool(refs.pending[row]), int(refs.until_us[row])
+    band, interval_us = float(refs.band[row]), int(refs.interval_us[row])
+    outcome = []
+    rows = zip(
+        ordered.value[start:end].tolist(),
+        ordered.observed_us[start:end].tolist(),
+        ordered.quality[start:end].tolist(),
+        strict=True,
+    )
+    for number, time_us, quality in rows:
+        if time_us < reported_us:
+            outcome.append(_ACCEPTED)
+            continue
+        must = quality != reported or (time_us == reported_us and number != value)
+        if not (must or pending or not abs(number - value) <= band):
+            outcome.append(_SUPPRESSED)
+        elif time_us < until_us and not must:
+            outcome.append(_HELD)
+            pending = True
         else:
-            value, time_us, quality = values[at], times[at], qualities[at]
-            _report(memory, ordered, np.array([at]))
+            outcome.append(_ACCEPTED)
+            value, reported_us, reported, pending = number, time_us, quality, False
+            if interval_us:
+                until_us = time_us + interval_us
+    verdict[start:end] = outcome
+    refs.value[row], refs.observed_us[row], refs.quality[row] = value, reported_us, reported
+    refs.pending[row], refs.until_us[row] = pending, until_us
 
 
-def _report(memory: Memory, ordered: Readings, chosen: Int64Array) -> None:
-    at = ordered.point[chosen]
-    memory.value.array[at] = ordered.value[chosen]
-    memory.observed_us.array[at] = ordered.observed_us[chosen]
-    memory.quality.array[at] = ordered.quality[chosen]
+def _put_back(memory: Memory, refs: _References) -> None:
+    memory.value.array[refs.point] = refs.value
+    memory.observed_us.array[refs.point] = refs.observed_us
+    memory.quality.array[refs.point] = refs.quality
+    memory.pending.array[refs.point] = refs.pending
+    memory.until_us.array[refs.point] = refs.until_us
 
 
-def _report_all(memory: Memory, ordered: Readings) -> None:
+def _report_last(memory: Memory, ordered: Readings, runs: Runs) -> None:
     """Take the last reading of each point as its reference, unless it is late."""
-    if not len(ordered):
-        return
-    last = np.flatnonzero(np.append(ordered.point[1:] != ordered.point[:-1], True))
-    newer = ordered.observed_us[last] >= memory.observed_us.array[ordered.point[last]]
-    _report(memory, ordered, last[newer])
+    last = runs.last
+    newer = ordered.observed_us[last] >= memory.observed_us.array[runs.point]
+    if not newer.all():
+        last = last[newer]
+    at = ordered.point[last]
+    memory.value.array[at] = ordered.value[last]
+    memory.observed_us.array[at] = ordered.observed_us[last]
+    memory.quality.array[at] = ordered.quality[last]

@@ -1,4 +1,4 @@
-"""The horizon of duplicates: the last accepted readings, exactly, to tell a repetition from a revision.
+"""The horizon of duplicates: the last readings taken in, exactly, to tell a repetition from a revision.
 
 A reading newer than anything known of its point cannot be a repetition, so the hot path never looks here; only late
 or re-sent readings do. Batches are kept as they came, and are sorted only when first searched.
@@ -19,30 +19,33 @@ import numpy.typing as npt
 from gridspine.kernel.readings import BoolArray, Readings
 
 DEFAULT_CAPACITY = 1_048_576
-"""Accepted readings within which a repetition is recognised for certain."""
+"""Readings, of all points together, within which a repetition is recognised for certain."""
 UInt64Array = npt.NDArray[np.uint64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Keys:
-    """Readings as what identifies them: four columns of shape (n,), the value as its bits."""
+    """Readings as what identifies them: four columns of shape (n,), the value as its bits.
+
+    ``mark`` is the quality, and above it the channel: what was planned never repeats what was reported.
+    """
 
     point: npt.NDArray[np.int32]
     observed_us: npt.NDArray[np.int64]
     value_bits: UInt64Array
-    quality: npt.NDArray[np.uint16]
+    mark: npt.NDArray[np.uint32]
 
     def __len__(self) -> int:
         return len(self.point)
 
     def take(self, index: npt.NDArray[np.intp]) -> "Keys":
         """Return the keys at ``index``."""
-        return Keys(self.point[index], self.observed_us[index], self.value_bits[index], self.quality[index])
+        return Keys(self.point[index], self.observed_us[index], self.value_bits[index], self.mark[index])
 
     def equal(self, other: "Keys") -> BoolArray:
         """Return which rows are alike in all four columns."""
         same: BoolArray = (self.point == other.point) & (self.observed_us == other.observed_us)
-        same &= (self.value_bits == other.value_bits) & (self.quality == other.quality)
+        same &= (self.value_bits == other.value_bits) & (self.mark == other.mark)
         return same
 
     def hashes(self) -> UInt64Array:
@@ -50,14 +53,15 @@ class Keys:
         mixed: UInt64Array = self.observed_us.view(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
         mixed ^= self.point.astype(np.uint64) * np.uint64(0xC2B2AE3D27D4EB4F)
         mixed ^= (mixed >> np.uint64(29)) ^ (self.value_bits * np.uint64(0x165667B19E3779F9))
-        mixed ^= (mixed >> np.uint64(32)) ^ self.quality.astype(np.uint64)
+        mixed ^= (mixed >> np.uint64(32)) ^ self.mark.astype(np.uint64)
         return mixed
 
 
 def keys_of(readings: Readings) -> Keys:
     """Return the keys of a batch; -0.0 counts as 0.0."""
     value_bits = (readings.value + 0.0).view(np.uint64)
-    return Keys(readings.point, np.ascontiguousarray(readings.observed_us), value_bits, readings.quality)
+    mark = readings.quality | np.uint32(int(readings.channel) << 16)
+    return Keys(readings.point, np.ascontiguousarray(readings.observed_us), value_bits, mark)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,7 +82,7 @@ class _Run:
 
 
 class Horizon:
-    """Remembers the last ``capacity`` accepted readings. Used by the writer's thread only."""
+    """Remembers the last ``capacity`` readings. Used by the writer's thread only."""
 
     def __init__(self, capacity: int = DEFAULT_CAPACITY) -> None:
         self._capacity = capacity
@@ -91,7 +95,7 @@ class Horizon:
         return self._count
 
     def remember(self, readings: Readings) -> None:
-        """Add accepted readings for now; `settle` or `forget_last` decides."""
+        """Add readings for now; `settle` or `forget_last` decides."""
         self._pending.append((readings, None))
 
     def settle(self) -> None:
@@ -111,7 +115,7 @@ class Horizon:
         self._pending.pop()
 
     def seen(self, wanted: Keys) -> BoolArray:
-        """Return which of ``wanted`` were accepted before, alike in point, time, value and quality; (n,) bool."""
+        """Return which of ``wanted`` came before, alike in channel, point, time, value and quality; (n,) bool."""
         self._sort_fresh()
         hashes = wanted.hashes()
         found = np.zeros(len(wanted), np.bool_)
@@ -144,5 +148,5 @@ def _joined(parts: Sequence[Keys]) -> Keys:
         np.concatenate([part.point for part in parts]),
         np.concatenate([part.observed_us for part in parts]),
         np.concatenate([part.value_bits for part in parts]),
-        np.concatenate([part.quality for part in parts]),
+        np.concatenate([part.mark for part in parts]),
     )

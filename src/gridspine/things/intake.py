@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import structlog
 
 from gridspine.infra.log.port import Position, Record
 from gridspine.infra.log.writer import LogWriter, Priority
@@ -22,13 +23,17 @@ from gridspine.infra.runtime.clock import Clock
 from gridspine.kernel.codecs.batch import encode_batch
 from gridspine.kernel.readings import MAX_BATCH, Channel, Int32Array, ItemProblem, NamedReadings, Readings
 from gridspine.things.adapter import Outcome, Source
-from gridspine.things.offence import Offences
+from gridspine.things.flap import flap_records
+from gridspine.things.held import HELD_TOPIC, Held
+from gridspine.things.offence import Counted, Offences
 from gridspine.things.point import NOT_YOURS, UNKNOWN, WRONG_UNIT, PointTable, Resolved
-from gridspine.things.quarantine import quarantine_records
+from gridspine.things.quarantine import Quota, quarantine_records
 from gridspine.things.screen import DUPLICATE, HELD, REASONS, REFUSED, SUPPRESSED, Screen, Screened
 from gridspine.things.twin import TwinState
 
-READINGS, HELD_TOPIC = "readings", "held"
+log = structlog.get_logger(__name__)
+
+READINGS = "readings"
 MAX_PROBLEMS = 1_000
 """Refused items that an answer lists one by one; all of them are counted and kept."""
 _NAMING = {
@@ -90,8 +95,10 @@ class Intake:
         self.listeners: list[Listener] = []
         self.applied: dict[int, int] = {}
         """The next offset of each partition of topic ``readings`` that the twins do not have yet."""
-        self._writer = writer
-        self._clock = clock
+        self.held = Held(points)
+        self.quota = Quota()
+        self.writer = writer
+        self.clock = clock
 
     async def submit(
         self,
@@ -105,17 +112,24 @@ class Intake:
         """Take ``readings`` in and return what became of them once that is durable.
 
         ``only`` narrows the source to some Things. Raises `Overloaded` or `DiskFull`: then nothing of the batch
-        was kept, unless it was larger than `MAX_BATCH` and an earlier part of it was.
+        was kept, unless it was larger than `MAX_BATCH` and the disk filled up between its parts.
         """
         resolved = self.points.resolve(readings.names, readings.units, source.organisation, only)
         jobs = [
             self._job(readings.take(slice(start, start + MAX_BATCH)), resolved, source, channel, backfill)
             for start in range(0, max(len(readings), 1), MAX_BATCH)
         ]
-        for job in jobs:
-            self._writer.submit(job)
+        self.writer.submit(*jobs)
         outcomes = await asyncio.gather(*(job.done for job in jobs))
         return outcomes[0] if len(outcomes) == 1 else _sum(outcomes)
+
+    def tell(self, committed: Committed) -> None:
+        """Tell the listeners, on the event loop; one that fails is logged and stops nobody."""
+        for listener in self.listeners:
+            try:
+                listener(committed)
+            except Exception:
+                log.exception("intake: a listener failed", source=committed.source.principal)
 
     def _job(
         self, named: NamedReadings, resolved: Resolved, source: Source, channel: Channel, backfill: bool
@@ -123,7 +137,8 @@ class Intake:
         point = resolved.point[named.name_index] if len(named) else np.zeros(0, np.int32)
         value = named.value
         if (resolved.scale != 1).any() or resolved.shift.any():
-            value = value * resolved.scale[named.name_index] + resolved.shift[named.name_index]
+            with np.errstate(over="ignore", invalid="ignore"):  # what becomes infinite is refused
+                value = value * resolved.scale[named.name_index] + resolved.shift[named.name_index]
         known = np.flatnonzero(point >= 0)
         everything = len(known) == len(point)
         readings = Readings(
@@ -133,7 +148,7 @@ class Intake:
             named.quality if everything else named.quality[known],
             source.principal,
             channel,
-            self._clock.now_us(),
+            self.clock.now_us(),
             backfill,
         )
         return _ReadingsJob(self, named, source, readings, point)
@@ -146,7 +161,7 @@ class _ReadingsJob:
         self, intake: Intake, named: NamedReadings, source: Source, readings: Readings, point: Int32Array
     ) -> None:
         self.priority = Priority.BACKFILL if readings.backfill else Priority.LIVE
-        self.weight = max(len(named), 1)
+        self.weight = max(named.received, 1)
         self.source = source.session
         self.done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._intake = intake
@@ -157,7 +172,8 @@ class _ReadingsJob:
         self._screened: Screened | None = None
         self._outcome: Outcome | None = None
         self._position: Position | None = None
-        self._counted = False
+        self._counted: Counted | None = None
+        self._refused = 0
 
     def prepare(self) -> Sequence[Record]:
         """Screen, and encode what is to be kept."""
@@ -173,9 +189,12 @@ class _ReadingsJob:
         if len(screened.held):
             records.append(Record(HELD_TOPIC, key, encode_batch(screened.held), time_us))
         if problems:
-            records += quarantine_records(self._named, problems, self._source, time_us)
-            records += self._intake.offences.count(self._source, self._outcome, time_us)
-            self._counted = True
+            left = self._intake.quota.left(self._source.principal, time_us)
+            records += quarantine_records(self._named, problems, self._source, time_us, left)
+            self._refused = min(len(problems), left)
+        self._counted = self._intake.offences.count(self._source, self._outcome, time_us)
+        records += self._counted.records
+        records += flap_records(self._intake.points, screened.flapped, self._intake.clock, time_us)
         return records
 
     def committed(self, positions: Sequence[Position]) -> None:
@@ -184,9 +203,11 @@ class _ReadingsJob:
         screened, intake = self._screened, self._intake
         intake.screen.settle()
         intake.twins.apply(screened.accepted)
-        unchanged = self._readings.point[: len(screened.verdict)][screened.verdict == SUPPRESSED]
-        if len(unchanged) and not self._readings.backfill and self._readings.channel == Channel.REPORTED:
-            intake.twins.heard(unchanged.astype(np.int64), self._readings.received_us)
+        waits = (screened.verdict == SUPPRESSED) | (screened.verdict == HELD)  # of live reported readings only
+        intake.twins.heard(self._readings.point[: len(waits)][waits], self._readings.received_us)
+        intake.held.keep(self._source.organisation, screened)
+        if self._refused:
+            intake.quota.spend(self._source.principal, self._refused, self._readings.received_us)
         if len(screened.accepted):
             self._position = positions[0]
             intake.applied[self._position.partition] = self._position.offset + 1
@@ -196,8 +217,8 @@ class _ReadingsJob:
         """Forget what the screen remembered of this batch."""
         if self._screened is not None:
             self._intake.screen.undo(self._screened)
-        if self._counted:
-            self._intake.offences.undo(self._source)
+        if self._counted is not None:
+            self._intake.offences.undo(self._counted)
 
     def finished(self, error: BaseException | None) -> None:
         """Answer the sender and tell the listeners."""
@@ -206,19 +227,20 @@ class _ReadingsJob:
                 self.done.set_exception(error)
             return
         assert self._screened is not None and self._outcome is not None
-        committed = Committed(self._source, self._position, self._screened)
-        for listener in self._intake.listeners:
-            listener(committed)
+        self._intake.tell(Committed(self._source, self._position, self._screened))
         if not self.done.done():
             self.done.set_result(self._outcome)
 
     def _problems(self, screened: Screened, *, blocked: bool) -> list[ItemProblem]:
         """Return every refused item: unreadable, unresolved, refused by the screen, or of a quarantined source."""
-        problems = list(self._named.problems)
+        named = self._named
+        problems = list(named.problems)
         if blocked:
             detail = "this source is quarantined: its operator must release it"
-            return problems + [ItemProblem(int(item), "source-quarantined", detail) for item in self._named.item]
-        named = self._named
+            return problems + [
+                ItemProblem(item, "source-quarantined", detail, named.names[at])
+                for item, at in zip(named.item.tolist(), named.name_index.tolist(), strict=True)
+            ]
         for at in np.flatnonzero(self._point < 0):
             reason, detail = _NAMING[int(self._point[at])]
             problems.append(ItemProblem(int(named.item[at]), reason, detail, named.names[named.name_index[at]]))

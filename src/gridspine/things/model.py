@@ -14,6 +14,11 @@ from gridspine.kernel.errors import Invalid
 from gridspine.kernel.ids import check_point_name
 from gridspine.kernel.reading_type import ReadingType
 
+_NOT_NEGATIVE = (
+    "deadband", "deadband_percent", "span", "min_interval_s", "max_silence_s", "max_future_s", "flap_changes",
+    "flap_window_s",
+)  # fmt: skip
+
 
 class ScreenRule(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, forbid_unknown_fields=True):
     """How a point is screened; values in the point's unit. A limit left out does not apply.
@@ -21,9 +26,10 @@ class ScreenRule(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True
     ``possible_min`` and ``possible_max`` bound what device or physics can do: beyond is refused and quarantined.
     ``limit_min``, ``limit_max`` and ``max_rate_per_s`` [unit/s] are operating limits: beyond is delivered, marked
     and alarmed. ``deadband`` [unit] or ``deadband_percent`` [% of ``span``] suppress unchanged values of
-    instantaneous points where the source cannot do it itself. ``min_interval_s`` [s] holds the latest value back;
-    ``max_silence_s`` [s] without a reading makes the last one old-data. ``max_future_s`` [s] is how far ahead of
-    the node a source's clock may run.
+    instantaneous points where the source cannot do it itself. ``min_interval_s`` [s] holds their latest value back.
+    ``settlement`` points are kept as they come: neither applies. A state that changes more than ``flap_changes`` times
+    within ``flap_window_s`` [s] is flapping. ``max_silence_s`` [s] without a reading makes the last one old-data, 0
+    never does. ``max_future_s`` [s] is how far ahead of the node a source's clock may run.
     """
 
     possible_min: float | None = None
@@ -37,6 +43,28 @@ class ScreenRule(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True
     min_interval_s: float = 0.0
     max_silence_s: float = 60.0
     max_future_s: float = 5.0
+    flap_changes: int = 0
+    flap_window_s: float = 0.0
+    settlement: bool = False
+
+    def check(self, reading_type: ReadingType) -> None:
+        """Raise `Invalid` when the rule contradicts itself or the kind of ``reading_type``."""
+        for name in _NOT_NEGATIVE:
+            if getattr(self, name) < 0:
+                raise Invalid(f"{name} must not be negative")
+        for low, high in ((self.possible_min, self.possible_max), (self.limit_min, self.limit_max)):
+            if low is not None and high is not None and low > high:
+                raise Invalid(f"a limit from {low} to {high} leaves nothing between")
+        if self.deadband_percent and not self.span:
+            raise Invalid("deadbandPercent is per cent of span: span must be given")
+        if (self.effective_deadband or self.min_interval_s) and not (
+            reading_type.deadband_allowed and not self.settlement
+        ):
+            raise Invalid("only instantaneous points may have a deadband or a minimum interval, and none of settlement")
+        if bool(self.flap_changes) != bool(self.flap_window_s):
+            raise Invalid("flapChanges and flapWindowS go together")
+        if self.flap_changes and reading_type.kind != "state":
+            raise Invalid("only states flap")
 
     @property
     def effective_deadband(self) -> float:
@@ -92,41 +120,45 @@ class ThingModel(msgspec.Struct, frozen=True):
 
 def parse_model(document: Mapping[str, Any]) -> ThingModel:
     """Read a Thing Model document; raise `Invalid` naming the field that is wrong."""
-    if document.get("@type") != "tm:ThingModel":
+    if not isinstance(document, Mapping) or document.get("@type") != "tm:ThingModel":
         raise Invalid('a Thing Model has "@type": "tm:ThingModel"')
-    properties = document.get("properties") or {}
+    properties = _mapping(document, "properties")
+    for name, affordance in properties.items():
+        if not isinstance(affordance, Mapping):
+            raise Invalid(f"properties.{name}: an object is needed")
     points = tuple(
-        _parse_point(name, properties[name]) for name in sorted(properties) if _carries_readings(properties[name])
+        _parse_point(name, properties[name]) for name in sorted(properties) if "gs:readingType" in properties[name]
     )
     return ThingModel(
         id=_text(document, "id"),
         title=_text(document, "title"),
-        version=str((document.get("version") or {}).get("model", "0")),
+        version=str(_mapping(document, "version").get("model", "0")),
         document=dict(document),
         points=points,
     )
 
 
-def _carries_readings(affordance: Mapping[str, Any]) -> bool:
-    return "gs:readingType" in affordance
-
-
 def _parse_point(name: str, affordance: Mapping[str, Any]) -> PointModel:
-    check_point_name(name)
     try:
         point = PointModel(
-            name=name,
-            title=affordance.get("title", name),
+            name=check_point_name(name),
+            title=_text({"title": name, **affordance}, "title"),
             reading_type=msgspec.convert(affordance["gs:readingType"], ReadingType),
             screen=msgspec.convert(affordance.get("gs:screen", {}), ScreenRule),
             lease=msgspec.convert(affordance["gs:lease"], LeaseRule) if "gs:lease" in affordance else None,
         )
         point.reading_type.check()
+        point.screen.check(point.reading_type)
     except (msgspec.ValidationError, Invalid) as error:
         raise Invalid(f"properties.{name}: {error}") from error
-    if point.screen.effective_deadband and not point.reading_type.deadband_allowed:
-        raise Invalid(f"properties.{name}: only instantaneous points may have a deadband")
     return point
+
+
+def _mapping(document: Mapping[str, Any], field: str) -> Mapping[str, Any]:
+    value = document.get(field) or {}
+    if not isinstance(value, Mapping):
+        raise Invalid(f"{field}: an object is needed")
+    return value
 
 
 def _text(document: Mapping[str, Any], field: str) -> str:

@@ -7,6 +7,7 @@ so it is durable before the answer.
 
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -32,12 +33,21 @@ class OffenceRule:
     window_s: float = 600.0
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Tally:
     since_us: int
     received: int = 0
     refused: int = 0
-    last: tuple[int, int, bool] = (0, 0, False)
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """A batch that was counted: the event it caused, if any, and what to go back to when it is not kept."""
+
+    records: Sequence[Record]
+    session: str
+    before: _Tally | None
+    tipped: str = ""
 
 
 class Offences:
@@ -59,37 +69,33 @@ class Offences:
         with self._lock:
             return dict(self._quarantined)
 
-    def count(self, source: Source, outcome: Outcome, time_us: int) -> list[Record]:
-        """Count a batch with refusals; return the event of a quarantine when this one tips the scale."""
+    def count(self, source: Source, outcome: Outcome, time_us: int) -> Counted:
+        """Count a batch, with or without refusals; with it comes the event of a quarantine when it tips the scale."""
         with self._lock:
-            tally = self._tallies.pop(source.session, None)
-            if tally is None or time_us - tally.since_us > self._rule.window_s * US:
-                tally = _Tally(time_us)
-            self._tallies[source.session] = tally
+            before = self._tallies.pop(source.session, None)
+            now = before
+            if now is None or time_us - now.since_us > self._rule.window_s * US:
+                now = _Tally(time_us)
+            now = _Tally(now.since_us, now.received + outcome.received, now.refused + outcome.refused)
+            self._tallies[source.session] = now
             while len(self._tallies) > _MAX_SESSIONS:
                 self._tallies.popitem(last=False)
-            tally.received += outcome.received
-            tally.refused += outcome.refused
-            over = tally.refused >= self._rule.limit and tally.refused >= self._rule.share * tally.received
-            tips = over and source.principal not in self._quarantined
-            tally.last = (outcome.received, outcome.refused, tips)
-            if not tips:
-                return []
+            over = now.refused >= self._rule.limit and now.refused >= self._rule.share * now.received
+            if not (over and outcome.refused) or source.principal in self._quarantined:
+                return Counted((), source.session, before)
             self._quarantined[source.principal] = source.organisation
-            return [self._event(QUARANTINED, source, time_us, refused=tally.refused, received=tally.received)]
+            event = self._event(QUARANTINED, source, time_us, refused=now.refused, received=now.received)
+            return Counted((event,), source.session, before, source.principal)
 
-    def undo(self, source: Source) -> None:
-        """Take back the last count of a session: its batch was not kept."""
+    def undo(self, counted: Counted) -> None:
+        """Take back the newest count that was not taken back: its batch was not kept."""
         with self._lock:
-            tally = self._tallies.get(source.session)
-            if tally is None:
-                return
-            received, refused, tipped = tally.last
-            tally.received -= received
-            tally.refused -= refused
-            tally.last = (0, 0, False)
-            if tipped:
-                self._quarantined.pop(source.principal, None)
+            if counted.before is None:
+                self._tallies.pop(counted.session, None)
+            else:
+                self._tallies[counted.session] = counted.before
+            if counted.tipped:
+                self._quarantined.pop(counted.tipped, None)
 
     def release(self, principal: str, actor: str) -> Record | None:
         """Take ``principal`` out of quarantine; return the event to append, None when it was not in."""

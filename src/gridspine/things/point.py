@@ -20,7 +20,7 @@ import numpy.typing as npt
 from gridspine.kernel.codecs.binding import PointBinding
 from gridspine.kernel.errors import Conflict, Invalid
 from gridspine.kernel.ids import split_point_id
-from gridspine.kernel.readings import Int32Array
+from gridspine.kernel.readings import Int32Array, Int64Array
 from gridspine.kernel.time import US
 from gridspine.kernel.units import conversion, unit
 from gridspine.things.model import PointModel, ThingModel
@@ -61,6 +61,8 @@ class Rules:
         self.min_interval_us = Column(np.int64)
         self.max_silence_us = Column(np.int64)
         self.max_future_us = Column(np.int64)
+        self.flap_changes = Column(np.int32)
+        self.flap_window_us = Column(np.int64)
         self.register = Column(np.bool_)
         self.state = Column(np.bool_)
 
@@ -76,6 +78,8 @@ class Rules:
         self._set(self.min_interval_us, row, round(screen.min_interval_s * US))
         self._set(self.max_silence_us, row, round(screen.max_silence_s * US))
         self._set(self.max_future_us, row, round(screen.max_future_s * US))
+        self._set(self.flap_changes, row, screen.flap_changes)
+        self._set(self.flap_window_us, row, round(screen.flap_window_s * US))
         kind = point.reading_type.kind
         self._set(self.register, row, kind == "register")
         self._set(self.state, row, kind == "state")
@@ -241,6 +245,12 @@ class PointTable:
         """Return the Thing's URN and the point's model for a number."""
         thing = int(np.searchsorted(self._base.array[: len(self._urns)], point, side="right")) - 1
         return self._urns[thing], self.rules.points[self.rule.array[point]]
+
+    def things_of(self, point: Int32Array | Int64Array) -> Int64Array:
+        """Return, for points (k,), the place of each one's Thing in `things`."""
+        base = self._base.array[: len(self._urns)]
+        things: Int64Array = np.searchsorted(base, point, side="right") - 1
+        return things
 
     def point_id(self, point: int) -> str:
         """Return the id of a point number."""

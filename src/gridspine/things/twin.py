@@ -1,28 +1,41 @@
 """The minimal twin: the last reported value of every point, a projection of the log.
 
-Delete its snapshot and it comes back from the log. Backfill and late readings never move it back in time; only the
+Delete its snapshot and it comes back from the log; only when a point was last heard of without saying anything new,
+and which points are silent, is then found out anew. Backfill and late readings never move it back in time; only the
 channel *reported* moves it at all.
 """
 
 import os
+import struct
 import threading
+import tokenize
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from gridspine.kernel.quality import Quality
-from gridspine.kernel.readings import Channel, Int64Array, Readings
+from gridspine.kernel.quality import VALIDITY_MASK, Quality
+from gridspine.kernel.readings import Channel, Int32Array, Int64Array, Readings
 from gridspine.things.point import Column
 
 NEVER_US = -(1 << 62)
 """The time of a point that has not been heard of."""
-_FORMAT = 1
+_FORMAT = 2
+_UNREADABLE = (
+    OSError, ValueError, KeyError, EOFError, TypeError, OverflowError, MemoryError, NotImplementedError, RuntimeError,
+    SyntaxError, tokenize.TokenError, struct.error, zlib.error, zipfile.BadZipFile,
+)  # fmt: skip
+"""What numpy and zipfile raise for a damaged file."""
+_COLUMNS = ("value", "observed_us", "quality", "heard_us", "silent")
 
 
 class TwinValue(NamedTuple):
-    """The last reported value of a point; ``observed_us`` is `NEVER_US` when there is none."""
+    """The last reported value of a point; ``observed_us`` is `NEVER_US` when there is none.
+
+    ``quality`` is as reported, and questionable and old-data as well while the point is silent.
+    """
 
     value: float
     observed_us: int
@@ -31,7 +44,10 @@ class TwinValue(NamedTuple):
 
 
 class TwinState:
-    """Last value, time, quality and last-heard time of each point, as columns. Readers and the writer share a lock."""
+    """Last value, time, quality and last-heard time of each point, as columns. Readers and the writer share a lock.
+
+    ``quality`` is as it was reported; ``silent`` says that its point has been silent for too long since.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -39,33 +55,47 @@ class TwinState:
         self.observed_us = Column(np.int64, NEVER_US)
         self.quality = Column(np.uint16)
         self.heard_us = Column(np.int64, NEVER_US)
+        self.silent = Column(np.bool_)
 
     def grow(self, size: int) -> None:
         """Make room for points up to ``size``."""
         with self._lock:
-            for column in (self.value, self.observed_us, self.quality, self.heard_us):
-                column.grow(size)
+            for name in _COLUMNS:
+                getattr(self, name).grow(size)
 
     def apply(self, accepted: Readings) -> None:
         """Move the twins to readings that the log holds; ``accepted`` may be in any order."""
-        if accepted.channel != Channel.REPORTED or not len(accepted):
+        if accepted.channel != Channel.REPORTED or accepted.backfill or not len(accepted):
             return
         self.grow(int(accepted.point.max()) + 1)
         with self._lock:
-            if not accepted.backfill:
-                np.maximum.at(self.heard_us.array, accepted.point, accepted.received_us)
-                self._move(accepted)
+            self._move(accepted)
 
     def heard(self, point: Int64Array, received_us: int) -> None:
         """Note that points were heard of, though nothing changed."""
+        if len(point):
+            self.grow(int(point.max()) + 1)
+            with self._lock:
+                self._hear(point, received_us)
+
+    def overdue(self, limit_us: Int64Array, now_us: int, since_us: int) -> tuple[Int64Array, int]:
+        """Return the points not heard of for longer than their limit, and when the next one can be [µs since 1970].
+
+        ``limit_us`` int64 (k,) [µs] of the first k points, 0 for no limit. Silence counts from ``since_us`` at the
+        earliest. Points never heard of, and those marked silent already, are not among them.
+        """
         with self._lock:
-            self.heard_us.array[point] = np.maximum(self.heard_us.array[point], received_us)
-            self.quality.array[point] &= ~np.uint16(Quality.OLD_DATA)
+            size = min(len(limit_us), len(self.heard_us.array))
+            heard_us, limit_us = self.heard_us.array[:size], limit_us[:size]
+            watched = np.flatnonzero((heard_us > NEVER_US) & ~self.silent.array[:size] & (limit_us > 0))
+            due_us = np.maximum(heard_us[watched], since_us) + limit_us[watched]
+        return watched[due_us < now_us], int(due_us.min(initial=np.iinfo(np.int64).max))
 
     def age(self, point: Int64Array) -> None:
         """Mark the last values of points as old data: their maximum silence has passed."""
+        self.grow(int(point.max(initial=-1)) + 1)
         with self._lock:
-            self.quality.array[point] |= np.uint16(Quality.OLD_DATA)
+            self.silent.array[point] = True
 
     def get(self, point: int) -> TwinValue:
         """Return what is known of a point."""
@@ -75,25 +105,25 @@ class TwinState:
             return TwinValue(
                 float(self.value.array[point]),
                 int(self.observed_us.array[point]),
-                int(self.quality.array[point]),
+                _aged(int(self.quality.array[point])) if self.silent.array[point] else int(self.quality.array[point]),
                 int(self.heard_us.array[point]),
             )
 
     def save(self, path: Path, offsets: dict[int, int]) -> None:
         """Write a snapshot with the log offsets (partition → next) it stands for, atomically."""
         with self._lock:
-            columns: dict[str, Any] = {
-                "value": self.value.array.copy(),
-                "observed_us": self.observed_us.array.copy(),
-                "quality": self.quality.array.copy(),
-                "heard_us": self.heard_us.array.copy(),
-            }
+            columns: dict[str, Any] = {name: getattr(self, name).array.copy() for name in _COLUMNS}
         temporary = path.with_suffix(".tmp")
         with temporary.open("wb") as file:
             np.savez(file, format=_FORMAT, offsets=np.array(sorted(offsets.items()), np.int64), **columns)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+        directory = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)  # the log may be trimmed up to what this snapshot stands for
+        finally:
+            os.close(directory)
 
     def load(self, path: Path) -> dict[int, int]:
         """Read a snapshot and return the offsets to go on from; none, or a damaged one, gives no offsets."""
@@ -102,8 +132,13 @@ class TwinState:
                 if int(stored["format"]) != _FORMAT:
                     return {}
                 offsets = {int(partition): int(following) for partition, following in stored["offsets"].reshape(-1, 2)}
-                columns = {name: stored[name] for name in ("value", "observed_us", "quality", "heard_us")}
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+                columns = {name: stored[name] for name in _COLUMNS}
+        except _UNREADABLE:
+            return {}
+        if any(
+            columns[name].dtype != getattr(self, name).array.dtype or columns[name].shape != columns["value"].shape
+            for name in _COLUMNS
+        ):
             return {}
         with self._lock:
             for name, array in columns.items():
@@ -114,9 +149,20 @@ class TwinState:
         newer = readings.observed_us >= self.observed_us.array[readings.point]
         if not newer.all():
             readings = readings.take(newer)
+        self._hear(readings.point, readings.received_us)  # what is late says nothing of the point's state now
         # In order of time, then of arrival: numpy keeps the last of repeated points.
         order = np.argsort(readings.observed_us, kind="stable")
         point = readings.point[order]
         self.value.array[point] = readings.value[order]
         self.observed_us.array[point] = readings.observed_us[order]
         self.quality.array[point] = readings.quality[order]
+
+    def _hear(self, point: Int32Array | Int64Array, received_us: int) -> None:
+        self.heard_us.array[point] = np.maximum(self.heard_us.array[point], received_us)
+        self.silent.array[point] = False
+
+
+def _aged(quality: int) -> int:
+    """What is invalid already stays invalid, not questionable."""
+    invalid = quality & VALIDITY_MASK == Quality.INVALID
+    return quality | int(Quality.OLD_DATA if invalid else Quality.QUESTIONABLE | Quality.OLD_DATA)

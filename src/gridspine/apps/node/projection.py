@@ -4,7 +4,6 @@ from collections import deque
 from pathlib import Path
 
 import msgspec
-import numpy as np
 import structlog
 
 from gridspine.infra.log.port import EventLog
@@ -57,10 +56,7 @@ def _restore_horizon(eventlog: EventLog, screen: Screen) -> None:
             count += sum(len(batch) for batch in batches)
             at = start
     for batch in recent:
-        screen.memory.grow(int(batch.point.max()) + 1)
-        np.maximum.at(screen.memory.newest[batch.channel].array, batch.point, batch.observed_us)
-        screen.horizon.remember(batch)
-        screen.horizon.settle()
+        screen.remember(batch)
 
 
 def restore_offences(eventlog: EventLog, offences: Offences) -> None:
