@@ -61,6 +61,12 @@ class NotFound(GridspineError):
     status, code, title = 404, "not-found", "Not found"
 
 
+class NotAcceptable(GridspineError):
+    """None of the forms asked for can be had here."""
+
+    status, code, title = 406, "not-acceptable", "Not to be had in that form"
+
+
 class Conflict(GridspineError):
     """The state does not allow it (it exists already, or changed meanwhile)."""
 

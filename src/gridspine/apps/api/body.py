@@ -2,18 +2,32 @@
 
 import zlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import zstandard
 from litestar import Request
 
 from gridspine.kernel.errors import Invalid, TooLarge, UnsupportedMedia
 
+_SLICE_BYTES = 1024
+"""What is decompressed in one step: so little that what comes of it is bounded too (zlib 1 MiB, zstd 32 MiB)."""
+_MAX_WINDOW_BYTES = 1 << 23
+
+
+class _Decoder(Protocol):
+    """One gzip member or zstd frame being decompressed."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, /) -> bytes: ...
+
 
 async def read_body(request: Request[Any, Any, Any], limit: int) -> bytes:
-    """Return the body, decompressed (gzip, zstd); raise `TooLarge` beyond ``limit`` bytes either way."""
+    """Return the body as it was sent; raise `TooLarge` beyond ``limit`` bytes."""
     declared = request.headers.get("content-length", "0")
-    if not declared.isdigit():
+    if not (declared.isascii() and declared.isdigit() and len(declared) < 20):
         raise Invalid("Content-Length is not a number")
     if int(declared) > limit:
         raise _too_large(limit)
@@ -24,41 +38,44 @@ async def read_body(request: Request[Any, Any, Any], limit: int) -> bytes:
         if size > limit:
             raise _too_large(limit)
         chunks.append(chunk)
-    body = b"".join(chunks)
-    encoding = request.headers.get("content-encoding", "identity").strip().lower()
-    if encoding == "identity":
+    return b"".join(chunks)
+
+
+def decompress(body: bytes, encoding: str, limit: int) -> bytes:
+    """Return the body without its content encoding (gzip, zstd); raise `TooLarge` beyond ``limit`` bytes. Blocks.
+
+    Several gzip members (RFC 1952 §2.2) or zstd frames (RFC 8878 §3) are one body; one cut short is damaged.
+    """
+    encoding = encoding.strip().lower()
+    if encoding in {"", "identity"}:
         return body
-    if encoding not in _DECODERS:
+    new = _DECODERS.get(encoding)
+    if new is None:
         raise UnsupportedMedia(f"content encoding {encoding[:40]!r} is not taken; send identity, gzip or zstd")
-    return _DECODERS[encoding](body, limit)
-
-
-def _gunzip(body: bytes, limit: int) -> bytes:
-    decoder = zlib.decompressobj(wbits=31)
-    try:
-        plain = decoder.decompress(body, limit + 1)
-    except zlib.error as error:
-        raise Invalid(f"the gzip body is damaged: {error}") from error
-    if len(plain) > limit:
-        raise _too_large(limit)
-    if not decoder.eof:
-        raise Invalid("the gzip body ends too early")
-    return plain
-
-
-def _unzstd(body: bytes, limit: int) -> bytes:
-    try:
-        with zstandard.ZstdDecompressor(max_window_size=1 << 23).stream_reader(body) as reader:
-            plain = reader.read(limit + 1)
-    except zstandard.ZstdError as error:
-        raise Invalid(f"the zstd body is damaged: {error}") from error
-    if len(plain) > limit:
-        raise _too_large(limit)
-    return plain
+    plain = bytearray()
+    at = 0
+    while at < len(body):
+        decoder = new()
+        while at < len(body) and not decoder.eof:
+            piece = body[at : at + _SLICE_BYTES]
+            at += len(piece)
+            try:
+                plain += decoder.decompress(piece)
+            except (zlib.error, zstandard.ZstdError) as error:
+                raise Invalid(f"the {encoding} body is damaged: {error}") from error
+            if len(plain) > limit:
+                raise _too_large(limit)
+        if not decoder.eof:
+            raise Invalid(f"the {encoding} body ends too early")
+        at -= len(decoder.unused_data)
+    return bytes(plain)
 
 
 def _too_large(limit: int) -> TooLarge:
     return TooLarge(f"a request body has at most {limit} bytes, decompressed too: send several smaller ones")
 
 
-_DECODERS: dict[str, Callable[[bytes, int], bytes]] = {"gzip": _gunzip, "zstd": _unzstd}
+_DECODERS: dict[str, Callable[[], _Decoder]] = {
+    "gzip": lambda: zlib.decompressobj(wbits=31),
+    "zstd": lambda: zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW_BYTES).decompressobj(),
+}

@@ -85,7 +85,9 @@ async def add_principal(request: Request[Any, Any, Any], node: Node, data: NewPr
 async def deactivate_principal(request: Request[Any, Any, Any], node: Node, principal_id: str) -> PrincipalView:
     """End everything issued to a principal, at once."""
     principal = node.identity.directory.active(principal_id)
-    if principal is None:
+    runs_the_node = request.user.organisation == node.organisation
+    if principal is None or not (runs_the_node or principal.organisation == request.user.organisation):
+        # One of others is answered as one that is not there.
         node.authority.on_organisation(request.user, "identity.manage", request.user.organisation)
         raise NotFound("there is no such principal")
     _may_manage(node, request, principal.organisation)

@@ -1,12 +1,13 @@
 """``POST /readings``: readings in by HTTP, in five forms, with an answer for each item."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 from litestar import Request, Response, post
 
-from gridspine.apps.api.body import read_body
+from gridspine.apps.api.body import decompress, read_body
 from gridspine.apps.node.node import Node
 from gridspine.apps.node.submission import submission
 from gridspine.kernel.codecs.arrow import decode_arrow
@@ -17,14 +18,19 @@ from gridspine.kernel.readings import NamedReadings
 
 Decode = Callable[[bytes, int, int], NamedReadings]
 DECODERS: dict[str, Decode] = {
-    "application/senml+json": lambda body, now_us, _: decode_senml_json(body, now_us=now_us),
-    "application/json": lambda body, now_us, _: decode_senml_json(body, now_us=now_us),
-    "application/senml+cbor": lambda body, now_us, _: decode_senml_cbor(body, now_us=now_us),
+    "application/senml+json": lambda body, now_us, most: decode_senml_json(body, now_us=now_us, max_items=most),
+    "application/json": lambda body, now_us, most: decode_senml_json(body, now_us=now_us, max_items=most),
+    "application/senml+cbor": lambda body, now_us, most: decode_senml_cbor(body, now_us=now_us, max_items=most),
     "application/x-ndjson": lambda body, _, most: decode_ndjson(body, max_items=most),
     "text/csv": lambda body, _, most: decode_csv(body, max_items=most),
     "application/vnd.apache.arrow.stream": lambda body, _, most: decode_arrow(body, max_items=most),
 }
 """Content type → decoder of (body, now [µs], most items)."""
+_CBOR = "application/senml+cbor"
+_MAX_CBOR_BYTES = 8 << 20
+"""A byte of CBOR can be an object of 60: larger bodies are for Arrow."""
+_AT_ONCE_BYTES = 64 << 10
+"""Bodies up to this size are decoded on the event loop; larger ones would keep grants and commands waiting."""
 
 
 @post(
@@ -45,8 +51,16 @@ async def send_readings(request: Request[Any, Any, Any], node: Node) -> Response
     if decode is None:
         raise UnsupportedMedia(f"{kind[:80] or 'no content type'} is not taken; send one of: {', '.join(DECODERS)}")
     right = submission(node, request.user)
-    most = node.settings.http.max_items
-    readings = decode(await read_body(request, node.settings.http.max_body_bytes), node.clock.now_us(), most)
+    most, limit = node.settings.http.max_items, node.settings.http.max_body_bytes
+    if kind == _CBOR:
+        limit = min(limit, _MAX_CBOR_BYTES)
+    body, encoding = await read_body(request, limit), request.headers.get("content-encoding", "")
+    now_us = node.clock.now_us()
+
+    def read() -> NamedReadings:
+        return decode(decompress(body, encoding, limit), now_us, most)
+
+    readings = read() if len(body) <= _AT_ONCE_BYTES and not encoding else await asyncio.to_thread(read)
     if readings.received > most:
         raise TooLarge(f"at most {most} readings at once: send several smaller requests")
     backfill = request.headers.get("backfill", "").strip().lower() in {"true", "1", "?1", "yes"}

@@ -14,14 +14,14 @@ understand, §4.4, so that no one takes a questionable value for a good one); on
 
 import io
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
 from typing import Any
 
 import cbor2
 import msgspec
 import numpy as np
 
-from gridspine.kernel.errors import Invalid
+from gridspine.kernel.errors import Invalid, TooLarge
 from gridspine.kernel.quality import ALL_BITS
 from gridspine.kernel.readings import ItemProblem, NamedReadings
 from gridspine.kernel.time import MAX_US, MIN_US, US
@@ -29,6 +29,8 @@ from gridspine.kernel.time import MAX_US, MIN_US, US
 VERSION = 10
 RELATIVE_BELOW_S = 1 << 28
 _KNOWN_MUST_UNDERSTAND = {"q_"}
+_FIELDS = 16
+"""Fields of a record at most, well counted."""
 
 
 class _Record(msgspec.Struct):
@@ -62,22 +64,28 @@ _decode_items = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _UNREADABLE = (msgspec.MsgspecError, ValueError, TypeError, OverflowError, RecursionError)
 
 
-def decode_senml_json(body: bytes, *, now_us: int) -> NamedReadings:
-    """Read a SenML JSON pack; raise `Invalid` when ``body`` is no JSON array.
+def decode_senml_json(body: bytes, *, now_us: int, max_items: int | None = None) -> NamedReadings:
+    """Read a SenML JSON pack; raise `Invalid` when ``body`` is no JSON array, `TooLarge` beyond ``max_items``.
 
     Items that cannot be read become problems; they never spoil the others.
     """
+    if max_items is not None:
+        # Before anything is unpacked: a reading is an object, and has few fields. Braces within names are few too.
+        objects = body.count(b"{")
+        if objects > 2 * max_items or body.count(b",") > 2 * max_items + _FIELDS * objects:
+            raise _too_many(max_items)
     if b'_"' in body or b"\\" in body:  # perhaps a field that must be understood: look at each item's field names
-        return _one_by_one(body, now_us)
+        return _one_by_one(body, now_us, max_items)
     try:
         records = [(index, record, True) for index, record in enumerate(_decode_pack(body))]
     except _UNREADABLE:
-        return _one_by_one(body, now_us)
+        return _one_by_one(body, now_us, max_items)
+    _bound(records, max_items)
     return _resolve(records, [], now_us)
 
 
-def decode_senml_cbor(body: bytes, *, now_us: int) -> NamedReadings:
-    """Read a SenML CBOR pack; raise `Invalid` when ``body`` is no CBOR array of maps."""
+def decode_senml_cbor(body: bytes, *, now_us: int, max_items: int | None = None) -> NamedReadings:
+    """Read a SenML CBOR pack; raise `Invalid` when ``body`` is no CBOR array of maps, `TooLarge` as above."""
     try:
         stream = io.BytesIO(body)
         items = cbor2.load(stream)
@@ -87,14 +95,25 @@ def decode_senml_cbor(body: bytes, *, now_us: int) -> NamedReadings:
         raise Invalid(f"not CBOR: {error}") from error
     if not isinstance(items, list):
         raise Invalid("a SenML pack is an array of records")
+    _bound(items, max_items)
     return _convert_each((_relabel(item) for item in items), now_us)
 
 
-def _one_by_one(body: bytes, now_us: int) -> NamedReadings:
+def _bound(items: Sized, max_items: int | None) -> None:
+    if max_items is not None and len(items) > max_items:
+        raise _too_many(max_items)
+
+
+def _too_many(max_items: int) -> TooLarge:
+    return TooLarge(f"at most {max_items} readings at once")
+
+
+def _one_by_one(body: bytes, now_us: int, max_items: int | None) -> NamedReadings:
     try:
         items = _decode_items(body)
     except _UNREADABLE as error:
         raise Invalid(f"not a SenML JSON pack: {error}") from error
+    _bound(items, max_items)
     return _convert_each(items, now_us)
 
 
