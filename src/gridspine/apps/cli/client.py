@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gridspine.apps.cli.connect import DATA_HELP, check, connected, data_directory
-from gridspine.kernel.errors import Invalid, Unavailable
+from gridspine.kernel.errors import Invalid, NotFound, Unavailable
 
 Data = Annotated[Path | None, typer.Option("--data", help=DATA_HELP)]
 Client = Annotated[str, typer.Option("--as", help="Client: a name under the data directory's clients, or a file.")]
@@ -71,6 +71,8 @@ async def _curl(data: Path, client: str, method: str, path: str, body: str, head
 
 
 async def _query(data: Path, client: str, sql: str, as_of: str) -> Any:
+    if not (data / "format").exists():
+        raise NotFound(f"{data} is not a data directory of gridspine: name one with --data")
     async with connected(data, client) as http:
         return check(await http.post("/query", json={"sql": sql, "asOf": as_of})).json()
 

@@ -2,6 +2,7 @@
 
 import sys
 
+import httpx
 import typer
 
 from gridspine import __version__
@@ -36,5 +37,13 @@ def run() -> None:
     try:
         app()
     except GridspineError as error:
-        print(f"gridspine: {error.detail}", file=sys.stderr)
-        sys.exit(1)
+        _give_up(error.detail)
+    except OSError as error:
+        _give_up(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    except httpx.HTTPError as error:
+        _give_up(f"the node did not answer: {error or type(error).__name__}")
+
+
+def _give_up(why: str) -> None:
+    print(f"gridspine: {' '.join(why.split())}", file=sys.stderr)
+    sys.exit(1)

@@ -73,7 +73,10 @@ def hour_ends(start: str, hours: int) -> Any:
     try:
         begin_us = parse_rfc3339(start)
     except Invalid:
-        begin_us = from_datetime(datetime.fromisoformat(start))
+        try:
+            begin_us = from_datetime(datetime.fromisoformat(start))
+        except ValueError as error:
+            raise Invalid(f"--start: {start!r} is not a time such as 2016-07-31T23:00-08:00") from error
     hour_us = timedelta(hours=1) // timedelta(microseconds=1)
     return begin_us + hour_us * np.arange(1, hours + 1, dtype=np.int64)
 

@@ -4,8 +4,9 @@ Projections are copied before what they are projected from, so that on restore n
 
 ::
 
-    twins · ledger hashes · archive ─► registry ─► log ─► keys, settings
-    (behind the log: they catch up)    (its outbox may repeat events: consumers know them by id)
+    twins · ledger hashes · archive ─► log: readings ─► registry ─► log: all else ─► keys, settings
+    (behind the log: they catch up)    (each names points bound        (its outbox may repeat events:
+                                        before it: those come later)    consumers know them by id)
 
 SQLite files are copied by SQLite's own online backup, each a consistent whole.
 """
@@ -19,9 +20,11 @@ from pathlib import Path
 
 import zstandard
 
-from gridspine.kernel.errors import Conflict, Invalid, NotFound
+from gridspine.kernel.errors import Conflict, Invalid, NotFound, Unavailable
 
 _LEFT_OUT = {"lock", "ballast", "address"}
+_NAMING_POINTS = ("readings", "held", "quarantine", "alarms")
+"""Topics whose records hold point numbers: copied before the topic that binds those."""
 _LEVEL = 3
 
 
@@ -73,18 +76,27 @@ def restore_backup(source: Path, data: Path) -> None:
 
 def _in_order(data: Path) -> Iterator[Path]:
     """Yield the files to keep: projections, registry, log, then all else."""
+    # What is trimmed while the archive is copied may be in neither: then these are missed below, and it is said.
+    before = set(_segments(data, "readings"))
     yield from _existing(data / "twins.npz", data / "ledger.db")
     archive = data / "archive"
     # The table's own log first: the files it names are not deleted for a while, those it does not name do no harm.
     yield from _files(archive, lambda path: "_delta_log" in path.parts)
     yield from _files(archive, lambda path: "_delta_log" not in path.parts)
+    yield from sorted(before | set(_segments(data, "readings")))
+    for topic in _NAMING_POINTS[1:]:
+        yield from _segments(data, topic)
     yield from _existing(data / "registry.db")
-    yield from _files(data / "log", lambda path: path.suffix == ".db")
+    yield from _files(data / "log", lambda path: path.suffix == ".db" and path.parent.name not in _NAMING_POINTS)
     done = {"archive", "log", "twins.npz", "ledger.db", "registry.db"}
     for path in sorted(data.iterdir()):
         if path.name in done | _LEFT_OUT or path.name.endswith(("-wal", "-shm", ".tmp")):
             continue
         yield from _files(path, lambda _: True) if path.is_dir() else [path]
+
+
+def _segments(data: Path, topic: str) -> Iterator[Path]:
+    return _files(data / "log" / topic, lambda path: path.suffix == ".db")
 
 
 def _existing(*paths: Path) -> Iterator[Path]:
@@ -99,7 +111,11 @@ def _add(archive: tarfile.TarFile, path: Path, name: Path) -> None:
     if path.suffix == ".db":
         with tempfile.TemporaryDirectory() as folder:
             copy = Path(folder) / path.name
-            _copy_database(path, copy)
+            try:
+                _copy_database(path, copy)
+            except sqlite3.OperationalError as error:
+                why = str(error) if path.exists() else "it was trimmed meanwhile"
+                raise Unavailable(f"{name} could not be copied: {why}; make the backup again") from error
             archive.add(copy, str(name))
         return
     try:

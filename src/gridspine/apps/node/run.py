@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import signal
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -65,13 +66,28 @@ async def start(settings: Settings, data: Path, clock: Clock | None = None) -> R
     except BaseException:
         sock.close()
         raise
+    try:
+        return await _serve(node, sock, id_)
+    except BaseException:
+        sock.close()
+        await node.stop()
+        raise
+
+
+async def _serve(node: Node, sock: socket.socket, id_: str) -> Running:
+    """Make sure of the organisation and the first client, then open the servers."""
+    settings, port = node.settings, node.settings.http.port
     if all(known.id != id_ for known in node.identity.directory.organisations()):
         await asyncio.to_thread(node.identity.directory.add_organisation, id_, settings.organisation)
     await asyncio.to_thread(_first_client, node)
     app = create_app(node, portal_routes(node))
     servers = [await serve(app, sock)]
     if settings.tls.enabled:
-        servers.append(await serve_tls(node, app))
+        try:
+            servers.append(await serve_tls(node, app))
+        except BaseException:
+            await servers[0].stop()
+            raise
     node.paths.address.write_text(f"http://{settings.http.host}:{port}\n")
     return Running(node, servers)
 

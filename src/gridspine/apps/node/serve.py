@@ -12,6 +12,7 @@ import uvicorn
 
 from gridspine.apps.api.tls import CertificateProtocol, node_context
 from gridspine.apps.node.node import Node
+from gridspine.kernel.errors import Unavailable
 
 _SEND_BUFFER_BYTES = 256 << 10
 """Room a stalled reader may take in the kernel; what it holds can still be read after a cut."""
@@ -38,7 +39,7 @@ class Listening:
     async def stop(self) -> None:
         """Stop taking connections, let requests end, close."""
         self.server.should_exit = True
-        await asyncio.wait({self.task}, timeout=_STOP_S)
+        await asyncio.wait({self.task}, timeout=_STOP_S + 2)  # uvicorn cancels what still runs after `_STOP_S`
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -48,7 +49,11 @@ def bind(host: str, port: int) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
-    sock.bind((host, port))
+    try:
+        sock.bind((host, port))
+    except OSError as error:
+        sock.close()
+        raise Unavailable(f"{host}:{port} cannot be listened on: {error.strerror}") from error
     return sock
 
 
