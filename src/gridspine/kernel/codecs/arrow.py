@@ -48,6 +48,9 @@ def decode_arrow(body: bytes, *, max_items: int) -> NamedReadings:
 
 def encode_arrow(names: list[str], name_index: Any, observed_us: Any, value: Any, quality: Any) -> bytes:
     """Return an Arrow IPC stream of readings; ``name_index`` int32 (n,) points into ``names``."""
+    if len(names) > len(name_index):  # a few readings of a large product: only the names that occur
+        used, name_index = np.unique(name_index, return_inverse=True)
+        names = [names[at] for at in used.tolist()]
     batch = pa.record_batch(
         [
             pa.DictionaryArray.from_arrays(pa.array(name_index, pa.int32()), pa.array(names, pa.string())),
