@@ -2,7 +2,7 @@
 
 ::
 
-    requested ─► active ─► revoked          for good
+    requested ─► active ─► revoked          for good; a request is withdrawn so, too
         │          │ ▲
         │          ▼ │
         │       suspended (quarantine)      until an operator lifts it
@@ -25,7 +25,7 @@ Verb = Literal["approve", "refuse", "revoke", "suspend", "resume"]
 _MOVES: dict[Verb, tuple[tuple[State, ...], State]] = {
     "approve": (("requested",), "active"),
     "refuse": (("requested",), "refused"),
-    "revoke": (("active", "suspended"), "revoked"),
+    "revoke": (("requested", "active", "suspended"), "revoked"),
     "suspend": (("active",), "suspended"),
     "resume": (("suspended",), "active"),
 }

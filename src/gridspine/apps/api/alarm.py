@@ -4,9 +4,10 @@ from typing import Any
 
 import msgspec
 from litestar import Request, get, post
+from litestar.params import JSONBody
 
+from gridspine.apps.api.dependency import TheNode
 from gridspine.apps.api.thing import permitted
-from gridspine.apps.node.node import Node
 from gridspine.kernel.errors import Invalid, NotFound
 from gridspine.kernel.ids import split_point_id
 from gridspine.kernel.time import format_rfc3339
@@ -38,7 +39,7 @@ class AlarmView(msgspec.Struct, frozen=True, rename="camel"):
 
 
 @get("/alarms", summary="List alarms", tags=["alarms"])
-async def list_alarms(request: Request[Any, Any, Any], node: Node) -> list[AlarmView]:
+async def list_alarms(request: Request[Any, Any, Any], node: TheNode) -> list[AlarmView]:
     """List the alarms of the caller's organisation, the most pressing first."""
     things = node.things.list(request.user.organisation)
     if not things:
@@ -48,7 +49,7 @@ async def list_alarms(request: Request[Any, Any, Any], node: Node) -> list[Alarm
 
 
 @post("/alarms/acknowledge", status_code=200, summary="Acknowledge an alarm", tags=["alarms"])
-async def acknowledge_alarm(request: Request[Any, Any, Any], node: Node, data: Seen) -> AlarmView:
+async def acknowledge_alarm(request: Request[Any, Any, Any], node: TheNode, data: JSONBody[Seen]) -> AlarmView:
     """Say that the alarm was seen; it goes when its condition is over, too."""
     thing, _ = split_point_id(data.point)
     permitted(node, request, thing, "alarm.handle")

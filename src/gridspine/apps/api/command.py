@@ -4,8 +4,9 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, get, post
-from litestar.params import Parameter
+from litestar.params import FromPath, FromQuery, JSONBody, Parameter
 
+from gridspine.apps.api.dependency import TheNode
 from gridspine.apps.api.thing import permitted
 from gridspine.apps.node.node import Node
 from gridspine.kernel.errors import Invalid, NotFound
@@ -61,7 +62,7 @@ class CommandView(msgspec.Struct, frozen=True, rename={"from_": "from"}):
 
 
 @get("/commands", summary="List commands", tags=["commands"])
-async def list_commands(request: Request[Any, Any, Any], node: Node, thing: str) -> list[CommandView]:
+async def list_commands(request: Request[Any, Any, Any], node: TheNode, thing: FromQuery[str]) -> list[CommandView]:
     """List the commands of a Thing, newest first."""
     permitted(node, request, thing, "thing.read")
     return [command_view(command) for command in reversed(node.commands.commander.commands(thing))]
@@ -74,21 +75,21 @@ async def list_commands(request: Request[Any, Any, Any], node: Node, thing: str)
     "`acknowledged`; only a reading makes it `applied`.",
     tags=["commands"],
 )
-async def send_command(request: Request[Any, Any, Any], node: Node, data: NewCommand) -> CommandView:
+async def send_command(request: Request[Any, Any, Any], node: TheNode, data: JSONBody[NewCommand]) -> CommandView:
     """Ask for a lease."""
     thing = permitted(node, request, data.thing, "thing.command")
     return command_view(await ask(node, thing, data, request.user.principal))
 
 
 @get("/commands/{command_id:str}", summary="Read one command", tags=["commands"])
-async def read_command(request: Request[Any, Any, Any], node: Node, command_id: str) -> CommandView:
+async def read_command(request: Request[Any, Any, Any], node: TheNode, command_id: FromPath[str]) -> CommandView:
     """Return a command."""
     return command_view(_permitted_command(node, request, command_id, "thing.read"))
 
 
 @post("/commands/{command_id:str}/cancel", status_code=200, summary="End a command early", tags=["commands"])
 async def cancel_command(
-    request: Request[Any, Any, Any], node: Node, command_id: str, data: Reason | None = None
+    request: Request[Any, Any, Any], node: TheNode, command_id: FromPath[str], data: JSONBody[Reason | None] = None
 ) -> CommandView:
     """End a lease before its time; the device goes to the next one, or to its fallback."""
     _permitted_command(node, request, command_id, "thing.command")
@@ -98,7 +99,10 @@ async def cancel_command(
 
 @post("/all-stop", status_code=200, summary="Stop all set-points", tags=["commands"])
 async def all_stop(
-    request: Request[Any, Any, Any], node: Node, data: Reason, release: Annotated[bool, Parameter()] = False
+    request: Request[Any, Any, Any],
+    node: TheNode,
+    data: JSONBody[Reason],
+    release: Annotated[bool, Parameter()] = False,
 ) -> dict[str, bool]:
     """Cancel every set-point of the node and take no new one, until asked with ``release``."""
     node.authority.on_node(request.user, "node.stop")

@@ -4,7 +4,9 @@ from typing import Any
 
 import msgspec
 from litestar import Request, get, post
+from litestar.params import FromPath, JSONBody
 
+from gridspine.apps.api.dependency import TheNode
 from gridspine.apps.node.node import Node
 from gridspine.kernel.errors import Invalid, NotFound
 from gridspine.kernel.time import format_rfc3339, parse_rfc3339
@@ -46,7 +48,7 @@ class GrantView(msgspec.Struct, frozen=True, rename={"from_": "from", "asked_by"
 
 
 @get("/grants", summary="List grants", tags=["sharing"])
-async def list_grants(request: Request[Any, Any, Any], node: Node) -> list[GrantView]:
+async def list_grants(request: Request[Any, Any, Any], node: TheNode) -> list[GrantView]:
     """List the grants the caller's organisation gave or got, newest first."""
     grants = node.access.grants_of(request.user.organisation)
     if grants:
@@ -55,7 +57,7 @@ async def list_grants(request: Request[Any, Any, Any], node: Node) -> list[Grant
 
 
 @post("/grants", summary="Ask for access", tags=["sharing"])
-async def ask_grant(request: Request[Any, Any, Any], node: Node, data: NewRequest) -> GrantView:
+async def ask_grant(request: Request[Any, Any, Any], node: TheNode, data: JSONBody[NewRequest]) -> GrantView:
     """Ask for access to a product for the caller's organisation."""
     product = node.access.product(data.product)
     node.authority.on_product(request.user, "grant.ask", product)
@@ -72,7 +74,7 @@ async def ask_grant(request: Request[Any, Any, Any], node: Node, data: NewReques
 
 
 @get("/grants/{grant_id:str}", summary="Read one grant", tags=["sharing"])
-async def read_grant(request: Request[Any, Any, Any], node: Node, grant_id: str) -> GrantView:
+async def read_grant(request: Request[Any, Any, Any], node: TheNode, grant_id: FromPath[str]) -> GrantView:
     """Return a grant."""
     return grant_view(node, permitted(node, request, grant_id, "grant.read"))
 
@@ -85,7 +87,11 @@ async def read_grant(request: Request[Any, Any, Any], node: Node, grant_id: str)
     tags=["sharing"],
 )
 async def decide_grant(
-    request: Request[Any, Any, Any], node: Node, grant_id: str, verb: str, data: Word | None = None
+    request: Request[Any, Any, Any],
+    node: TheNode,
+    grant_id: FromPath[str],
+    verb: FromPath[str],
+    data: JSONBody[Word | None] = None,
 ) -> GrantView:
     """Approve, refuse, revoke, suspend or resume."""
     known = next((v for v in VERBS if v == verb), None)

@@ -5,7 +5,9 @@ from typing import Any
 
 import msgspec
 from litestar import Request, get, post
+from litestar.params import FromPath, FromQuery, JSONBody
 
+from gridspine.apps.api.dependency import TheNode
 from gridspine.apps.node.node import Node
 from gridspine.infra.log.writer import append
 from gridspine.kernel.errors import Invalid, NotFound
@@ -55,7 +57,7 @@ class IncidentView(msgspec.Struct, frozen=True, rename="camel"):
 
 
 @get("/incidents", summary="List incidents", tags=["alarms"])
-async def list_incidents(request: Request[Any, Any, Any], node: Node) -> list[IncidentView]:
+async def list_incidents(request: Request[Any, Any, Any], node: TheNode) -> list[IncidentView]:
     """List the incidents of the caller's organisation, the oldest first."""
     node.authority.on_organisation(request.user, "incident.read", request.user.organisation)
     incidents = await node.incidents.list(organisation=request.user.organisation)
@@ -63,7 +65,7 @@ async def list_incidents(request: Request[Any, Any, Any], node: Node) -> list[In
 
 
 @post("/incidents", summary="Open an incident", tags=["alarms"])
-async def open_incident(request: Request[Any, Any, Any], node: Node, data: NewIncident) -> IncidentView:
+async def open_incident(request: Request[Any, Any, Any], node: TheNode, data: JSONBody[NewIncident]) -> IncidentView:
     """Open an incident, or add the evidence to the one that is open for the subject."""
     node.authority.on_organisation(request.user, "incident.handle", request.user.organisation)
     made = await node.incidents.open(
@@ -82,14 +84,18 @@ async def open_incident(request: Request[Any, Any, Any], node: Node, data: NewIn
 @post("/incidents/{incident_id:str}/{verb:str}", status_code=200, summary="Work on an incident", tags=["alarms"],
       description="`verb` is note, evidence, assign or close.")  # fmt: skip
 async def work_on_incident(
-    request: Request[Any, Any, Any], node: Node, incident_id: str, verb: str, data: Step
+    request: Request[Any, Any, Any],
+    node: TheNode,
+    incident_id: FromPath[str],
+    verb: FromPath[str],
+    data: JSONBody[Step],
 ) -> IncidentView:
     """Add a note or evidence, assign, or close by name and with a reason."""
     return incident_view(node, await work_on(node, request.user, incident_id, verb, data))
 
 
 @get("/quarantine", summary="Look at what was refused", tags=["alarms"])
-async def list_quarantine(request: Request[Any, Any, Any], node: Node) -> list[dict[str, Any]]:
+async def list_quarantine(request: Request[Any, Any, Any], node: TheNode) -> list[dict[str, Any]]:
     """List the latest refused items of the caller's organisation."""
     node.authority.on_organisation(request.user, "incident.read", request.user.organisation)
     records = await asyncio.to_thread(_latest, node)
@@ -97,7 +103,7 @@ async def list_quarantine(request: Request[Any, Any, Any], node: Node) -> list[d
 
 
 @post("/quarantine/release", status_code=200, summary="Release a source from quarantine", tags=["alarms"])
-async def release_source(request: Request[Any, Any, Any], node: Node, principal: str) -> dict[str, str]:
+async def release_source(request: Request[Any, Any, Any], node: TheNode, principal: FromQuery[str]) -> dict[str, str]:
     """Take readings of a principal again."""
     node.authority.on_node(request.user, "quarantine.handle")
     record = node.offences.release(principal, request.user.principal)

@@ -5,8 +5,10 @@ from typing import Any
 
 import msgspec
 from litestar import Request, Response, get
+from litestar.params import FromPath, FromQuery
 
 from gridspine.apps.api.authenticate import PUBLIC
+from gridspine.apps.api.dependency import TheNode
 from gridspine.apps.node.node import Node
 from gridspine.infra.registry.port import Event
 from gridspine.kernel.errors import NotFound
@@ -27,7 +29,7 @@ class EntryView(msgspec.Struct, frozen=True):
 
 
 @get("/receipts", summary="Find receipts", tags=["ledger"])
-async def find_receipts(request: Request[Any, Any, Any], node: Node, subject: str) -> list[EntryView]:
+async def find_receipts(request: Request[Any, Any, Any], node: TheNode, subject: FromQuery[str]) -> list[EntryView]:
     """List the recorded events about a grant or command that concerns the caller's organisation."""
     _concerned(node, request, subject)
     events = await asyncio.to_thread(_events_about, node, subject)
@@ -35,7 +37,7 @@ async def find_receipts(request: Request[Any, Any, Any], node: Node, subject: st
 
 
 @get("/receipts/{event_id:str}", summary="Get a receipt", tags=["ledger"])
-async def read_receipt(request: Request[Any, Any, Any], node: Node, event_id: str) -> Response[bytes]:
+async def read_receipt(request: Request[Any, Any, Any], node: TheNode, event_id: FromPath[str]) -> Response[bytes]:
     """Return the receipt of a recorded event; it verifies offline with `gridspine ledger verify`."""
     await asyncio.to_thread(node.ledger.catch_up)
     receipt = await asyncio.to_thread(node.ledger.receipt, event_id)
@@ -46,13 +48,13 @@ async def read_receipt(request: Request[Any, Any, Any], node: Node, event_id: st
 
 
 @get("/ledger/checkpoint", opt=PUBLIC, summary="The ledger's signed head", tags=["ledger"], media_type="text/plain")
-async def read_checkpoint(node: Node) -> str:
+async def read_checkpoint(node: TheNode) -> str:
     """Return the signed checkpoint: origin, size, root."""
     return await asyncio.to_thread(node.ledger.checkpoint)
 
 
 @get("/ledger/key", opt=PUBLIC, summary="The ledger's public key", tags=["ledger"], media_type="text/plain")
-async def read_ledger_key(node: Node) -> str:
+async def read_ledger_key(node: TheNode) -> str:
     """Return the key that receipts verify with, as a signed-note verifier key."""
     return str(node.ledger.key)
 

@@ -5,7 +5,9 @@ from typing import Any
 
 import msgspec
 from litestar import Request, get, post
+from litestar.params import FromPath, JSONBody
 
+from gridspine.apps.api.dependency import TheNode
 from gridspine.apps.node.node import Node
 from gridspine.infra.identity.principal import Kind, Principal
 from gridspine.kernel.errors import Invalid, NotFound
@@ -50,13 +52,15 @@ class PrincipalView(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 @get("/organisations", summary="List organisations", tags=["identity"])
-async def list_organisations(node: Node) -> list[dict[str, str]]:
+async def list_organisations(node: TheNode) -> list[dict[str, str]]:
     """List who takes part."""
     return [{"id": o.id, "name": o.name, "kind": o.kind} for o in node.identity.directory.organisations()]
 
 
 @post("/organisations", summary="Admit an organisation", tags=["identity"])
-async def admit_organisation(request: Request[Any, Any, Any], node: Node, data: NewOrganisation) -> dict[str, str]:
+async def admit_organisation(
+    request: Request[Any, Any, Any], node: TheNode, data: JSONBody[NewOrganisation]
+) -> dict[str, str]:
     """Admit a participant; for administrators of the organisation that runs the node."""
     node.authority.on_organisation(request.user, "identity.manage", node.organisation)
     add = node.identity.directory.add_organisation
@@ -65,14 +69,14 @@ async def admit_organisation(request: Request[Any, Any, Any], node: Node, data: 
 
 
 @get("/principals", summary="List principals", tags=["identity"])
-async def list_principals(request: Request[Any, Any, Any], node: Node) -> list[PrincipalView]:
+async def list_principals(request: Request[Any, Any, Any], node: TheNode) -> list[PrincipalView]:
     """List the principals of the caller's organisation."""
     node.authority.on_organisation(request.user, "identity.manage", request.user.organisation)
     return [_view(principal) for principal in node.identity.directory.principals(request.user.organisation)]
 
 
 @post("/principals", summary="Add a principal", tags=["identity"])
-async def add_principal(request: Request[Any, Any, Any], node: Node, data: NewPrincipal) -> PrincipalView:
+async def add_principal(request: Request[Any, Any, Any], node: TheNode, data: JSONBody[NewPrincipal]) -> PrincipalView:
     """Add a principal of the caller's organisation; or of any, by an administrator of the one that runs the node."""
     wanted = data.organisation or request.user.organisation
     _may_manage(node, request, wanted)
@@ -82,7 +86,9 @@ async def add_principal(request: Request[Any, Any, Any], node: Node, data: NewPr
 
 
 @post("/principals/{principal_id:str}/deactivate", status_code=200, summary="Deactivate a principal", tags=["identity"])
-async def deactivate_principal(request: Request[Any, Any, Any], node: Node, principal_id: str) -> PrincipalView:
+async def deactivate_principal(
+    request: Request[Any, Any, Any], node: TheNode, principal_id: FromPath[str]
+) -> PrincipalView:
     """End everything issued to a principal, at once."""
     principal = node.identity.directory.active(principal_id)
     runs_the_node = request.user.organisation == node.organisation

@@ -6,8 +6,9 @@ from typing import Annotated, Any
 import msgspec
 import numpy as np
 from litestar import Request, Response, get, post
-from litestar.params import Parameter
+from litestar.params import FromPath, FromQuery, JSONBody, Parameter
 
+from gridspine.apps.api.dependency import TheNode
 from gridspine.apps.api.negotiate import negotiated
 from gridspine.apps.node.node import Node
 from gridspine.kernel.errors import Invalid, NotFound, Unavailable
@@ -43,13 +44,13 @@ class ProductView(msgspec.Struct, frozen=True, rename="camel"):
 
 
 @get("/products", summary="Find data products", tags=["sharing"])
-async def list_products(node: Node) -> list[ProductView]:
+async def list_products(node: TheNode) -> list[ProductView]:
     """List the published products of all organisations."""
     return [product_view(product) for product in node.access.products()]
 
 
 @post("/products", summary="Publish a data product", tags=["sharing"])
-async def publish_product(request: Request[Any, Any, Any], node: Node, data: NewProduct) -> ProductView:
+async def publish_product(request: Request[Any, Any, Any], node: TheNode, data: JSONBody[NewProduct]) -> ProductView:
     """Publish a product of the caller's organisation."""
     owner = request.user.organisation
     node.authority.on_organisation(request.user, "product.create", owner)
@@ -58,7 +59,7 @@ async def publish_product(request: Request[Any, Any, Any], node: Node, data: New
 
 
 @get("/products/{product_id:str}", summary="Read one data product", tags=["sharing"])
-async def read_product(node: Node, product_id: str) -> ProductView:
+async def read_product(node: TheNode, product_id: FromPath[str]) -> ProductView:
     """Return a product's promise."""
     return product_view(node.access.product(product_id))
 
@@ -69,7 +70,7 @@ async def read_product(node: Node, product_id: str) -> ProductView:
     description="The form of the readings; and the last value of a few points, where the owner's contract says so.",
     tags=["sharing"],
 )
-async def sample_product(node: Node, product_id: str) -> dict[str, Any]:
+async def sample_product(node: TheNode, product_id: FromPath[str]) -> dict[str, Any]:
     """Show what a product's readings look like; anyone signed in may."""
     product = node.access.product(product_id)
     mask = node.access.mask(product)
@@ -100,11 +101,11 @@ async def sample_product(node: Node, product_id: str) -> dict[str, Any]:
 )
 async def pull_readings(
     request: Request[Any, Any, Any],
-    node: Node,
-    product_id: str,
-    cursor: str = "",
+    node: TheNode,
+    product_id: FromPath[str],
+    cursor: FromQuery[str] = "",
     limit: Annotated[int, Parameter(ge=1, le=100_000)] = 10_000,
-    purpose: str = "",
+    purpose: FromQuery[str] = "",
 ) -> Response[bytes]:
     """Return readings under a grant."""
     product, _ = receiving(node, request, product_id, purpose)

@@ -4,8 +4,9 @@ from typing import Any
 
 import msgspec
 from litestar import Request, Response, post
+from litestar.params import JSONBody
 
-from gridspine.apps.node.node import Node
+from gridspine.apps.api.dependency import TheNode
 from gridspine.infra.archive.wire import Format
 from gridspine.kernel.errors import Invalid
 from gridspine.kernel.time import parse_rfc3339
@@ -29,7 +30,7 @@ class Question(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_field
     f"with hard limits. JSON, or Arrow with Accept: {ARROW}.",
     tags=["history"],
 )
-async def query(request: Request[Any, Any, Any], node: Node, data: Question) -> Response[bytes]:
+async def query(request: Request[Any, Any, Any], node: TheNode, data: JSONBody[Question]) -> Response[bytes]:
     """Run an operator's query."""
     node.authority.on_node(request.user, "sql.run")
     if len(data.sql) > MAX_SQL:

@@ -8,7 +8,7 @@ import msgspec
 from litestar import Request, Response, post
 
 from gridspine.apps.api.body import decompress, read_body
-from gridspine.apps.node.node import Node
+from gridspine.apps.api.dependency import TheNode
 from gridspine.apps.node.submission import submission
 from gridspine.kernel.codecs.arrow import decode_arrow
 from gridspine.kernel.codecs.rows import decode_csv, decode_ndjson
@@ -44,7 +44,7 @@ _AT_ONCE_BYTES = 64 << 10
     ),
     tags=["readings"],
 )
-async def send_readings(request: Request[Any, Any, Any], node: Node) -> Response[bytes]:
+async def send_readings(request: Request[Any, Any, Any], node: TheNode) -> Response[bytes]:
     """Take readings in."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     decode = DECODERS.get(kind)

@@ -9,6 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from gridspine import __version__
 from gridspine.apps.api.authenticate import PUBLIC
+from gridspine.apps.api.dependency import TheNode
 from gridspine.apps.node.node import Node
 from gridspine.infra.log.writer import Priority
 from gridspine.kernel.time import format_rfc3339
@@ -51,7 +52,7 @@ async def health() -> dict[str, str]:
 
 
 @get("/ready", opt=PUBLIC, summary="Does the node take readings?", tags=["node"])
-async def ready(node: Node) -> Response[dict[str, str]]:
+async def ready(node: TheNode) -> Response[dict[str, str]]:
     """Answer 200 when readings are taken, 503 when not."""
     if node.room.full:
         return Response({"status": "disk full"}, status_code=503)
@@ -59,14 +60,14 @@ async def ready(node: Node) -> Response[dict[str, str]]:
 
 
 @get("/status", summary="What the node is doing, and what is wrong", tags=["node"])
-async def status(request: Request[Any, Any, Any], node: Node) -> StatusView:
+async def status(request: Request[Any, Any, Any], node: TheNode) -> StatusView:
     """Return the node's status; for those who may watch it."""
     node.authority.on_node(request.user, "status.read")
     return status_view(node)
 
 
 @get("/metrics", summary="Metrics for Prometheus", tags=["node"], media_type="text/plain")
-async def metrics(request: Request[Any, Any, Any], node: Node) -> Response[bytes]:
+async def metrics(request: Request[Any, Any, Any], node: TheNode) -> Response[bytes]:
     """Return the node's metrics in Prometheus text format."""
     node.authority.on_node(request.user, "metrics.read")
     registry = CollectorRegistry(auto_describe=False)

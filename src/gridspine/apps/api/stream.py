@@ -23,9 +23,10 @@ from typing import Annotated, Any
 import msgspec
 import structlog
 from litestar import Request, WebSocket, get, websocket
-from litestar.params import HeaderParameter
+from litestar.params import FromPath, FromQuery, HeaderParameter
 from litestar.types import ASGIApp, Receive, Scope, Send
 
+from gridspine.apps.api.dependency import TheNode
 from gridspine.apps.api.negotiate import negotiated
 from gridspine.apps.api.product import receiving
 from gridspine.apps.api.tls import reset_connection
@@ -65,10 +66,10 @@ log = structlog.get_logger(__name__)
 )
 async def stream_readings(
     request: Request[Any, Any, Any],
-    node: Node,
-    product_id: str,
-    cursor: str = "",
-    purpose: str = "",
+    node: TheNode,
+    product_id: FromPath[str],
+    cursor: FromQuery[str] = "",
+    purpose: FromQuery[str] = "",
     last_event_id: Annotated[str, HeaderParameter(name="Last-Event-ID")] = "",
 ) -> ASGIApp:
     """Open an event stream."""
@@ -80,7 +81,7 @@ async def stream_readings(
 
 
 @websocket("/products/{product_id:str}/socket", name="Follow a data product by WebSocket")
-async def socket_readings(socket: WebSocket[Any, Any, Any], node: Node, product_id: str) -> None:
+async def socket_readings(socket: WebSocket[Any, Any, Any], node: TheNode, product_id: FromPath[str]) -> None:
     """Send readings as frames (text for JSON, binary else), each followed by a text frame `{"cursor": …}`.
 
     ``cursor``, ``purpose`` and ``accept`` are query parameters. The last frame and the close reason say why it ended.

@@ -4,8 +4,9 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, get, post
-from litestar.params import Parameter
+from litestar.params import FromPath, JSONBody, Parameter
 
+from gridspine.apps.api.dependency import TheNode
 from gridspine.apps.node.node import Node
 from gridspine.kernel.errors import NotFound
 from gridspine.kernel.quality import describe
@@ -51,7 +52,7 @@ class PointView(msgspec.Struct, frozen=True, rename="camel"):
 
 
 @get("/things", summary="List Things", tags=["things"])
-async def list_things(request: Request[Any, Any, Any], node: Node) -> list[ThingView]:
+async def list_things(request: Request[Any, Any, Any], node: TheNode) -> list[ThingView]:
     """List the Things of the caller's organisation."""
     things = node.things.list(request.user.organisation)
     if things:
@@ -60,7 +61,7 @@ async def list_things(request: Request[Any, Any, Any], node: Node) -> list[Thing
 
 
 @post("/things", summary="Register a Thing", tags=["things"])
-async def register_thing(request: Request[Any, Any, Any], node: Node, data: NewThing) -> ThingView:
+async def register_thing(request: Request[Any, Any, Any], node: TheNode, data: JSONBody[NewThing]) -> ThingView:
     """Register a Thing of the caller's organisation; its points may report when this has answered."""
     thing = Thing(
         data.id, request.user.organisation, data.title, data.model,
@@ -71,20 +72,23 @@ async def register_thing(request: Request[Any, Any, Any], node: Node, data: NewT
 
 
 @get("/things/{thing_id:str}", summary="Read one Thing", tags=["things"])
-async def read_thing(request: Request[Any, Any, Any], node: Node, thing_id: str) -> ThingView:
+async def read_thing(request: Request[Any, Any, Any], node: TheNode, thing_id: FromPath[str]) -> ThingView:
     """Return what a Thing is."""
     return view(node, permitted(node, request, thing_id, "thing.read"))
 
 
 @get("/things/{thing_id:str}/properties", summary="Read all points of a Thing", tags=["things"])
-async def read_properties(request: Request[Any, Any, Any], node: Node, thing_id: str) -> list[PointView]:
+async def read_properties(request: Request[Any, Any, Any], node: TheNode, thing_id: FromPath[str]) -> list[PointView]:
     """Return the last reported value of every point of a Thing."""
     return properties(node, permitted(node, request, thing_id, "thing.read"))
 
 
 @get("/things/{thing_id:str}/properties/{name:str}", summary="Read one point", tags=["things"])
 async def read_property(
-    request: Request[Any, Any, Any], node: Node, thing_id: str, name: Annotated[str, Parameter(max_length=64)]
+    request: Request[Any, Any, Any],
+    node: TheNode,
+    thing_id: FromPath[str],
+    name: Annotated[str, Parameter(max_length=64)],
 ) -> PointView:
     """Return the last reported value of a point."""
     thing = permitted(node, request, thing_id, "thing.read")
