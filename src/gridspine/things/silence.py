@@ -4,7 +4,7 @@ The last value stays, with its age. Points never heard of are not silent. Being 
 of the reading. After a start, silence counts from then: what was heard but suppressed before is not in the log.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 import numpy as np
@@ -82,11 +82,22 @@ def silence_records(
 
 
 class SilenceJob:
-    """One sweep on its way through the writer: the events are durable before the twins are marked."""
+    """One sweep on its way through the writer: the events are durable before the twins are marked.
 
-    def __init__(self, silence: Silence, points: PointTable, twins: TwinState, clock: Clock) -> None:
+    ``tell`` is called on the event loop with the points found, when there are any.
+    """
+
+    def __init__(
+        self,
+        silence: Silence,
+        points: PointTable,
+        twins: TwinState,
+        clock: Clock,
+        tell: Callable[[Int64Array], None] | None = None,
+    ) -> None:
         self.priority, self.weight, self.source = Priority.CONTROL, 1, "sweep"
         self._silence, self._points, self._twins, self._clock = silence, points, twins, clock
+        self._tell = tell
         self._found = _NOBODY
 
     def prepare(self) -> Sequence[Record]:
@@ -103,4 +114,6 @@ class SilenceJob:
         """Nothing to forget: the next sweep finds them again."""
 
     def finished(self, error: BaseException | None) -> None:
-        """Nobody waits: the writer has said what went wrong, and the next sweep tries again."""
+        """Tell who listens; the writer has said what went wrong, and the next sweep tries again."""
+        if error is None and self._tell is not None and len(self._found):
+            self._tell(self._found)

@@ -11,6 +11,7 @@ from gridspine.infra.log.port import EventLog, Record
 from gridspine.infra.log.writer import AppendJob, LogWriter, append
 from gridspine.infra.runtime.clock import Clock
 from gridspine.kernel.errors import GridspineError
+from gridspine.kernel.quality import Quality
 from gridspine.kernel.readings import Channel, Int64Array
 from gridspine.kernel.time import US
 from gridspine.things.alarm import Alarm, AlarmChanged, AlarmKind, AlarmTable, decode_change, encode_change
@@ -57,12 +58,10 @@ class Alarms:
         high = accepted.value > rules.limit_max.array[rule]
         low = accepted.value < rules.limit_min.array[rule]
         rows = (accepted.point, accepted.observed_us, accepted.value)
-        nothing = np.zeros(len(accepted), np.bool_)
         for kind, met in (
             (AlarmKind.HIGH, high),
             (AlarmKind.LOW, low),
             (AlarmKind.RATE, committed.screened.beyond & ~high & ~low),
-            (AlarmKind.SILENCE, nothing),
         ):
             self._keep(self.table.update(kind, rows[0], met, rows[1], rows[2]))
 
@@ -72,6 +71,16 @@ class Alarms:
         now_us = np.full(len(silent), self._clock.now_us())
         values = np.array([self._twins.get(int(number)).value for number in silent])
         self._keep(self.table.update(AlarmKind.SILENCE, point, np.ones(len(silent), np.bool_), now_us, values))
+
+    def look_for_heard(self) -> None:
+        """End the silence of points that were heard of again, whatever became of the reading."""
+        silent = [alarm.number for alarm in self.table.alarms(active=True) if alarm.kind is AlarmKind.SILENCE]
+        heard = [(n, twin) for n in silent if not (twin := self._twins.get(n)).quality & Quality.OLD_DATA]
+        if heard:
+            point = np.array([number for number, _ in heard], np.int32)
+            heard_us = np.array([twin.heard_us for _, twin in heard], np.int64)
+            values = np.array([twin.value for _, twin in heard], np.float64)
+            self._keep(self.table.update(AlarmKind.SILENCE, point, np.zeros(len(point), np.bool_), heard_us, values))
 
     def of(self, organisation: str) -> list[Alarm]:
         """Return the alarms of an organisation's Things, the most pressing first."""

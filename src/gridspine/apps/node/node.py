@@ -32,20 +32,25 @@ from gridspine.infra.runtime.clock import Clock
 from gridspine.infra.runtime.datadir import DataDirectory
 from gridspine.infra.runtime.settings import Settings
 from gridspine.infra.runtime.tasks import Supervisor
-from gridspine.kernel.errors import DiskFull
+from gridspine.kernel.errors import DiskFull, Overloaded
 from gridspine.sharing.access import Access
 from gridspine.sharing.delivery import Hub
 from gridspine.sharing.gate import Gate
 from gridspine.things.directory import Directory
+from gridspine.things.flap import FlapJob
+from gridspine.things.held import restore_held
 from gridspine.things.incident import Incidents
 from gridspine.things.intake import READINGS, Committed, Intake
 from gridspine.things.offence import Offences
 from gridspine.things.point import PointTable
+from gridspine.things.release import ReleaseJob
 from gridspine.things.screen import Screen
+from gridspine.things.silence import Silence, SilenceJob
 from gridspine.things.twin import TwinState
 
 TICK_S = 0.1
 SNAPSHOT_S = 60.0
+SWEEP_S = 0.5
 log = structlog.get_logger(__name__)
 
 
@@ -170,6 +175,7 @@ class Node:
         self.gate.confirm()
         self.supervisor.start("gate", self._confirm_gate)
         self.supervisor.start("tick", self._tick)
+        self.supervisor.start("sweep", self._sweep)
         self.supervisor.start("receipts", self.commands.follow_receipts)
         self.supervisor.start("ledger", self._follow_ledger)
         self.supervisor.start("snapshots", self._snapshots)
@@ -202,7 +208,9 @@ class Node:
     def _restore(self) -> None:
         self.intake.applied.update({p: following for p, (_, following) in enumerate(self.log.bounds(READINGS))})
         restore_twins(self.log, self.twins, self.screen, self.paths.twins, points=self.points.count)
+        restore_held(self.log, self.intake.held, self.screen.memory, self.twins, self.points)
         restore_offences(self.log, self.offences)
+        self.silence = Silence(self.points, self.twins, self.clock.now_us())
         self.commands.load()
         self.alarms.load()
         self.ledger.catch_up()
@@ -224,6 +232,20 @@ class Node:
             await self.commands.tick()
             await self.quarantine_watch.look()
             await self.clock.sleep(TICK_S)
+
+    async def _sweep(self) -> None:
+        """Look for what only time brings: held readings that are due, silence, flapping that is over."""
+        while True:
+            await self.clock.sleep(SWEEP_S)
+            self.alarms.look_for_heard()
+            with contextlib.suppress(Overloaded):  # the next sweep finds the same
+                if self.intake.held.next_due_us <= self.clock.now_us():
+                    self.writer.submit(ReleaseJob(self.intake))
+                tell = self.alarms.on_silent
+                self.writer.submit(
+                    SilenceJob(self.silence, self.points, self.twins, self.clock, tell),
+                    FlapJob(self.screen.flaps, self.points, self.clock),
+                )
 
     async def _confirm_gate(self) -> None:
         """Keep the gate sure of itself: changes of grants are told to it on this loop before they are answered."""
