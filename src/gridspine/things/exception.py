@@ -159,7 +159,7 @@ def _put_back(memory: Memory, refs: _References) -> None:
     memory.observed_us.array[refs.point] = refs.observed_us
     memory.quality.array[refs.point] = refs.quality
     memory.pending.array[refs.point] = refs.pending
-    memory.until_us.array[refs.point] = refs.until_us
+    memory.until_us.array[refs.point] = np.where(refs.interval_us > 0, refs.until_us, NEVER_US)
 
 
 def _report_last(memory: Memory, ordered: Readings, runs: Runs) -> None:

@@ -128,7 +128,7 @@ class TwinState:
     def load(self, path: Path) -> dict[int, int]:
         """Read a snapshot and return the offsets to go on from; none, or a damaged one, gives no offsets."""
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 if int(stored["format"]) != _FORMAT:
                     return {}
                 offsets = {int(partition): int(following) for partition, following in stored["offsets"].reshape(-1, 2)}
