@@ -41,5 +41,5 @@ check: ## style, types, who may know whom, tidiness
 docs: ## write the reference pages from the code
 	$(RUN) python -W ignore -m gridspine.apps.cli.reference docs/reference
 
-bench: ## the numbers of the README, on this machine
-	set -e; for script in benchmarks/*.py; do echo "== $$script"; $(RUN) python $$script; done
+bench: ## a short look at the numbers on this machine; benchmarks/run.py --write for the page
+	$(RUN) python benchmarks/run.py --short

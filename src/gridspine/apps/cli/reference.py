@@ -1,4 +1,4 @@
-"""The reference pages, written from the code they describe: settings and HTTP routes.
+"""The reference pages, written from the code they describe: settings, HTTP routes, command line, Thing Models.
 
 ``python -m gridspine.apps.cli.reference docs/reference`` writes them; a test compares them with what is committed.
 """
@@ -17,6 +17,8 @@ from litestar.routes import WebSocketRoute
 
 from gridspine.apps.api.app import ROUTES, openapi_config
 from gridspine.apps.api.token import token_routes
+from gridspine.apps.cli.reference_cli import cli_page
+from gridspine.apps.cli.reference_models import models_page
 from gridspine.apps.policies.entities import ROLES
 from gridspine.infra.runtime.settings import PREFIX, Settings
 
@@ -26,7 +28,12 @@ _BY_HAND = "Written by `make docs` from the code; changes here are lost.\n"
 
 def pages() -> dict[str, str]:
     """Return the reference pages by file name."""
-    return {"settings.md": settings_page(), "http.md": http_page()}
+    return {
+        "settings.md": settings_page(),
+        "http.md": http_page(),
+        "cli.md": cli_page(_BY_HAND),
+        "thing-models.md": models_page(_BY_HAND),
+    }
 
 
 def undocumented_settings(settings: type[msgspec.Struct]) -> list[str]:
