@@ -1,0 +1,33 @@
+"""Helpers for tests of the applications: ``running.py`` and ``streams.py`` beside this file, loaded once for all."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def _load(name, file):
+    specification = importlib.util.spec_from_file_location(name, Path(__file__).parent / file)
+    assert specification is not None
+    assert specification.loader is not None
+    sys.modules[name] = module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+
+
+for _name, _file in (("running_node", "running.py"), ("running_streams", "streams.py")):
+    if _name not in sys.modules:
+        _load(_name, _file)
+
+
+@pytest.fixture
+async def world(tmp_path):
+    async with sys.modules["running_node"].running(tmp_path / "data") as made:
+        yield made
+
+
+def pytest_collection_modifyitems(items):
+    """The portal's routes, which a whole node serves, still declare their parameters the old way."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.filterwarnings("ignore::litestar.exceptions.LitestarDeprecationWarning"))
