@@ -18,7 +18,7 @@ from gridspine.apps.node.serve import bind, serve
 from gridspine.apps.portal.routes import portal_routes
 from gridspine.infra.identity.user import Cost
 from gridspine.infra.runtime.clock import SystemClock
-from gridspine.infra.runtime.settings import Http, Settings
+from gridspine.infra.runtime.settings import Archive, Http, Settings
 
 PASSWORD = "correct horse battery"
 CHROMIUM = next((path for name in ("chromium", "chromium-browser") if (path := shutil.which(name))), None)
@@ -91,7 +91,8 @@ async def portal(tmp_path: Path) -> AsyncIterator[Portal]:
 @contextlib.asynccontextmanager
 async def running(data: Path) -> AsyncIterator[Portal]:
     sock = bind("127.0.0.1", 0)
-    settings = Settings(organisation="Northside Networks", demo=True, http=Http(port=sock.getsockname()[1]))
+    http = Http(port=sock.getsockname()[1])
+    settings = Settings(organisation="Northside Networks", demo=True, http=http, archive=Archive(enabled=False))
     node = await compose(settings, data, SystemClock(), organisation="northside-networks")
     node.identity.directory.add_organisation("northside-networks", "Northside Networks")
     server = await serve(create_app(node, extra=portal_routes(node)), sock)

@@ -6,6 +6,7 @@ from typing import Any
 from litestar import Response, get, post
 
 from gridspine.apps.api.alarm import Seen, acknowledge_alarm, list_alarms
+from gridspine.apps.api.dependency import TheNode
 from gridspine.apps.node.node import Node
 from gridspine.apps.portal.display import point_text, slug
 from gridspine.apps.portal.page import PortalRequest, form, is_part, page
@@ -57,7 +58,7 @@ def _row(node: Node, alarm: Alarm) -> AlarmRow:
 
 
 @get("/portal/alarms")
-async def alarms_page(request: PortalRequest, node: Node) -> Response[Any]:
+async def alarms_page(request: PortalRequest, node: TheNode) -> Response[Any]:
     """List the alarms of the organisation."""
     every = await list_alarms.fn(request, node)  # asks whether the caller may read them
     rows = alarm_rows(node, request.user.organisation) if every else []
@@ -68,7 +69,7 @@ async def alarms_page(request: PortalRequest, node: Node) -> Response[Any]:
 
 
 @post("/portal/alarms/acknowledge", status_code=200)
-async def acknowledge(request: PortalRequest, node: Node) -> Response[Any]:
+async def acknowledge(request: PortalRequest, node: TheNode) -> Response[Any]:
     """Say that an alarm was seen."""
     fields = await form(request)
     kind = next((known for known in AlarmKind if known.value == fields.get("kind")), None)

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from litestar import Response, get, post
+from litestar.params import FromPath
 
 from gridspine.apps.api.command import NewCommand, Reason, all_stop, cancel_command, send_command
+from gridspine.apps.api.dependency import TheNode
 from gridspine.apps.api.thing import permitted
 from gridspine.apps.node.node import Node
 from gridspine.apps.portal.display import number_text, person_name, point_text
@@ -76,14 +78,14 @@ def _row(node: Node, command: Command) -> CommandRow:
 
 
 @get("/portal/things/{thing_id:str}/commands")
-async def commands_part(request: PortalRequest, node: Node, thing_id: str) -> Response[Any]:
+async def commands_part(request: PortalRequest, node: TheNode, thing_id: FromPath[str]) -> Response[Any]:
     """Show what became of a Thing's commands."""
     thing = permitted(node, request, thing_id, "thing.read")
     return _part(request, node, thing)
 
 
 @post("/portal/things/{thing_id:str}/commands", status_code=200)
-async def ask_command(request: PortalRequest, node: Node, thing_id: str) -> Response[Any]:
+async def ask_command(request: PortalRequest, node: TheNode, thing_id: FromPath[str]) -> Response[Any]:
     """Ask for a lease as the form says; a refusal is shown with its reason, among the commands."""
     fields = await form(request)
     wanted = NewCommand(
@@ -98,7 +100,7 @@ async def ask_command(request: PortalRequest, node: Node, thing_id: str) -> Resp
 
 
 @post("/portal/commands/{command_id:str}/cancel", status_code=200)
-async def end_command(request: PortalRequest, node: Node, command_id: str) -> Response[Any]:
+async def end_command(request: PortalRequest, node: TheNode, command_id: FromPath[str]) -> Response[Any]:
     """End a command before its time."""
     fields = await form(request)
     await cancel_command.fn(request, node, command_id, Reason(fields.get("reason", "")))
@@ -106,7 +108,7 @@ async def end_command(request: PortalRequest, node: Node, command_id: str) -> Re
 
 
 @post("/portal/all-stop", status_code=200)
-async def stop_all(request: PortalRequest, node: Node) -> Response[Any]:
+async def stop_all(request: PortalRequest, node: TheNode) -> Response[Any]:
     """Stop all set-points of the node, or (``release``) take new ones again."""
     fields = await form(request)
     release = fields.get("release", "") == "yes"

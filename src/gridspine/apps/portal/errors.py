@@ -14,16 +14,18 @@ from gridspine.apps.portal.page import PortalRequest, is_part, redirect, render
 from gridspine.kernel.errors import GridspineError, Overloaded, Unauthenticated
 
 log = structlog.get_logger(__name__)
+LIVE = "/portal/live"
+"""The path of live streams: a script opens them, so they are never led to a page."""
+
 _ID = re.compile(r"[a-z][a-z0-9-]{0,200}", re.ASCII)
 _TITLES = {404: "There is no such page", 405: "This cannot be done here", 413: "Too much at once"}
 
 
 def _sign_in(request: PortalRequest, _: Unauthenticated) -> Response[Any]:
     path = request.scope["path"]
-    if request.method != "GET" or path.startswith("/portal/live"):
-        path = "/"
-    where = "/sign-in" if path == "/" else f"/sign-in?next={quote(path)}"
-    if not is_part(request) and request.method == "GET" and not path.startswith("/portal/live"):
+    is_page = request.method == "GET" and path != LIVE
+    where = f"/sign-in?next={quote(path)}" if is_page and path != "/" else "/sign-in"
+    if is_page and not is_part(request):
         return redirect(where)
     return Response(None, status_code=401, headers={**SECURITY_HEADERS, **NO_STORE, "HX-Redirect": where})
 

@@ -161,8 +161,9 @@ class _Collector:
 class ChartFeed:
     """All readings of one Thing: the recent past first, then live, at one offset and so without a gap."""
 
-    def __init__(self, node: Node, thing: Thing) -> None:
+    def __init__(self, node: Node, caller: Caller, thing: Thing) -> None:
         self._node = node
+        self._principal = caller.principal
         points = node.things.model(thing).points
         self._names = [point.name for point in points]
         ids = [point_id(thing.id, name) for name in self._names]
@@ -176,7 +177,8 @@ class ChartFeed:
         since_us = self._node.clock.now_us() - HISTORY_US
         past, offsets = await asyncio.to_thread(recent, self._node.log, self._mask, since_us)
         node = self._node
-        self._collector = _Collector(Subscription(node.hub, node.log, node.gate, "", self._mask, offsets))
+        live = Subscription(node.hub, node.log, node.gate, "", self._mask, offsets, self._principal)
+        self._collector = _Collector(live)
         self._past = past
 
     def poll(self) -> list[Event]:
@@ -220,7 +222,6 @@ class PreviewFeed:
         self._collector: _Collector | None = None
         self._mask: Mask | None = None
         self._refused_epoch = -1
-        self._count = 0
 
     def poll(self) -> list[Event]:
         """Return ``preview-open``, ``preview`` and ``preview-end`` as they happen."""
@@ -255,8 +256,9 @@ class PreviewFeed:
                 self._refused_epoch = grant.epoch
             return [self._ended(reason)] if reason != "stale" else []
         self._mask = node.access.mask(product)
-        self._count = 0
-        subscription = Subscription(node.hub, node.log, node.gate, grant.id, self._mask, node.hub.next_offsets)
+        subscription = Subscription(
+            node.hub, node.log, node.gate, grant.id, self._mask, node.hub.next_offsets, self._caller.principal
+        )
         self._collector = _Collector(subscription)
         return [("preview-open", {})]
 
@@ -266,16 +268,15 @@ class PreviewFeed:
         if grant is not None and reason not in {"stale", "not-yet"}:
             self._refused_epoch = grant.epoch
         word = grant.reason if grant is not None and grant.state == reason else ""
-        return "preview-end", {"reason": reason, "word": word, "count": self._count}
+        return "preview-end", {"reason": reason, "word": word}
 
     def _rows(self, readings: list[Readings]) -> dict[str, Any]:
         assert self._mask is not None
         found = samples(readings)
-        self._count += len(found)
         self._node.hub.delivered += len(found)
         newest = range(len(found) - 1, max(-1, len(found) - 1 - PREVIEW_ROWS), -1)
         return {
-            "count": self._count,
+            "count": len(found),
             "rows": [
                 {
                     "name": self._mask.names[place],

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from litestar import Response, get, post
+from litestar.params import FromPath
 
+from gridspine.apps.api.dependency import TheNode
 from gridspine.apps.api.grant import GrantView, NewRequest, Word, ask_grant, decide_grant, list_grants, permitted
 from gridspine.apps.node.node import Node
 from gridspine.apps.portal.command import redirect_part
@@ -70,7 +72,7 @@ def _row(node: Node, grant: Grant, caller: Caller) -> GrantRow:
 
 
 @get("/portal/grants")
-async def grants_page(request: PortalRequest, node: Node) -> Response[Any]:
+async def grants_page(request: PortalRequest, node: TheNode) -> Response[Any]:
     """List the grants the organisation gave and got."""
     await list_grants.fn(request, node)  # asks whether the caller may read grants
     own = request.user.organisation
@@ -85,7 +87,7 @@ async def grants_page(request: PortalRequest, node: Node) -> Response[Any]:
 
 
 @get("/portal/grants/{grant_id:str}")
-async def grant_page(request: PortalRequest, node: Node, grant_id: str) -> Response[Any]:
+async def grant_page(request: PortalRequest, node: TheNode, grant_id: FromPath[str]) -> Response[Any]:
     """Show one grant; for htmx only the part that changes."""
     grant = permitted(node, request, grant_id, "grant.read")
     return page(
@@ -95,7 +97,7 @@ async def grant_page(request: PortalRequest, node: Node, grant_id: str) -> Respo
 
 
 @post("/portal/grants", status_code=200)
-async def ask_access(request: PortalRequest, node: Node) -> Response[Any]:
+async def ask_access(request: PortalRequest, node: TheNode) -> Response[Any]:
     """Ask for access to a product; go on to the request."""
     fields = await form(request)
     wanted = NewRequest(fields.get("product", ""), fields.get("purpose", ""), fields.get("until", ""))
@@ -104,7 +106,7 @@ async def ask_access(request: PortalRequest, node: Node) -> Response[Any]:
 
 
 @post("/portal/grants/{grant_id:str}/{verb:str}", status_code=200)
-async def decide(request: PortalRequest, node: Node, grant_id: str, verb: str) -> Response[Any]:
+async def decide(request: PortalRequest, node: TheNode, grant_id: FromPath[str], verb: FromPath[str]) -> Response[Any]:
     """Approve, refuse, revoke, suspend or resume; running streams are cut before this answers."""
     fields = await form(request)
     await decide_grant.fn(request, node, grant_id, verb, Word(fields.get("reason", "")))

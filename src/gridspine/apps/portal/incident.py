@@ -3,9 +3,10 @@
 from typing import Any
 
 from litestar import Response, get, post
+from litestar.params import FromPath
 
+from gridspine.apps.api.dependency import TheNode
 from gridspine.apps.api.incident import IncidentView, Step, list_incidents, work_on_incident
-from gridspine.apps.node.node import Node
 from gridspine.apps.portal.display import person_name
 from gridspine.apps.portal.page import PortalRequest, form, is_part, page
 from gridspine.kernel.errors import NotFound
@@ -15,7 +16,7 @@ MAX_CLOSED = 50
 
 
 @get("/portal/incidents")
-async def incidents_page(request: PortalRequest, node: Node) -> Response[Any]:
+async def incidents_page(request: PortalRequest, node: TheNode) -> Response[Any]:
     """List the incidents of the organisation: the open ones by deadline, then those closed last."""
     every: list[IncidentView] = await list_incidents.fn(request, node)
     opened = sorted((one for one in every if one.state == "open"), key=lambda one: one.deadline)
@@ -27,7 +28,7 @@ async def incidents_page(request: PortalRequest, node: Node) -> Response[Any]:
 
 
 @get("/portal/incidents/{incident_id:str}")
-async def incident_page(request: PortalRequest, node: Node, incident_id: str) -> Response[Any]:
+async def incident_page(request: PortalRequest, node: TheNode, incident_id: FromPath[str]) -> Response[Any]:
     """Show one incident, and what may be done about it."""
     every: list[IncidentView] = await list_incidents.fn(request, node)
     incident = next((one for one in every if one.id == incident_id), None)
@@ -42,7 +43,9 @@ async def incident_page(request: PortalRequest, node: Node, incident_id: str) ->
 
 
 @post("/portal/incidents/{incident_id:str}/{verb:str}", status_code=200)
-async def work_on(request: PortalRequest, node: Node, incident_id: str, verb: str) -> Response[Any]:
+async def work_on(
+    request: PortalRequest, node: TheNode, incident_id: FromPath[str], verb: FromPath[str]
+) -> Response[Any]:
     """Note, add evidence, assign, or close with a reason."""
     fields = await form(request)
     step = Step(

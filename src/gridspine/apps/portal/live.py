@@ -17,12 +17,15 @@ from typing import Any
 import msgspec
 import structlog
 from litestar import Response, get, post
+from litestar.di import NamedDependency
 from litestar.types import ASGIApp, Receive, Scope, Send
 
+from gridspine.apps.api.dependency import TheNode
 from gridspine.apps.api.grant import permitted as permitted_grant
 from gridspine.apps.api.status import status_view
 from gridspine.apps.api.thing import permitted
 from gridspine.apps.node.node import Node
+from gridspine.apps.portal.errors import LIVE
 from gridspine.apps.portal.feed import ChangesFeed, ChartFeed, Feed, FiguresFeed, PreviewFeed, ValuesFeed
 from gridspine.apps.portal.headers import SECURITY_HEADERS
 from gridspine.apps.portal.page import PortalRequest, json_answer
@@ -31,11 +34,13 @@ from gridspine.infra.identity.caller import Caller
 from gridspine.kernel.errors import Forbidden, Invalid, Overloaded
 from gridspine.things.directory import Thing
 
-PATH = "/portal/live"
 PERIOD_S = 0.25
 """Seconds [s] between two looks at what changed."""
 
 HEARTBEAT_TURNS = 60
+STALLED_S = 30.0
+"""Seconds [s] a browser may leave unread what it was sent; then it is let go."""
+
 MAX_STREAMS_EACH = 12
 """Streams of one session at most: a browser opens six to a host anyway."""
 
@@ -80,13 +85,13 @@ class Streams:
 
 
 @post("/portal/ticket", status_code=200)
-async def issue_ticket(request: PortalRequest, node: Node) -> Response[bytes]:
+async def issue_ticket(request: PortalRequest, node: TheNode) -> Response[bytes]:
     """Hand out a ticket that opens one live stream within half a minute."""
-    return json_answer({"ticket": node.identity.tickets.issue(request.user, PATH)})
+    return json_answer({"ticket": node.identity.tickets.issue(request.user, LIVE)})
 
 
-@get(PATH)
-async def live(request: PortalRequest, node: Node, streams: Streams) -> ASGIApp:
+@get(LIVE)
+async def live(request: PortalRequest, node: TheNode, streams: NamedDependency[Streams]) -> ASGIApp:
     """Open the stream of a page: ``thing`` and ``part`` (several), ``chart``, ``grant`` (with ``preview``)."""
     query = request.query_params
     if "ticket" not in query:
@@ -119,7 +124,7 @@ class _Followed:
         """Return the feeds, at work."""
         feeds: list[Feed] = [ChangesFeed(self.parts), ValuesFeed(node, self.things)]
         if self.chart is not None:
-            feeds.append(ChartFeed(node, self.chart))
+            feeds.append(ChartFeed(node, caller, self.chart))
         if "status" in self.parts:
             feeds.append(FiguresFeed(node))
         if self.preview:
@@ -217,7 +222,7 @@ class LiveStream:
                     self._end("signed-out")
             await _event(send, "end", {"reason": self._ended})
         except OSError:
-            return  # the browser is gone
+            return  # the browser is gone, or does not read
         except Exception:
             log.exception("a live page failed", principal=self._caller.principal)
         with contextlib.suppress(OSError):
@@ -229,7 +234,8 @@ async def _event(send: Send, name: str, body: Any) -> None:
 
 
 async def _chunk(send: Send, body: bytes, *, more: bool = True) -> None:
-    await send({"type": "http.response.body", "body": body, "more_body": more})
+    async with asyncio.timeout(STALLED_S):
+        await send({"type": "http.response.body", "body": body, "more_body": more})
 
 
 async def _left(receive: Receive) -> None:

@@ -51,7 +51,7 @@ class May:
         return bool(self.caller.roles & _SHARERS)
 
     def verbs(self, grant: Grant, now_us: int) -> list[str]:
-        """Return what the caller may do with ``grant`` as it stands."""
+        """Return what the caller may do with ``grant`` now. Owners refuse a request, askers revoke it."""
         ended = now_us >= grant.until_us
         verbs: list[str] = []
         if self.caller.organisation == grant.owner:
@@ -61,6 +61,7 @@ class May:
                 verbs += {"active": ["suspend"], "suspended": ["resume"]}.get(grant.state, [])
         gives_up = self.caller.organisation == grant.consumer and self.caller.has("consumer")
         takes_back = self.caller.organisation == grant.owner and self.caller.has("owner")
-        if grant.state in {"active", "suspended"} and (gives_up or takes_back) and not ended:
+        holds = grant.state in {"active", "suspended"}
+        if not ended and ((gives_up and grant.state == "requested") or (holds and (gives_up or takes_back))):
             verbs.append("revoke")
         return verbs

@@ -3,7 +3,9 @@
 from typing import Any
 
 from litestar import Response, get
+from litestar.params import FromPath, FromQuery
 
+from gridspine.apps.api.dependency import TheNode
 from gridspine.apps.api.grant import grant_view
 from gridspine.apps.api.product import ProductView, list_products, product_view, sample_product
 from gridspine.apps.node.node import Node
@@ -17,7 +19,7 @@ MAX_SHOWN = 200
 
 
 @get("/portal/products")
-async def products_page(request: PortalRequest, node: Node, q: str = "") -> Response[Any]:
+async def products_page(request: PortalRequest, node: TheNode, q: FromQuery[str] = "") -> Response[Any]:
     """List the published products of all organisations."""
     every: list[ProductView] = await list_products.fn(node)
     words = q[:200].casefold().split()
@@ -30,7 +32,7 @@ async def products_page(request: PortalRequest, node: Node, q: str = "") -> Resp
 
 
 @get("/portal/products/{product_id:str}")
-async def product_page(request: PortalRequest, node: Node, product_id: str) -> Response[Any]:
+async def product_page(request: PortalRequest, node: TheNode, product_id: FromPath[str]) -> Response[Any]:
     """Show one product: what it promises, what it looks like, who has it."""
     product = node.access.product(product_id)
     may = May(request.user, node.organisation)

@@ -7,6 +7,7 @@ from litestar import Response, Router, get
 from litestar.datastructures import CacheControlHeader
 from litestar.di import Provide
 from litestar.exceptions import NotFoundException
+from litestar.params import FromPath
 from litestar.static_files import create_static_files_router
 from litestar.types import ControllerRouterHandler
 
@@ -64,7 +65,7 @@ def portal_routes(node: Node) -> list[ControllerRouterHandler]:
 
 
 @get("/portal/{path:path}")
-async def no_such_page(path: str) -> Response[Any]:
+async def no_such_page(path: FromPath[str]) -> Response[Any]:
     """Answer a mistyped address with a page instead of a problem document."""
     raise NotFound("Check the address, or go on from the menu.")
 

@@ -6,6 +6,7 @@ from typing import Any
 from litestar import Response, get, post
 
 from gridspine.apps.api.authenticate import PUBLIC, cookie_name, session_cookie
+from gridspine.apps.api.dependency import TheNode
 from gridspine.apps.node.node import Node
 from gridspine.apps.portal.display import organisation_name, safe_path
 from gridspine.apps.portal.origin import check_same_origin
@@ -16,7 +17,7 @@ from gridspine.kernel.errors import Conflict, GridspineError, Invalid, Overloade
 
 
 @get("/sign-in", opt=PUBLIC)
-async def sign_in_page(request: PortalRequest, node: Node) -> Response[Any]:
+async def sign_in_page(request: PortalRequest, node: TheNode) -> Response[Any]:
     """Show the sign-in form; who is signed in goes on at once."""
     following = safe_path(str(request.query_params.get("next", "/")))
     if _signed_in(request, node):
@@ -25,7 +26,7 @@ async def sign_in_page(request: PortalRequest, node: Node) -> Response[Any]:
 
 
 @post("/sign-in", opt=PUBLIC)
-async def sign_in(request: PortalRequest, node: Node) -> Response[Any]:
+async def sign_in(request: PortalRequest, node: TheNode) -> Response[Any]:
     """Sign in; a wrong name and a wrong password are answered alike."""
     check_same_origin(request)
     fields = await form(request)
@@ -43,7 +44,7 @@ async def sign_in(request: PortalRequest, node: Node) -> Response[Any]:
 
 
 @post("/sign-out", opt=PUBLIC)
-async def sign_out(request: PortalRequest, node: Node) -> Response[Any]:
+async def sign_out(request: PortalRequest, node: TheNode) -> Response[Any]:
     """End the session of this browser."""
     check_same_origin(request)
     await _end_session(request, node)
@@ -51,13 +52,13 @@ async def sign_out(request: PortalRequest, node: Node) -> Response[Any]:
 
 
 @get("/set-up", opt=PUBLIC)
-async def set_up_page(node: Node) -> Response[Any]:
+async def set_up_page(node: TheNode) -> Response[Any]:
     """Show the form that makes the first administrator."""
     return _set_up_form(node)
 
 
 @post("/set-up", opt=PUBLIC)
-async def set_up(request: PortalRequest, node: Node) -> Response[Any]:
+async def set_up(request: PortalRequest, node: TheNode) -> Response[Any]:
     """Redeem the one-time code for the first administrator, and sign in."""
     check_same_origin(request)
     fields = await form(request)

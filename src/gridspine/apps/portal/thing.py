@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from litestar import Response, get
+from litestar.params import FromPath, FromQuery
 
+from gridspine.apps.api.dependency import TheNode
 from gridspine.apps.api.thing import list_things, permitted, properties
 from gridspine.apps.node.node import Node
 from gridspine.apps.portal.command import command_rows, commandable
@@ -29,7 +31,9 @@ _SHOWN: dict[str, tuple[Level, ...]] = {
 
 
 @get("/")
-async def things_page(request: PortalRequest, node: Node, q: str = "", show: str = "all", at: int = 1) -> Response[Any]:
+async def things_page(
+    request: PortalRequest, node: TheNode, q: FromQuery[str] = "", show: FromQuery[str] = "all", at: FromQuery[int] = 1
+) -> Response[Any]:
     """Show the Things of the organisation; ``q`` searches, ``show`` filters, ``at`` is the page."""
     if not May(request.user, node.organisation).read_things:
         return redirect("/portal/products")
@@ -46,7 +50,7 @@ async def things_page(request: PortalRequest, node: Node, q: str = "", show: str
 
 
 @get("/portal/things/{thing_id:str}")
-async def thing_page(request: PortalRequest, node: Node, thing_id: str) -> Response[Any]:
+async def thing_page(request: PortalRequest, node: TheNode, thing_id: FromPath[str]) -> Response[Any]:
     """Show one Thing."""
     thing = permitted(node, request, thing_id, "thing.read")
     points = point_rows(node, thing, properties(node, thing))

@@ -112,7 +112,7 @@
       cursor: { show: false },
       scales: { x: { time: true, range: () => [now() - Number(stretch.value), now()] }, y: { range } },
       axes: [
-        { ...axis, space: 80, values: (u, splits) => splits.map((s) => new Date(s * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: Number(stretch.value) < 600 ? "2-digit" : undefined, hourCycle: "h23" })) },
+        { ...axis, space: 80, size: 34, values: (u, splits) => splits.map((s) => new Date(s * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: Number(stretch.value) < 600 ? "2-digit" : undefined, hourCycle: "h23" })) },
         { ...axis, size: 78, values: (u, splits) => splits.map((s) => (Object.keys(names).length ? names[String(s)] ?? "" : text(s))) },
       ],
       series: [{}, { stroke: colour("--accent"), width: 2, points: { show: false }, paths: holds ? uPlot.paths.stepped({ align: 1 }) : undefined }],

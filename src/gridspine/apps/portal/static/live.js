@@ -82,6 +82,7 @@
     const body = document.getElementById("preview-rows");
     const total = document.getElementById("preview-count");
     const rows = 12;
+    let seen = 0;
     const cell = (content, name) => {
       const element = document.createElement("td");
       element.textContent = content;
@@ -94,6 +95,7 @@
       revoked: "The grant was revoked.",
       suspended: "The grant is suspended; the stream opens again when that is lifted.",
       expired: "The grant has expired.",
+      stale: "The node is catching up; the stream opens again by itself.",
       "not-yet": "The grant has not begun yet.",
     };
     return {
@@ -118,12 +120,13 @@
         body.closest("table").hidden = false;
         body.prepend(...fresh);
         while (body.children.length > rows) body.lastElementChild.remove();
-        put(total, String(event.count));
+        seen += event.count;
+        put(total, String(seen));
       },
       end(event) {
         if (!state) return;
-        const before = ["requested", "not-yet"].includes(event.reason);
-        setState(state, before ? "waiting" : "bad", before ? event.reason.replace("-", " ") : `ended: ${event.reason}`);
+        const before = ["requested", "not-yet", "stale"].includes(event.reason);
+        setState(state, before ? "waiting" : "bad", before ? event.reason.replace("-", " ").replace("stale", "paused") : `ended: ${event.reason}`);
         document.getElementById("preview").classList.toggle("ended", !before);
         const meaning = meanings[event.reason] ?? event.reason;
         put(text, event.word ? `${meaning} Reason: ${event.word}` : meaning);
