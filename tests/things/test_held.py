@@ -111,6 +111,8 @@ async def test_what_was_held_is_released_after_a_restart(rig: Rig, save: bool) -
     await again.sweep()
     assert again.twin("dInterval") == (9, 1, 0)
     await again.sweep()
+    again.check_counts(await again.intake.submit(again.named([]), SOURCE))
+    assert again.intake.totals.accepted == 1
     assert again.kept().count(("dInterval", 1, 9, 0)) == again.kept().count(("eWaits", 1, 2, 0)) == 1
     await again.stop()
 

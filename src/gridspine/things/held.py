@@ -40,8 +40,10 @@ class Held:
         self._quality = Column(np.uint16)
         self._until_us = Column(np.int64)
         self._source = Column(np.int32)
+        self._carried = Column(np.bool_)
         self._columns = (
             self._present, self._value, self._observed_us, self._quality, self._until_us, self._source,
+            self._carried,
         )  # fmt: skip
         self._sources: list[tuple[str, str]] = []
         self._number: dict[tuple[str, str], int] = {}
@@ -76,6 +78,7 @@ class Held:
         self._quality.array[at] = held.quality[last]
         self._until_us.array[at] = until_us[last]
         self._source.array[at] = self._source_number(organisation, held.source)
+        self._carried.array[at] = False
         if len(at):
             self.next_due_us = min(self.next_due_us, int(until_us[last].min()))
 
@@ -86,6 +89,10 @@ class Held:
         old = point[self._present.array[point] & (self._observed_us.array[point] <= time_us)]
         self._count -= len(np.unique(old))
         self._present.array[old] = False
+
+    def carried(self, released: Readings) -> int:
+        """Return how many of the readings were held before the node last started, and counted then."""
+        return int(np.count_nonzero(self._carried.array[released.point]))
 
     def due(self, now_us: int, memory: Memory) -> list[Due]:
         """Return the held readings that are due, in batches of one source each.
@@ -115,6 +122,7 @@ class Held:
             if len(held):
                 self.put(record.key.decode(), held, np.full(len(held), NEVER_US))
         at = np.flatnonzero(self._present.array)
+        self._carried.array[at] = True
         memory.grow(len(self._present.array))
         memory.pending.array[at] = True
         memory.seen_value.array[at] = self._value.array[at]

@@ -42,8 +42,10 @@ class ReleaseJob:
         for (_, readings), _ in self._released:
             intake.screen.settle()
             intake.twins.apply(readings)
+            carried = intake.held.carried(readings)
             intake.held.drop(readings)
-            intake.totals.suppressed -= len(readings)
+            intake.totals.received += carried  # these totals have not seen them yet
+            intake.totals.suppressed -= len(readings) - carried
             intake.totals.accepted += len(readings)
         intake.applied.update({position.partition: position.offset + 1 for position in positions})
 
