@@ -19,6 +19,8 @@ MEDIA_TYPES: dict[Format, str] = {
     "arrow": "application/vnd.apache.arrow.stream",
 }
 
+_COLUMNS = (("point", np.int32), ("observed_us", np.int64), ("value", np.float64), ("quality", np.uint16))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mask:
@@ -49,7 +51,7 @@ def make_mask(
 ) -> Mask:
     """Compile a product's points to a mask; names that have no number (yet) are left out."""
     numbers = [number(name) for name in names]
-    local = np.full(max(numbers, default=-1) + 1 if numbers else 0, -1, np.int32)
+    local = np.full(max([0, *numbers]) + 1, -1, np.int32)  # never empty: there is always a place to look at
     for place, at in enumerate(numbers):
         if at >= 0:
             local[at] = place
@@ -85,10 +87,9 @@ def encode_parcels(mask: Mask, parcels: Sequence[Parcel], format: Format) -> byt
     """Return the readings of several parcels as one body."""
     if len(parcels) == 1:
         return parcels[0].encoded(format)
-    none = np.zeros(0)
     columns = [
-        np.concatenate([getattr(parcel.readings, name) for parcel in parcels]) if parcels else none
-        for name in ("point", "observed_us", "value", "quality")
+        np.concatenate([np.zeros(0, kind), *(getattr(parcel.readings, name) for parcel in parcels)])
+        for name, kind in _COLUMNS
     ]
     return _encode(mask, columns, format)
 

@@ -10,6 +10,8 @@ import msgspec
 from gridspine.kernel.errors import Invalid
 
 MAX_POINTS = 100_000
+MAX_PURPOSES = 50
+_MAX_LINE, _MAX_TEXT = 200, 10_000
 
 
 class Contract(msgspec.Struct, frozen=True, rename="camel"):
@@ -26,6 +28,17 @@ class Contract(msgspec.Struct, frozen=True, rename="camel"):
     schema: str = "gridspine.readings.v1"
     sample: Literal["form", "readings"] = "form"
 
+    def check(self) -> None:
+        """Raise `Invalid` naming the field that is wrong."""
+        if not 0 < len(self.purposes) <= MAX_PURPOSES:
+            raise Invalid(f"contract.purposes: 1 to {MAX_PURPOSES} purposes are needed")
+        if not all(0 < len(purpose) <= _MAX_LINE for purpose in self.purposes):
+            raise Invalid(f"contract.purposes: each has 1 to {_MAX_LINE} characters")
+        if not 0 < len(self.licence) <= _MAX_LINE:
+            raise Invalid(f"contract.licence: an SPDX identifier or a URL of at most {_MAX_LINE} characters is needed")
+        if len(self.schema) > _MAX_LINE or len(self.description) > _MAX_TEXT:
+            raise Invalid(f"contract: schema has at most {_MAX_LINE} characters, description {_MAX_TEXT}")
+
 
 class Product(msgspec.Struct, frozen=True, rename="camel"):
     """What an organisation publishes: ``points`` are point ids, all of its own Things. ``version`` rises with them."""
@@ -40,13 +53,10 @@ class Product(msgspec.Struct, frozen=True, rename="camel"):
 
     def check(self) -> None:
         """Raise `Invalid` naming the field that is wrong."""
-        if not self.title.strip():
-            raise Invalid("title: a product needs a title")
+        if not 0 < len(self.title.strip()) <= _MAX_LINE:
+            raise Invalid(f"title: 1 to {_MAX_LINE} characters are needed")
         if not 0 < len(self.points) <= MAX_POINTS:
             raise Invalid(f"points: a product has 1 to {MAX_POINTS} points")
         if len(set(self.points)) != len(self.points):
             raise Invalid("points: each point once")
-        if not self.contract.purposes:
-            raise Invalid("contract.purposes: at least one purpose is needed")
-        if not self.contract.licence:
-            raise Invalid("contract.licence: an SPDX identifier or a URL is needed")
+        self.contract.check()
