@@ -10,14 +10,14 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, inspect, text
 
-from gridspine.infra.log.port import Topic
+from gridspine.infra.log.port import MAX_RECORD_BYTES, Topic
 from gridspine.infra.log.sqlite import SqliteEventLog
 from gridspine.infra.registry.port import Event, Registry, Transaction
 from gridspine.infra.registry.schema import HEAD
 from gridspine.infra.registry.sql import SqlRegistry, sqlite_url
 from gridspine.infra.registry.tables import metadata
 from gridspine.infra.runtime.clock import VirtualClock
-from gridspine.kernel.errors import Conflict, DiskFull
+from gridspine.kernel.errors import Conflict, DiskFull, TooLarge
 
 
 class House(msgspec.Struct, frozen=True):
@@ -116,6 +116,20 @@ def test_events_wait_in_the_outbox_while_the_log_is_full(tmp_path: Path, log: Sq
     full.full = False
     SqlRegistry(sqlite_url(tmp_path / "r.db"), VirtualClock(), full).close()  # relays when it opens
     assert len(log.read("events", 0, 0)) == 1
+
+
+def test_an_event_the_log_cannot_take_never_waits_in_the_outbox(registry: SqlRegistry, log: SqliteEventLog) -> None:
+    """There it would hold up every later one, and the next start."""
+
+    def work(tx: Transaction) -> None:
+        tx.put(House("one"), id="1")
+        tx.emit("events", "k", msgspec.structs.replace(event("long"), data={"text": "x" * MAX_RECORD_BYTES}))
+
+    with pytest.raises(TooLarge):
+        registry.transact(work)
+    assert registry.read(lambda tx: tx.get(House, "1")) is None
+    registry.transact(lambda tx: tx.emit("events", "k", event("short")))
+    assert [msgspec.json.decode(r.body, type=Event).id for r in log.read("events", 0, 0)] == ["short"]
 
 
 async def test_run_works_off_the_loop(registry: Registry) -> None:

@@ -61,7 +61,10 @@ class Transaction(Protocol):
         ...
 
     def emit(self, topic: str, key: str, event: msgspec.Struct) -> None:
-        """Send ``event`` (an `Event`, mostly) to ``topic`` of the log when this transaction commits."""
+        """Send ``event`` (an `Event`, mostly) to ``topic`` of the log when this transaction commits.
+
+        Raises `TooLarge` when it is over what a record of the log may hold.
+        """
         ...
 
 

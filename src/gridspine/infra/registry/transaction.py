@@ -7,8 +7,9 @@ import msgspec
 from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from gridspine.infra.log.port import MAX_RECORD_BYTES
 from gridspine.infra.registry.tables import document, document_key, outbox, sequence
-from gridspine.kernel.errors import Conflict, Corrupt
+from gridspine.kernel.errors import Conflict, Corrupt, TooLarge
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -103,10 +104,12 @@ class SqlTransaction:
         return int(first)
 
     def emit(self, topic: str, key: str, event: msgspec.Struct) -> None:
-        """Send ``event`` to ``topic`` when this transaction commits."""
-        self._connection.execute(
-            insert(outbox).values(topic=topic, key=key, time_us=self._now_us, body=msgspec.json.encode(event))
-        )
+        """Send ``event`` to ``topic`` when this transaction commits; raise `TooLarge` when the log could not take it."""
+        body = msgspec.json.encode(event)
+        if len(body) > MAX_RECORD_BYTES:
+            # Once in the outbox it would stay there for ever, and every event after it.
+            raise TooLarge(f"the change makes an event of {len(body)} bytes, and the log takes {MAX_RECORD_BYTES}")
+        self._connection.execute(insert(outbox).values(topic=topic, key=key, time_us=self._now_us, body=body))
         self.events += 1
 
 
