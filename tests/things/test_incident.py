@@ -75,6 +75,14 @@ async def test_one_is_open_per_subject_and_a_closed_one_makes_room(book: Book) -
     assert await book.incidents.list(organisation="another") == []
 
 
+async def test_what_others_say_of_the_same_subject_stays_theirs(book: Book) -> None:
+    ours, theirs = await book.open(), await book.open(organisation="another", evidence="hearsay")
+    assert theirs.id != ours.id
+    assert [entry.text for entry in theirs.evidence] == ["hearsay"]
+    await book.incidents.close(theirs.id, person="eve", because="nothing to see")
+    assert (await book.open()).id == ours.id, "it is still open"
+
+
 async def test_only_a_named_person_with_a_reason_closes_and_only_once(book: Book) -> None:
     opened = await book.open()
     with pytest.raises(Invalid, match="person"):

@@ -4,7 +4,7 @@
 
     offences ─► flag ─► quarantine ─► incident: owner, deadline, work order, evidence, notes ─► closed by … because …
 
-One incident is open per subject at most: what comes later is evidence for it. Every change is a document and an event
+An organisation has one open incident per subject at most: what comes later is evidence for it. Every change is a document and an event
 in one transaction.
 """
 
@@ -89,7 +89,7 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class OpenIncident(msgspec.Struct, frozen=True):
-    """That ``incident`` is the open one of a subject; kept under the subject's name."""
+    """That ``incident`` is the open one of a subject; kept under the organisation's and the subject's name."""
 
     incident: str
 
@@ -114,7 +114,7 @@ class Incidents:
         work_order: str = "",
         link: str = "",
     ) -> Incident:
-        """Open an incident, or add ``evidence`` to the one that is open for ``subject``; return it.
+        """Open an incident, or add ``evidence`` to the one ``organisation`` has open for ``subject``; return it.
 
         Raises `Invalid` without subject, title, owner or a deadline to come.
         """
@@ -124,7 +124,7 @@ class Incidents:
         entry = Entry(now_us, actor, _check_text("evidence", evidence), link)
 
         def work(tx: Transaction) -> Incident:
-            known = tx.get(OpenIncident, subject)
+            known = tx.get(OpenIncident, _open_id(organisation, subject))
             if known is not None:
                 return self._put(tx, _with_evidence(_get(tx, known.incident), entry), "incident.evidence", actor)
             if deadline_us <= now_us:
@@ -140,7 +140,7 @@ class Incidents:
                 work_order=work_order[:MAX_TEXT],
                 evidence=(entry,),
             )
-            tx.put(OpenIncident(incident.id), id=subject, owner=organisation)
+            tx.put(OpenIncident(incident.id), id=_open_id(organisation, subject), owner=organisation)
             return self._put(tx, incident, "incident.opened", actor)
 
         return await self._registry.run(work)
@@ -206,7 +206,7 @@ class Incidents:
                 raise Conflict(f"incident {id} was closed by {incident.closed_by}")
             changed = change(incident)
             if changed.state == "closed":
-                tx.delete(OpenIncident, incident.subject)
+                tx.delete(OpenIncident, _open_id(incident.organisation, incident.subject))
             return self._put(tx, changed, type_, actor)
 
         return await self._registry.run(work)
@@ -218,6 +218,11 @@ class Incidents:
         event = Event(new_id(self._clock), type_, self._clock.now_us(), incident.id, actor, data | latest)
         tx.emit(EVENTS, incident.organisation, event)
         return incident
+
+
+def _open_id(organisation: str, subject: str) -> str:
+    """Return where the open incident of a subject is noted: what others say of the same subject is not its affair."""
+    return f"{organisation}/{subject}"  # no organisation's id has a slash
 
 
 def _get(tx: Transaction, id: str) -> Incident:
