@@ -17,6 +17,7 @@ from gridspine.things.point import PointTable
 POINTS, EVENTS = "points", "events"
 _MAX_TITLE = 200
 _MAX_CONNECTION_BYTES = 16_384
+_MAX_DEVICES = 100
 
 
 class Thing(msgspec.Struct, frozen=True, rename="camel"):
@@ -101,6 +102,10 @@ class Directory:
             raise Invalid(f"title: 1 to {_MAX_TITLE} characters are needed")
         if len(msgspec.json.encode(thing.connection)) > _MAX_CONNECTION_BYTES:
             raise Invalid("connection: too large")
+        if len(thing.devices) > _MAX_DEVICES or len(thing.adapter) > _MAX_TITLE:
+            raise Invalid(f"devices: at most {_MAX_DEVICES}; adapter: at most {_MAX_TITLE} characters")
+        for device in thing.devices:
+            check_urn(device)
         wanted = check_urn(thing.id) if thing.id else new_urn(self._clock)
         now_us = self._clock.now_us()
         names = tuple(point.name for point in model.points)
