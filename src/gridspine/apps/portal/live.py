@@ -5,7 +5,8 @@
     POST /portal/ticket ─► ticket ─► GET /portal/live?ticket=…&thing=…&part=…    event: values, changed, readings, …
                                                                                  event: end   {"reason": …}
 
-Source: WHATWG HTML, server-sent events. A ticket opens one stream once, so another site cannot open any.
+Source: WHATWG HTML, server-sent events. A ticket opens one stream once, so another site cannot open any. A stream is
+no sign of life: a page that is only looked at ends with its session's idle time. Loading a changed part is one.
 """
 
 import asyncio
