@@ -4,8 +4,8 @@
 
     offences ─► flag ─► quarantine ─► incident: owner, deadline, work order, evidence, notes ─► closed by … because …
 
-An organisation has one open incident per subject at most: what comes later is evidence for it. Every change is a document and an event
-in one transaction.
+An organisation has one open incident per subject at most: what comes later is evidence for it. Every change is a
+document and an event in one transaction.
 """
 
 from collections.abc import Callable

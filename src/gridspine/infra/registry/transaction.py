@@ -104,7 +104,7 @@ class SqlTransaction:
         return int(first)
 
     def emit(self, topic: str, key: str, event: msgspec.Struct) -> None:
-        """Send ``event`` to ``topic`` when this transaction commits; raise `TooLarge` when the log could not take it."""
+        """Send ``event`` to ``topic`` when this transaction commits; raise `TooLarge` when no record can hold it."""
         body = msgspec.json.encode(event)
         if len(body) > MAX_RECORD_BYTES:
             # Once in the outbox it would stay there for ever, and every event after it.
