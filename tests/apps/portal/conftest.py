@@ -1,6 +1,5 @@
 """A whole node with its portal on a free port, and Debian's Chromium without a head to look at it."""
 
-import asyncio
 import contextlib
 import shutil
 import time
@@ -19,6 +18,7 @@ from gridspine.apps.portal.routes import portal_routes
 from gridspine.infra.identity.user import Cost
 from gridspine.infra.runtime.clock import SystemClock
 from gridspine.infra.runtime.settings import Archive, Http, Settings
+from gridspine.sharing.product import Contract, Product
 
 PASSWORD = "correct horse battery"
 CHROMIUM = next((path for name in ("chromium", "chromium-browser") if (path := shutil.which(name))), None)
@@ -63,15 +63,9 @@ class Portal:
 
     async def product(self, title: str = "Feeder flows", **contract: Any) -> str:
         """Publish a product of the meter's power in the name of olga's organisation."""
-        from gridspine.sharing.product import Contract, Product
-
         promise = {"licence": "CC-BY-4.0", "purposes": ("balancing", "research"), **contract}
         product = Product("", "northside-networks", title, (f"{METER}/activePower",), Contract(**promise))
         return (await self.node.access.publish(product, actor="test")).id
-
-
-async def no_pause() -> None:
-    await asyncio.sleep(0)
 
 
 @pytest.fixture
