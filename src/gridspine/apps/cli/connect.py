@@ -10,6 +10,7 @@ import httpx
 
 from gridspine.apps.cli.keys import read_client_file
 from gridspine.apps.cli.signing import SigningAuth
+from gridspine.infra.runtime.logs import configure_logs
 from gridspine.infra.runtime.settings import load_settings
 from gridspine.kernel.errors import Invalid, NotFound
 
@@ -55,6 +56,7 @@ async def connected(data: Path, client: str = "operator", *, start: bool = True)
 
     from gridspine.apps.node.run import start as start_node
 
+    configure_logs("warning", as_json=False)  # to standard error: the answer is what is printed
     settings = load_settings(settings_file(data))
     settings = msgspec.structs.replace(
         settings,

@@ -89,6 +89,7 @@ def _say_ready(node: Any, port: int) -> None:
 async def _first_code(settings: Settings, data: Path) -> str:
     from gridspine.apps.node.run import start
 
+    configure_logs("warning", as_json=False)
     free = msgspec.structs.replace(settings, http=msgspec.structs.replace(settings.http, port=0))
     running = await start(free, data)
     try:

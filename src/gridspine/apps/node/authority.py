@@ -36,6 +36,8 @@ from gridspine.things.directory import Thing
 AUDIT = "audit"
 _REMEMBERED = 20_000
 _REMEMBER_US = 5_000_000
+_OFTEN = frozenset({"thing.read", "readings.submit"})
+"""Actions asked so often that the audit topic would fill with the same answer."""
 log = structlog.get_logger(__name__)
 
 
@@ -60,12 +62,14 @@ class Authority:
     def on_thing(self, caller: Caller, action: str, thing: Thing | None, id: str = "") -> Decision:
         """Decide on ``action`` at a Thing; one that does not exist (None) is decided as somebody else's.
 
-        Reading again within a few seconds is not decided (nor recorded) anew.
+        Reading or sending readings again within a few seconds is not decided (nor recorded) anew.
         """
         entity = thing_entity(thing.id, thing.organisation, thing.devices) if thing else thing_entity(id, "nobody")
-        if action != "thing.read":
+        if action not in _OFTEN:
             return self._check(caller, action, entity)
-        key = (caller.principal, caller.roles, caller.epoch, entity.id)
+        # What is decided on is part of the key: a Thing registered since was decided as somebody else's before.
+        standing = (thing.organisation, thing.devices) if thing else None
+        key = (action, caller.principal, caller.roles, caller.epoch, entity.id, standing)
         now_us = self._clock.monotonic_us()
         known = self._fresh.get(key)
         if known is None or known[0] < now_us:

@@ -65,6 +65,8 @@ def restore_backup(source: Path, data: Path) -> None:
                 tarfile.open(fileobj=plain, mode="r|") as archive,
             ):
                 archive.extractall(unpacked, filter="data")
+            for made in filter(Path.is_dir, unpacked.rglob("*")):
+                made.chmod(0o700)  # a backup holds files only; folders of keys are for their owner
         except (OSError, tarfile.TarError, zstandard.ZstdError) as error:
             raise Invalid(f"{source} is not a backup, or is damaged: {error}") from error
         if not (unpacked / "format").exists():
