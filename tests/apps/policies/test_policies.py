@@ -63,24 +63,30 @@ OWN = {
     "sql.run": node_entity("acme"),
     "node.stop": node_entity("acme"),
     "quarantine.handle": node_entity("acme"),
+    "node.connect": node_entity("acme"),
     "identity.manage": organisation_entity("acme"),
+    "incident.read": organisation_entity("acme"),
+    "incident.handle": organisation_entity("acme"),
 }
 MAY = {
     "administrator": {
         "thing.read", "alarm.read", "thing.register", "audit.read", "metrics.read", "status.read", "identity.manage",
+        "node.connect", "incident.read",
     },
     "operator": {
         "thing.read", "alarm.read", "thing.command", "alarm.handle", "thing.register", "readings.submit",
         "product.receive", "grant.read", "grant.suspend", "grant.resume", "metrics.read", "status.read", "sql.run",
-        "node.stop", "quarantine.handle",
+        "node.stop", "quarantine.handle", "node.connect", "incident.read", "incident.handle",
     },
     "owner": {
         "thing.read", "alarm.read", "product.create", "product.publish", "product.receive", "grant.approve",
-        "grant.refuse", "grant.read", "grant.revoke", "grant.suspend", "grant.resume",
+        "grant.refuse", "grant.read", "grant.revoke", "grant.suspend", "grant.resume", "incident.read",
     },
     "consumer": {"grant.ask"},
     "device": set(),
-    "auditor": {"thing.read", "alarm.read", "grant.read", "audit.read", "metrics.read", "status.read"},
+    "auditor": {
+        "thing.read", "alarm.read", "grant.read", "audit.read", "metrics.read", "status.read", "incident.read",
+    },
 }  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from litestar import Request, get, post
 from litestar.params import JSONBody
 
 from gridspine.apps.api.dependency import TheNode
-from gridspine.apps.api.thing import permitted
+from gridspine.apps.api.thing import permitted, readable
 from gridspine.kernel.errors import Invalid, NotFound
 from gridspine.kernel.ids import split_point_id
 from gridspine.kernel.time import format_rfc3339
@@ -41,11 +41,9 @@ class AlarmView(msgspec.Struct, frozen=True, rename="camel"):
 @get("/alarms", summary="List alarms", tags=["alarms"])
 async def list_alarms(request: Request[Any, Any, Any], node: TheNode) -> list[AlarmView]:
     """List the alarms of the caller's organisation, the most pressing first."""
-    things = node.things.list(request.user.organisation)
-    if not things:
-        return []
-    node.authority.on_thing(request.user, "alarm.read", things[0])
-    return [alarm_view(alarm) for alarm in node.alarms.of(request.user.organisation)]
+    things = {thing.id for thing in readable(node, request.user, "alarm.read")}
+    alarms = node.alarms.of(request.user.organisation)
+    return [alarm_view(alarm) for alarm in alarms if alarm.point.partition("/")[0] in things]
 
 
 @post("/alarms/acknowledge", status_code=200, summary="Acknowledge an alarm", tags=["alarms"])

@@ -8,7 +8,8 @@ from litestar.params import FromPath, JSONBody
 
 from gridspine.apps.api.dependency import TheNode
 from gridspine.apps.node.node import Node
-from gridspine.kernel.errors import Invalid, NotFound
+from gridspine.infra.identity.caller import Caller
+from gridspine.kernel.errors import Forbidden, Invalid, NotFound
 from gridspine.kernel.time import format_rfc3339, parse_rfc3339
 from gridspine.sharing.grant import Grant, Verb
 
@@ -50,10 +51,7 @@ class GrantView(msgspec.Struct, frozen=True, rename={"from_": "from", "asked_by"
 @get("/grants", summary="List grants", tags=["sharing"])
 async def list_grants(request: Request[Any, Any, Any], node: TheNode) -> list[GrantView]:
     """List the grants the caller's organisation gave or got, newest first."""
-    grants = node.access.grants_of(request.user.organisation)
-    if grants:
-        node.authority.on_grant(request.user, "grant.read", grants[0])
-    return [grant_view(node, grant) for grant in grants]
+    return [grant_view(node, grant) for grant in readable(node, request.user)]
 
 
 @post("/grants", summary="Ask for access", tags=["sharing"])
@@ -100,6 +98,26 @@ async def decide_grant(
     permitted(node, request, grant_id, f"grant.{known}")
     reason = data.reason[:1000] if data else ""
     return grant_view(node, await node.access.decide(grant_id, known, actor=request.user.principal, reason=reason))
+
+
+def readable(node: Node, caller: Caller) -> list[Grant]:
+    """Return the grants of its organisation that the caller may read; raise `Forbidden` when it may read none of them.
+
+    One given and one got stand for the others: the policies look at which of the two the organisation is.
+    """
+    grants = node.access.grants_of(caller.organisation)
+    given, got = [[g for g in grants if (g.owner == caller.organisation) is ours] for ours in (True, False)]
+    may: list[Grant] = []
+    refusals: list[Forbidden] = []
+    for side in filter(None, (given, got)):
+        try:
+            node.authority.on_grant(caller, "grant.read", side[0])
+            may += side
+        except Forbidden as error:
+            refusals.append(error)
+    if refusals and not may:
+        raise refusals[0]
+    return sorted(may, key=lambda grant: grant.id, reverse=True)
 
 
 def permitted(node: Node, request: Request[Any, Any, Any], grant_id: str, action: str) -> Grant:

@@ -8,6 +8,7 @@ from litestar.params import FromPath, JSONBody, Parameter
 
 from gridspine.apps.api.dependency import TheNode
 from gridspine.apps.node.node import Node
+from gridspine.infra.identity.caller import Caller
 from gridspine.kernel.errors import NotFound
 from gridspine.kernel.quality import describe
 from gridspine.kernel.time import format_rfc3339
@@ -17,7 +18,11 @@ from gridspine.things.twin import NEVER_US, TwinValue
 
 
 class NewThing(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
-    """A Thing to register. Without an ``id`` it gets a ``urn:uuid:``; ``devices`` are principals that speak for it."""
+    """A Thing to register. Without an ``id`` it gets a ``urn:uuid:``; ``devices`` are principals that speak for it.
+
+    ``connection`` is for those who run the node: it lets the node connect to any address it can reach, and use any
+    topic of a broker.
+    """
 
     title: str
     model: str
@@ -53,11 +58,8 @@ class PointView(msgspec.Struct, frozen=True, rename="camel"):
 
 @get("/things", summary="List Things", tags=["things"])
 async def list_things(request: Request[Any, Any, Any], node: TheNode) -> list[ThingView]:
-    """List the Things of the caller's organisation."""
-    things = node.things.list(request.user.organisation)
-    if things:
-        node.authority.on_thing(request.user, "thing.read", things[0])
-    return [view(node, thing) for thing in things]
+    """List the Things of the caller's organisation; to a device those it speaks for."""
+    return [view(node, thing) for thing in readable(node, request.user, "thing.read")]
 
 
 @post("/things", summary="Register a Thing", tags=["things"])
@@ -68,6 +70,8 @@ async def register_thing(request: Request[Any, Any, Any], node: TheNode, data: J
         adapter=data.adapter, connection=data.connection, devices=data.devices,
     )  # fmt: skip
     node.authority.on_thing(request.user, "thing.register", thing)
+    if thing.connection:
+        node.authority.on_node(request.user, "node.connect")
     return view(node, await node.things.register(thing, actor=request.user.principal))
 
 
@@ -96,6 +100,19 @@ async def read_property(
         if point.name == name:
             return point_view(point, node.twins.get(thing.first + offset), node.clock.now_us())
     raise NotFound(f"{thing.title} has no point {name!r}")
+
+
+def readable(node: Node, caller: Caller, action: str) -> list[Thing]:
+    """Return the Things of the caller's organisation when it may do ``action`` to them; else raise `Forbidden`.
+
+    The policies look at the organisation only, and at the devices: one Thing stands for all the caller may act on.
+    """
+    things = list(node.things.list(caller.organisation))
+    if caller.kind == "device":
+        things = [thing for thing in things if caller.principal in thing.devices]
+    if things:
+        node.authority.on_thing(caller, action, things[0])
+    return things
 
 
 def permitted(node: Node, request: Request[Any, Any, Any], thing_id: str, action: str) -> Thing:
