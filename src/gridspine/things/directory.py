@@ -24,8 +24,9 @@ class Thing(msgspec.Struct, frozen=True, rename="camel"):
     """A device, plant or site: what it is (``model``), whose it is, how it is reached.
 
     ``adapter`` and ``connection`` say which adapter serves it and where; a Thing without an adapter is reached by
-    the API only. ``devices`` are the principals that speak for it. ``first`` is the number of its first point. No
-    secret is ever in ``connection``.
+    the API only. ``devices`` are the principals that speak for it. ``first`` is the number of its first point,
+    ``points`` are the names of all, in the order of their numbers. No secret is ever in
+    ``connection``.
     """
 
     id: str
@@ -36,6 +37,7 @@ class Thing(msgspec.Struct, frozen=True, rename="camel"):
     adapter: str = ""
     connection: dict[str, Any] = {}
     devices: tuple[str, ...] = ()
+    points: tuple[str, ...] = ()
     created_us: int = 0
 
 
@@ -115,7 +117,7 @@ class Directory:
             if tx.get(Thing, wanted) is not None:
                 raise Conflict(f"there is a Thing {wanted} already")
             first = tx.next_number("points", len(names))
-            kept = msgspec.structs.replace(thing, id=wanted, first=first, created_us=now_us)
+            kept = msgspec.structs.replace(thing, id=wanted, first=first, points=names, created_us=now_us)
             tx.put(kept, id=wanted, owner=kept.organisation)
             binding = PointBinding(first, wanted, kept.organisation, kept.model, names, units, now_us)
             tx.emit(POINTS, wanted, binding)
@@ -132,6 +134,11 @@ class Directory:
         if model is None:
             raise Invalid(f"{thing.id} has model {thing.model}, which this release does not know")
         names = tuple(point.name for point in model.points)
+        if thing.points != names:
+            # Numbers follow the order of names: another order would give old readings new meanings.
+            raise Conflict(
+                f"model {thing.model} has changed since {thing.id} was registered: give a new model a new id"
+            )
         units = tuple(point.reading_type.unit for point in model.points)
         binding = PointBinding(thing.first, thing.id, thing.organisation, thing.model, names, units, thing.created_us)
         self._points.bind(binding)

@@ -140,7 +140,10 @@ class PointTable:
     def add_model(self, model: ThingModel) -> None:
         """Make a model known; the same id again must be the same model."""
         with self._lock:
-            if model.id in self._models:
+            known = self._models.get(model.id)
+            if known is not None:
+                if known.model.points != model.points:
+                    raise Conflict(f"there is another model {model.id} already: give a new one a new id")
                 return
             first = len(self.rules.points)
             for point in model.points:
