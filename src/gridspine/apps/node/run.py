@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 from collections.abc import Callable
@@ -106,6 +107,7 @@ def _first_client(node: Node) -> None:
 
 async def run(settings: Settings, data: Path, ready: Ready | None = None) -> None:
     """Run a node until SIGINT or SIGTERM; ``ready`` is called with it once it takes requests."""
+    os.umask(0o077)  # files are the owner's alone, wherever the data directory lies
     running = await start(settings, data)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -17,9 +17,12 @@ import os
 from pathlib import Path
 from typing import IO
 
+import structlog
+
 from gridspine.kernel.errors import Conflict
 
 FORMAT = 1
+log = structlog.get_logger(__name__)
 
 
 class DataDirectory:
@@ -27,6 +30,7 @@ class DataDirectory:
 
     def __init__(self, path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _make_private(path)
         self.path = path
         self._lock = self._take_lock()
         try:
@@ -65,3 +69,13 @@ class DataDirectory:
             raise Conflict(f"{marker} does not hold a number: is {self.path} a data directory of gridspine?")
         if int(text) > FORMAT:
             raise Conflict(f"{self.path} has format {text}, this release knows up to {FORMAT}: upgrade gridspine")
+
+
+def _make_private(path: Path) -> None:
+    """Shut others out of a directory that was there before: what is in it is readable to whoever can enter."""
+    if not path.stat().st_mode & 0o077:
+        return
+    try:
+        path.chmod(0o700)
+    except PermissionError:
+        log.warning("others can look into the data directory, and it is not ours to close", path=str(path))
