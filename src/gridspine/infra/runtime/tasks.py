@@ -16,12 +16,14 @@ _HEALTHY_AFTER_US = 60_000_000
 
 @dataclass(slots=True)
 class TaskState:
-    """How a task is doing: ``failures`` in a row, and the last error as text."""
+    """How a task is doing: ``failures`` in a row, and the last error as text; none once it ran for a minute."""
 
     name: str
     running: bool = True
     failures: int = 0
     error: str = ""
+    started_us: int | None = None
+    """When it was started last, on the monotonic clock [µs]; None while it waits to be."""
 
 
 class Supervisor:
@@ -40,6 +42,9 @@ class Supervisor:
 
     def states(self) -> list[TaskState]:
         """Return how every task is doing."""
+        for state in self._states.values():
+            if state.running and self._is_healthy(state):
+                state.failures, state.error = 0, ""
         return list(self._states.values())
 
     async def stop(self, name: str) -> None:
@@ -58,12 +63,13 @@ class Supervisor:
     async def _supervise(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         state = self._states[name]
         while True:
-            started_us = self._clock.monotonic_us()
+            state.started_us = self._clock.monotonic_us()
             try:
                 await work()
             except Exception as error:
-                if self._clock.monotonic_us() - started_us > _HEALTHY_AFTER_US:
+                if self._is_healthy(state):
                     state.failures = 0
+                state.started_us = None
                 state.failures += 1
                 state.error = f"{type(error).__name__}: {error}"
                 log.exception("task failed and is started again", task=name, failures=state.failures)
@@ -71,3 +77,6 @@ class Supervisor:
             else:
                 state.running = False
                 return
+
+    def _is_healthy(self, state: TaskState) -> bool:
+        return state.started_us is not None and self._clock.monotonic_us() - state.started_us > _HEALTHY_AFTER_US
