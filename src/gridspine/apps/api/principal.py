@@ -9,8 +9,9 @@ from litestar.params import FromPath, JSONBody
 
 from gridspine.apps.api.dependency import TheNode
 from gridspine.apps.node.node import Node
+from gridspine.infra.identity.jws import import_key
 from gridspine.infra.identity.principal import Kind, Principal
-from gridspine.kernel.errors import Invalid, NotFound
+from gridspine.kernel.errors import Conflict, Invalid, NotFound
 
 
 class NewOrganisation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -112,6 +113,8 @@ def _add(node: Node, data: NewPrincipal, organisation: str, actor: str) -> Princ
     directory = node.identity.directory
     if data.kind == "user":
         return _view(node.identity.users.add(organisation, data.name, data.first_password, data.roles, actor=actor))
+    if data.jwk is not None and directory.key(import_key(data.jwk)[0]) is not None:
+        raise Conflict("jwk: this key is registered already; every principal has keys of its own")
     made = directory.add_principal(organisation, data.kind, data.name, data.roles, actor=actor, id=data.id or None)
     if data.jwk is not None:
         directory.add_key(made.id, data.jwk, actor=actor)

@@ -50,6 +50,12 @@ def _http(_: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
     return Response(msgspec.json.encode(body), status_code=error.status_code, media_type=MEDIA_TYPE, headers=headers)
 
 
+def _undecodable(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """Answer for a body that nests too deeply, or is not UTF-8: the decoder says so in its own words."""
+    log.warning("a request could not be decoded", path=request.scope["path"][:200], error=type(error).__name__)
+    return problem(Invalid("the body nests too deeply" if isinstance(error, RecursionError) else "it is not UTF-8"))
+
+
 def _unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     log.error("a request failed unexpectedly", path=request.scope["path"], exc_info=error)
     return problem(GridspineError("this was logged; an operator of this node can find out more"))
@@ -59,5 +65,7 @@ HANDLERS: ExceptionHandlersMap = {
     GridspineError: _operating,
     ValidationException: _validation,
     HTTPException: _http,
+    RecursionError: _undecodable,
+    UnicodeDecodeError: _undecodable,
     Exception: _unexpected,
 }

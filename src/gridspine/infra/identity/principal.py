@@ -65,6 +65,8 @@ def check_organisation(organisation: Organisation) -> Organisation:
     if not _ORGANISATION.fullmatch(organisation.id):
         raise Invalid(f"{organisation.id[:80]!r} is not an organisation id: letters, digits and : . _ - (128 at most)")
     _check_name(organisation.name)
+    if organisation.kind:
+        _check_name(organisation.kind)
     return organisation
 
 
