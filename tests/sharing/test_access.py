@@ -108,6 +108,25 @@ async def test_of_two_decisions_at_once_one_counts(rooms):
     assert gate.grant(one.id) == done[0]
 
 
+async def test_a_revocation_counts_although_its_event_could_not_be_handed_on(rooms, monkeypatch):
+    make, clock = rooms
+    access, gate = make()
+    grant = await access.decide((await ask(access, clock, await access.publish(product("urn:x:t/a"), actor="ann"))).id, "approve", actor="bob")  # fmt: skip
+    cuts = []
+    gate.watch(grant.id, cuts.append)
+    registry, whole = access._registry, type(access._registry).transact
+
+    def broken(work):
+        whole(registry, work)
+        raise OSError("the log is gone")
+
+    monkeypatch.setattr(registry, "transact", broken)
+    with pytest.raises(OSError, match="gone"):
+        await access.decide(grant.id, "revoke", actor="bob")
+    assert cuts == ["revoked"]
+    assert gate.grant(grant.id).state == "revoked"
+
+
 async def test_requests_that_cannot_be(rooms, monkeypatch):
     make, clock = rooms
     access, _ = make()

@@ -126,7 +126,14 @@ class Access:
             event = self._event(type_, grant.id, actor, msgspec.to_builtins(grant))
             tx.emit(LEDGER, grant.owner, event)
 
-        await self._registry.run(work)
+        try:
+            await self._registry.run(work)
+        except Exception:
+            # It may be committed although its event did not reach the log yet: what the registry has counts, at once.
+            kept = await self._registry.run(lambda tx: tx.get(Grant, grant.id), write=False)
+            if kept is not None:
+                self._gate.tell(kept)
+            raise
         self._gate.tell(grant)
         return grant
 
