@@ -85,8 +85,8 @@ class EventLog(Protocol):
         """Keep ``records`` durably and return their places, in the order given.
 
         Of each topic all or none. Topics are written in the order of their names: when the call raises, those before
-        the one that failed may have theirs, so what decides an answer belongs in the last. Raises `DiskFull` when there is no room, `ValueError` for an unknown topic or a
-        record over `MAX_RECORD_BYTES`.
+        the one that failed may have theirs, so what decides an answer belongs in the last. Raises `DiskFull` when
+        there is no room, `ValueError` for an unknown topic or a record over `MAX_RECORD_BYTES`.
         """
         ...
 
