@@ -15,6 +15,8 @@ from gridspine.things.command import Command
 from gridspine.things.directory import Thing
 from gridspine.things.lease import Authority
 
+MAX_KEY = 200
+
 
 class NewCommand(msgspec.Struct, frozen=True, rename={"duration_s": "durationS", "from_": "from"},
                  forbid_unknown_fields=True):  # fmt: skip
@@ -118,6 +120,8 @@ async def ask(node: Node, thing: Thing, wanted: NewCommand, principal: str) -> C
     rule = next((p.lease for p in node.things.model(thing).points if p.name == wanted.point), None)
     if rule is None:
         raise Invalid(f"point: {wanted.point[:64]!r} of {thing.title} cannot be commanded")
+    if len(wanted.key) > MAX_KEY:
+        raise Invalid(f"key: at most {MAX_KEY} characters")
     now_us = node.clock.now_us()
     from_us = parse_rfc3339(wanted.from_) if wanted.from_ else now_us
     if wanted.until:
