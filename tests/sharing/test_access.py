@@ -111,7 +111,8 @@ async def test_of_two_decisions_at_once_one_counts(rooms):
 async def test_a_revocation_counts_although_its_event_could_not_be_handed_on(rooms, monkeypatch):
     make, clock = rooms
     access, gate = make()
-    grant = await access.decide((await ask(access, clock, await access.publish(product("urn:x:t/a"), actor="ann"))).id, "approve", actor="bob")  # fmt: skip
+    asked = await ask(access, clock, await access.publish(product("urn:x:t/a"), actor="ann"))
+    grant = await access.decide(asked.id, "approve", actor="bob")
     cuts = []
     gate.watch(grant.id, cuts.append)
     registry, whole = access._registry, type(access._registry).transact
@@ -125,6 +126,24 @@ async def test_a_revocation_counts_although_its_event_could_not_be_handed_on(roo
         await access.decide(grant.id, "revoke", actor="bob")
     assert cuts == ["revoked"]
     assert gate.grant(grant.id).state == "revoked"
+
+
+async def test_products_are_bounded_and_masks_made_again(rooms, monkeypatch):
+    access, _ = rooms[0]()
+    monkeypatch.setattr(module, "MAX_PRODUCTS", 2)
+    monkeypatch.setattr(module, "MAX_MASK_BYTES", 1)
+    one, two = [await access.publish(product("urn:x:t/a"), actor="ann") for _ in range(2)]
+    with pytest.raises(Conflict, match="products"):
+        await access.publish(product("urn:x:t/a"), actor="ann")
+    first = access.mask(one)
+    assert access.mask(one) is first
+    assert access.mask(two).product == two.id
+    assert access.mask(one) is not first, "there was room for one only"
+    assert access.mask(one).local.tolist() == first.local.tolist()
+    monkeypatch.setattr(module, "MAX_PRODUCTS", 3)
+    monkeypatch.setattr(module, "MAX_PUBLISHED_POINTS", 2)
+    with pytest.raises(Conflict, match="points"):
+        await access.publish(product("urn:x:t/a"), actor="ann")
 
 
 async def test_requests_that_cannot_be(rooms, monkeypatch):

@@ -18,6 +18,10 @@ from gridspine.sharing.product import Product
 LEDGER = "ledger"
 MAX_REQUESTS = 1_000
 """Requests of one organisation that may wait for their owners' answer."""
+MAX_PRODUCTS, MAX_PUBLISHED_POINTS = 1_000, 1_000_000
+"""Products of one organisation, and points in all of them."""
+MAX_MASK_BYTES = 256 << 20
+"""Room for masks that are kept ready; the longest unused go first, and are made again when they are needed."""
 PointOf = Callable[[str], tuple[int, str, str]]
 """Point id → (number, unit, organisation); number -1 when there is none."""
 
@@ -55,18 +59,22 @@ class Access:
     def mask(self, product: Product) -> Mask:
         """Return the compiled mask of a product's present version."""
         key = (product.id, product.version)
-        mask = self._masks.get(key)
+        mask = self._masks.pop(key, None)
         if mask is None:
             places = {name: self._point_of(name) for name in product.points}
             units = [places[name][1] for name in product.points]
             mask = make_mask(product.id, product.version, product.points, units, lambda name: places[name][0])
-            self._masks[key] = mask
+        self._masks[key] = mask
+        size = sum(kept.local.nbytes for kept in self._masks.values())
+        while size > MAX_MASK_BYTES and len(self._masks) > 1:
+            size -= self._masks.pop(next(iter(self._masks))).local.nbytes
         return mask
 
     async def publish(self, product: Product, *, actor: str) -> Product:
         """Publish a new product (its ``id`` is given here); raise `Invalid` when a point is not the owner's."""
         product = msgspec.structs.replace(product, id=new_urn(self._clock), version=1, state="published")
         product.check()
+        self._check_room(product)
         self._check_points(product)
 
         def work(tx: Transaction) -> None:
@@ -136,6 +144,13 @@ class Access:
             raise
         self._gate.tell(grant)
         return grant
+
+    def _check_room(self, product: Product) -> None:
+        others = [one for one in self._products.values() if one.owner == product.owner]
+        if len(others) >= MAX_PRODUCTS:
+            raise Conflict(f"your organisation has {MAX_PRODUCTS} products: put more points into fewer")
+        if sum(len(one.points) for one in others) + len(product.points) > MAX_PUBLISHED_POINTS:
+            raise Conflict(f"your organisation's products have {MAX_PUBLISHED_POINTS} points at most")
 
     def _check_points(self, product: Product) -> None:
         for name in product.points:
