@@ -23,8 +23,9 @@ from gridspine.things.intake import READINGS
 EVENTS = "events"
 MAX_EVENT_ROWS = 100_000
 _TRIM_EVERY_S = 30.0
-_KEPT_RECORDS = {"quarantine": 100_000, "held": 10_000}
-"""Records kept of topics that nobody else trims: the newest, for inspection and restarts."""
+_KEPT_RECORDS = {"quarantine": 100_000, "held": 10_000, "audit": 2_000_000}
+"""Records kept of topics that nobody else trims: the newest, for inspection and restarts. A decision takes some 500
+bytes, and whoever may ask at all can cause them."""
 log = structlog.get_logger(__name__)
 
 

@@ -36,6 +36,7 @@ from gridspine.things.directory import Thing
 AUDIT = "audit"
 _REMEMBERED = 20_000
 _REMEMBER_US = 5_000_000
+_NAME_CHARS, _REASON_CHARS = 300, 2000
 _OFTEN = frozenset({"thing.read", "readings.submit"})
 """Actions asked so often that the audit topic would fill with the same answer."""
 log = structlog.get_logger(__name__)
@@ -128,7 +129,11 @@ class Authority:
 
     def _record(self, decision: Decision) -> None:
         """Append to the audit topic, with the group that is under way; a permit does not wait for it."""
-        record = Record(AUDIT, decision.principal.encode(), msgspec.json.encode(decision), decision.time_us)
+        # What was asked for is named by whoever asks: a name may be as long as an address can be.
+        kept = msgspec.structs.replace(
+            decision, resource=decision.resource[:_NAME_CHARS], reason=decision.reason[:_REASON_CHARS]
+        )
+        record = Record(AUDIT, decision.principal.encode(), msgspec.json.encode(kept), decision.time_us)
         job = AppendJob([record], source="audit")
         job.done.add_done_callback(_say_failure)
         self._writer.submit(job)
