@@ -66,6 +66,29 @@ def test_names_are_taken_once_and_short_passwords_refused(world, alice) -> None:
         users.set_password(world.principal(), PASSWORD)
 
 
+def test_sign_ins_never_take_more_threads_than_their_share(world, alice, monkeypatch: pytest.MonkeyPatch) -> None:
+    users, scrypt, go = world.identity.users, user_module.hashlib.scrypt, threading.Event()
+    begun = threading.Semaphore(0)
+
+    def slow(*given, **more):
+        begun.release()
+        assert go.wait(20)
+        return scrypt(*given, **more)
+
+    monkeypatch.setattr(user_module.hashlib, "scrypt", slow)
+    monkeypatch.setattr(users, "_waiting", threading.BoundedSemaphore(2))
+    waiting = [threading.Thread(target=users.sign_in, args=("alice", PASSWORD, f"192.0.2.{at}")) for at in range(2)]
+    for thread in waiting:
+        thread.start()
+        assert begun.acquire(timeout=20)
+    with pytest.raises(Overloaded, match="at once"):
+        users.sign_in("alice", PASSWORD, "192.0.2.9")
+    go.set()
+    for thread in waiting:
+        thread.join(20)
+    assert users.sign_in("alice", PASSWORD, "192.0.2.9") == alice
+
+
 def test_guessing_is_slowed_by_name_and_by_address(world, alice, reason_of: Reason) -> None:
     users = world.identity.users
     for number in range(5):

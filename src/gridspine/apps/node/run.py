@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from gridspine.infra.runtime.clock import Clock, SystemClock
 from gridspine.infra.runtime.settings import Settings
 
 FIRST_CLIENT = "operator.json"
+_THREADS = 32
 Ready = Callable[[Node, int], Any]
 log = structlog.get_logger(__name__)
 
@@ -108,9 +110,11 @@ def _first_client(node: Node) -> None:
 async def run(settings: Settings, data: Path, ready: Ready | None = None) -> None:
     """Run a node until SIGINT or SIGTERM; ``ready`` is called with it once it takes requests."""
     os.umask(0o077)  # files are the owner's alone, wherever the data directory lies
+    loop = asyncio.get_running_loop()
+    # The default has a handful of threads on a small machine: long reads and passwords would keep all else waiting.
+    loop.set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="node"))
     running = await start(settings, data)
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(NotImplementedError):
             loop.add_signal_handler(number, stop.set)

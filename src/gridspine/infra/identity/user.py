@@ -23,6 +23,8 @@ MIN_PASSWORD_CHARS = 12
 MAX_PASSWORD_CHARS = 256
 CONCURRENT_HASHES = 2
 """Passwords hashed at the same time at most: each takes 32 MiB and a core."""
+WAITING_HASHES = 8
+"""Passwords that may wait to be hashed, or are: each holds a worker thread that others need too."""
 
 
 class Cost(msgspec.Struct, frozen=True):
@@ -50,6 +52,7 @@ class Users:
         self._registry, self._directory, self._clock = registry, directory, clock
         self._cost = cost or Cost()
         self._hashing = threading.BoundedSemaphore(CONCURRENT_HASHES)
+        self._waiting = threading.BoundedSemaphore(WAITING_HASHES)
         self._names = Throttle(clock, burst=5, refill_s=30)
         self._addresses = Throttle(clock, burst=20, refill_s=3)
         self._nobody = self._hash("", "", "nobody's password")
@@ -120,20 +123,21 @@ class Users:
         return hmac.compare_digest(digest.hex(), record.digest)
 
     def _scrypt(self, password: str, salt: bytes, cost: Cost) -> bytes:
-        if not self._hashing.acquire(timeout=10):
+        if not self._waiting.acquire(blocking=False):
             raise Overloaded("too many people are signing in at once", retry_after_s=5)
         try:
-            return hashlib.scrypt(
-                unicodedata.normalize("NFKC", password).encode("utf-8", "surrogatepass"),
-                salt=salt,
-                n=cost.n,
-                r=cost.r,
-                p=cost.p,
-                maxmem=256 * cost.n * cost.r,
-                dklen=32,
-            )
+            with self._hashing:
+                return hashlib.scrypt(
+                    unicodedata.normalize("NFKC", password).encode("utf-8", "surrogatepass"),
+                    salt=salt,
+                    n=cost.n,
+                    r=cost.r,
+                    p=cost.p,
+                    maxmem=256 * cost.n * cost.r,
+                    dklen=32,
+                )
         finally:
-            self._hashing.release()
+            self._waiting.release()
 
 
 def _network(address: str) -> str:
