@@ -18,6 +18,7 @@ from gridspine import __version__
 from gridspine.apps.api import (
     alarm,
     command,
+    decision,
     grant,
     incident,
     ledger,
@@ -72,6 +73,7 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     principal.list_principals,
     principal.add_principal,
     principal.deactivate_principal,
+    decision.read_decision,
     ledger.find_receipts,
     ledger.read_receipt,
     ledger.read_checkpoint,
