@@ -40,8 +40,11 @@ async def find_receipts(request: Request[Any, Any, Any], node: TheNode, subject:
 async def read_receipt(request: Request[Any, Any, Any], node: TheNode, event_id: FromPath[str]) -> Response[bytes]:
     """Return the receipt of a recorded event; it verifies offline with `gridspine ledger verify`."""
     await asyncio.to_thread(node.ledger.catch_up)
-    receipt = await asyncio.to_thread(node.ledger.receipt, event_id)
-    place = node.ledger.place(event_id)
+    try:
+        receipt = await asyncio.to_thread(node.ledger.receipt, event_id)
+        place = node.ledger.place(event_id)
+    except NotFound:
+        raise _nothing() from None
     record = (await asyncio.to_thread(node.log.read, LEDGER, 0, place.offset, max_records=1))[0]
     _concerned(node, request, msgspec.json.decode(record.body, type=Event).subject)
     return Response(msgspec.json.encode(receipt), media_type="application/json")
@@ -76,7 +79,11 @@ def _concerned(node: Node, request: Request[Any, Any, Any], subject: str) -> Non
             return
     except NotFound:
         pass
-    raise NotFound("the ledger holds nothing of that name for you")
+    raise _nothing()
+
+
+def _nothing() -> NotFound:
+    return NotFound("the ledger holds nothing of that name for you")
 
 
 def _events_about(node: Node, subject: str) -> list[Event]:

@@ -1,5 +1,6 @@
 """Health, readiness, status and metrics."""
 
+from shutil import disk_usage
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ from gridspine import __version__
 from gridspine.apps.api.authenticate import PUBLIC
 from gridspine.apps.api.dependency import TheNode
 from gridspine.apps.node.node import Node
+from gridspine.infra.archive.published import read_published
 from gridspine.infra.log.writer import Priority
 from gridspine.kernel.time import format_rfc3339
 from gridspine.things.intake import READINGS
@@ -129,8 +131,19 @@ class _Collector:
             ("gridspine_streams", "Live streams open", node.hub.subscriptions),
             ("gridspine_disk_full", "1 while readings are refused for want of room", int(node.room.full)),
             ("gridspine_ledger_leaves", "Leaves of the ledger", node.ledger.size),
+            ("gridspine_quarantined", "Sources in quarantine", len(node.offences.quarantined_principals())),
+            ("gridspine_alarms", "Alarms whose condition lasts", len(node.alarms.table.alarms(active=True))),
+            ("gridspine_disk_free_bytes", "Room left where the data is", disk_usage(node.paths.root).free),
         ]
-        families: list[Metric] = [readings, waiting, delivered, log_size]
+        failing = GaugeMetricFamily("gridspine_task_failures", "Failures in a row of each task", labels=["task"])
+        for task in node.supervisor.states():
+            failing.add_metric([task.name], task.failures)
+        archived = GaugeMetricFamily(
+            "gridspine_archive_next_offset", "Next offset of topic readings to archive", labels=["partition"]
+        )
+        for partition, following in sorted(read_published(node.paths.archive).offsets.items()):
+            archived.add_metric([str(partition)], following)
+        families: list[Metric] = [readings, waiting, delivered, log_size, failing, archived]
         for name, text, value in gauges:
             families.append(GaugeMetricFamily(name, text, value=value))
         return families
