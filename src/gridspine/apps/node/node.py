@@ -120,6 +120,7 @@ class Node:
         self._compose_things()
         self._compose_trust()
         self.hub = Hub({p: following for p, (_, following) in enumerate(self.log.bounds(READINGS))})
+        self._restored = False
         self.stored = 0
         """Readings the log took since the start."""
         self.submissions: dict[tuple[object, ...], frozenset[str]] = {}
@@ -190,7 +191,8 @@ class Node:
         await self.supervisor.close()
         self.gate.end_all_streams("node-stopping")
         await asyncio.to_thread(self.writer.close)
-        await asyncio.to_thread(self._save_twins)
+        if self._restored:  # else the snapshot on disk is the better one: a start that failed knows nothing
+            await asyncio.to_thread(self._save_twins)
         with contextlib.suppress(DiskFull):
             await asyncio.to_thread(self.registry.relay)
         self.archive.close()
@@ -214,6 +216,7 @@ class Node:
         self.commands.load()
         self.alarms.load()
         self.ledger.catch_up()
+        self._restored = True
 
     def _publish(self, committed: Committed) -> None:
         if committed.position is not None:
