@@ -17,7 +17,7 @@ def parse_cursor(text: str) -> Offsets:
         offsets = {int(partition): int(offset) for partition, offset in pairs}
     except ValueError as error:
         raise Invalid(
-            f"{text[:60]!r} is not a cursor of this node: take one from an answer, or leave it out"
+            f"{text[:12]!r} is not a cursor of this node: take one from an answer, or leave it out"
         ) from error
     if len(text) > 1000 or any(partition < 0 or not 0 <= offset < 1 << 62 for partition, offset in offsets.items()):
         raise Invalid("the cursor is not one of this node")
