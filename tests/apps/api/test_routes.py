@@ -58,6 +58,7 @@ async def full(tmp_path_factory):
         "incident_id": incident["id"],
         "event_id": event[0]["id"] if event else "none",
         "principal_id": made.op_id,
+        "decision_id": (await made.co.get(f"/things/{BATTERY_ID}")).json()["decision"],
         "verb": "revoke",
     }
     yield made

@@ -20,8 +20,8 @@ from gridspine.things.twin import NEVER_US, TwinValue
 class NewThing(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     """A Thing to register. Without an ``id`` it gets a ``urn:uuid:``; ``devices`` are principals that speak for it.
 
-    ``connection`` is for those who run the node: it lets the node connect to any address it can reach, and use any
-    topic of a broker.
+    ``connection`` is for those who run the node, and for organisations that its settings name (`connect_for`): it lets
+    the node connect to any address it can reach, and use any topic of a broker.
     """
 
     title: str
@@ -70,7 +70,7 @@ async def register_thing(request: Request[Any, Any, Any], node: TheNode, data: J
         adapter=data.adapter, connection=data.connection, devices=data.devices,
     )  # fmt: skip
     node.authority.on_thing(request.user, "thing.register", thing)
-    if thing.connection:
+    if thing.connection and thing.organisation not in node.settings.adapters.connect_for:
         node.authority.on_node(request.user, "node.connect")
     return view(node, await node.things.register(thing, actor=request.user.principal))
 

@@ -138,6 +138,7 @@ port = {self.port}
 flush_seconds = 2.0
 [adapters]
 allow = ["mqtt", "modbus"]
+connect_for = ["{BRIGHTFIELD}"]
 """
         (self.data / "settings.toml").write_text(settings)
         self.node = await self.processes.start("node", ["-m", "gridspine.apps.cli", "up", "--data", str(self.data)])

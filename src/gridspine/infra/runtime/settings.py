@@ -85,10 +85,13 @@ class Adapters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Adapters: only those named here are loaded.
 
     allow: names of entry points of the group ``gridspine.adapters``.
+    connect_for: ids of organisations, besides the one that runs the node, whose Things may say where the node connects
+        to: their operators reach with it whatever address and broker topic the node can.
     settings: each adapter's own section, by its name.
     """
 
     allow: list[str] = []
+    connect_for: list[str] = []
     settings: dict[str, dict[str, Any]] = {}
 
 
