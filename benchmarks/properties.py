@@ -44,7 +44,7 @@ def main() -> None:
         rig.start()
         token = rig.principal("reader", ["operator"])
         address = rig.url.removeprefix("http://")
-        words = f"{CONNECTIONS} kept connections, {THINGS} Things, each read decided by policy"
+        words = f"{CONNECTIONS} kept connections, {THINGS} Things, policy decisions remembered for 5 s"
         for name, path in (("one point", "/properties/voltage"), ("all five points of a Thing", "/properties")):
             count = uvloop.run(reads(address, token, path, seconds))
             report(f"reads of {name}", "", round(count / seconds), "requests/s", words)

@@ -166,7 +166,7 @@ def seed(data: Path, model: ThingModel, count: int) -> None:
         now_us = clock.now_us()
         for number in numbers:
             urn, first = thing_id(number), tx.next_number("points", len(names))
-            thing = Thing(urn, ORGANISATION, f"Meter {number}", model.id, first=first, created_us=now_us)
+            thing = Thing(urn, ORGANISATION, f"Meter {number}", model.id, first=first, points=names, created_us=now_us)
             tx.put(thing, id=urn, owner=ORGANISATION)
             tx.emit(POINTS, urn, PointBinding(first, urn, ORGANISATION, model.id, names, units, now_us))
 
