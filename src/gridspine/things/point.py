@@ -121,6 +121,8 @@ class PointTable:
         self._thing: dict[str, int] = {}
         self._organisation_number: dict[str, int] = {}
         self._base = Column(np.int32)
+        self._by_number = (Column(np.int32), Column(np.int32))
+        """Bases in ascending order, and the Thing of each: Things need not come in the order of their numbers."""
         self._model_of = Column(np.int32)
         self._organisation_of = Column(np.int32)
         self._urns: list[str] = []
@@ -183,6 +185,7 @@ class PointTable:
             self.rule.grow(size)
             self.rule.array[binding.first : size] = np.arange(placed.first_rule, placed.first_rule + len(binding.names))
             self.count = max(self.count, size)
+            self._order(number, binding.first)
             self._urns.append(binding.thing)
             self._thing[binding.thing] = number  # last: a reader sees a Thing only when it is whole
 
@@ -246,19 +249,31 @@ class PointTable:
 
     def place(self, point: int) -> tuple[str, PointModel]:
         """Return the Thing's URN and the point's model for a number."""
-        thing = int(np.searchsorted(self._base.array[: len(self._urns)], point, side="right")) - 1
+        thing = int(self.things_of(np.array([point]))[0])
         return self._urns[thing], self.rules.points[self.rule.array[point]]
 
     def things_of(self, point: Int32Array | Int64Array) -> Int64Array:
         """Return, for points (k,), the place of each one's Thing in `things`."""
-        base = self._base.array[: len(self._urns)]
-        things: Int64Array = np.searchsorted(base, point, side="right") - 1
-        return things
+        bases, things = self._by_number
+        found = np.searchsorted(bases.array[: len(self._urns)], point, side="right") - 1
+        return things.array[found].astype(np.int64)
 
     def point_id(self, point: int) -> str:
         """Return the id of a point number."""
         urn, model = self.place(point)
         return f"{urn}/{model.name}"
+
+    def _order(self, number: int, base: int) -> None:
+        """Note a Thing's place in the order of numbers; where it is not the last, readers get new columns at once."""
+        bases, things = self._by_number
+        at = int(np.searchsorted(bases.array[:number], base))
+        if at < number:
+            bases, things = _copy(bases), _copy(things)
+        for column, value in ((bases, base), (things, number)):
+            column.grow(number + 1)
+            column.array[at + 1 : number + 1] = column.array[at:number]
+            column.array[at] = value
+        self._by_number = bases, things
 
     def _organisation(self, organisation: str) -> int:
         number = self._organisation_number.get(organisation)
@@ -267,3 +282,9 @@ class PointTable:
             self._organisations.append(organisation)
             self._organisation_number[organisation] = number
         return number
+
+
+def _copy(column: Column) -> Column:
+    copied = Column(column.array.dtype)
+    copied.array = column.array.copy()
+    return copied
