@@ -8,12 +8,13 @@ import sys
 
 import httpx
 import pytest
-from running_node import BATTERY, BEGIN_S, METER, SENML, Sse, World, running, settings_for, until
+from running_node import BATTERY, BEGIN_S, METER, SENML, Sse, World, running, settings_for, until, with_http
 
 from gridspine.apps.node.run import start
 from gridspine.infra.runtime.settings import Adapters, Tls
 from gridspine.kernel.errors import GridspineError
-from gridspine.kernel.readings import Channel
+from gridspine.kernel.readings import Channel, named_readings
+from gridspine.things.adapter import Source
 from gridspine.things.offence import OffenceRule
 
 
@@ -75,6 +76,23 @@ async def test_things_products_grants_and_cursors_go_on(tmp_path):
         assert [record["v"] for record in records] == [*range(100), 1000]
         await world.thing("urn:example:m2")
         assert world.node.things.get("urn:example:m2").first >= first + 5
+
+
+async def test_numbers_name_the_same_points_after_a_restart(tmp_path):
+    """Things are read in the order of their ids, which is not that of their numbers."""
+    data = tmp_path / "data"
+    async with running(data) as world:
+        for at in (11, 2, 10, 1, 3):
+            await world.thing(f"urn:example:m{at}", BATTERY if at % 2 else METER)
+        names = [world.node.points.point_id(number) for number in range(world.node.points.count)]
+        assert names[0].startswith("urn:example:m11/")
+        point = "urn:example:m2/activeEnergyImport"
+        product = await world.product(point)
+    async with running(data) as world:
+        assert [world.node.points.point_id(number) for number in range(world.node.points.count)] == names
+        assert [world.node.points.number(name) for name in names] == list(range(len(names)))
+        mask = world.node.access.mask(world.node.access.product(product))
+        assert (mask.units, mask.local[world.node.points.number(point)]) == (["Wh"], 0)
 
 
 async def test_commands_in_force_are_sent_again_after_a_restart(tmp_path):
@@ -198,8 +216,6 @@ async def test_a_node_that_cannot_start_lets_go_of_everything(tmp_path, fault):
             "tls": settings_for(tls=Tls(enabled=True, port=other.running.port)),
         }[fault]
         if fault == "port":
-            from running_node import with_http
-
             settings = with_http(settings, port=other.running.port)
         with pytest.raises(GridspineError) as refused:
             await start(settings, data)
@@ -251,9 +267,6 @@ async def test_a_graceful_stop_loses_nothing_under_load(tmp_path):
 
 
 async def test_emulated_readings_never_move_a_twin_also_not_after_a_restart(tmp_path):
-    from gridspine.kernel.readings import named_readings
-    from gridspine.things.adapter import Source
-
     data = tmp_path / "data"
     async with running(data) as world:
         await fill(world)
