@@ -18,6 +18,7 @@ from gridspine import __version__
 from gridspine.apps.api import (
     alarm,
     command,
+    credential,
     decision,
     grant,
     incident,
@@ -73,6 +74,10 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     principal.list_principals,
     principal.add_principal,
     principal.deactivate_principal,
+    credential.issue_certificate,
+    credential.revoke_certificate,
+    credential.add_key,
+    credential.remove_key,
     decision.read_decision,
     ledger.find_receipts,
     ledger.read_receipt,

@@ -9,6 +9,7 @@ from litestar.params import FromPath, JSONBody
 
 from gridspine.apps.api.dependency import TheNode
 from gridspine.apps.node.node import Node
+from gridspine.apps.policies.entities import ROLES
 from gridspine.infra.identity.jws import import_key
 from gridspine.infra.identity.principal import Kind, Principal
 from gridspine.kernel.errors import Conflict, Invalid, NotFound
@@ -83,6 +84,10 @@ async def add_principal(request: Request[Any, Any, Any], node: TheNode, data: JS
     _may_manage(node, request, wanted)
     if data.kind == "user" and not data.first_password:
         raise Invalid("first_password: a user needs one")
+    unknown = [role for role in data.roles if role not in ROLES]
+    if unknown or not data.roles:
+        named = f"{unknown[0][:40]!r} is none" if unknown else "at least one is needed"
+        raise Invalid(f"roles: {named}; there are {', '.join(ROLES)}")
     return await asyncio.to_thread(_add, node, data, wanted, request.user.principal)
 
 
@@ -91,15 +96,20 @@ async def deactivate_principal(
     request: Request[Any, Any, Any], node: TheNode, principal_id: FromPath[str]
 ) -> PrincipalView:
     """End everything issued to a principal, at once."""
+    manageable(node, request, principal_id)
+    deactivate = node.identity.directory.deactivate
+    return _view(await asyncio.to_thread(deactivate, principal_id, actor=request.user.principal))
+
+
+def manageable(node: Node, request: Request[Any, Any, Any], principal_id: str) -> Principal:
+    """Return an active principal that the caller may manage; raise `NotFound` alike for none and one of others."""
     principal = node.identity.directory.active(principal_id)
     runs_the_node = request.user.organisation == node.organisation
     if principal is None or not (runs_the_node or principal.organisation == request.user.organisation):
-        # One of others is answered as one that is not there.
         node.authority.on_organisation(request.user, "identity.manage", request.user.organisation)
         raise NotFound("there is no such principal")
     _may_manage(node, request, principal.organisation)
-    deactivate = node.identity.directory.deactivate
-    return _view(await asyncio.to_thread(deactivate, principal_id, actor=request.user.principal))
+    return principal
 
 
 def _may_manage(node: Node, request: Request[Any, Any, Any], organisation: str) -> None:

@@ -14,7 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OKPKey
@@ -108,3 +108,10 @@ def certificate_request(file: ClientFile) -> bytes:
     if isinstance(private, ec.EllipticCurvePrivateKey):
         return builder.sign(private, hashes.SHA256()).public_bytes(Encoding.PEM)
     raise Invalid("the client file holds no private key")
+
+
+def private_pem(file: ClientFile) -> bytes:
+    """Return the client's private key as PEM (PKCS #8), for TLS; keep it as the client file is kept."""
+    private: Any = file.key.private_key
+    pem: bytes = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return pem

@@ -21,6 +21,7 @@ app.command("curl", context_settings={"ignore_unknown_options": True})(client.cu
 app.command("query")(client.query)
 app.command("replay")(replay.replay)
 app.command("client")(node.add_client)
+app.command("certificate")(node.certificate)
 app.command("backup")(node.backup)
 app.command("restore")(node.restore)
 app.add_typer(ledger.app, name="ledger")

@@ -39,7 +39,11 @@ def init(
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     name = msgspec.json.encode(organisation).decode()  # a JSON string is a TOML string too
     path.write_text(f"organisation = {name}\n")
-    code = asyncio.run(_first_code(load_settings(path), directory))
+    try:
+        code = asyncio.run(_first_code(load_settings(path), directory))
+    except BaseException:
+        path.unlink()  # so that it can be tried again, with another name
+        raise
     print(f"{directory} is made for {organisation}.")
     print(f"Start the node:  gridspine up --data {directory}")
     print(f"Then open its address in a browser and use this code once, within a day:  {code}")
@@ -57,6 +61,16 @@ def add_client(
     made = asyncio.run(_add_client(directory, name, role, organisation, kind))
     print(f"{made['id']} may act as {', '.join(made['roles'])}")
     print(f"its key is in {directory / 'clients' / (name + '.json')}: keep it to yourself")
+
+
+def certificate(
+    name: Annotated[str, typer.Argument(help="Name of the client, as its file under clients.")],
+    data: Data = None,
+) -> None:
+    """Get a client certificate for mutual TLS, for the key in a client's file."""
+    directory = data_directory(data)
+    asyncio.run(_certificate(directory, name))
+    print(f"{directory / 'clients' / name}.crt and .key, and ca.crt beside them: use them for mutual TLS")
 
 
 def backup(
@@ -119,3 +133,20 @@ async def _add_client(data: Path, name: str, roles: list[str], organisation: str
             raise
         made: dict[str, Any] = answer.json()
         return made
+
+
+async def _certificate(data: Path, name: str) -> None:
+    from gridspine.apps.cli.keys import certificate_request, private_pem, read_client_file
+    from gridspine.infra.identity.private_file import create_private
+    from gridspine.infra.runtime.clock import SystemClock
+
+    folder = data / "clients"
+    file = read_client_file(folder / f"{name}.json")
+    async with connected(data) as http:
+        request = {"csr": certificate_request(file).decode()}
+        answer = check(await http.post(f"/principals/{file.client}/certificates", json=request)).json()
+    for suffix, text in (("crt", answer["certificate"]), ("key", private_pem(file).decode())):
+        path = folder / f"{name}.{suffix}"
+        path.unlink(missing_ok=True)
+        create_private(path, text.encode(), SystemClock())
+    (folder / "ca.crt").write_text(answer["authority"])
