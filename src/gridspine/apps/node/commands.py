@@ -55,6 +55,7 @@ class Commands:
         self._points = points
         self._clock = clock
         self._lock = asyncio.Lock()
+        self._confirming: set[asyncio.Task[None]] = set()
         self._queues: dict[str, asyncio.Queue[Order | None]] = {}
         self.commander = Commander(self._rule_of, self._number_of)
 
@@ -109,6 +110,8 @@ class Commands:
         events = self.commander.on_readings(committed.screened.accepted)
         if events:
             task = asyncio.ensure_future(self._keep_confirmed(events))
+            self._confirming.add(task)  # the loop itself holds tasks only weakly
+            task.add_done_callback(self._confirming.discard)
             task.add_done_callback(_say_failure)
 
     async def orders(self, adapter: str) -> AsyncIterator[Order]:

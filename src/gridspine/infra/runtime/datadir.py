@@ -62,7 +62,9 @@ class DataDirectory:
     def _check_format(self) -> None:
         marker = self.path / "format"
         if not marker.exists():
-            marker.write_text(f"{FORMAT}\n")
+            fresh = self.path / "format.new"
+            fresh.write_text(f"{FORMAT}\n")
+            fresh.replace(marker)
             return
         text = marker.read_text().strip()
         if not text.isdigit():
