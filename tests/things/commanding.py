@@ -7,8 +7,8 @@ import numpy as np
 from gridspine.kernel.readings import Channel, Readings
 from gridspine.kernel.time import US
 from gridspine.things.adapter import Order
-from gridspine.things.command import Command, CommandEvent
-from gridspine.things.commander import Commander, orders_of
+from gridspine.things.command import Command, CommandEvent, OrderIssued
+from gridspine.things.commander import Commander
 from gridspine.things.lease import Authority, Lease
 from gridspine.things.model import LeaseRule
 
@@ -57,7 +57,7 @@ def lease(id: str, value: float, start_s: float = 0, end_s: float = 60, **given:
 def keep(commander: Commander, events: tuple[CommandEvent, ...]) -> list[Order]:
     for event in events:
         commander.apply(event)
-    return orders_of(events)
+    return [event.order for event in events if isinstance(event, OrderIssued)]
 
 
 def ask(commander: Commander, asked: Lease, now_s: float = 0, key: str = "") -> Command:

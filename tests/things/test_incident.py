@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
-import numpy as np
 import pytest
 
 from gridspine.infra.log.port import Topic
@@ -14,7 +13,7 @@ from gridspine.infra.registry.sql import SqlRegistry, sqlite_url
 from gridspine.infra.runtime.clock import VirtualClock
 from gridspine.kernel.errors import Conflict, Invalid, NotFound
 from gridspine.kernel.time import US
-from gridspine.things.incident import MAX_EVIDENCE, RUNGS, Incident, Incidents, Ladder
+from gridspine.things.incident import MAX_EVIDENCE, Incident, Incidents
 
 
 class Book:
@@ -127,21 +126,3 @@ async def test_overdue(book: Book) -> None:
     assert opened.overdue(opened.deadline_us)
     closed = await book.incidents.close(opened.id, person="ann", because="fixed")
     assert not closed.overdue(opened.deadline_us)
-
-
-def test_the_ladder() -> None:
-    ladder = Ladder(flag=2, quarantine=5, incident=9)
-    assert [ladder.rung(n) for n in (0, 1, 2, 4, 5, 8, 9, 999)] == [
-        "none",
-        "none",
-        "flag",
-        "flag",
-        "quarantine",
-        "quarantine",
-        "incident",
-        "incident",
-    ]
-    assert [RUNGS[at] for at in ladder.rungs(np.array([0, 3, 9]))] == ["none", "flag", "incident"]
-    for wrong in (Ladder(flag=0), Ladder(flag=9, quarantine=2), Ladder(quarantine=9, incident=3)):
-        with pytest.raises(Invalid):
-            wrong.check()

@@ -362,11 +362,6 @@ class Commander:
         return (self._commands[one] for one in ids if one in self._commands)
 
 
-def orders_of(events: Iterable[CommandEvent]) -> list[Order]:
-    """Return the orders among ``events``: what adapters are sent once the events are durable and applied."""
-    return [event.order for event in events if isinstance(event, OrderIssued)]
-
-
 def _counts(command: Command) -> bool:
     """Whether a command's lease counts: while it runs, and a limit also where its own delivery failed."""
     undelivered = command.state in {"rejected", "failed"} and command.lease.role != "setpoint"

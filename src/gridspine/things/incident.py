@@ -12,42 +12,16 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
 
 from gridspine.infra.registry.port import Event, Registry, Transaction
 from gridspine.infra.runtime.clock import Clock, new_id, new_urn
 from gridspine.kernel.errors import Conflict, Invalid, NotFound
-from gridspine.kernel.readings import Int64Array
 
 EVENTS = "events"
 MAX_EVIDENCE = 200
 """Pieces of evidence, and notes, one incident keeps; the first and the latest stay, ``omitted`` counts the rest."""
 MAX_TEXT = 10_000
 """Characters of one text at most."""
-
-RUNGS = ("none", "flag", "quarantine", "incident")
-
-
-class Ladder(msgspec.Struct, frozen=True, rename="camel"):
-    """From how many offences on a source is flagged, quarantined, and an incident opened; 0 < flag ≤ … ≤ incident."""
-
-    flag: int = 1
-    quarantine: int = 100
-    incident: int = 1000
-
-    def check(self) -> None:
-        """Raise `Invalid` unless the rungs rise."""
-        if not 0 < self.flag <= self.quarantine <= self.incident:
-            raise Invalid("ladder: 0 < flag ≤ quarantine ≤ incident is needed")
-
-    def rungs(self, offences: Int64Array) -> npt.NDArray[np.intp]:
-        """Return the place in `RUNGS` of each source, shape (n,), for its ``offences`` (int64, shape (n,))."""
-        return np.digitize(offences, [self.flag, self.quarantine, self.incident])
-
-    def rung(self, offences: int) -> str:
-        """Return how far up the ladder ``offences`` lead."""
-        return RUNGS[int(self.rungs(np.array([offences]))[0])]
 
 
 class Entry(msgspec.Struct, frozen=True, rename="camel"):

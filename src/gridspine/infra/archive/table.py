@@ -30,7 +30,7 @@ from deltalake import (
 
 from gridspine.infra.archive.published import Published, read_published, sync, write_published
 from gridspine.infra.archive.rows import DAY_US, SCHEMA
-from gridspine.infra.archive.schema import LATE, SETTLED
+from gridspine.infra.archive.schema import LATE
 from gridspine.kernel.errors import Conflict
 
 TABLE_FOLDER = "readings"
@@ -280,8 +280,3 @@ def _actions(path: Path) -> list[dict[str, Any]]:
 
 def _number(day: date) -> int:
     return (day - _EPOCH).days
-
-
-def needs_settling(files: list[FileStats]) -> bool:
-    """Whether any of a day's files is not compacted."""
-    return any(file.pending != SETTLED for file in files)
