@@ -82,6 +82,7 @@ async def test_a_backup_under_load_restores_to_a_whole(tmp_path):
         assert world.node.things.get("urn:example:new").first <= highest + 10
 
 
+@pytest.mark.slow
 async def test_the_same_answers_and_keys_elsewhere(tmp_path):
     """By the command line alone: up, backup while it runs, restore, query; the old client file opens the new node."""
     data, target, other = tmp_path / "data", tmp_path / "b.tar.zst", tmp_path / "other"

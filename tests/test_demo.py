@@ -1,0 +1,38 @@
+"""The story that the demonstration tells, told by the command itself: it holds, and its figures say so."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+KEYS = (
+    "things", "points", "received", "accepted", "suppressed", "duplicate", "refused", "stored", "delivered",
+    "p50_ms", "p99_ms", "commands_applied", "cut_s", "receipts_verified",
+)  # fmt: skip
+
+
+@pytest.mark.slow
+def test_the_story_holds(tmp_path):
+    """30 s of three homes: counts add up, commands are applied, a revoked consumer is cut within a second."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("GRIDSPINE_")}
+    ended = subprocess.run(
+        [sys.executable, "-m", "gridspine.apps.cli", "demo", "--seconds", "30", "--json", "--data", tmp_path / "data"],
+        env=environment, capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    figures = json.loads(ended.stdout.splitlines()[-1])
+    assert tuple(figures) == KEYS
+    assert not [name for name in KEYS if figures[name] is None]
+    verdicts = ("accepted", "suppressed", "duplicate", "refused")
+    assert figures["received"] == sum(figures[name] for name in verdicts) > 0
+    assert figures["stored"] == figures["accepted"] > 0
+    assert figures["delivered"] > 0
+    assert figures["things"] >= 9
+    assert figures["commands_applied"] == 2
+    assert figures["receipts_verified"] > 0
+    assert 0 < figures["cut_s"] < 1
+    assert 0 < figures["p50_ms"] <= figures["p99_ms"]
+    assert "DID NOT HOLD" not in ended.stderr
+    assert "Traceback" not in ended.stderr
