@@ -1,6 +1,7 @@
 """The directory of Things: standing data in the registry, points bound by a log event before their first use."""
 
 import asyncio
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -49,6 +50,7 @@ class Directory:
         self._points = points
         self._clock = clock
         self._things: dict[str, Thing] = {}
+        self._names: dict[str, tuple[str, ...]] = {}
         self._change = asyncio.Event()
         self.changes = 0
         """Rises with every change: what was compiled from the Things before is out of date."""
@@ -133,7 +135,7 @@ class Directory:
         model = self._points.model(thing.model)
         if model is None:
             raise Invalid(f"{thing.id} has model {thing.model}, which this release does not know")
-        names = tuple(point.name for point in model.points)
+        names = self._names.setdefault(model.id, tuple(point.name for point in model.points))
         if thing.points != names:
             # Numbers follow the order of names: another order would give old readings new meanings.
             raise Conflict(
@@ -142,7 +144,10 @@ class Directory:
         units = tuple(point.reading_type.unit for point in model.points)
         binding = PointBinding(thing.first, thing.id, thing.organisation, thing.model, names, units, thing.created_us)
         self._points.bind(binding)
-        self._things[thing.id] = thing
+        # A million Things share the words they have in common.
+        self._things[thing.id] = msgspec.structs.replace(
+            thing, points=names, model=model.id, organisation=sys.intern(thing.organisation)
+        )
         self.changes += 1
         self._change.set()
         self._change = asyncio.Event()

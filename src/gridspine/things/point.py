@@ -255,6 +255,8 @@ class PointTable:
     def things_of(self, point: Int32Array | Int64Array) -> Int64Array:
         """Return, for points (k,), the place of each one's Thing in `things`."""
         bases, things = self._by_number
+        # Of the bases' own type: numpy would copy all of them to compare with another.
+        point = point.astype(np.int32, copy=False)
         found = np.searchsorted(bases.array[: len(self._urns)], point, side="right") - 1
         return things.array[found].astype(np.int64)
 
@@ -266,7 +268,7 @@ class PointTable:
     def _order(self, number: int, base: int) -> None:
         """Note a Thing's place in the order of numbers; where it is not the last, readers get new columns at once."""
         bases, things = self._by_number
-        at = int(np.searchsorted(bases.array[:number], base))
+        at = int(np.searchsorted(bases.array[:number], np.int32(base)))
         if at < number:
             bases, things = _copy(bases), _copy(things)
         for column, value in ((bases, base), (things, number)):

@@ -15,7 +15,7 @@ from gridspine.infra.runtime.settings import load_settings
 from gridspine.kernel.errors import Invalid, NotFound
 
 DATA_VARIABLE = "GRIDSPINE_DATA"
-DATA_HELP = f"Data directory [default: ${DATA_VARIABLE}, else ~/.local/share/gridspine]."
+DATA_HELP = f"Data directory (default: ${DATA_VARIABLE}, else ~/.local/share/gridspine)."
 
 
 def data_directory(given: Path | None) -> Path:

@@ -20,8 +20,8 @@ _LEASE_S = 12.0
 def demo(
     seconds: Annotated[float, typer.Option(help="End after about so long [s]; 0 goes on until Ctrl-C.")] = 0.0,
     as_json: Annotated[bool, typer.Option("--json", help="Check the story and end with one line of JSON.")] = False,
-    data: Annotated[Path | None, typer.Option(help="Data directory [default: a new one, removed at the end].")] = None,
-    port: Annotated[int | None, typer.Option(help="Port of API and portal [default: 8600; free with --json].")] = None,
+    data: Annotated[Path | None, typer.Option(help="Data directory (default: a new one, removed at the end).")] = None,
+    port: Annotated[int | None, typer.Option(help="Port of API and portal (default: 8600; free with --json).")] = None,
 ) -> None:
     """Start a node with three homes on this machine, say what happens, and stay until Ctrl-C."""
     chosen = port if port is not None else (0 if as_json else PORT)

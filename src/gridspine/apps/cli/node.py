@@ -16,7 +16,7 @@ from gridspine.kernel.errors import Conflict, Invalid
 
 def up(
     data: Data = None,
-    config: Annotated[Path | None, typer.Option(help="Settings file [default: settings.toml in the data].")] = None,
+    config: Annotated[Path | None, typer.Option(help="Settings file (default: settings.toml in the data).")] = None,
 ) -> None:
     """Run a node until it is stopped (Ctrl-C)."""
     directory = data_directory(data)
@@ -52,7 +52,7 @@ def init(
 def add_client(
     name: Annotated[str, typer.Argument(help="Name of the client; also of its file.")],
     role: Annotated[list[str], typer.Option(help="operator, owner, consumer, device, auditor; may be repeated.")],
-    organisation: Annotated[str, typer.Option(help="Organisation's id [default: the node's own].")] = "",
+    organisation: Annotated[str, typer.Option(help="Organisation's id (default: the node's own).")] = "",
     kind: Annotated[str, typer.Option(help="application, device or user.")] = "application",
     data: Data = None,
 ) -> None:

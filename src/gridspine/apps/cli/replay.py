@@ -28,7 +28,7 @@ def replay(
         str, typer.Option(help="Start of the first hour, RFC 3339 with offset (seconds may be left out).")
     ],
     pv_kw: Annotated[float, typer.Option("--pv-kw", help="Peak power of the home's panels [kW].")] = 0.0,
-    thing: Annotated[str, typer.Option(help="Thing to send as [default: urn:example:<file name>].")] = "",
+    thing: Annotated[str, typer.Option(help="Thing to send as (default: urn:example:<file name>).")] = "",
     data: Data = None,
     client: Client = "operator",
 ) -> None:

@@ -55,7 +55,7 @@ class Users:
         self._waiting = threading.BoundedSemaphore(WAITING_HASHES)
         self._names = Throttle(clock, burst=5, refill_s=30)
         self._addresses = Throttle(clock, burst=20, refill_s=3)
-        self._nobody = self._hash("", "", "nobody's password")
+        self._nobody: UserPassword | None = None
 
     def add(
         self, organisation: str, username: str, password: str, roles: tuple[str, ...], *, actor: str = "node"
@@ -95,7 +95,9 @@ class Users:
         self._addresses.attempt(network)
         self._names.attempt(name)
         record = self._registry.read(lambda tx: self._record(tx, name))
-        good = self._matches(record or self._nobody, password)
+        if record is None:  # as much work for a name that nobody has
+            record = self._nobody = self._nobody or self._hash("", "", "nobody's password")
+        good = self._matches(record, password)
         user = self._directory.active(record.principal) if record is not None and good else None
         if user is None:
             raise Unauthenticated("user name or password is wrong", reason="wrong-password")
