@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from gridspine.infra.log.port import EventLog, Stored
+from gridspine.infra.log.scan import scan
 from gridspine.kernel.codecs.batch import decode_batch
 from gridspine.kernel.readings import MAX_BATCH, Channel, Int32Array, Int64Array, Readings
 from gridspine.things.memory import NEVER_US, Memory
@@ -160,17 +161,6 @@ def restore_held(log: EventLog, held: Held, memory: Memory, twins: TwinState, po
         at = following
         while at > first and (not tail or tail[0].time_us >= tail[-1].time_us - 2 * longest_us - _SLACK_US):
             start = max(first, at - 256)
-            tail = [*_read(log, partition, start, at), *tail]
+            tail = [*scan(log, HELD_TOPIC, partition, start, at), *tail]
             at = start
         held.replay(tail, memory, twins)
-
-
-def _read(log: EventLog, partition: int, start: int, end: int) -> list[Stored]:
-    found: list[Stored] = []
-    while start < end:
-        part = log.read(HELD_TOPIC, partition, start, max_records=end - start)
-        if not part:
-            break
-        found += part
-        start = part[-1].position.offset + 1
-    return [record for record in found if record.position.offset < end]

@@ -10,6 +10,7 @@ from litestar.params import FromPath, FromQuery
 from gridspine.apps.api.authenticate import PUBLIC
 from gridspine.apps.api.dependency import TheNode
 from gridspine.apps.node.node import Node
+from gridspine.infra.log.scan import scan
 from gridspine.infra.registry.port import Event
 from gridspine.kernel.errors import NotFound
 from gridspine.kernel.time import format_rfc3339
@@ -88,15 +89,11 @@ def _nothing() -> NotFound:
 
 def _events_about(node: Node, subject: str) -> list[Event]:
     first, following = node.log.bounds(LEDGER)[0]
-    at = max(first, following - _LOOKED_AT)
     found = []
     wanted = subject.encode()
-    while at < following:
-        records = node.log.read(LEDGER, 0, at, max_records=2000)
-        for record in records:
-            if wanted in record.body:
-                event = msgspec.json.decode(record.body, type=Event)
-                if event.subject == subject:
-                    found.append(event)
-        at = records[-1].position.offset + 1 if records else following
+    for record in scan(node.log, LEDGER, 0, max(first, following - _LOOKED_AT), following, max_records=2000):
+        if wanted in record.body:
+            event = msgspec.json.decode(record.body, type=Event)
+            if event.subject == subject:
+                found.append(event)
     return found

@@ -8,6 +8,7 @@ import numpy as np
 import structlog
 
 from gridspine.infra.log.port import EventLog, Record
+from gridspine.infra.log.scan import scan
 from gridspine.infra.log.writer import AppendJob, LogWriter, append
 from gridspine.infra.runtime.clock import Clock
 from gridspine.kernel.errors import GridspineError
@@ -41,12 +42,8 @@ class Alarms:
 
     def load(self) -> None:
         """Replay the topic; blocks."""
-        at, end = self._log.bounds(ALARMS)[0]
-        while at < end:
-            records = self._log.read(ALARMS, 0, at)
-            for record in records:
-                self.table.apply(decode_change(record.body))
-            at = records[-1].position.offset + 1 if records else end
+        for record in scan(self._log, ALARMS, 0, *self._log.bounds(ALARMS)[0]):
+            self.table.apply(decode_change(record.body))
 
     def on_committed(self, committed: Committed) -> None:
         """Look at live reported readings for conditions that are met, or over."""

@@ -13,6 +13,7 @@ from gridspine.infra.archive.published import read_published
 from gridspine.infra.archive.query import QueryInput, QueryPool, QueryResult
 from gridspine.infra.archive.wire import Format, QueryLimits
 from gridspine.infra.log.port import EventLog
+from gridspine.infra.log.scan import scan
 from gridspine.infra.registry.port import Event
 from gridspine.infra.runtime.clock import Clock
 from gridspine.infra.runtime.settings import Settings
@@ -150,21 +151,18 @@ class ArchiveService:
 
     def _events(self) -> Sequence[Mapping[str, Any]]:
         first, following = self._log.bounds(EVENTS)[0]
-        at = max(first, following - MAX_EVENT_ROWS)
+        start = max(first, following - MAX_EVENT_ROWS)
         rows = []
-        while at < following:
-            records = self._log.read(EVENTS, 0, at, max_records=5000)
-            for record in records:
-                event = msgspec.json.decode(record.body, type=Event)
-                rows.append(
-                    {
-                        "id": event.id,
-                        "type": event.type,
-                        "time": event.time_us,
-                        "subject": event.subject,
-                        "actor": event.actor,
-                        "data": msgspec.json.encode(event.data).decode(),
-                    }
-                )
-            at = records[-1].position.offset + 1 if records else following
+        for record in scan(self._log, EVENTS, 0, start, following, max_records=5000):
+            event = msgspec.json.decode(record.body, type=Event)
+            rows.append(
+                {
+                    "id": event.id,
+                    "type": event.type,
+                    "time": event.time_us,
+                    "subject": event.subject,
+                    "actor": event.actor,
+                    "data": msgspec.json.encode(event.data).decode(),
+                }
+            )
         return rows

@@ -14,6 +14,7 @@ import msgspec
 import structlog
 
 from gridspine.infra.log.port import EventLog, Record
+from gridspine.infra.log.scan import scan
 from gridspine.infra.log.writer import LogWriter, append
 from gridspine.infra.registry.port import Event
 from gridspine.infra.runtime.clock import Clock, new_urn
@@ -61,12 +62,8 @@ class Commands:
 
     def load(self) -> None:
         """Replay the topic; blocks."""
-        at, end = self._log.bounds(COMMANDS)[0]
-        while at < end:
-            records = self._log.read(COMMANDS, 0, at)
-            for record in records:
-                self.commander.apply(decode_event(record.body))
-            at = records[-1].position.offset + 1 if records else end
+        for record in scan(self._log, COMMANDS, 0, *self._log.bounds(COMMANDS)[0]):
+            self.commander.apply(decode_event(record.body))
 
     async def request(self, lease: Lease, key: str) -> Command:
         """Ask for a lease; return the command, accepted or refused, once that is durable."""

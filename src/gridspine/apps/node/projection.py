@@ -7,6 +7,7 @@ import msgspec
 import structlog
 
 from gridspine.infra.log.port import EventLog
+from gridspine.infra.log.scan import scan
 from gridspine.infra.registry.port import Event
 from gridspine.kernel.codecs.batch import decode_batch
 from gridspine.kernel.codecs.binding import decode_binding
@@ -30,13 +31,9 @@ def restore_twins(eventlog: EventLog, twins: TwinState, screen: Screen, snapshot
     twins.grow(points)
     replayed = 0
     for partition, (first, following) in enumerate(eventlog.bounds(READINGS)):
-        at = max(offsets.get(partition, 0), first)
-        while at < following:
-            records = eventlog.read(READINGS, partition, at)
-            for record in records:
-                twins.apply(decode_batch(record.body))
-            replayed += len(records)
-            at = records[-1].position.offset + 1 if records else following
+        for record in scan(eventlog, READINGS, partition, max(offsets.get(partition, 0), first), following):
+            twins.apply(decode_batch(record.body))
+            replayed += 1
     screen.restore(twins)
     _restore_horizon(eventlog, screen)
     if replayed:
@@ -51,7 +48,7 @@ def _restore_horizon(eventlog: EventLog, screen: Screen) -> None:
         count, at = 0, following
         while at > first and count < DEFAULT_CAPACITY:
             start = max(first, at - 200)
-            batches = [decode_batch(r.body) for r in eventlog.read(READINGS, partition, start, max_records=at - start)]
+            batches = [decode_batch(record.body) for record in scan(eventlog, READINGS, partition, start, at)]
             recent.extendleft(reversed(batches))
             count += sum(len(batch) for batch in batches)
             at = start
@@ -61,23 +58,15 @@ def _restore_horizon(eventlog: EventLog, screen: Screen) -> None:
 
 def restore_offences(eventlog: EventLog, offences: Offences) -> None:
     """Take up who is quarantined. Blocks."""
-    at, following = eventlog.bounds(EVENTS)[0]
-    while at < following:
-        records = eventlog.read(EVENTS, 0, at, max_records=5000)
-        for record in records:
-            if b'"source.' in record.body:
-                offences.replay(msgspec.json.decode(record.body, type=Event))
-        at = records[-1].position.offset + 1 if records else following
+    for record in scan(eventlog, EVENTS, 0, *eventlog.bounds(EVENTS)[0], max_records=5000):
+        if b'"source.' in record.body:
+            offences.replay(msgspec.json.decode(record.body, type=Event))
 
 
 def highest_binding(eventlog: EventLog) -> int:
     """Return one above the highest point number that the log bound. Blocks."""
     highest = 0
-    at, following = eventlog.bounds(POINTS)[0]
-    while at < following:
-        records = eventlog.read(POINTS, 0, at, max_records=5000)
-        for record in records:
-            binding = decode_binding(record.body)
-            highest = max(highest, binding.first + len(binding.names))
-        at = records[-1].position.offset + 1 if records else following
+    for record in scan(eventlog, POINTS, 0, *eventlog.bounds(POINTS)[0], max_records=5000):
+        binding = decode_binding(record.body)
+        highest = max(highest, binding.first + len(binding.names))
     return highest

@@ -1,11 +1,11 @@
 """The recent past of a few points, from the log's tail, thinned to what a chart can show."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from gridspine.infra.log.port import EventLog, Stored
+from gridspine.infra.log.port import EventLog
+from gridspine.infra.log.scan import scan
 from gridspine.kernel.codecs.batch import decode_batch
 from gridspine.kernel.errors import Gone
 from gridspine.kernel.quality import VALIDITY_MASK
@@ -53,23 +53,13 @@ def recent(log: EventLog, mask: Mask, since_us: int) -> tuple[list[Readings], Of
         offsets[partition] = following
         try:
             at = max(first, following - MAX_RECORDS, _first_since(log, partition, first, following, since_us))
-            for record in _records(log, partition, at, following):
+            for record in scan(log, READINGS, partition, at, following, max_records=_AT_ONCE):
                 picked = mask.pick(decode_batch(record.body))
                 if len(picked):
                     found.append(picked)
         except Gone:
             continue  # trimmed while it was read: the live part follows all the same
     return found, offsets
-
-
-def _records(log: EventLog, partition: int, at: int, end: int) -> Iterator[Stored]:
-    while at < end:
-        records = log.read(READINGS, partition, at, max_records=_AT_ONCE)
-        for record in records:
-            if record.position.offset >= end:
-                return
-            yield record
-        at = records[-1].position.offset + 1 if records else end
 
 
 def _first_since(log: EventLog, partition: int, first: int, following: int, since_us: int) -> int:
