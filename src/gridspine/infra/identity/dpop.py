@@ -61,7 +61,7 @@ class Proofs:
             raise refuse("wrong-key", "the access token is bound to another key than the one that signed the proof")
         if claims.htm != method:
             raise _bad("proof-method", f"the DPoP proof is for {claims.htm[:16]!r}, the request is {method}")
-        if normalise_url(claims.htu) != normalise_url(url):
+        if claims.htu != url and normalise_url(claims.htu) != normalise_url(url):
             raise _bad("proof-url", "the DPoP proof is for another address (htu) than the request's")
         if token and claims.ath != token_hash(token):
             raise _bad("proof-token", "the DPoP proof is for another access token (ath)")

@@ -4,14 +4,17 @@ Sources: RFC 7515 (JWS), RFC 7517 (JWK), RFC 7638 (thumbprint), RFC 9864 (``Ed25
 The cryptography is joserfc's; what is added is a size bound, a short list of algorithms, and one kind of failure.
 """
 
+import json
 from collections.abc import Collection, Mapping
 from functools import lru_cache
-from typing import Any, TypeVar
+from types import MappingProxyType
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 from joserfc import jws
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OKPKey
+from joserfc.util import urlsafe_b64decode
 
 from gridspine.infra.identity.refusal import ALGORITHMS
 from gridspine.kernel.errors import Invalid
@@ -27,22 +30,34 @@ _PUBLIC_MEMBERS = {("OKP", "Ed25519"): ("crv", "kty", "x"), ("EC", "P-256"): ("c
 _PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 
 
+class _Algorithm(Protocol):
+    """One of joserfc's algorithms."""
+
+    def check_key(self, key: Any) -> None: ...
+    def verify(self, msg: bytes, sig: bytes, key: Any) -> bool: ...
+
+
 class Envelope:
     """A compact JWS taken apart, not yet verified: nothing of it may be believed before `verified`."""
 
-    __slots__ = ("_object", "header")
+    __slots__ = ("_algorithm", "_signature", "_signed", "header", "unverified")
+
+    header: Mapping[str, Any]
+    unverified: bytes
+    """The payload as claimed: good for finding the key that may prove it, for nothing else."""
 
     def __init__(self, compact: str) -> None:
         """Take ``compact`` apart; raise `Invalid` when it is no JWS of ours."""
         if len(compact) > MAX_JWS_CHARS:
             raise Invalid(f"the token is longer than {MAX_JWS_CHARS} characters")
         try:
-            self._object = jws.extract_compact(compact.encode("ascii"), registry=_REGISTRY)
-            self.header: dict[str, Any] = dict(self._object.headers())
+            header, payload, self._signature = compact.encode("ascii").split(b".")
+            _REGISTRY.validate_signature_size(self._signature)
+            self.header, self._algorithm = _header(header)
+            self.unverified = urlsafe_b64decode(payload)
         except _FAILURES as error:
             raise Invalid("the token is not a compact JSON Web Signature") from error
-        if "b64" in self.header or self.header.get("alg") not in ALGORITHMS:
-            raise Invalid(f"the token must be signed with one of {', '.join(ALGORITHMS)}")
+        self._signed = header + b"." + payload
 
     def check_type(self, types: Collection[str]) -> None:
         """Raise `Invalid` unless the header's ``typ`` is one of ``types`` (compared as RFC 7515 §4.1.9 says)."""
@@ -50,20 +65,32 @@ class Envelope:
         if not isinstance(typ, str) or typ.lower().removeprefix("application/") not in types:
             raise Invalid(f"the token's typ must be {' or '.join(types)}")
 
-    @property
-    def unverified(self) -> bytes:
-        """The payload as claimed: good for finding the key that may prove it, for nothing else."""
-        return self._object.payload
-
     def verified(self, key: Key) -> bytes:
         """Return the payload once ``key`` proves its signature; raise `Invalid` otherwise."""
         try:
-            good = jws.validate_compact(self._object, key, registry=_REGISTRY)
+            self._algorithm.check_key(key)
+            good = self._algorithm.verify(self._signed, urlsafe_b64decode(self._signature), key)
         except _FAILURES as error:
             raise Invalid("the token's signature cannot be verified with this key") from error
         if not good:
             raise Invalid("the token's signature does not fit")
-        return self._object.payload
+        return self.unverified
+
+
+@lru_cache(maxsize=4096)
+def _header(segment: bytes) -> tuple[Mapping[str, Any], _Algorithm]:
+    """Return a header as it is written and its algorithm, both checked; raise one of `_FAILURES`, or `Invalid`.
+
+    What it says depends on nothing else, and a client sends the same one with all it signs: so it is remembered.
+    """
+    _REGISTRY.validate_header_size(segment)
+    header = json.loads(urlsafe_b64decode(segment))
+    if not isinstance(header, dict):
+        raise TypeError("a header is a JSON object")
+    if "b64" in header or header.get("alg") not in ALGORITHMS:
+        raise Invalid(f"the token must be signed with one of {', '.join(ALGORITHMS)}")
+    _REGISTRY.check_header(header)
+    return MappingProxyType(header), _REGISTRY.get_alg(header["alg"])
 
 
 def decode_claims(decoder: msgspec.json.Decoder[C], payload: bytes) -> C:
