@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 import msgspec
@@ -169,21 +169,24 @@ class AdapterHost:
         directory: Directory,
         intake: Intake,
         commands: Commands,
+        adapters: Mapping[str, Callable[[], Adapter]] | None = None,
     ) -> None:
+        """Make a host of ``adapters`` by name; None: of those that are installed."""
         self.clock, self.registry, self.identity, self.directory = clock, registry, identity, directory
         self.intake, self.commands = intake, commands
         self.listening: dict[str, tuple[str, int]] = {}
         self._authority = authority
         self._settings = settings
+        self._adapters = adapters
 
     def load(self) -> dict[str, Callable[[], Any]]:
         """Return what to run for each allowed adapter; raise `Invalid` for a name that is not installed."""
-        found = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
+        found = _installed() if self._adapters is None else self._adapters
         missing = sorted(set(self._settings.allow) - set(found))
         if missing:
             known = ", ".join(sorted(found)) or "none"
             raise Invalid(f"adapters.allow: {', '.join(missing)} is not installed; installed are: {known}")
-        return {name: self._runner(name, found[name].load()()) for name in self._settings.allow}
+        return {name: self._runner(name, found[name]()) for name in self._settings.allow}
 
     def may_publish(self, source: Source, thing: str) -> bool:
         """Whether ``source`` may send readings of ``thing``: an own device that speaks for it."""
@@ -202,6 +205,19 @@ class AdapterHost:
                 await context.close()
 
         return run
+
+
+def _installed() -> dict[str, Callable[[], Adapter]]:
+    """Return what makes each installed adapter; nothing is imported until it is called."""
+
+    def maker(point: EntryPoint) -> Callable[[], Adapter]:
+        def make() -> Adapter:
+            adapter: Adapter = point.load()()
+            return adapter
+
+        return make
+
+    return {point.name: maker(point) for point in entry_points(group=ENTRY_POINT_GROUP)}
 
 
 def _secrets(name: str) -> dict[str, str]:
