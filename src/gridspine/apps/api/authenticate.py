@@ -12,8 +12,9 @@ Routes that ask for nobody's name say so with ``opt={"exclude_from_auth": True}`
 """
 
 import asyncio
+from functools import lru_cache
 from ipaddress import ip_address
-from typing import Any, ClassVar
+from typing import Any
 
 from litestar.connection import ASGIConnection, Request
 from litestar.datastructures import Cookie
@@ -29,18 +30,17 @@ from gridspine.infra.identity.session import ABSOLUTE_S, PortalSession
 from gridspine.kernel.errors import Forbidden
 
 CSRF_HEADER = "x-csrf-token"
+LIMIT_TOKEN_CHARS = 8192
 PUBLIC: dict[str, Any] = {"exclude_from_auth": True}
 """The ``opt`` of a route that anyone may ask."""
 
 Connection = ASGIConnection[Any, Any, Any, Any]
-_FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
+_FORWARDED = frozenset({b"forwarded", b"x-forwarded-for", b"x-real-ip", b"via"})
 _SAFE = ("GET", "HEAD", "OPTIONS")
 
 
 class AuthenticationMiddleware(AbstractAuthenticationMiddleware):
     """Litestar middleware around every route that is not public. Make it with `authentication`."""
-
-    LIMIT_TOKEN_CHARS: ClassVar[int] = 8192
 
     def __init__(self, app: ASGIApp, identity: Identity) -> None:
         super().__init__(app)
@@ -48,11 +48,10 @@ class AuthenticationMiddleware(AbstractAuthenticationMiddleware):
 
     async def authenticate_request(self, connection: Connection) -> AuthenticationResult:
         """Return the caller as ``user`` and how it was proven as ``auth``; raise `Unauthenticated` or `Forbidden`."""
-        authorization = _single(connection, "authorization")
         ticket = connection.query_params.get("ticket")
         cookie = connection.cookies.get(cookie_name(_is_secure(connection.scope)))
-        if authorization:
-            caller = self._by_authorization(connection, authorization)
+        if caller := by_authorization(self._identity, connection.scope):
+            pass
         elif ticket and _method(connection.scope) == "GET":
             caller = self._identity.by_ticket(str(ticket), connection.scope["path"])
         elif cookie:
@@ -60,20 +59,6 @@ class AuthenticationMiddleware(AbstractAuthenticationMiddleware):
         else:
             raise refuse("missing", "say who you are: a DPoP-bound access token, or sign in to the portal", error="")
         return AuthenticationResult(user=caller, auth=caller.how)
-
-    def _by_authorization(self, connection: Connection, authorization: str) -> Caller:
-        scheme, _, token = authorization.partition(" ")
-        token = token.strip()
-        if len(token) > self.LIMIT_TOKEN_CHARS:
-            raise refuse("malformed", f"an access token has at most {self.LIMIT_TOKEN_CHARS} characters")
-        if scheme.lower() == "dpop":
-            proof = _single(connection, "dpop")
-            url, method = request_url(connection.scope), _method(connection.scope)
-            return self._identity.by_dpop(token, proof, method=method, url=url)
-        if scheme.lower() == "bearer":
-            plain = is_loopback(connection.scope) and not any(name in connection.headers for name in _FORWARDED)
-            return self._identity.by_bearer(token, client_certificate(connection.scope), plain=plain)
-        raise refuse("unknown-scheme", "use Authorization: DPoP <token>, or Bearer with a client certificate")
 
     async def _by_cookie(self, connection: Connection, cookie: str) -> Caller:
         caller, session = self._identity.by_cookie(cookie)
@@ -96,6 +81,23 @@ class AuthenticationMiddleware(AbstractAuthenticationMiddleware):
             raise Forbidden("this change was asked for by another site", reason="cross-site")
         if not self._identity.sessions.csrf_fits(session, connection.headers.get(CSRF_HEADER, "")):
             raise Forbidden(f"the {CSRF_HEADER} header is missing or old: load the page again", reason="csrf")
+
+
+def by_authorization(identity: Identity, scope: Scope) -> Caller | None:
+    """Return the caller that the ``Authorization`` header proves, None without one; raise `Unauthenticated`."""
+    authorization = _single(scope, b"authorization")
+    if not authorization:
+        return None
+    scheme, _, token = authorization.partition(" ")
+    token = token.strip()
+    if len(token) > LIMIT_TOKEN_CHARS:
+        raise refuse("malformed", f"an access token has at most {LIMIT_TOKEN_CHARS} characters")
+    if scheme.lower() == "dpop":
+        return identity.by_dpop(token, _single(scope, b"dpop"), method=_method(scope), url=request_url(scope))
+    if scheme.lower() == "bearer":
+        plain = is_loopback(scope) and not any(name in _FORWARDED for name, _ in scope["headers"])
+        return identity.by_bearer(token, client_certificate(scope), plain=plain)
+    raise refuse("unknown-scheme", "use Authorization: DPoP <token>, or Bearer with a client certificate")
 
 
 def authentication(identity: Identity) -> DefineMiddleware:
@@ -136,8 +138,13 @@ def request_url(scope: Scope) -> str:
 def is_loopback(scope: Scope) -> bool:
     """Whether the connection comes from this machine."""
     client = scope.get("client")
+    return client is not None and _is_loopback(client[0])
+
+
+@lru_cache(maxsize=1024)
+def _is_loopback(address: str) -> bool:
     try:
-        return client is not None and ip_address(client[0]).is_loopback
+        return ip_address(address).is_loopback
     except ValueError:
         return False
 
@@ -156,8 +163,8 @@ def _method(scope: Scope) -> str:
     return str(scope.get("method", "GET"))
 
 
-def _single(connection: Connection, name: str) -> str:
-    values = connection.headers.getall(name, [])
+def _single(scope: Scope, name: bytes) -> str:
+    values = [value for known, value in scope["headers"] if known == name]
     if len(values) > 1:
-        raise refuse("malformed", f"there must be one {name} header, not {len(values)}")
-    return values[0] if values else ""
+        raise refuse("malformed", f"there must be one {name.decode()} header, not {len(values)}")
+    return values[0].decode("latin-1") if values else ""

@@ -65,18 +65,18 @@ class Authority:
 
         Reading or sending readings again within a few seconds is not decided (nor recorded) anew.
         """
-        entity = thing_entity(thing.id, thing.organisation, thing.devices) if thing else thing_entity(id, "nobody")
         if action not in _OFTEN:
-            return self._check(caller, action, entity)
+            return self._check(caller, action, _thing_entity(thing, id))
         # What is decided on is part of the key: a Thing registered since was decided as somebody else's before.
-        standing = (thing.organisation, thing.devices) if thing else None
-        key = (action, caller.principal, caller.roles, caller.epoch, entity.id, standing)
+        standing = (thing.id, thing.organisation, thing.devices) if thing else (id,)
+        key = (action, caller.principal, caller.roles, caller.epoch, standing)
         now_us = self._clock.monotonic_us()
         known = self._fresh.get(key)
         if known is None or known[0] < now_us:
             if len(self._fresh) >= _REMEMBERED:
                 self._fresh.clear()
-            known = self._fresh[key] = (now_us + _REMEMBER_US, self._decide(caller, action, entity))
+            decision = self._decide(caller, action, _thing_entity(thing, id))
+            known = self._fresh[key] = (now_us + _REMEMBER_US, decision)
         return known[1].check(explain=thing is not None and caller.organisation == thing.organisation)
 
     def on_product(self, caller: Caller, action: str, product: Product) -> Decision:
@@ -109,8 +109,7 @@ class Authority:
 
     def allows_submission(self, caller: Caller, thing: Thing) -> bool:
         """Whether ``caller`` may send readings of ``thing``."""
-        entity = thing_entity(thing.id, thing.organisation, thing.devices)
-        return self._decide(caller, "readings.submit", entity).allowed
+        return self._decide(caller, "readings.submit", _thing_entity(thing)).allowed
 
     def _check(self, caller: Caller, action: str, resource: Entity) -> Decision:
         decision = self._decide(caller, action, resource)
@@ -137,6 +136,10 @@ class Authority:
         job = AppendJob([record], source="audit")
         job.done.add_done_callback(_say_failure)
         self._writer.submit(job)
+
+
+def _thing_entity(thing: Thing | None, id: str = "") -> Entity:
+    return thing_entity(thing.id, thing.organisation, thing.devices) if thing else thing_entity(id, "nobody")
 
 
 def _say_failure(done: "asyncio.Future[Any]") -> None:
