@@ -3,6 +3,7 @@
 `NamedReadings` is the same before its points are known by number: what a codec makes of a wire's bytes.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
@@ -81,11 +82,11 @@ class NamedReadings:
     ``names`` and ``units`` list each distinct (point id, unit) pair once; ``name_index`` int32 (n,) points into
     them; a unit of "" means *the point's own*. ``item`` int64 (n,) is each reading's place in what was sent.
     ``observed_us`` int64, ``value`` float64, ``quality`` uint16, each (n,). ``problems`` are the items that could
-    not even be read; received = n + len(problems).
+    not even be read; received = n + len(problems). ``names`` may be packed: index them rather than walk them.
     """
 
-    names: list[str]
-    units: list[str]
+    names: Sequence[str]
+    units: Sequence[str]
     name_index: Int32Array
     item: Int64Array
     observed_us: Int64Array

@@ -8,6 +8,7 @@ anything looks inside: unvalidated Arrow crashes the process.
 Source: Apache Arrow Columnar Format, IPC Streaming Format.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import pyarrow.compute as pc
 
 from gridspine.kernel.codecs.ipc_size import claimed_bytes
 from gridspine.kernel.errors import Invalid, TooLarge
+from gridspine.kernel.names import PADDING, PackedNames
 from gridspine.kernel.quality import ALL_BITS
 from gridspine.kernel.readings import ItemProblem, NamedReadings
 from gridspine.kernel.time import MAX_US, MIN_US
@@ -46,7 +48,7 @@ def decode_arrow(body: bytes, *, max_items: int) -> NamedReadings:
         raise Invalid(f"not an Arrow IPC stream of readings: {error}") from error
 
 
-def encode_arrow(names: list[str], name_index: Any, observed_us: Any, value: Any, quality: Any) -> bytes:
+def encode_arrow(names: Sequence[str], name_index: Any, observed_us: Any, value: Any, quality: Any) -> bytes:
     """Return an Arrow IPC stream of readings; ``name_index`` int32 (n,) points into ``names``."""
     if len(names) > len(name_index):  # a few readings of a large product: only the names that occur
         used, name_index = np.unique(name_index, return_inverse=True)
@@ -119,7 +121,7 @@ def _without_null_words(table: pa.Table, name: str) -> pa.Table:
     return table.set_column(table.schema.get_field_index(name), name, column.cast(column.type.value_type))
 
 
-def _pairs(table: pa.Table) -> tuple[list[str], list[str], Any]:
+def _pairs(table: pa.Table) -> tuple[PackedNames, list[str], Any]:
     """Return the distinct names and units, and each row's place among them."""
     point = _dictionary(table.column("point"))
     index = point.indices.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int32, copy=False)
@@ -127,18 +129,30 @@ def _pairs(table: pa.Table) -> tuple[list[str], list[str], Any]:
     if len(words) > len(index):  # most are not used: a dictionary may be far longer than its column
         used, index = np.unique(index, return_inverse=True)
         words, index = words.take(pa.array(used[used < len(words)])), index.astype(np.int32)
-    names = words.to_pylist()
     if "unit" not in table.schema.names:
-        return names, [""] * len(names), index
+        return _packed(words), [""] * len(words), index
     unit = _dictionary(table.column("unit").cast(pa.string()).fill_null(""))
     units = unit.dictionary.to_pylist()
     pair = index.astype(np.int64) * max(len(units), 1) + unit.indices.to_numpy(zero_copy_only=False)
     distinct, place = np.unique(pair, return_inverse=True)
-    return (
-        [names[p // len(units)] for p in distinct],
-        [units[p % len(units)] for p in distinct],
-        place.astype(np.int32),
-    )
+    words = words.take(pa.array(distinct // max(len(units), 1)))
+    return _packed(words), [units[p % len(units)] for p in distinct], place.astype(np.int32)
+
+
+def _packed(words: pa.Array) -> PackedNames:
+    """Take the words over as they lie, without making texts of them."""
+    if words.null_count:
+        words = words.fill_null("")
+    if not len(words):
+        return PackedNames.of(())
+    width = np.int64 if pa.types.is_large_string(words.type) else np.int32
+    _, places, data = words.buffers()
+    offsets = np.frombuffer(places, width)[words.offset : words.offset + len(words) + 1].astype(np.int64)
+    first, end = int(offsets[0]), int(offsets[-1])
+    packed = np.zeros(end - first + PADDING, np.uint8)
+    if end > first:
+        packed[: end - first] = np.frombuffer(data, np.uint8)[first:end]
+    return PackedNames(packed, offsets - first)
 
 
 def _dictionary(column: pa.ChunkedArray) -> pa.DictionaryArray:
