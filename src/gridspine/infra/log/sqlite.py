@@ -22,6 +22,7 @@ from gridspine.infra.log.offsets import Offsets
 from gridspine.infra.log.port import MAX_RECORD_BYTES, Follower, Position, Record, Stored, Topic
 from gridspine.infra.log.room import Room
 from gridspine.infra.log.topic import SegmentedTopic
+from gridspine.infra.runtime.durable import make_folder
 from gridspine.kernel.errors import DiskFull, Gone
 
 DEFAULT_SEGMENT_BYTES = 64 << 20
@@ -47,7 +48,7 @@ class SqliteEventLog:
         self._read_only = read_only
         self._room = room
         if not read_only:
-            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_folder(directory, mode=0o700)
         self._offsets = Offsets(directory / "offsets.db", writable=not read_only)
         self._kept = {
             name: SegmentedTopic(

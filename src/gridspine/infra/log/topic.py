@@ -7,6 +7,7 @@ from pathlib import Path
 
 from gridspine.infra.log.port import Position, Record, Stored, Topic
 from gridspine.infra.log.segment import Extents, Row, Segment
+from gridspine.infra.runtime.durable import make_folder
 
 
 class SegmentedTopic:
@@ -23,7 +24,7 @@ class SegmentedTopic:
         self._extents: list[Extents] = []
         self._next = list(trimmed)  # offsets are never reused, not even when all their segments are gone
         if writable:
-            directory.mkdir(parents=True, exist_ok=True)
+            make_folder(directory)
         self._open_existing()
 
     def refresh(self) -> None:

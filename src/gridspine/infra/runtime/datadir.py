@@ -19,6 +19,7 @@ from typing import IO
 
 import structlog
 
+from gridspine.infra.runtime.durable import make_folder, write_whole
 from gridspine.kernel.errors import Conflict
 
 FORMAT = 1
@@ -29,7 +30,7 @@ class DataDirectory:
     """An opened and locked data directory; close it to let another node in."""
 
     def __init__(self, path: Path) -> None:
-        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(path, mode=0o700)
         _make_private(path)
         self.path = path
         self._lock = self._take_lock()
@@ -62,9 +63,7 @@ class DataDirectory:
     def _check_format(self) -> None:
         marker = self.path / "format"
         if not marker.exists():
-            fresh = self.path / "format.new"
-            fresh.write_text(f"{FORMAT}\n")
-            fresh.replace(marker)
+            write_whole(marker, f"{FORMAT}\n".encode())
             return
         text = marker.read_text().strip()
         if not text.isdigit():
