@@ -68,6 +68,7 @@ class Shell:
             "GRIDSPINE_HTTP__PORT": self._ports["8600"],
             "LANG": "C.UTF-8",
             "COLUMNS": "120",
+            "TESTS_OF_THIS_RUN": os.environ.get("TESTS_OF_THIS_RUN", ""),  # so that what is left behind is known
         }
         self._process = subprocess.Popen(
             ["bash", "--noprofile", "--norc"], cwd=folder, env=environment, text=True, start_new_session=True,

@@ -1,0 +1,109 @@
+"""What a whole run of the tests must leave as it was, and which tests may be skipped.
+
+A run fails when a test was skipped that ``skips.toml`` does not name, and when processes, listening sockets, threads'
+children or temporary files are left behind. Allowed skips are counted and printed: they did not pass.
+"""
+
+import os
+import shutil
+import tempfile
+import tomllib
+import uuid
+from fnmatch import fnmatch
+from pathlib import Path
+
+import psutil
+import pytest
+
+MARK = "TESTS_OF_THIS_RUN"
+"""Environment variable by which a run knows its processes, whoever adopted them."""
+SKIPS = Path(__file__).with_name("skips.toml")
+_PATIENCE_S = 5.0
+
+
+def pytest_configure(config):
+    if not hasattr(config, "workerinput") and MARK not in os.environ:  # not a run inside a run
+        config.pluginmanager.register(House(), "house")
+
+
+class House:
+    """Looks after one run."""
+
+    def __init__(self):
+        self.skipped = {}
+        self.complaints = []
+        self.mark = os.environ[MARK] = str(uuid.uuid4())
+        # What tests and their processes put among the temporary files goes into a folder of this run's own.
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+        self.temporary = Path(tempfile.mkdtemp(prefix="run-"))
+        self.before = (os.environ.get("TMPDIR"), tempfile.tempdir)
+        os.environ["TMPDIR"] = tempfile.tempdir = str(self.temporary)
+
+    def pytest_runtest_logreport(self, report):
+        if report.skipped and not hasattr(report, "wasxfail"):
+            self.skipped[report.nodeid] = _why(report)
+
+    def pytest_collectreport(self, report):
+        if report.skipped:
+            self.skipped[report.nodeid] = _why(report)
+
+    def pytest_sessionfinish(self, session):
+        allowed = tomllib.loads(SKIPS.read_text())
+        self.complaints += [
+            f"skipped, and not named in tests/skips.toml: {test} ({why})"
+            for test, why in self.skipped.items()
+            if not any(fnmatch(test, pattern) for pattern in allowed)
+        ]
+        self.complaints += left_processes(self.mark)
+        self.complaints += [f"a socket still listens: port {port}" for port in listening()]
+        left = sorted(path.name for path in self.temporary.iterdir())
+        self.complaints += [f"a temporary file was left: {name}" for name in left]
+        self._tidy()
+        if self.complaints and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def _tidy(self):
+        shutil.rmtree(self.temporary, ignore_errors=True)
+        before, tempfile.tempdir = self.before
+        if before is None:
+            os.environ.pop("TMPDIR", None)
+        else:
+            os.environ["TMPDIR"] = before
+        os.environ.pop(MARK, None)
+
+    def pytest_terminal_summary(self, terminalreporter):
+        if self.skipped:
+            terminalreporter.write_line(f"skipped: {len(self.skipped)} (they did not pass)")
+        for complaint in self.complaints:
+            terminalreporter.write_line(f"FAILED {complaint}", red=True)
+
+
+def left_processes(mark):
+    """Return what still runs of the run ``mark``, after some patience with those that are just ending."""
+    found = [process for process in psutil.process_iter() if process.pid != os.getpid() and _is_of(process, mark)]
+    _, alive = psutil.wait_procs(found, timeout=_PATIENCE_S)
+    complaints = []
+    for process in alive:
+        try:
+            complaints.append(f"a process was left: {process.pid} {' '.join(process.cmdline())[:200]}")
+            process.kill()
+        except psutil.Error:
+            continue
+    return complaints
+
+
+def listening():
+    """Return the TCP ports this process still listens on."""
+    connections = psutil.Process().net_connections("tcp")
+    return sorted({found.laddr.port for found in connections if found.status == psutil.CONN_LISTEN})
+
+
+def _is_of(process, mark):
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE and process.environ().get(MARK) == mark
+    except (psutil.Error, OSError):
+        return False
+
+
+def _why(report):
+    return str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
