@@ -46,7 +46,7 @@ class Hub:
 
     def __init__(self, next_offsets: Offsets) -> None:
         self._next = dict(next_offsets)
-        self._by_product: dict[tuple[str, int], set[Subscription]] = {}
+        self._by_product: dict[tuple[str, int], dict[Subscription, None]] = {}  # in order, as in the gate
         self._open: Counter[str] = Counter()
         self.delivered = 0
 
@@ -69,7 +69,7 @@ class Hub:
     def join(self, subscription: "Subscription") -> Offsets:
         """Add a live subscription; returns the offsets from which it gets everything."""
         key = (subscription.mask.product, subscription.mask.version)
-        self._by_product.setdefault(key, set()).add(subscription)
+        self._by_product.setdefault(key, {})[subscription] = None
         return self.next_offsets
 
     def leave(self, subscription: "Subscription") -> None:
@@ -77,7 +77,7 @@ class Hub:
         key = (subscription.mask.product, subscription.mask.version)
         members = self._by_product.get(key)
         if members is not None:
-            members.discard(subscription)
+            members.pop(subscription, None)
             if not members:
                 del self._by_product[key]
 

@@ -22,7 +22,7 @@ class Gate:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._grants: dict[str, Grant] = {}
-        self._watchers: dict[str, set[Cut]] = {}
+        self._watchers: dict[str, dict[Cut, None]] = {}  # in order, so that a simulation repeats itself
         self._confirmed_us = clock.monotonic_us()
 
     def confirm(self) -> None:
@@ -76,7 +76,7 @@ class Gate:
 
     def watch(self, id: str, cut: Cut) -> Callable[[], None]:
         """Call ``cut(reason)`` when the grant stops holding; returns what ends the watch."""
-        self._watchers.setdefault(id, set()).add(cut)
+        self._watchers.setdefault(id, {})[cut] = None
         return lambda: self._unwatch(id, cut)
 
     def sweep(self) -> None:
@@ -103,6 +103,6 @@ class Gate:
     def _unwatch(self, id: str, cut: Cut) -> None:
         watchers = self._watchers.get(id)
         if watchers is not None:
-            watchers.discard(cut)
+            watchers.pop(cut, None)
             if not watchers:
                 del self._watchers[id]
