@@ -18,9 +18,9 @@ def test_everything_is_its_owners_alone_and_lasts(tmp_path: Path) -> None:
     first = Custody(folder, SystemClock())
     before = (
         first.ledger_key().private_bytes_raw(),
-        first.ca_key().private_numbers(),
+        first.p256_key("ca.pem").private_numbers(),
         first.secret("cookies"),
-        [key.as_dict(private=True) for key in first.token_keys()],
+        [one.key.as_dict(private=True) for one in first.token_keys()],
     )
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     files = list(folder.iterdir())
@@ -29,9 +29,9 @@ def test_everything_is_its_owners_alone_and_lasts(tmp_path: Path) -> None:
     again = Custody(folder, SystemClock())
     assert before == (
         again.ledger_key().private_bytes_raw(),
-        again.ca_key().private_numbers(),
+        again.p256_key("ca.pem").private_numbers(),
         again.secret("cookies"),
-        [key.as_dict(private=True) for key in again.token_keys()],
+        [one.key.as_dict(private=True) for one in again.token_keys()],
     )
     assert again.secret("devices") != before[2]
 

@@ -294,14 +294,17 @@ def test_device_passwords(world, reason_of: Reason) -> None:
     password = identity.devices.set_new(device)
     assert len(password) == 22
     caller = identity.by_password(device.id, password)
-    assert (caller.how, caller.session) == ("password", f"password:{device.id}")
+    assert (caller.how, caller.session) == ("password", f"password:{device.id}/{world.clock.now_us()}")
     for name, wrong in [(device.id, password[:-1]), (device.id, ""), ("urn:x:other", password), (device.id, "\ud800")]:
         assert reason_of(identity.by_password, name, wrong) == "wrong-password"
     assert world.start().by_password(device.id, password) == caller
     identity = world.identity
     newer = identity.devices.set_new(device)
     assert reason_of(identity.by_password, device.id, password) == "wrong-password"
-    assert identity.by_password(device.id, newer) == caller
+    again = identity.by_password(device.id, newer)
+    assert (again.principal, again.session != caller.session) == (device.id, True)
+    assert not identity.holds(caller), "what was opened with the old password ends"
+    assert identity.holds(again)
     identity.directory.deactivate(device.id)
     assert reason_of(identity.by_password, device.id, newer) == "inactive"
     identity.directory.reactivate(device.id)

@@ -15,7 +15,6 @@ import contextlib
 import socket
 import ssl
 import struct
-from pathlib import Path
 
 from litestar.types import Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -112,20 +111,6 @@ def reset_connection(scope: Scope) -> None:
         transport.abort()
 
 
-def server_context(certificate: Path, key: Path, client_ca_pem: bytes) -> ssl.SSLContext:
-    """Return a server's TLS context: TLS 1.2 or later; client certificates of ``client_ca_pem`` are optional."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(certificate, key)
-    context.load_verify_locations(cadata=client_ca_pem.decode("ascii"))
-    context.verify_mode = ssl.CERT_OPTIONAL
-    context.verify_flags |= ssl.VERIFY_X509_STRICT
-    context.set_alpn_protocols(["http/1.1"])
-    return context
-
-
 def node_context(identity: Identity, names: tuple[str, ...] = ()) -> ssl.SSLContext:
-    """Return the TLS context of this node, its server certificate issued (or renewed) by its own authority."""
-    identity.authority.server_certificate(names)
-    custody = identity.custody
-    return server_context(custody.path("server.crt"), custody.path("server.pem"), identity.authority.ca_pem)
+    """Return the TLS context of this node, its server certificate issued (and renewed) by its own authority."""
+    return identity.authority.server_context(names)

@@ -14,7 +14,8 @@ class Caller(msgspec.Struct, frozen=True):
     """Who is asking, proven. Authority only narrows: `narrowed` can take roles away, nothing can add one.
 
     ``session`` is what offences are counted against: it stays the same when a client renews its token
-    (``key:<kid>``, ``certificate:<thumbprint>``, ``portal:<id>``, ``password:<principal>``, ``demo:<principal>``).
+    (``key:<kid>``, ``certificate:<thumbprint>``, ``portal:<id>``, ``password:<principal>/<when made>``,
+    ``demo:<principal>``).
     ``how`` tells what proved it: a DPoP key, a client certificate, the portal's cookie, a plain bearer token (demo
     profile on loopback only), or a device password. ``epoch`` lets a long stream ask whether all this still holds.
     """

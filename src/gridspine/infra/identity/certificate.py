@@ -1,39 +1,37 @@
 """The node's own certificate authority: server certificates for itself, client certificates for what it knows.
 
 Sources: RFC 5280 §4.2 (extensions), RFC 8705 §3.1 (``x5t#S256``). A client certificate names its principal as a URI
-in the subject alternative name. The authority signs nothing but end entities (path length 0).
+in the subject alternative name. `ca` keeps the authority's own keys and replaces them.
 """
 
 import base64
 import hashlib
+import ssl
 import threading
-from collections.abc import Sequence
+import weakref
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from ipaddress import ip_address
 
 import msgspec
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from gridspine.infra.identity.ca import CertificateKeys
 from gridspine.infra.identity.custody import Custody
 from gridspine.infra.identity.principal import Principal
 from gridspine.infra.registry.port import Registry, Transaction
 from gridspine.infra.runtime.clock import Clock
-from gridspine.kernel.errors import Corrupt, Invalid, NotFound
+from gridspine.kernel.errors import Invalid, NotFound
 from gridspine.kernel.time import US, to_datetime
 
-CA_LIFE_S = 10 * 365 * 86_400
 SERVER_LIFE_S = 397 * 86_400
 CLIENT_LIFE_S = 397 * 86_400
 RENEW_BEFORE_S = 30 * 86_400
-BACKDATE_S = 300
-"""Seconds [s] a certificate is valid before it was made, for devices whose clocks run slow."""
-
 LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 ClientKey = Ed25519PublicKey | ec.EllipticCurvePublicKey
 
@@ -51,18 +49,64 @@ class IssuedCertificate(msgspec.Struct, frozen=True):
 class Authority:
     """Issues, remembers and revokes certificates. What it issued it knows by hash, so nothing else passes."""
 
-    def __init__(self, registry: Registry, custody: Custody, clock: Clock) -> None:
-        self._registry, self._custody, self._clock = registry, custody, clock
+    def __init__(
+        self, registry: Registry, custody: Custody, clock: Clock, *, tell: Callable[[str], None] = lambda _: None
+    ) -> None:
+        """Load the authority and what it issued; ``tell`` hears whose certificate was revoked."""
+        self._registry, self._custody, self._clock, self._tell = registry, custody, clock, tell
         self._lock = threading.Lock()
-        self._key = custody.ca_key()
-        self.certificate = self._load_ca()
+        self._keys = CertificateKeys(custody, clock)
+        self._contexts: list[tuple[weakref.ref[ssl.SSLContext], tuple[str, ...]]] = []
         issued = registry.read(lambda tx: tx.list(IssuedCertificate))
         self._issued = {certificate.id: certificate for certificate in issued}
 
     @property
+    def certificate(self) -> x509.Certificate:
+        """The certificate of the authority that signs the server's."""
+        return self._keys.serving.certificate
+
+    @property
     def ca_pem(self) -> bytes:
-        """The authority's certificate, to be trusted by clients (PEM)."""
-        return self.certificate.public_bytes(Encoding.PEM)
+        """The authority's certificate, to be trusted by clients (PEM); two while it is being replaced."""
+        return self._keys.offered_pem
+
+    @property
+    def trusted_pem(self) -> bytes:
+        """The authorities clients' certificates are taken from: also those that were replaced (PEM)."""
+        return self._keys.trusted_pem
+
+    def rotate(self) -> bool:
+        """Begin to replace the authority, or end it when it has begun; return whether a replacement is under way.
+
+        Between the two clients fetch the authorities anew. Listening servers go on; certificates stay valid. Blocks.
+        """
+        with self._lock:
+            under_way = self._keys.rotate()
+        self.refresh()
+        return under_way
+
+    def server_context(self, names: Sequence[str] = ()) -> ssl.SSLContext:
+        """Return a server's TLS context (TLS 1.2 or later, clients' certificates optional), kept up to date."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.verify_mode = ssl.CERT_OPTIONAL
+        context.verify_flags |= ssl.VERIFY_X509_STRICT
+        context.set_alpn_protocols(["http/1.1"])
+        self._bring_up_to_date(context, tuple(names))
+        self._contexts.append((weakref.ref(context), tuple(names)))
+        return context
+
+    def refresh(self) -> None:
+        """Hand new certificates and authorities to the servers that listen: for connections from now on. Blocks."""
+        for reference, names in self._contexts:
+            context = reference()
+            if context is not None:
+                self._bring_up_to_date(context, names)
+
+    def _bring_up_to_date(self, context: ssl.SSLContext, names: tuple[str, ...]) -> None:
+        self.server_certificate(names)
+        context.load_cert_chain(self._custody.path("server.crt"), self._custody.path("server.pem"))
+        context.load_verify_locations(cadata=self.trusted_pem.decode("ascii"))
 
     def server_certificate(self, names: Sequence[str] = ()) -> bytes:
         """Return the server's certificate in PEM, made anew when ``names`` changed or it is about to run out.
@@ -74,9 +118,10 @@ class Authority:
         key = self._custody.p256_key("server.pem")
         kept = self._custody.read("server.crt")
         if kept is None or not self._still_good(kept, key, wanted):
-            builder = self._builder(key.public_key(), "gridspine node", SERVER_LIFE_S, wanted)
+            issuer = self._keys.serving
+            builder = issuer.builder(self._clock, key.public_key(), "gridspine node", SERVER_LIFE_S, wanted)
             usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
-            kept = self._sign(builder.add_extension(usage, critical=False)).public_bytes(Encoding.PEM)
+            kept = issuer.sign(builder.add_extension(usage, critical=False)).public_bytes(Encoding.PEM)
             self._custody.replace("server.crt", kept)
         return kept
 
@@ -87,9 +132,10 @@ class Authority:
         """
         san = [x509.UniformResourceIdentifier(principal.id)]
         # The common name has 64 characters at most; whom it names is in the SAN.
-        builder = self._builder(_requested_key(csr_pem), principal.name[:64], CLIENT_LIFE_S, san)
+        issuer = self._keys.issuing
+        builder = issuer.builder(self._clock, _requested_key(csr_pem), principal.name[:64], CLIENT_LIFE_S, san)
         usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])
-        certificate = self._sign(builder.add_extension(usage, critical=False))
+        certificate = issuer.sign(builder.add_extension(usage, critical=False))
         issued = IssuedCertificate(
             id=thumbprint(certificate.public_bytes(Encoding.DER)),
             principal=principal.id,
@@ -116,6 +162,7 @@ class Authority:
         if issued is None:
             raise NotFound("no certificate with this thumbprint was issued here")
         self._keep(msgspec.structs.replace(issued, revoked_us=self._clock.now_us()), owner)
+        self._tell(issued.principal)
 
     def _keep(self, issued: IssuedCertificate, owner: str) -> None:
         with self._lock:
@@ -126,49 +173,6 @@ class Authority:
                 tx.put(issued, id=issued.id, owner=owner)
 
             self._registry.transact(work)
-
-    def _load_ca(self) -> x509.Certificate:
-        pem = self._custody.read("ca.crt")
-        if pem is None:
-            pem = self._custody.create("ca.crt", self._make_ca().public_bytes(Encoding.PEM))
-        certificate = x509.load_pem_x509_certificate(pem)
-        if certificate.public_key() != self._key.public_key():
-            raise Corrupt(f"{self._custody.path('ca.crt')} is not the certificate of ca.pem beside it")
-        return certificate
-
-    def _make_ca(self) -> x509.Certificate:
-        public = self._key.public_key()
-        name = _name(f"gridspine CA {hashlib.sha256(public.public_bytes(*_POINT)).hexdigest()[:8]}")
-        builder = self._bare_builder(public, name, name, CA_LIFE_S)
-        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        return self._sign(builder.add_extension(_key_usage(ca=True), critical=True))
-
-    def _builder(
-        self, key: ClientKey, name: str, life_s: int, san: Sequence[x509.GeneralName]
-    ) -> x509.CertificateBuilder:
-        builder = self._bare_builder(key, _name(name), self.certificate.subject, life_s)
-        builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        builder = builder.add_extension(_key_usage(ca=False), critical=True)
-        return builder.add_extension(x509.SubjectAlternativeName(san), critical=False)
-
-    def _bare_builder(
-        self, key: ClientKey, subject: x509.Name, issuer: x509.Name, life_s: int
-    ) -> x509.CertificateBuilder:
-        now = to_datetime(self._clock.now_us())
-        return (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(issuer)
-            .public_key(key)
-            .serial_number(int.from_bytes(self._clock.randbytes(16), "big") | 1)
-            .not_valid_before(now - timedelta(seconds=BACKDATE_S))
-            .not_valid_after(now + timedelta(seconds=life_s))
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
-        )
-
-    def _sign(self, builder: x509.CertificateBuilder) -> x509.Certificate:
-        return builder.sign(self._key, hashes.SHA256(), ecdsa_deterministic=True)
 
     def _still_good(self, pem: bytes, key: ec.EllipticCurvePrivateKey, wanted: Sequence[x509.GeneralName]) -> bool:
         certificate = x509.load_pem_x509_certificate(pem)
@@ -185,9 +189,6 @@ class Authority:
 def thumbprint(der: bytes) -> str:
     """Return the ``x5t#S256`` of a certificate in DER: base64url of SHA-256 (RFC 8705 §3.1)."""
     return base64.urlsafe_b64encode(hashlib.sha256(der).digest()).rstrip(b"=").decode()
-
-
-_POINT = (Encoding.X962, PublicFormat.UncompressedPoint)
 
 
 def _requested_key(csr_pem: bytes) -> ClientKey:
@@ -214,21 +215,3 @@ def _general_name(name: str) -> x509.GeneralName:
         return x509.DNSName(name)
     except ValueError as error:
         raise Invalid(f"{name[:80]!r} is no host name a certificate can carry (use its xn-- form)") from error
-
-
-def _name(common_name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
-
-
-def _key_usage(*, ca: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not ca,
-        key_cert_sign=ca,
-        crl_sign=ca,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
-    )

@@ -5,8 +5,8 @@
     keys/  0700
       token-<created µs>.pem   Ed25519, signs access tokens; the newest signs, older ones verify until they retire
       ledger.pem               Ed25519, signs tree heads and receipts
-      ca.pem, ca.crt           EC P-256, the node's certificate authority
-      *.key                    32 random bytes (hex): cookies, device passwords
+      ca.pem, ca.crt           EC P-256, the node's certificate authority; ca-next.*, ca-old.crt while it is replaced
+      *.key, *.old.key         32 random bytes (hex): cookies, device passwords; the one before
 
 A file or folder that others may read is refused, with a sentence that says what to do.
 """
@@ -32,6 +32,7 @@ from gridspine.infra.identity.private_file import (
     replace_private,
     sweep,
 )
+from gridspine.infra.identity.token import TokenKey
 from gridspine.infra.runtime.clock import Clock
 from gridspine.kernel.errors import Corrupt
 from gridspine.kernel.time import US
@@ -74,10 +75,6 @@ class Custody:
         """Return the key that signs the ledger's tree heads and receipts."""
         return _ed25519(self._private_key("ledger.pem", self._new_ed25519))
 
-    def ca_key(self) -> ec.EllipticCurvePrivateKey:
-        """Return the certificate authority's key."""
-        return self.p256_key("ca.pem")
-
     def p256_key(self, name: str) -> ec.EllipticCurvePrivateKey:
         """Return the EC P-256 key kept as ``name``, made at first use."""
         key = self._private_key(name, self._new_p256)
@@ -97,26 +94,52 @@ class Custody:
             raise Corrupt(f"{self.path(file)} does not hold 32 bytes in hex")
         return secret
 
-    def token_keys(self) -> list[OKPKey]:
+    def rotate_secret(self, name: str) -> list[bytes]:
+        """Replace the secret ``name``; return the new one and the one before, which is kept as ``name.old``."""
+        self.replace(f"{name}.old.key", self.secret(name).hex().encode())
+        self.replace(f"{name}.key", self._clock.randbytes(32).hex().encode())
+        return self.secrets(name)
+
+    def secrets(self, name: str) -> list[bytes]:
+        """Return the secret ``name``, then the one before if there is one."""
+        old = [self.secret(f"{name}.old")] if self.path(f"{name}.old.key").exists() else []
+        return [self.secret(name), *old]
+
+    def rotate_ledger_key(self) -> Ed25519PrivateKey:
+        """Replace the ledger's key and return the new one."""
+        self.replace("ledger.pem", _pem(self._new_ed25519()))
+        return self.ledger_key()
+
+    def remove(self, name: str) -> None:
+        """Delete ``name`` if it is there."""
+        self.path(name).unlink(missing_ok=True)
+
+    def token_keys(self) -> list[TokenKey]:
         """Return the keys of access tokens, newest first: the first signs, all verify. Retired ones are deleted."""
         created = self._token_key_times() or [self.rotate_token_key()]
         keys = []
         for position, created_us in enumerate(created):
-            replaced_us = created[position - 1] if position else None
-            if replaced_us is not None and self._clock.now_us() > replaced_us + RETIREMENT_S * US:
-                self.path(f"token-{created_us}.pem").unlink(missing_ok=True)
+            retires_us = created[position - 1] + RETIREMENT_S * US if position else None
+            if retires_us is not None and self._clock.now_us() > retires_us:
+                self.remove(f"token-{created_us}.pem")
                 continue
             pem = self.read(f"token-{created_us}.pem") or b""
             key = OKPKey.import_key(_ed25519(_load(pem, self.path(f"token-{created_us}.pem"))))
             key.ensure_kid()
-            keys.append(key)
+            keys.append(TokenKey(key, retires_us))
         return keys
 
-    def rotate_token_key(self) -> int:
-        """Make a new token key; return when it was created [µs since 1970], which names its file."""
+    def rotate_token_key(self, *, at_once: bool = False) -> int:
+        """Make a new token key; return when it was created [µs since 1970], which names its file.
+
+        ``at_once`` deletes the ones before: they may be in other hands, so nothing they signed holds any more.
+        """
+        before = self._token_key_times() if at_once else []
         newest_us = max(self._token_key_times(), default=0)
         created_us = max(self._clock.now_us(), newest_us + 1)
         self.create(f"token-{created_us}.pem", _pem(self._new_ed25519()))
+        for old_us in before:
+            self.remove(f"token-{old_us}.pem")
         return created_us
 
     def _token_key_times(self) -> list[int]:

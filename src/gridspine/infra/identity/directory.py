@@ -31,10 +31,16 @@ MAX_KEYS = 8
 
 
 class Directory:
-    """Organisations, principals and keys. ``topic`` of the log hears of every change; empty: nobody does."""
+    """Organisations, principals and keys.
 
-    def __init__(self, registry: Registry, clock: Clock, *, topic: str = "") -> None:
-        self._registry, self._clock, self._topic = registry, clock, topic
+    ``topic`` of the log hears of every change; empty: nobody does. ``tell`` is called with the id of a principal whose
+    standing changed, once that is in force.
+    """
+
+    def __init__(
+        self, registry: Registry, clock: Clock, *, topic: str = "", tell: Callable[[str], None] = lambda _: None
+    ) -> None:
+        self._registry, self._clock, self._topic, self._tell = registry, clock, topic, tell
         self._lock = threading.RLock()
         self._organisations: dict[str, Organisation] = {}
         self._principals: dict[str, Principal] = {}
@@ -140,10 +146,16 @@ class Directory:
     def revoke_issued(self, id: str, *, actor: str = "node") -> int:
         """Void every token and ticket issued to the principal; return the new epoch."""
         principal = self.principal(id)
-        return self.change(
+        value = self.change(
             lambda tx: self._next_epoch(tx, principal, "principal.tokens-revoked", actor),
             lambda value: self._epochs.update({id: value}),
         )
+        self._tell(id)
+        return value
+
+    def note(self, type: str, subject: str, *, actor: str = "node", data: dict[str, Any] | None = None) -> None:
+        """Record a change that is kept elsewhere (a password, a key of the node's own) beside those made here."""
+        self.change(lambda tx: self._emit(tx, type, subject, actor, data or {}), lambda _: None)
 
     def add_key(
         self, principal: str, jwk: Mapping[str, Any], *, replaces: str = "", overlap_s: float = 0, actor: str = "node"
@@ -190,6 +202,7 @@ class Directory:
             self._emit(tx, "key.removed", key.principal, actor, {"kid": kid})
 
         self.change(work, lambda _: self._drop_keys(key.principal, [kid]))
+        self._tell(key.principal)
 
     def change(self, work: Callable[[Transaction], R], apply: Callable[[R], None]) -> R:
         """Do ``work`` in a transaction, then ``apply`` its result to memory; no other change comes between."""
@@ -230,7 +243,8 @@ class Directory:
                 self._epochs[id] = epoch
 
             self.change(work, apply)
-            return principal
+        self._tell(id)
+        return principal
 
     def _next_epoch(self, tx: Transaction, principal: Principal, event: str, actor: str) -> int:
         value = self.epoch(principal.id) + 1

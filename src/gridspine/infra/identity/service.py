@@ -8,12 +8,15 @@
               ├─ devices       device passwords                       │
               ├─ authority     certificates                           │
               ├─ first         the first administrator                ┘
-              ├─ tokens, proofs, assertions, tickets, demo              memory only
+              ├─ tokens, proofs, assertions, tickets, demo              memory (and revoked tokens on disk)
+              ├─ rate, failures                                         how much, and how often wrong
+              ├─ watch         who hears that a principal changed
               └─ custody       the node's own private keys
 """
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -26,12 +29,14 @@ from gridspine.infra.identity.device_password import DevicePasswords
 from gridspine.infra.identity.directory import Directory
 from gridspine.infra.identity.dpop import Proofs
 from gridspine.infra.identity.first import FirstAdministrator
+from gridspine.infra.identity.limit import Backoff, Rate
 from gridspine.infra.identity.principal import Principal
 from gridspine.infra.identity.refusal import refuse, refuse_client
 from gridspine.infra.identity.session import PortalSession, Sessions
 from gridspine.infra.identity.ticket import Tickets
 from gridspine.infra.identity.token import MAX_LIFE_S, AccessClaims, AccessTokens, Confirmation
 from gridspine.infra.identity.user import Cost, Users
+from gridspine.infra.identity.watch import Watch
 from gridspine.infra.registry.port import Registry
 from gridspine.infra.runtime.clock import Clock
 from gridspine.kernel.errors import Invalid, Unauthenticated
@@ -60,7 +65,7 @@ class Identity:
     """Everything about who is asking. ``issuer`` is this node's URL, without a slash at its end.
 
     ``demo`` allows plain bearer tokens; where they are allowed (loopback) is for the web layer to keep. ``topic`` of
-    the log hears of changes in the directory.
+    the log hears of changes in the directory. ``rate`` bounds the requests of each principal.
     """
 
     def __init__(
@@ -75,18 +80,22 @@ class Identity:
         topic: str = "",
         demo: bool = False,
         cost: Cost | None = None,
+        rate: Rate | None = None,
     ) -> None:
         self.issuer, self.audience = issuer, audience or issuer
         self.token_endpoint = token_endpoint or f"{issuer}/token"
         self.custody = Custody(keys_dir, clock)
-        self.directory = Directory(registry, clock, topic=topic)
-        self.tokens = AccessTokens(issuer, self.audience, self.custody.token_keys(), clock)
+        self.watch = Watch()
+        self.rate = rate or Rate(0, 0)
+        self.failures = Backoff(clock, free=19, cap_s=60)
+        self.directory = Directory(registry, clock, topic=topic, tell=self.watch.tell)
+        self.tokens = AccessTokens(issuer, self.audience, self.custody.token_keys(), clock, registry)
         self.proofs = Proofs(clock)
         self.assertions = Assertions(self.directory, clock, frozenset({issuer, self.token_endpoint}))
-        self.authority = Authority(registry, self.custody, clock)
-        self.devices = DevicePasswords(registry, self.custody.secret("devices"), clock)
+        self.authority = Authority(registry, self.custody, clock, tell=self.watch.tell)
+        self.devices = DevicePasswords(registry, self.custody.secrets("devices"), clock, tell=self.watch.tell)
         self.users = Users(registry, self.directory, clock, cost=cost)
-        self.sessions = Sessions(registry, self.custody.secret("cookies"), clock)
+        self.sessions = Sessions(registry, self.custody.secrets("cookies"), clock)
         self.first = FirstAdministrator(registry, self.directory, self.users, clock)
         self.tickets = Tickets(clock)
         self.demo = DemoTokens(clock) if demo else None
@@ -140,7 +149,7 @@ class Identity:
         raise refuse_client("the client must prove itself: send a client_assertion, or use a client certificate")
 
     def revoke_token(self, token: str, principal: Principal) -> None:
-        """End a token of ``principal`` (RFC 7009 §2.1). One that is not valid any more is no error."""
+        """End a token of ``principal`` (RFC 7009 §2.1). One that is not valid any more is no error. Blocks."""
         try:
             claims = self.tokens.verify(token)
         except Unauthenticated:
@@ -148,10 +157,18 @@ class Identity:
         if claims.client_id == principal.id:
             self.tokens.revoke(claims)
 
-    def rotate_token_key(self) -> None:
-        """Sign tokens with a new key from now on; running tokens stay valid."""
-        self.custody.rotate_token_key()
+    def rotate_token_key(self, *, at_once: bool = False) -> None:
+        """Sign tokens with a new key from now on; running tokens stay valid unless ``at_once``. Blocks."""
+        self.custody.rotate_token_key(at_once=at_once)
         self.tokens.use_keys(self.custody.token_keys())
+
+    def rotate_secret(self, name: Literal["cookies", "devices"]) -> None:
+        """Replace the secret behind tokens against CSRF, or device passwords; nothing made before ends. Blocks."""
+        secrets = self.custody.rotate_secret(name)
+        if name == "cookies":
+            self.sessions.use_secrets(secrets)
+        else:
+            self.devices.use_keys(secrets)
 
     # -- showing it ------------------------------------------------------------------------------------------------
 
@@ -215,9 +232,12 @@ class Identity:
 
     def by_password(self, username: str, password: str) -> Caller:
         """Return the caller behind a device's user name (its principal's id) and password; raise a 401."""
-        if not self.devices.check(username, password):
+        made_us = self.devices.check(username, password)
+        if not made_us:
             raise refuse("wrong-password", "user name or password is wrong", error="")
-        return self._caller(username, None, f"password:{username}", "password", self.directory.epoch(username))
+        return self._caller(
+            username, None, f"password:{username}/{made_us}", "password", self.directory.epoch(username)
+        )
 
     def by_ticket(self, ticket: str, path: str) -> Caller:
         """Return the caller who was given ``ticket`` for ``path``; raise a 401. A ticket works once."""
@@ -245,6 +265,25 @@ class Identity:
         self.directory.revoke_issued(principal, actor=actor)
         self.sessions.close_all(principal)
 
+    def set_password(self, id: str, password: str, *, actor: str = "node") -> None:
+        """Give a user another password; all that rests on the old one ends. Raises `NotFound`, `Conflict`. Blocks."""
+        principal = self.directory.principal(id)
+        self.users.set_password(principal, password)
+        self.directory.note("principal.password-set", id, actor=actor)
+        self.sign_out_everywhere(id, actor=actor)
+
+    def new_device_password(self, id: str, *, actor: str = "node") -> str:
+        """Give a principal a new device password and return it; all that rests on the old one ends. Blocks."""
+        principal = self.directory.principal(id)
+        password = self.devices.set_new(principal)
+        self.directory.note("principal.device-password-set", id, actor=actor)
+        return password
+
+    def holds_session(self, principal: str, session: str, epoch: int) -> bool:
+        """Whether a connection that ``principal`` opened may stay open: memory only."""
+        active = self.directory.active(principal) is not None
+        return active and self.directory.epoch(principal) == epoch and self._anchored(session, principal)
+
     def _token_caller(self, claims: AccessClaims, how: How) -> Caller:
         return self._caller(claims.sub, claims.scope.split(), claims.sid, how, claims.epoch)
 
@@ -270,7 +309,7 @@ class Identity:
         if kind == "portal":
             return self.sessions.get(name) is not None
         if kind == "password":
-            return self.devices.has(principal)
+            return name == f"{principal}/{self.devices.made_us(principal)}" and self.devices.made_us(principal) > 0
         return kind == "demo" and self.demo is not None
 
     def _certificate_of(self, x5t: str, principal: str) -> bool:

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import hmac
 import threading
+from collections.abc import Sequence
 
 import msgspec
 
@@ -44,8 +45,9 @@ class PortalSession(msgspec.Struct, frozen=True):
 class Sessions:
     """Opens, finds and ends portal sessions. `find` asks memory only; the others write and block."""
 
-    def __init__(self, registry: Registry, secret: bytes, clock: Clock) -> None:
-        self._registry, self._secret, self._clock = registry, secret, clock
+    def __init__(self, registry: Registry, secrets: Sequence[bytes], clock: Clock) -> None:
+        """Tokens against CSRF are made with the first of ``secrets`` and taken from all."""
+        self._registry, self._secrets, self._clock = registry, tuple(secrets), clock
         self._lock = threading.Lock()
         # Reading takes no lock: whoever writes holds it for as long as the disk takes. When a session was last seen is
         # kept apart, so that noting it cannot bring back one that was just ended.
@@ -106,11 +108,16 @@ class Sessions:
 
     def csrf_token(self, session: PortalSession) -> str:
         """Return the token that a page of this session must send with every change it asks for."""
-        return hmac.new(self._secret, b"csrf\0" + session.id.encode(), hashlib.sha256).hexdigest()
+        return _csrf(self._secrets[0], session)
+
+    def use_secrets(self, secrets: Sequence[bytes]) -> None:
+        """Make tokens with the first of ``secrets`` from now on; pages that were loaded before go on working."""
+        self._secrets = tuple(secrets)
 
     def csrf_fits(self, session: PortalSession, token: str) -> bool:
         """Whether ``token`` is the session's, compared in constant time."""
-        return hmac.compare_digest(self.csrf_token(session).encode(), token.encode("utf-8", "surrogatepass"))
+        given = token.encode("utf-8", "surrogatepass")
+        return any(hmac.compare_digest(_csrf(secret, session).encode(), given) for secret in self._secrets)
 
     def _write(self, session: PortalSession, owner: str) -> None:
         def work(tx: Transaction) -> None:
@@ -133,6 +140,10 @@ class Sessions:
 
         if keys:
             self._registry.transact(work)
+
+
+def _csrf(secret: bytes, session: PortalSession) -> str:
+    return hmac.new(secret, b"csrf\0" + session.id.encode(), hashlib.sha256).hexdigest()
 
 
 def _hash(cookie: str) -> str:

@@ -8,11 +8,11 @@ import hashlib
 import hmac
 import threading
 import unicodedata
-from ipaddress import ip_address, ip_network
 
 import msgspec
 
 from gridspine.infra.identity.directory import Directory
+from gridspine.infra.identity.limit import Backoff, network
 from gridspine.infra.identity.principal import Principal
 from gridspine.infra.identity.throttle import Throttle
 from gridspine.infra.registry.port import Registry, Transaction
@@ -54,7 +54,7 @@ class Users:
         self._hashing = threading.BoundedSemaphore(CONCURRENT_HASHES)
         self._waiting = threading.BoundedSemaphore(WAITING_HASHES)
         self._names = Throttle(clock, burst=5, refill_s=30)
-        self._addresses = Throttle(clock, burst=20, refill_s=3)
+        self.addresses = Backoff(clock, free=19, cap_s=60)
         self._nobody: UserPassword | None = None
 
     def add(
@@ -88,11 +88,12 @@ class Users:
         """Return the user who proves to be ``username``; ``address`` is where the request comes from.
 
         Raises `Unauthenticated` (never saying which of the two was wrong) and `Overloaded` after too many tries: who
-        keeps trying a name makes its owner wait as well, 30 s a try.
+        keeps trying a name makes its owner wait as well, 30 s a try; an address waits twice as long each time, up to
+        60 s.
         """
         name = fold(username)
-        network = _network(address)
-        self._addresses.attempt(network)
+        place = network(address)
+        self.addresses.check(place)
         self._names.attempt(name)
         record = self._registry.read(lambda tx: self._record(tx, name))
         if record is None:  # as much work for a name that nobody has
@@ -100,9 +101,10 @@ class Users:
         good = self._matches(record, password)
         user = self._directory.active(record.principal) if record is not None and good else None
         if user is None:
+            self.addresses.failed(place)
             raise Unauthenticated("user name or password is wrong", reason="wrong-password")
         self._names.forgive(name)
-        self._addresses.forgive(network)
+        self.addresses.succeeded(place)
         return user
 
     def _record(self, tx: Transaction, name: str) -> UserPassword | None:
@@ -140,15 +142,6 @@ class Users:
                 )
         finally:
             self._waiting.release()
-
-
-def _network(address: str) -> str:
-    """Return what one person can be expected to own of ``address``: a /64 of IPv6, else the address itself."""
-    try:
-        parsed = ip_address(address)
-    except ValueError:
-        return address
-    return address if parsed.version == 4 else str(ip_network((parsed, 64), strict=False))
 
 
 def fold(username: str) -> str:
