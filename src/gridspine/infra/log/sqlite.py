@@ -21,6 +21,7 @@ from gridspine.infra.log.follower import LocalFollower, Memberships
 from gridspine.infra.log.offsets import Offsets
 from gridspine.infra.log.port import MAX_RECORD_BYTES, Follower, Position, Record, Stored, Topic
 from gridspine.infra.log.room import Room
+from gridspine.infra.log.segment import Row
 from gridspine.infra.log.topic import SegmentedTopic
 from gridspine.infra.runtime.durable import make_folder
 from gridspine.kernel.errors import DiskFull, Gone
@@ -145,7 +146,7 @@ class SqliteEventLog:
         try:
             self._kept[name].write(rows)
         except sqlite3.OperationalError as error:
-            if not _no_room(error):
+            if not no_room(error):
                 raise
             if self._room is not None:
                 self._room.overrun()
@@ -153,9 +154,19 @@ class SqliteEventLog:
                 raise DiskFull(
                     "the disk is full: free some room; new readings are taken again by themselves"
                 ) from error
-            self._kept[name].write(rows)
+            self._write_in_reserve(name, rows)
         return positions
 
+    def _write_in_reserve(self, name: str, rows: list[Row]) -> None:
+        """Write a control topic in the room kept back for it; even that may be gone."""
+        try:
+            self._kept[name].write(rows)
+        except sqlite3.OperationalError as error:
+            if not no_room(error):
+                raise
+            raise DiskFull("the disk is full, even for commands, grants and audit: free some room") from error
 
-def _no_room(error: sqlite3.OperationalError) -> bool:
+
+def no_room(error: sqlite3.OperationalError) -> bool:
+    """Whether a write failed because the disk is full."""
     return error.sqlite_errorcode in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE}

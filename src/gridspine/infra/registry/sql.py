@@ -8,14 +8,16 @@ A crash between the commit and the deletion repeats events; each carries an id t
 """
 
 import asyncio
+import contextlib
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Engine, create_engine, delete, event, select
+from sqlalchemy import Connection, Engine, create_engine, delete, event, select
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import QueuePool
 
 from gridspine.infra.log.port import EventLog, Record
@@ -24,9 +26,11 @@ from gridspine.infra.registry.schema import migrate
 from gridspine.infra.registry.tables import outbox
 from gridspine.infra.registry.transaction import SqlTransaction
 from gridspine.infra.runtime.clock import Clock
+from gridspine.kernel.errors import DiskFull
 
 R = TypeVar("R")
 _RELAY_AT_ONCE = 500
+_FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE}
 
 
 class SqlRegistry:
@@ -48,7 +52,7 @@ class SqlRegistry:
 
         When the log takes no more (`DiskFull`), what was committed stays and its events follow with the next relay.
         """
-        with self._write_lock, self._engine.begin() as connection:
+        with self._write_lock, _room_for(self._engine) as connection:
             transaction = SqlTransaction(connection, self._clock.now_us())
             result = work(transaction)
         if transaction.events:
@@ -73,7 +77,7 @@ class SqlRegistry:
         with self._relay_lock:
             while rows := self._waiting():
                 self._log.append([Record(row.topic, row.key.encode(), row.body, row.time_us) for row in rows])
-                with self._write_lock, self._engine.begin() as connection:
+                with self._write_lock, _room_for(self._engine) as connection:
                     connection.execute(delete(outbox).where(outbox.c.number <= rows[-1].number))
                 moved += len(rows)
         return moved
@@ -86,6 +90,18 @@ class SqlRegistry:
     def _waiting(self) -> Any:
         with self._engine.connect() as connection:
             return connection.execute(select(outbox).order_by(outbox.c.number).limit(_RELAY_AT_ONCE)).fetchall()
+
+
+@contextlib.contextmanager
+def _room_for(engine: Engine) -> Iterator[Connection]:
+    """Begin and commit; a full disk is said to be one."""
+    try:
+        with engine.begin() as connection:
+            yield connection
+    except OperationalError as error:
+        if getattr(error.orig, "sqlite_errorcode", None) not in _FULL:
+            raise
+        raise DiskFull("the disk is full, even for standing data: free some room") from error
 
 
 def sqlite_url(path: Path) -> str:
