@@ -72,16 +72,43 @@ async def test_passwords_stay_out_of_logs(caplog: pytest.LogCaptureFixture) -> N
 async def test_in_flight_is_bounded_over_all_connections_of_a_principal() -> None:
     node = make_node(settings={"max_in_flight": 5})
     node.gate.clear()
-    async with serving(node):
+    together: list[int] = []
+    node.before_intake = lambda readings: together.append(len(readings))
+    async with serving(node) as adapter:
+        assert adapter.counters is not None
+        taken = adapter.counters.of(THING)
         for attempt in range(3):
             async with raw(node.address["mqtt"]) as meter:
                 await meter.connect(client_id=f"attempt-{attempt}")
                 for number in range(20):
                     await meter.publish(topic(THING), pack(power=1.0), packet_id=number + 1)
-                await node.until(lambda: node.waiting == 5)
+                await node.until(lambda: taken.received == 5)
+                await meter.ping()
+                await asyncio.sleep(0.1)
+        assert taken.received == 5
         node.gate.set()
-        await node.until(lambda: node.waiting == 0)
-        assert node.most_waiting == 5
+        await node.until(lambda: taken.stored == 5)
+        assert sum(together) == 5
+
+
+async def test_in_flight_is_bounded_in_bytes() -> None:
+    body = pack(power=1.0)
+    node = make_node(settings={"max_in_flight_bytes": 3 * len(body)})
+    node.gate.clear()
+    async with serving(node) as adapter, raw(node.address["mqtt"]) as meter:
+        assert adapter.counters is not None
+        taken = adapter.counters.of(THING)
+        await meter.connect()
+        large = pack(power=2.0) + b" " * (4 * len(body))  # more than there ever is room for: it goes alone
+        for number, one in enumerate([body] * 10 + [large, body]):
+            await meter.publish(topic(THING), one, packet_id=number + 1)
+        await node.until(lambda: taken.received == 3)
+        await asyncio.sleep(0.1)
+        assert taken.received == 3
+        node.gate.set()
+        for number in range(12):
+            assert await meter.receive() == Packet(PUBACK, 0, bytes((0, number + 1)))
+        assert [one.value for one in node.stored] == [1.0] * 10 + [2.0, 1.0]
 
 
 async def test_connections_of_a_principal_are_bounded() -> None:

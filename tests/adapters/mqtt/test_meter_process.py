@@ -65,7 +65,14 @@ async def serve_until(
     async with node.running(adapter):
         started_us = node.clock.now_us()
         await until_seq(folder, seq, home_port)
-        await node.until(lambda: node.stored and node.stored[-1].observed_us > started_us)
+        await node.until(
+            lambda: (
+                node.stored
+                and node.stored[-1].observed_us > started_us
+                and adapter.counters is not None
+                and adapter.counters.of(THING).sequence.high >= seq
+            )
+        )
     assert min(s.observed_us for s in node.stored) < started_us  # made before, with their own times
     return node, adapter
 
@@ -81,7 +88,7 @@ async def test_nothing_the_meter_made_is_lost_while_the_node_is_away(tmp_path: P
             assert adapter.counters.of(THING).lost == 0
             taken += adapter.counters.of(THING).stored
             power = [s for s in node.stored if s.point == f"{THING}/activePower"]
-            times |= {s.observed_us for s in power}
+            times |= {s.observed_us for s in node.stored}  # a message has at least one reading, power or not
             assert min(s.value for s in power) < -4000.0  # the inverter on the home's wires
             assert {s.unit for s in power} == {"W"}
             await until_seq(tmp_path, goal + 5, home_port)  # made while the node was away

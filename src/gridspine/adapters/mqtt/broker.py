@@ -13,10 +13,13 @@ from amqtt.mqtt.connect import ConnectPacket
 from gridspine.adapters.mqtt import packets
 from gridspine.adapters.mqtt.clients import Clients, ClientState, Session
 from gridspine.adapters.mqtt.commands import Commands
+from gridspine.adapters.mqtt.frames import topic_of
 from gridspine.adapters.mqtt.host import REFUSED_FILTER, Refused
-from gridspine.adapters.mqtt.inbound import Inbound, Published
+from gridspine.adapters.mqtt.inbound import Inbound
+from gridspine.adapters.mqtt.packs import Published
 from gridspine.adapters.mqtt.session import DeviceSession
 from gridspine.adapters.mqtt.settings import Settings
+from gridspine.adapters.mqtt.topics import Destination
 from gridspine.kernel.errors import Forbidden, GridspineError, Overloaded
 from gridspine.kernel.time import US
 from gridspine.things.adapter import AdapterContext, Order, Source
@@ -42,10 +45,11 @@ class EmbeddedBroker:
             context.store,
             per_principal=settings.max_connections_per_principal,
             max_in_flight=settings.max_in_flight,
+            max_in_flight_bytes=settings.max_in_flight_bytes,
         )
         self._connections: dict[DeviceSession, asyncio.Task[None]] = {}
         self._away_until_us: dict[str, int] = {}
-        self._taking: set[asyncio.Task[None]] = set()
+        self._refusing: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Open the listener and serve until cancelled; what is then under way is not acknowledged."""
@@ -60,9 +64,10 @@ class EmbeddedBroker:
                 session.end("the node stops")
             if self._connections:
                 await asyncio.wait(self._connections.values())
-            for task in list(self._taking):
+            for task in list(self._refusing):
                 task.cancel()
-            await asyncio.gather(*self._taking, return_exceptions=True)
+            await asyncio.gather(*self._refusing, return_exceptions=True)
+            await self._inbound.close()
 
     async def deliver(self, order: Order) -> None:
         """Hand an order to the connections of its Thing; an absent device is told when it is back."""
@@ -131,22 +136,28 @@ class EmbeddedBroker:
             return None
         topic = connect.will_topic or ""
         destination = self._inbound.routes.destination(topic)
-        if destination is None or not all(self._context.may_publish(source, thing) for thing in destination.things):
+        if destination is None or not self._inbound.permitted(destination, source):
             raise Refused(packets.NOT_AUTHORISED, f"principal={source.principal} will on {topic[:120]!r}")
-        return Published(client=source.principal, topic=topic, body=bytes(connect.will_message or b""))
+        return Published(destination, bytes(connect.will_message or b""), 0)
 
-    def take(self, message: Published, state: ClientState) -> asyncio.Task[None]:
-        """Start taking a message in; the task outlives the connection, and is bounded by the client's slots."""
-        task = asyncio.ensure_future(self._inbound.take(message, state.source))
-        self._taking.add(task)
-        task.add_done_callback(self._taken)
+    def destination(self, state: ClientState, topic: bytes) -> Destination | None:
+        """Return where ``topic`` leads, None when the client may not publish there; raise `Invalid` for no topic."""
+        destination = self._inbound.routes.by_wire.get(topic)
+        if destination is None:
+            topic_of(topic)
+            return None
+        return destination if self._inbound.permitted(destination, state.source) else None
+
+    def take(self, state: ClientState, messages: list[Published]) -> asyncio.Future[None]:
+        """Start taking messages in; that goes on when the connection ends, and is bounded by the client's room."""
+        return self._inbound.take(state.source.principal, messages, state.source)
+
+    def forbid(self, state: ClientState, topic: bytes) -> asyncio.Task[None]:
+        """Start refusing a message on a topic that is not the client's; the task raises `Forbidden`."""
+        task = asyncio.ensure_future(self._inbound.forbid(state.source.principal, topic_of(topic), state.source))
+        self._refusing.add(task)
+        task.add_done_callback(self._refusing.discard)
         return task
-
-    def _taken(self, task: asyncio.Task[None]) -> None:
-        self._taking.discard(task)
-        error = None if task.cancelled() else task.exception()
-        if error is not None and not isinstance(error, GridspineError):
-            log.error("a message could not be taken in", exc_info=error)
 
     async def subscribe(self, state: ClientState, topic_filter: str, qos: int) -> int:
         """Grant a subscription to the order topic of a Thing of the client's own; refuse any other, wildcards too."""

@@ -13,6 +13,7 @@ from typing import Protocol
 
 import msgspec
 
+from gridspine.adapters.mqtt.room import Room
 from gridspine.kernel.errors import Overloaded
 from gridspine.things.adapter import Order, PrivateStore, Source
 
@@ -30,34 +31,37 @@ class Session(Protocol):
 
 
 class ClientState:
-    """What outlives a connection: ``subscriptions`` (filter → QoS), ``receiving`` (QoS 2), ``slots`` in flight.
+    """What outlives a connection: ``subscriptions`` (filter → QoS), ``receiving`` (QoS 2), ``room`` in flight.
 
-    The slots are the principal's: reconnecting, or connecting twice, does not widen what may be in flight.
+    The room is the principal's: reconnecting, or connecting twice, does not widen what may be in flight.
     """
 
-    def __init__(self, source: Source, client_id: str, slots: asyncio.Semaphore, *, persistent: bool) -> None:
+    def __init__(self, source: Source, client_id: str, room: Room, *, persistent: bool) -> None:
         self.source = source
         self.client_id = client_id
         self.persistent = persistent
         self.subscriptions: dict[str, int] = {}
         self.receiving: set[int] = set()
-        self.slots = slots
+        self.room = room
         self.session: Session | None = None
 
 
 class _Principal:
-    def __init__(self, max_in_flight: int) -> None:
-        self.slots = asyncio.Semaphore(max_in_flight)
+    def __init__(self, room: Room) -> None:
+        self.room = room
         self.clients: OrderedDict[str, ClientState] = OrderedDict()
 
 
 class Clients:
     """All client states; at most ``per_principal`` each, the longest absent forgotten first."""
 
-    def __init__(self, store: PrivateStore, *, per_principal: int, max_in_flight: int) -> None:
+    def __init__(
+        self, store: PrivateStore, *, per_principal: int, max_in_flight: int, max_in_flight_bytes: int
+    ) -> None:
         self._store = store
         self._per_principal = per_principal
         self._max_in_flight = max_in_flight
+        self._max_in_flight_bytes = max_in_flight_bytes
         self._principals: dict[str, _Principal] = {}
         self._subscribed: dict[str, set[ClientState]] = {}
         self._loading = asyncio.Lock()
@@ -81,7 +85,7 @@ class Clients:
             return old, True
         if old is not None:
             self._forget(principal, old)
-        state = ClientState(source, client_id, principal.slots, persistent=not clean)
+        state = ClientState(source, client_id, principal.room, persistent=not clean)
         state.session = session
         principal.clients[client_id] = state
         try:
@@ -157,12 +161,12 @@ class Clients:
             principal = self._principals.get(source.principal)
             if principal is not None:
                 return principal
-            principal = _Principal(self._max_in_flight)
+            principal = _Principal(Room(self._max_in_flight, self._max_in_flight_bytes))
             body = await self._store.get(_key(source.principal))
             with contextlib.suppress(msgspec.MsgspecError):
                 saved = msgspec.json.decode(body, type=dict[str, dict[str, int]]) if body else {}
                 for client_id, subscriptions in saved.items():
-                    state = ClientState(source, client_id, principal.slots, persistent=True)
+                    state = ClientState(source, client_id, principal.room, persistent=True)
                     state.subscriptions = subscriptions
                     principal.clients[client_id] = state
                     for topic in subscriptions:

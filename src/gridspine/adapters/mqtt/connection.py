@@ -1,136 +1,213 @@
-"""One connection to an external broker: a gmqtt client that acknowledges late and never reconnects by itself."""
+"""One connection of the node to an external broker: used once, never reconnected.
+
+::
+
+    broker ─ PUBLISH, PUBLISH, … ─► read ─► run ─► (link) ─► acknowledge, when durable, in order ─► PUBACK, PUBACK, …
+    broker ◄─ PUBLISH (an order) ── publish                  taken ◄─ PUBACK
+"""
 
 import asyncio
-import logging
+import contextlib
+import itertools
 import ssl
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 
-import gmqtt
-from gmqtt.mqtt.constants import MQTTv50, MQTTv311
-
+from gridspine.adapters.mqtt import client_wire as wire
+from gridspine.adapters.mqtt.frames import Frame, Run, Splitter
 from gridspine.adapters.mqtt.settings import Settings
+from gridspine.infra.runtime.clock import Clock
+from gridspine.kernel.errors import Invalid, TooLarge
+from gridspine.kernel.time import US
 from gridspine.things.adapter import Order
 
 ORDERS_IN_FLIGHT = 64
-SESSION_KEPT_S = 0xFFFF_FFFF
-"""MQTT 5.0 §3.1.2.11.2: the session does not expire."""
-VERSIONS = {"3.1.1": MQTTv311, "5": MQTTv50}
-_SUBSCRIPTION_FAILED = 0x80
-_NEVER = -2
-"""Reconnect retries of gmqtt: below what it counts from, so it never retries (0 would still retry once)."""
-
-OnMessage = Callable[["Connection", str, bytes, int, dict[str, Any]], Awaitable[int]]
+_CHUNK_BYTES = 1 << 20
+_MAX_PACKET_BYTES = 268_435_455
+"""What MQTT allows (§2.2.3): an MQTT 3.1.1 client cannot say less, and a large message must not stop those behind."""
+_MAX_CONNACK_BYTES = 65_536
+_UNANSWERED = 1.5
+"""Keep-alives without a word after which a broker is gone."""
 
 
 class LinkLost(Exception):
     """The connection to the broker is over."""
 
 
-class _Unacknowledged:
-    """gmqtt's store of unacknowledged publishes: it only says which one the broker took."""
-
-    def __init__(self, taken: asyncio.Queue[int]) -> None:
-        self.last = 0
-        self._mids: set[int] = set()
-        self._taken = taken
-
-    def push_message(self, mid: int, raw_package: bytes) -> None:
-        self._mids.add(mid)
-        self.last = mid
-
-    def remove_message_by_mid(self, mid: int) -> None:
-        if mid in self._mids:
-            self._mids.discard(mid)
-            self._taken.put_nowait(mid)
-
-    @property
-    def is_empty(self) -> bool:
-        return not self._mids
-
-    def get_all(self) -> list[tuple[int, bytes]]:
-        return []
-
-    def clear(self) -> None:
-        self._mids.clear()
-
-    async def wait_empty(self) -> None:
-        return
-
-
-class _Noise(logging.Filter):
-    """Drops what gmqtt says about a link that we closed on purpose."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        text = record.getMessage()
-        return "WRITE TO CLOSED SOCKET" not in text and "max number of failed connection" not in text
-
-
-_gmqtt_log = logging.getLogger(f"{__name__}.gmqtt")
-_gmqtt_log.addFilter(_Noise())
-logging.getLogger("gmqtt.mqtt.protocol").addFilter(_Noise())
-
-
 class Connection:
-    """One gmqtt client and its connection: used once, never reconnected."""
+    """A session with a broker, agreed by CONNECT and CONNACK; see `open_connection`."""
 
-    def __init__(self, settings: Settings, password: str | None, on_message: OnMessage) -> None:
-        self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.taken: asyncio.Queue[int] = asyncio.Queue()
-        self.unacknowledged = _Unacknowledged(self.taken)
-        self.window = asyncio.Semaphore(ORDERS_IN_FLIGHT)
-        self.sent: dict[int, Order] = {}
+    def __init__(
+        self,
+        clock: Clock,
+        settings: Settings,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        agreed: wire.Connack,
+    ) -> None:
+        self.session_present = agreed.session_present
+        self.granted = asyncio.Event()
         self.filters: set[str] = set()
-        self.session_present = False
-        self._granted = asyncio.Event()
-        properties = {"session_expiry_interval": SESSION_KEPT_S, "receive_maximum": settings.receive_maximum}
-        self.client: Any = gmqtt.Client(
-            settings.client_id,
-            clean_session=False,
-            optimistic_acknowledgement=False,
-            persistent_storage=self.unacknowledged,
-            logger=_gmqtt_log,
-            **(properties if settings.protocol == "5" else {}),
-        )
-        self.client.set_config({"reconnect_retries": _NEVER})
-        if settings.username:
-            self.client.set_auth_credentials(settings.username, password)
-        self._listen(on_message)
+        self.window = asyncio.Semaphore(min(ORDERS_IN_FLIGHT, agreed.receive_maximum))
+        self.taken: asyncio.Queue[tuple[Order, int]] = asyncio.Queue()
+        self._acks: asyncio.Queue[tuple[Sequence[asyncio.Future[None]], bytes]] = asyncio.Queue()
+        self._clock = clock
+        self._five = settings.protocol == "5"
+        self._keep_alive_s = settings.keep_alive_s if agreed.keep_alive_s is None else agreed.keep_alive_s
+        self._reader = reader
+        self._writer = writer
+        self._sent: dict[int, Order] = {}
+        self._packet_ids = itertools.cycle(range(1, 65_536))
+        self._reading_since_us: int | None = None
+        self._writing_since_us: int | None = None
 
-    def lose(self, error: BaseException) -> bool:
-        """Note why the link is over; False when that was known before."""
-        if self.lost.done():
-            return False
-        self.lost.set_exception(error)
-        return True
+    # -- broker → node ----------------------------------------------------------------------------------------
 
-    async def granted(self) -> None:
-        """Return when the first subscription is answered; raise why the link is lost when it is."""
-        answered = asyncio.ensure_future(self._granted.wait())
+    async def read(self, take: Callable[[Run], Awaitable[None]]) -> None:
+        """Hand runs of messages to ``take``, for ever; nothing more is read until it returns. Raises `LinkLost`."""
+        splitter = Splitter(_MAX_PACKET_BYTES, five=self._five)
+        while True:
+            self._reading_since_us = self._clock.monotonic_us()
+            chunk = await self._reader.read(_CHUNK_BYTES)
+            self._reading_since_us = None
+            if not chunk:
+                raise LinkLost("the broker closed the connection")
+            try:
+                for packet in splitter.feed(chunk):
+                    if isinstance(packet, Run):
+                        await take(packet)
+                    else:
+                        self._handle(packet)
+            except (Invalid, TooLarge) as error:
+                raise LinkLost(f"the broker broke the protocol: {error.detail}") from error
+
+    def acknowledge(self, taken: Sequence[asyncio.Future[None]], pubacks: bytes) -> None:
+        """Send ``pubacks`` when all of ``taken`` and what was handed in before are done; the caller bounds how much."""
+        self._acks.put_nowait((taken, pubacks))
+
+    async def send_acknowledgements(self) -> None:
+        """Acknowledge, for ever, in the order of arrival (MQTT 3.1.1 §4.6); raise what ``taken`` fails with."""
+        while True:
+            taken, pubacks = await self._acks.get()
+            for future in taken:
+                if future.done():
+                    future.result()
+                else:
+                    await asyncio.shield(future)
+            await self._write(pubacks)
+
+    def _handle(self, packet: Frame) -> None:
+        kind = packet.first & 0xF0
+        if kind == wire.PUBACK:
+            packet_id, code = wire.decode_puback(packet.body)
+            order = self._sent.pop(packet_id, None)
+            if order is not None:
+                self.taken.put_nowait((order, code))
+        elif kind == wire.SUBACK:
+            codes = wire.decode_suback(packet.body, five=self._five)
+            if any(code >= wire.FAILED for code in codes):
+                raise LinkLost(f"the broker refused a subscription: {codes}")
+            self.granted.set()
+        elif kind == wire.DISCONNECT:
+            raise LinkLost(f"the broker says good-bye, reason {packet.body[0] if packet.body else 0:#x}")
+        elif kind not in {wire.PINGRESP, wire.UNSUBACK}:
+            raise Invalid(f"packet type {packet.first >> 4} is not for this client")
+
+    # -- node → broker ----------------------------------------------------------------------------------------
+
+    def subscribe(self, filters: Sequence[str]) -> None:
+        """Ask for ``filters``; `granted` tells of the first answer, `read` fails when one is refused."""
+        self._writer.write(wire.subscribe(next(self._packet_ids), filters, five=self._five))
+
+    def unsubscribe(self, filters: Sequence[str]) -> None:
+        """Leave ``filters``."""
+        self._writer.write(wire.unsubscribe(next(self._packet_ids), filters, five=self._five))
+
+    async def publish(self, order: Order, topic: str, body: bytes, expiry_s: int | None) -> None:
+        """Send an order, for which the caller holds a place in `window`; the broker's answer comes by `taken`."""
+        packet_id = next(one for one in self._packet_ids if one not in self._sent)
+        self._sent[packet_id] = order
+        await self._write(wire.publish(topic, body, packet_id, five=self._five, expiry_s=expiry_s))
+
+    async def keep_alive(self) -> None:
+        """Tell the broker that the node is there, for ever; raise `LinkLost` when the broker is not."""
+        if not self._keep_alive_s:
+            await asyncio.get_running_loop().create_future()
+        while True:
+            await self._clock.sleep(self._keep_alive_s / 2)
+            now_us, patience_us = self._clock.monotonic_us(), _UNANSWERED * self._keep_alive_s * US
+            for since_us in (self._reading_since_us, self._writing_since_us):
+                if since_us is not None and now_us - since_us > patience_us:
+                    raise LinkLost(f"nothing from the broker for {_UNANSWERED * self._keep_alive_s:.0f} s")
+            self._writer.write(wire.PING)
+
+    async def close(self) -> None:
+        """Say good-bye and close."""
+        with contextlib.suppress(OSError, RuntimeError):
+            self._writer.write(wire.GOODBYE)
+            self._writer.close()
+            await self._writer.wait_closed()
+
+    def abort(self) -> None:
+        """Close without another word."""
+        self._writer.transport.abort()
+
+    async def _write(self, data: bytes) -> None:
+        with self._writing():
+            self._writer.write(data)
+            await self._writer.drain()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        if self._writing_since_us is None:
+            self._writing_since_us = self._clock.monotonic_us()
         try:
-            await asyncio.wait((answered, self.lost), return_when=asyncio.FIRST_COMPLETED)
+            yield
         finally:
-            answered.cancel()
-        if self.lost.done():
-            self.lost.result()
+            self._writing_since_us = None
 
-    def _listen(self, take: OnMessage) -> None:
-        async def on_message(_: Any, topic: Any, payload: bytes, qos: int, properties: dict[str, Any]) -> int:
-            return await take(self, str(topic), payload, qos, properties)
 
-        def on_connect(_: Any, session_present: int, __: int, ___: Any) -> None:
-            self.session_present = bool(session_present)
+async def open_connection(clock: Clock, settings: Settings, password: str | None) -> Connection:
+    """Connect and introduce the node; raise `LinkLost` when the broker turns it away, `OSError` when none is there."""
+    reader, writer = await asyncio.open_connection(
+        settings.host, settings.port, ssl=tls_of(settings), limit=_CHUNK_BYTES
+    )
+    try:
+        five = settings.protocol == "5"
+        writer.write(
+            wire.connect(
+                five=five,
+                client_id=settings.client_id,
+                username=settings.username,
+                password=password,
+                keep_alive_s=settings.keep_alive_s,
+                receive_maximum=settings.receive_maximum,
+                max_packet_bytes=settings.max_packet_bytes + 1024,
+            )
+        )
+        agreed = wire.decode_connack(await _read_connack(reader), five=five)
+        if agreed.code:
+            raise LinkLost(
+                f"the broker does not let the node in: code {agreed.code:#x} (username, password, access list?)"
+            )
+        return Connection(clock, settings, reader, writer, agreed)
+    except BaseException:
+        writer.transport.abort()
+        raise
 
-        def on_disconnect(_: Any, __: Any, exc: Any = None) -> None:
-            self.lose(LinkLost("the broker closed the connection"))
 
-        def on_subscribe(_: Any, __: int, granted: tuple[int, ...], ___: Any) -> None:
-            if any(code >= _SUBSCRIPTION_FAILED for code in granted):
-                self.lose(LinkLost(f"the broker refused a subscription: {granted}"))
-            self._granted.set()
-
-        self.client.on_message, self.client.on_connect = on_message, on_connect
-        self.client.on_disconnect, self.client.on_subscribe = on_disconnect, on_subscribe
+async def _read_connack(reader: asyncio.StreamReader) -> bytes:
+    splitter = Splitter(_MAX_CONNACK_BYTES)
+    try:
+        while True:
+            # byte by byte, so that nothing of what follows is taken
+            for packet in splitter.feed(await reader.readexactly(1)):
+                if isinstance(packet, Frame) and packet.first == wire.CONNACK:
+                    return packet.body
+                raise Invalid("the broker's first packet is not CONNACK")
+    except asyncio.IncompleteReadError as error:
+        raise LinkLost("the broker closed the connection before it answered") from error
+    except (Invalid, TooLarge) as error:
+        raise LinkLost(f"no MQTT broker answers there: {error.detail}") from error
 
 
 def tls_of(settings: Settings) -> ssl.SSLContext | None:

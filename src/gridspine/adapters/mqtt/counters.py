@@ -65,6 +65,27 @@ class Sequence:
         self.lost += ahead - 1
         return ahead - 1
 
+    def note_all(self, counts: list[Count]) -> int:
+        """Take in counts in order; as `note` one by one, with what follows without a gap taken in at once."""
+        lost, at = 0, 0
+        while at < len(counts):
+            lost += self.note(counts[at])
+            at += 1
+            follow = self._following(counts, at)
+            if follow:
+                self.seen = ((self.seen << follow) | ((1 << follow) - 1)) & _FULL
+                self.high += follow
+                at += follow
+        return lost
+
+    def _following(self, counts: list[Count], at: int) -> int:
+        """Return how many counts from ``at`` on each are the next of this run."""
+        high, run, first = self.high, self.run, at
+        while at < len(counts) and counts[at].seq == high + 1 and counts[at].run == run:
+            high += 1
+            at += 1
+        return at - first
+
     def _start(self, count: Count) -> int:
         self.high, self.run, self.seen, self.sure = count.seq, count.run, _FULL, True
         return 0
@@ -102,11 +123,12 @@ class ClientCounters:
         """Messages the device counted and the node never got."""
         return self.sequence.lost
 
-    def took(self, outcome: Outcome) -> None:
-        """Count a message whose intake returned."""
-        self.stored += 1
-        self.readings += outcome.received
-        self.readings_refused += outcome.refused
+    def took(self, outcome: Outcome, *, messages: int = 1, unreadable: int = 0) -> None:
+        """Count messages whose intake returned: of ``unreadable`` ones intake kept a problem each, and no reading."""
+        self.stored += messages - unreadable
+        self.refused += unreadable
+        self.readings += outcome.received - unreadable
+        self.readings_refused += outcome.refused - unreadable
 
     def as_dict(self) -> dict[str, int]:
         """Return all counts by name."""
@@ -133,10 +155,10 @@ class Counters:
             found = self.clients[client] = ClientCounters()
         return found
 
-    def note(self, client: str, count: Count) -> None:
-        """Take in a message's own count; loss is logged as it is seen, at most every 10 s a client."""
+    def note(self, client: str, counts: list[Count]) -> None:
+        """Take in messages' own counts, in order; loss is logged as it is seen, at most every 10 s a client."""
         counters = self.of(client)
-        if counters.sequence.note(count) <= 0:
+        if counters.sequence.note_all(counts) <= 0:
             return
         now_us = self._clock.monotonic_us()
         if now_us - self._loss_logged_us.get(client, -_QUIET_US) >= _QUIET_US:

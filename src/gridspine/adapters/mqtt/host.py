@@ -6,8 +6,9 @@ from typing import Protocol
 from amqtt.mqtt.connect import ConnectPacket
 
 from gridspine.adapters.mqtt.clients import ClientState, Session
-from gridspine.adapters.mqtt.inbound import Published
+from gridspine.adapters.mqtt.packs import Published
 from gridspine.adapters.mqtt.settings import Settings
+from gridspine.adapters.mqtt.topics import Destination
 from gridspine.infra.runtime.clock import Clock
 from gridspine.kernel.errors import GridspineError
 from gridspine.things.adapter import Order
@@ -47,8 +48,16 @@ class Host(Protocol):
         """Return the client's state, whether its session is resumed, and its will; raise `Refused`."""
         ...
 
-    def take(self, message: Published, state: ClientState) -> asyncio.Task[None]:
-        """Start taking a message in; the task outlives the connection."""
+    def destination(self, state: ClientState, topic: bytes) -> Destination | None:
+        """Return where ``topic`` leads, None when the client may not publish there; raise `Invalid` for no topic."""
+        ...
+
+    def take(self, state: ClientState, messages: list[Published]) -> asyncio.Future[None]:
+        """Start taking messages in; that goes on when the connection ends."""
+        ...
+
+    def forbid(self, state: ClientState, topic: bytes) -> asyncio.Task[None]:
+        """Start refusing a message on a topic that is not the client's; the task raises `Forbidden`."""
         ...
 
     async def subscribe(self, state: ClientState, topic_filter: str, qos: int) -> int:

@@ -1,46 +1,42 @@
-"""One published message to the node: where it leads, what it says, whether it may; then intake, then the counters.
+"""Published messages to the node: where each leads, what it says, whether it may; then intake, then the counters.
 
-It returns when the message may be acknowledged to its device: readings are durable, a device's word on a command is
-recorded, or the message was refused and the refusal is durable. It raises when it must not be acknowledged.
+Messages of one client go in one batch at a time, and what arrives meanwhile makes up the next one: a client that sends
+now and then waits for nobody, and one that sends much costs one decoding, one intake and one commit for many.
+
+::
+
+    connection ─ take ─► line of the client  │ batch on its way: decode ─► intake (durable) ─► counters │ ─► done
+                         [ next batch … ]    └─────────────────────────────────────────────────────────┘
+
+A future is done when its messages may be acknowledged: readings are durable, a device's word on a command is recorded,
+or a message was refused and the refusal is durable. It fails when they must not be acknowledged.
 """
 
-import dataclasses
+import asyncio
+import itertools
 import logging
-
-import msgspec
-import numpy as np
+from collections.abc import Awaitable, Sequence
 
 from gridspine.adapters.mqtt.commands import Commands
 from gridspine.adapters.mqtt.counters import ClientCounters, Counters
+from gridspine.adapters.mqtt.packs import Published, decode_batch
 from gridspine.adapters.mqtt.topics import Destination, Routes
-from gridspine.adapters.mqtt.wire import (
-    Count,
-    Payload,
-    decode_acknowledgement,
-    decode_readings,
-    decode_values,
-    relative_times,
-    unreadable,
-)
-from gridspine.kernel.errors import DiskFull, Forbidden, Invalid, Overloaded
-from gridspine.kernel.quality import Quality
-from gridspine.kernel.readings import NamedReadings
+from gridspine.adapters.mqtt.wire import decode_acknowledgement, unreadable
+from gridspine.kernel.errors import DiskFull, Forbidden, GridspineError, Invalid, Overloaded
 from gridspine.things.adapter import AdapterContext, Source
 
 log = logging.getLogger(__name__)
 
-_OLD = int(Quality.QUESTIONABLE | Quality.OLD_DATA)
 
+class _Line:
+    """What one client waits for: the messages of the next batch, and the future that all of them share."""
 
-class Published(msgspec.Struct, frozen=True):
-    """A message as it came: ``again`` when it was sent before (DUP), ``kept`` when a broker had kept it (retained)."""
+    __slots__ = ("done", "messages", "task")
 
-    client: str
-    topic: str
-    body: bytes
-    again: bool = False
-    kept: bool = False
-    count: Count | None = None
+    def __init__(self) -> None:
+        self.messages: list[Published] = []
+        self.done = _future()
+        self.task: asyncio.Task[None] | None = None
 
 
 class Inbound:
@@ -51,96 +47,132 @@ class Inbound:
         self._context = context
         self._counters = counters
         self._commands = commands
+        self._lines: dict[tuple[str, Source], _Line] = {}
 
-    async def take(self, message: Published, source: Source | None) -> None:
-        """Take ``message`` in; ``source`` None means that the broker before us knew who it was.
+    def permitted(self, destination: Destination, source: Source) -> bool:
+        """Whether ``source`` may publish what leads to ``destination``."""
+        return all(self._context.may_publish(source, thing) for thing in destination.things)
 
-        Raises `Forbidden` when the source may not publish there, `Overloaded` or `DiskFull` when nothing was kept.
+    def take(self, client: str, messages: Sequence[Published], source: Source) -> asyncio.Future[None]:
+        """Start taking in messages that ``source`` may publish; ``client`` is who they are counted for.
+
+        The future fails with `Overloaded` or `DiskFull` when nothing was kept. What was started goes on when nobody
+        waits for it any more, until `close`; the caller bounds how much that is.
         """
-        counters = self._counters.of(message.client)
+        self._counters.of(client).received += len(messages)
+        line = self._lines.get((client, source))
+        if line is None:
+            line = self._lines[client, source] = _Line()
+            line.task = asyncio.ensure_future(self._work(client, source, line))
+        line.messages += messages
+        return line.done
+
+    async def forbid(self, client: str, topic: str, source: Source) -> None:
+        """Refuse a message on a topic that is not the source's: raises `Forbidden` once the refusal is durable.
+
+        The offence is the authenticated session's.
+        """
+        counters = self._counters.of(client)
         counters.received += 1
-        destination = self.routes.destination(message.topic)
-        if destination is None or not self._permitted(destination, source):
-            await self._forbid(message, source, counters)
-            return
-        source = source or self._context.source_of(destination.things[0])
+        self._refuse(client, topic, counters)
         try:
-            if destination.kind == "acknowledgements":
-                await self._take_acknowledgement(message, destination, source, counters)
-            else:
-                await self._take_readings(message, destination, source, counters)
+            await self._context.intake(unreadable(f"topic {topic[:200]!r}", reason="not-yours"), source)
         except (Overloaded, DiskFull):
             counters.turned_away += 1
             raise
+        raise Forbidden(f"{source.principal} may not publish on {topic[:200]!r}")
 
-    def _permitted(self, destination: Destination, source: Source | None) -> bool:
-        return source is None or all(self._context.may_publish(source, thing) for thing in destination.things)
+    def refuse(self, client: str, topic: str) -> None:
+        """Count a message that a broker's own lists let through, and no Thing of ours is there."""
+        counters = self._counters.of(client)
+        counters.received += 1
+        self._refuse(client, topic, counters)
 
-    async def _forbid(self, message: Published, source: Source | None, counters: ClientCounters) -> None:
-        """Refuse a message on a topic that is not the source's; the offence is the authenticated session's."""
+    async def close(self) -> None:
+        """Stop what is under way; its messages are not acknowledged."""
+        tasks = [line.task for line in self._lines.values() if line.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _refuse(self, client: str, topic: str, counters: ClientCounters) -> None:
         counters.refused += 1
-        log.warning("publish refused: client=%s topic=%r", message.client, message.topic[:120])
-        if source is None:
-            return  # the broker's own lists let it through, and no Thing of ours is there
-        await self._context.intake(unreadable(f"topic {message.topic[:200]!r}", reason="not-yours"), source)
-        raise Forbidden(f"{source.principal} may not publish on {message.topic[:200]!r}")
+        log.warning("publish refused: client=%s topic=%r", client, topic[:120])
+
+    async def _work(self, client: str, source: Source, line: _Line) -> None:
+        """Take in the client's messages, batch by batch, until there are none."""
+        counters = self._counters.of(client)
+        try:
+            while line.messages:
+                messages, done = line.messages, line.done
+                line.messages, line.done = [], _future()
+                await _settle(done, self._take(client, source, messages, counters))
+        finally:
+            line.done.cancel()
+            del self._lines[client, source]
+
+    async def _take(self, client: str, source: Source, messages: Sequence[Published], counters: ClientCounters) -> None:
+        left = len(messages)
+        try:
+            for spoken, group in itertools.groupby(messages, _is_acknowledgement):
+                together = list(group)
+                if spoken:
+                    for message in together:
+                        await self._take_acknowledgement(client, message, source, counters)
+                else:
+                    await self._take_readings(client, together, source, counters)
+                left -= len(together)
+        except (Overloaded, DiskFull):
+            counters.turned_away += left
+            raise
 
     async def _take_readings(
-        self, message: Published, destination: Destination, source: Source, counters: ClientCounters
+        self, client: str, messages: Sequence[Published], source: Source, counters: ClientCounters
     ) -> None:
-        try:
-            payload = self._decode(message, destination)
-        except Invalid as error:
-            await self._context.intake(unreadable(f"topic {message.topic[:200]!r}: {error.detail}"), source)
-            counters.refused += 1
-            return
-        count = payload.count or message.count
-        if count is not None:
-            self._counters.note(message.client, count)
-        counters.took(await self._context.intake(payload.readings, source))
+        batch = decode_batch(messages)
+        self._counters.note(client, batch.counts)
+        outcome = await self._context.intake(batch.readings, source)
+        counters.took(outcome, messages=len(messages), unreadable=batch.unreadable)
 
     async def _take_acknowledgement(
-        self, message: Published, destination: Destination, source: Source, counters: ClientCounters
+        self, client: str, message: Published, source: Source, counters: ClientCounters
     ) -> None:
+        thing = message.destination.things[0]
         try:
             acknowledgement = decode_acknowledgement(message.body)
-            if not await self._commands.acknowledged(acknowledgement, destination.things[0]):
-                raise Invalid(f"{destination.things[0]} was given no command {acknowledgement.command[:80]!r}")
+            if not await self._commands.acknowledged(acknowledgement, thing):
+                raise Invalid(f"{thing} was given no command {acknowledgement.command[:80]!r}")
         except Invalid as error:
-            log.warning("acknowledgement refused: client=%s %s", message.client, error.detail)
+            log.warning("acknowledgement refused: client=%s %s", client, error.detail)
             await self._context.intake(unreadable(error.detail, reason="acknowledgement"), source)
             counters.refused += 1
             return
         counters.stored += 1
 
-    def _decode(self, message: Published, destination: Destination) -> Payload:
-        now_us = self._context.clock.now_us()
-        if destination.kind == "values":
-            payload = decode_values(message.body, destination.values, now_us=now_us)
-            if not (message.again or message.kept):
-                return payload
-            later = decode_values(message.body, destination.values, now_us=now_us + 1)
-            relative = np.asarray(payload.readings.observed_us != later.readings.observed_us)
-        else:
-            thing = destination.things[0]
-            payload = decode_readings(message.body, thing=thing, now_us=now_us)
-            if not (message.again or message.kept):
-                return payload
-            relative = relative_times(message.body, thing=thing, now_us=now_us)
-        return Payload(_aged(payload.readings, relative, drop=message.kept), payload.count)
+
+async def _settle(done: asyncio.Future[None], work: Awaitable[None]) -> None:
+    """Tell ``done`` what became of ``work``."""
+    try:
+        await work
+    except asyncio.CancelledError:
+        done.cancel()
+        raise
+    except Exception as error:
+        if not isinstance(error, GridspineError):
+            log.exception("messages could not be taken in")
+        if not done.done():
+            done.set_exception(error)
+    else:
+        if not done.done():
+            done.set_result(None)
 
 
-def _aged(readings: NamedReadings, relative: np.ndarray, *, drop: bool) -> NamedReadings:
-    """Treat readings whose time would be *now* although they are older.
+def _is_acknowledgement(message: Published) -> bool:
+    return message.destination.kind == "acknowledgements"
 
-    What a broker had kept says nothing new: it is dropped. What is sent again is kept, marked questionable and old.
-    """
-    if not relative.any():
-        return readings
-    if not drop:
-        return dataclasses.replace(readings, quality=np.where(relative, readings.quality | _OLD, readings.quality))
-    keep = ~relative
-    return NamedReadings(
-        readings.names, readings.units, readings.name_index[keep], readings.item[keep],
-        readings.observed_us[keep], readings.value[keep], readings.quality[keep], readings.problems,
-    )  # fmt: skip
+
+def _future() -> asyncio.Future[None]:
+    """Return a future that may fail although nobody looks."""
+    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    future.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return future

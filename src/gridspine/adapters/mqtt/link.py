@@ -1,24 +1,24 @@
-"""The node as client of an external broker (MQTT 3.1.1 or 5), with gmqtt.
+"""The node as client of an external broker (MQTT 3.1.1 or 5).
 
 The session is persistent under a fixed client identifier, so the broker queues for the node while it is away. A
 message is acknowledged only after intake returned. What cannot be kept is not acknowledged: the link is dropped and
 taken up again after a pause, and the broker sends its unacknowledged messages again.
 
-gmqtt's own reconnecting is switched off: each connection is a new client, so that nothing of an old one, such as an
-acknowledgement that comes late, can reach the wire of a new one.
+Nothing of an old connection, such as an acknowledgement that comes late, can reach the wire of a new one: each is an
+object of its own. While there is no room for more messages none are read, and TCP holds the broker back.
 """
 
 import asyncio
 import logging
 import math
-from typing import Any
 
-import gmqtt
-from gmqtt.mqtt.handler import MQTTError
-
+from gridspine.adapters.mqtt.client_wire import FAILED, user_properties
 from gridspine.adapters.mqtt.commands import Commands
-from gridspine.adapters.mqtt.connection import VERSIONS, Connection, LinkLost, tls_of
-from gridspine.adapters.mqtt.inbound import Inbound, Published
+from gridspine.adapters.mqtt.connection import Connection, LinkLost, open_connection
+from gridspine.adapters.mqtt.frames import DUP, RETAIN, Run, pubacks
+from gridspine.adapters.mqtt.inbound import Inbound
+from gridspine.adapters.mqtt.packs import Published
+from gridspine.adapters.mqtt.room import Room
 from gridspine.adapters.mqtt.settings import Settings
 from gridspine.adapters.mqtt.waiting import back_off_s, run_all, within
 from gridspine.adapters.mqtt.wire import count_of_properties, encode_command
@@ -29,6 +29,8 @@ from gridspine.things.adapter import AdapterContext, Order
 log = logging.getLogger(__name__)
 
 _GOODBYE_S = 5.0
+_ROOM_BYTES = 33_554_432
+"""Bodies of messages that are on their way in, together."""
 
 
 class BrokerLink:
@@ -45,7 +47,7 @@ class BrokerLink:
         self._now: Connection | None = None
         self._outbox: dict[tuple[str, str], Order] = {}
         self._wake = asyncio.Event()
-        self._taking: set[asyncio.Task[Any]] = set()
+        self._room = Room(settings.receive_maximum, _ROOM_BYTES)
         self._known_session = False
         self._hold_s = 0.0
 
@@ -56,7 +58,7 @@ class BrokerLink:
         while True:
             try:
                 await self._once()
-            except (LinkLost, MQTTError, OSError, TimeoutError) as error:
+            except (LinkLost, OSError, TimeoutError) as error:
                 log.warning("link lost: broker=%s:%d %s", settings.host, settings.port, error)
             attempt = 0 if self.ready.is_set() else attempt + 1
             self.ready.clear()
@@ -75,96 +77,102 @@ class BrokerLink:
             self._subscribe(self._now)
 
     async def _once(self) -> None:
-        now = Connection(self._settings, self._context.secrets.get("password"), self._on_message)
-        self._now = now
+        settings, clock = self._settings, self._context.clock
+        opening = open_connection(clock, settings, self._context.secrets.get("password"))
+        now = await within(clock, settings.connect_timeout_s, opening)
         try:
-            await within(self._context.clock, self._settings.connect_timeout_s, self._connect(now))
             if self._known_session and not now.session_present:
                 log.warning("the broker forgot our session: messages queued there while we were away are lost")
             self._known_session = True
+            self._now = now
             self._subscribe(now)
-            await within(self._context.clock, self._settings.connect_timeout_s, now.granted())
-            log.info("linked: broker=%s:%d", self._settings.host, self._settings.port)
-            self.ready.set()
-            self._outbox = {(order.thing, order.point): order for order in self._commands.undelivered()}
-            self._wake.set()
-            await run_all(_wait(now.lost), self._send(now), self._confirm(now))
+            await run_all(
+                now.read(lambda run: self._on_run(now, run)),
+                self._acknowledge(now),
+                now.keep_alive(),
+                self._send(now),
+                self._confirm(now),
+                self._get_ready(now),
+            )
         finally:
             self._now = None
             await self._close(now)
 
-    async def _connect(self, now: Connection) -> None:
-        settings = self._settings
-        connecting = asyncio.ensure_future(
-            now.client.connect(
-                settings.host,
-                settings.port,
-                ssl=tls_of(settings) or False,
-                keepalive=settings.keep_alive_s,
-                version=VERSIONS[settings.protocol],
-            )
-        )
+    async def _get_ready(self, now: Connection) -> None:
+        """Wait for the subscriptions; from then on orders go out."""
         try:
-            await asyncio.wait((connecting, now.lost), return_when=asyncio.FIRST_COMPLETED)
-            if connecting.done():
-                connecting.result()  # says more than a closed connection does
-            else:
-                now.lost.result()
-        finally:
-            connecting.cancel()
-            await asyncio.gather(connecting, return_exceptions=True)
+            await within(self._context.clock, self._settings.connect_timeout_s, now.granted.wait())
+        except TimeoutError as error:
+            raise LinkLost("the broker does not answer the subscription") from error
+        log.info("linked: broker=%s:%d", self._settings.host, self._settings.port)
+        self.ready.set()
+        self._outbox = {(order.thing, order.point): order for order in self._commands.undelivered()}
+        self._wake.set()
+        await asyncio.get_running_loop().create_future()
 
     async def _close(self, now: Connection) -> None:
-        now.lose(LinkLost("closed"))
-        now.lost.exception()
         try:
-            await within(self._context.clock, _GOODBYE_S, now.client.disconnect())
-        except (OSError, TimeoutError, AttributeError) as error:
-            log.debug("good-bye not said: %r", error)
-        for task in list(self._taking):
-            task.cancel()
-        await asyncio.gather(*self._taking, return_exceptions=True)
+            await within(self._context.clock, _GOODBYE_S, now.close())
+        except TimeoutError:
+            now.abort()
+        finally:
+            await self._inbound.close()
 
     def _subscribe(self, now: Connection) -> None:
         wanted = set(self._inbound.routes.inbound_filters())
         added, gone = sorted(wanted - now.filters), sorted(now.filters - wanted)
         if added:
-            now.client.subscribe([gmqtt.Subscription(topic, qos=1) for topic in added])
+            now.subscribe(added)
         if gone:
-            now.client.unsubscribe(gone)
+            now.unsubscribe(gone)
         now.filters = wanted
 
     # -- broker → node ----------------------------------------------------------------------------------------
 
-    async def _on_message(self, now: Connection, topic: str, body: bytes, qos: int, properties: dict[str, Any]) -> int:
-        """Take a message in; gmqtt acknowledges when this returns, unless the connection is closed by then."""
-        destination = self._inbound.routes.destination(topic)
-        message = Published(
-            client=destination.things[0] if destination else "unknown",
-            topic=topic,
-            body=bytes(body),
-            again=bool(properties.get("dup")),
-            kept=bool(properties.get("retain")),
-            count=count_of_properties(properties.get("user_property", ())),
+    async def _on_run(self, now: Connection, run: Run) -> None:
+        """Take in the messages of a run, as many at a time as there is room for."""
+        at = 0
+        while at < len(run):
+            end = at + await self._room.enter(run.bodies, at)
+            now.acknowledge(self._take(run, at, end), pubacks(run.packet_ids[at:end]))
+            at = end
+
+    def _take(self, run: Run, at: int, end: int) -> list[asyncio.Future[None]]:
+        """Start taking in some messages of a run, each client's together; the room is given back as that is done."""
+        routes, now_us, limit = (
+            self._inbound.routes.by_wire,
+            self._context.clock.now_us(),
+            self._settings.max_packet_bytes,
         )
-        task = asyncio.current_task()
-        assert task is not None
-        self._taking.add(task)
+        clients: dict[str, list[Published]] = {}
+        for n in range(at, end):
+            destination, body, first = routes.get(run.topics[n]), run.bodies[n], run.firsts[n]
+            if destination is None or len(body) > limit:
+                client = "unknown" if destination is None else destination.things[0]
+                self._inbound.refuse(client, run.topics[n].decode(errors="replace"))
+                self._room.leave([body])
+                continue
+            properties = run.properties[n]
+            count = count_of_properties(user_properties(properties)) if properties else None
+            message = Published(destination, body, now_us, first & DUP != 0, first & RETAIN != 0, count)
+            clients.setdefault(destination.things[0], []).append(message)
+        return [self._hand_in(client, messages) for client, messages in clients.items()]
+
+    def _hand_in(self, client: str, messages: list[Published]) -> asyncio.Future[None]:
+        taken = self._inbound.take(client, messages, self._context.source_of(client))
+        bodies = [message.body for message in messages]
+        taken.add_done_callback(lambda _: self._room.leave(bodies))
+        return taken
+
+    async def _acknowledge(self, now: Connection) -> None:
+        """Acknowledge what is durable; at the first message that cannot be kept the link is dropped instead."""
         try:
-            await self._inbound.take(message, None)
-        except asyncio.CancelledError:
-            await self._drop(now, LinkLost("the node stops"))
+            await now.send_acknowledgements()
+        except (LinkLost, OSError):
+            raise
         except Exception as error:  # whatever it is, the message must not be acknowledged
             self._hold_s = float(error.retry_after_s) if isinstance(error, Overloaded) else self._settings.hold_off_s
-            await self._drop(now, LinkLost(f"a message could not be kept: {type(error).__name__}: {error}"))
-        finally:
-            self._taking.discard(task)
-        return 0
-
-    async def _drop(self, now: Connection, error: LinkLost) -> None:
-        """Close the connection before anything else can be acknowledged on it."""
-        if now.lose(error):
-            await now.client.disconnect()
+            raise LinkLost(f"a message could not be kept: {type(error).__name__}: {error}") from error
 
     # -- node → broker ----------------------------------------------------------------------------------------
 
@@ -181,23 +189,20 @@ class BrokerLink:
             if topic is None or not self._commands.is_current(order):
                 now.window.release()
                 continue
-            now.client.publish(topic, encode_command(order), qos=1, **self._expiry(order))
-            now.sent[now.unacknowledged.last] = order
+            await now.publish(order, topic, encode_command(order), self._expiry_s(order))
 
-    def _expiry(self, order: Order) -> dict[str, int]:
-        """MQTT 5.0 §3.3.2.3.3: a broker forgets an order that has ended; 3.1.1 devices look at ``until``."""
-        if self._settings.protocol != "5" or order.value is None:
-            return {}
+    def _expiry_s(self, order: Order) -> int | None:
+        """A broker of MQTT 5 forgets an order that has ended; 3.1.1 devices look at ``until``."""
+        if order.value is None:
+            return None
         left_s = math.ceil((order.until_us - self._context.clock.now_us()) / US)
-        return {"message_expiry_interval": min(max(1, left_s), 0xFFFF_FFFF)}
+        return min(max(1, left_s), 0xFFFF_FFFF)
 
     async def _confirm(self, now: Connection) -> None:
         while True:
-            order = now.sent.pop(await now.taken.get(), None)
-            if order is not None:
-                now.window.release()
+            order, code = await now.taken.get()
+            now.window.release()
+            if code < FAILED:
                 await self._commands.delivered(order)
-
-
-async def _wait(lost: asyncio.Future[None]) -> None:
-    await asyncio.shield(lost)
+            else:  # it stays open, and fails when it ends
+                log.warning("the broker refused order %s for %s: reason %#x", order.command, order.thing, code)

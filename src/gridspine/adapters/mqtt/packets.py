@@ -15,6 +15,7 @@ from amqtt.mqtt.connect import ConnectPacket, ConnectVariableHeader
 from amqtt.mqtt.packet import CONNECT, PUBLISH, PUBREL, SUBSCRIBE, UNSUBSCRIBE, MQTTFixedHeader
 from amqtt.mqtt.publish import PublishPacket
 
+from gridspine.adapters.mqtt.frames import Frame
 from gridspine.kernel.errors import Invalid, TooLarge
 
 PROTOCOL_LEVEL = 4
@@ -36,15 +37,11 @@ class WrongProtocol(Exception):
     """CONNECT names a protocol or level that is not MQTT 3.1.1."""
 
 
-async def read_packet(reader: asyncio.StreamReader, max_bytes: int) -> Any:
-    """Return the next packet, an ``amqtt.mqtt`` one.
-
-    Raises `EndOfStream`, `TooLarge` when it exceeds ``max_bytes`` [bytes], and `Invalid` when it breaks the
-    protocol; after any of them the connection cannot be used further.
-    """
-    header, body = await _read_raw(reader, max_bytes)
+async def decode_packet(frame: Frame) -> Any:
+    """Return a packet, an ``amqtt.mqtt`` one; raise `Invalid` when it breaks the protocol. It waits for nothing."""
+    header = MQTTFixedHeader(frame.first >> 4, frame.first & 0x0F, len(frame.body))
     try:
-        packet = await packet_class(header).from_stream(BufferReader(body), fixed_header=header)
+        packet = await packet_class(header).from_stream(BufferReader(frame.body), fixed_header=header)
     except _BROKEN as error:
         raise Invalid(f"malformed packet of type {header.packet_type}: {error}") from error
     _check(packet, header)
@@ -52,7 +49,11 @@ async def read_packet(reader: asyncio.StreamReader, max_bytes: int) -> Any:
 
 
 async def read_connect(reader: asyncio.StreamReader) -> ConnectPacket:
-    """Return the CONNECT a connection must start with; as `read_packet`, and `WrongProtocol`."""
+    """Return the CONNECT a connection must start with.
+
+    Raises `EndOfStream`, `TooLarge`, `Invalid` when it breaks the protocol, and `WrongProtocol`; after any of them the
+    connection cannot be used further.
+    """
     header, body = await _read_raw(reader, MAX_CONNECT_BYTES)
     if header.packet_type != CONNECT:
         raise Invalid("the first packet is not CONNECT")

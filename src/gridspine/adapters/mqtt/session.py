@@ -3,11 +3,11 @@
 ::
 
     device                         session                          node
-      │ PUBLISH QoS 1 (id 7)          │                               │
-      ├──────────────────────────────→│ a slot in flight, else wait   │
-      │                               ├── intake ────────────────────→│
+      │ PUBLISH QoS 1 (ids 7, 8, 9)   │                               │
+      ├──────────────────────────────→│ room in flight, else wait     │
+      │                               ├── intake, together ──────────→│
       │                               │                    durable ───┤
-      │                 PUBACK (id 7) │←──────────────────────────────┤
+      │        PUBACK (ids 7, 8, 9)   │←──────────────────────────────┤
       │←──────────────────────────────┤  in the order of PUBLISH      │
 
 QoS 2 is method B of MQTT 3.1.1 §4.3.3: intake comes before PUBREC, because a sender may forget its message then. What
@@ -17,12 +17,12 @@ unacknowledged messages again when it is back.
 
 import asyncio
 import contextlib
-import itertools
 import logging
 import ssl
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 from amqtt.mqtt.packet import DISCONNECT, PINGREQ, PUBACK, PUBLISH, PUBREL, SUBSCRIBE, UNSUBSCRIBE
 from amqtt.mqtt.pingresp import PingRespPacket
 from amqtt.mqtt.puback import PubackPacket
@@ -33,18 +33,20 @@ from amqtt.mqtt.unsuback import UnsubackPacket
 
 from gridspine.adapters.mqtt import packets
 from gridspine.adapters.mqtt.clients import ClientState
+from gridspine.adapters.mqtt.frames import DUP, Run, Splitter, pubacks
 from gridspine.adapters.mqtt.host import Ended, Host, Refused
-from gridspine.adapters.mqtt.inbound import Published
+from gridspine.adapters.mqtt.outgoing import OutgoingOrders
+from gridspine.adapters.mqtt.packs import Published
+from gridspine.adapters.mqtt.topics import Destination
 from gridspine.adapters.mqtt.waiting import within
-from gridspine.adapters.mqtt.wire import encode_command
 from gridspine.kernel.errors import DiskFull, Forbidden, GridspineError, Invalid, Overloaded
 from gridspine.kernel.time import US
 from gridspine.things.adapter import Order
 
 log = logging.getLogger(__name__)
 
-ORDERS_IN_FLIGHT = 8
 MAX_FILTERS = 64
+_CHUNK_BYTES = 262_144
 _STALLED_WRITE_S = 60.0
 
 
@@ -57,13 +59,10 @@ class DeviceSession:
         self._writer = writer
         self.state: ClientState | None = None
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._outbox: dict[tuple[str, str], Order] = {}
-        self._wake = asyncio.Event()
-        self._window = asyncio.Semaphore(ORDERS_IN_FLIGHT)
-        self._unacknowledged: dict[int, Order] = {}
-        self._told: dict[tuple[str, str], Order] = {}
-        self._packet_ids = itertools.cycle(range(1, 65_536))
-        self._acks: asyncio.Queue[tuple[asyncio.Task[None] | None, bytes]] = asyncio.Queue(host.settings.max_in_flight)
+        self._orders = OutgoingOrders(host, self._write)
+        self._acks: asyncio.Queue[tuple[asyncio.Future[None] | None, bytes]] = asyncio.Queue(
+            host.settings.max_in_flight
+        )
         self._reading_since_us: int | None = None
         self._writing_since_us: int | None = None
 
@@ -74,11 +73,8 @@ class DeviceSession:
         return f"{host}:{port}"
 
     def enqueue(self, order: Order) -> None:
-        """Send ``order`` when there is room, once a connection; it replaces an unsent one for the same point."""
-        key = (order.thing, order.point)
-        if self._told.get(key) != order:
-            self._outbox[key] = order
-            self._wake.set()
+        """Send ``order`` when there is room."""
+        self._orders.enqueue(order)
 
     def end(self, reason: str) -> None:
         """Close the connection; `run` returns soon after."""
@@ -129,7 +125,7 @@ class DeviceSession:
     async def _serve(self, state: ClientState, patience_s: float, will: Published | None) -> None:
         for order in self._host.orders_for(state):
             self.enqueue(order)
-        parts = [self._read(state), self._acknowledge(state), self._send(state), self._watch(patience_s)]
+        parts = [self._read(state), self._acknowledge(state), self._orders.send(state), self._watch(patience_s)]
         tasks: list[asyncio.Future[None]] = [asyncio.ensure_future(part) for part in parts]
         clean = False
         try:
@@ -141,7 +137,7 @@ class DeviceSession:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             if will is not None and not clean:
-                self._host.take(will, state)
+                self._host.take(state, [msgspec.structs.replace(will, now_us=self._host.clock.now_us())])
 
     def _log_end(self, state: ClientState, error: BaseException | None) -> bool:
         clean = isinstance(error, Ended) and error.clean
@@ -160,12 +156,67 @@ class DeviceSession:
     # -- device → node ----------------------------------------------------------------------------------------
 
     async def _read(self, state: ClientState) -> None:
-        clock, limit = self._host.clock, self._host.settings.max_packet_bytes
+        clock, splitter = self._host.clock, Splitter(self._host.settings.max_packet_bytes)
         while True:
-            self._reading_since_us = clock.monotonic_us()
-            packet = await packets.read_packet(self._reader, limit)
-            self._reading_since_us = None
-            await self._handle(state, packet)
+            if self._reading_since_us is None:
+                self._reading_since_us = clock.monotonic_us()
+            chunk = await self._reader.read(_CHUNK_BYTES)
+            if not chunk:
+                raise packets.EndOfStream
+            for packet in splitter.feed(chunk):
+                self._reading_since_us = None  # half a packet does not prolong a device's patience
+                if isinstance(packet, Run):
+                    await self._on_run(state, packet)
+                else:
+                    await self._handle(state, await packets.decode_packet(packet))
+
+    async def _on_run(self, state: ClientState, run: Run) -> None:
+        """Take in the messages of a run, as many at a time as there is room for."""
+        messages = self._permitted(state, run)
+        bodies = run.bodies[: len(messages)]
+        at = 0
+        while at < len(messages):
+            end = at + await state.room.enter(bodies, at)
+            taken = self._take(state, messages[at:end])
+            await self._acks.put((taken, pubacks(run.packet_ids[at:end])))
+            at = end
+        if len(messages) < len(run):
+            await self._forbid(state, run.topics[len(messages)])
+
+    def _permitted(self, state: ClientState, run: Run) -> list[Published]:
+        """Return the messages of a run up to the first that the client may not publish."""
+        now_us = self._host.clock.now_us()
+        known: dict[bytes, Destination | None] = {}
+        messages: list[Published] = []
+        for topic, body, first in zip(run.topics, run.bodies, run.firsts, strict=True):
+            destination = known.get(topic)
+            if destination is None:
+                destination = known[topic] = self._destination(state, topic, messages)
+            if destination is None:
+                break
+            messages.append(Published(destination, body, now_us, first & DUP != 0))
+        return messages
+
+    def _destination(self, state: ClientState, topic: bytes, before: list[Published]) -> Destination | None:
+        try:
+            return self._host.destination(state, topic)
+        except Invalid:
+            if before:
+                return None  # those before it are taken in first
+            raise
+
+    def _take(self, state: ClientState, messages: list[Published]) -> asyncio.Future[None]:
+        """Start taking in messages that have room, and give the room back when that is done."""
+        taken = self._host.take(state, messages)
+        bodies = [message.body for message in messages]
+        taken.add_done_callback(lambda _: state.room.leave(bodies))
+        return taken
+
+    async def _forbid(self, state: ClientState, topic: bytes) -> None:
+        """Refuse a message, and read no further: that it is refused ends the connection."""
+        task = self._host.forbid(state, topic)
+        await self._acks.put((task, b""))
+        await asyncio.get_running_loop().create_future()
 
     async def _handle(self, state: ClientState, packet: Any) -> None:
         kind = packet.fixed_header.packet_type
@@ -175,7 +226,7 @@ class DeviceSession:
             state.receiving.discard(packet.packet_id)
             await self._acks.put((None, PubcompPacket.build(packet.packet_id).to_bytes()))
         elif kind == PUBACK:
-            await self._on_puback(packet.packet_id)
+            await self._orders.taken(packet.packet_id)
         elif kind == PINGREQ:
             await self._write(PingRespPacket.build().to_bytes())
         elif kind == SUBSCRIBE:
@@ -192,12 +243,14 @@ class DeviceSession:
         if packet.qos == 2 and packet.packet_id in state.receiving:
             await self._acks.put((None, PubrecPacket.build(packet.packet_id).to_bytes()))
             return
-        message = Published(
-            client=state.source.principal, topic=packet.topic_name, body=packet.data or b"", again=packet.dup_flag
-        )
-        await state.slots.acquire()
-        task = self._host.take(message, state)
-        task.add_done_callback(lambda _: state.slots.release())
+        topic = packet.topic_name.encode()
+        destination = self._host.destination(state, topic)
+        if destination is None:
+            await self._forbid(state, topic)
+            return
+        message = Published(destination, packet.data or b"", self._host.clock.now_us(), packet.dup_flag)
+        await state.room.enter([message.body])
+        task = self._take(state, [message])
         ack = b""
         if packet.qos == 1:
             ack = PubackPacket.build(packet.packet_id).to_bytes()
@@ -229,37 +282,6 @@ class DeviceSession:
         await self._write(SubackPacket.build(packet.variable_header.packet_id, codes).to_bytes())
         for order in self._host.orders_for(state):
             self.enqueue(order)
-
-    # -- node → device ----------------------------------------------------------------------------------------
-
-    async def _send(self, state: ClientState) -> None:
-        while True:
-            await self._wake.wait()
-            await self._window.acquire()
-            if not self._outbox:
-                self._wake.clear()
-                self._window.release()
-                continue
-            order = self._outbox.pop(next(iter(self._outbox)))
-            address = self._host.address(state, order)
-            if address is None:
-                self._window.release()
-                continue
-            topic, qos = address
-            self._told[(order.thing, order.point)] = order
-            packet_id = next(i for i in self._packet_ids if i not in self._unacknowledged) if qos else None
-            if packet_id is not None:
-                self._unacknowledged[packet_id] = order
-            await self._write(packets.publish(topic, encode_command(order), qos=qos, packet_id=packet_id))
-            if packet_id is None:
-                self._window.release()
-                await self._host.delivered(order)
-
-    async def _on_puback(self, packet_id: int) -> None:
-        order = self._unacknowledged.pop(packet_id, None)
-        if order is not None:
-            self._window.release()
-            await self._host.delivered(order)
 
     # -- the wire ---------------------------------------------------------------------------------------------
 
@@ -298,6 +320,6 @@ class DeviceSession:
         return tls.getpeercert(binary_form=True) if tls is not None else None
 
 
-def _remember(receiving: set[int], packet_id: int, task: asyncio.Task[None]) -> None:
+def _remember(receiving: set[int], packet_id: int, task: asyncio.Future[None]) -> None:
     if not task.cancelled() and task.exception() is None:
         receiving.add(packet_id)

@@ -67,6 +67,7 @@ class ValueRoute(msgspec.Struct, frozen=True):
 class Destination(msgspec.Struct, frozen=True):
     """What a topic carries, and of which Things (several only where ``kind`` is *values*)."""
 
+    topic: str
     kind: Kind
     things: tuple[str, ...]
     values: tuple[ValueRoute, ...] = ()
@@ -136,6 +137,8 @@ class Routes:
     def __init__(self, bindings: Iterable[Binding]) -> None:
         self.problems: list[str] = []
         self.things: dict[str, ThingTopics] = {}
+        self.by_wire: dict[bytes, Destination] = {}
+        """Where each topic leads, by its bytes in a packet."""
         self._destinations: dict[str, Destination] = {}
         self._command_topics: dict[str, str] = {}
         for binding in bindings:
@@ -153,12 +156,17 @@ class Routes:
             raise Invalid(f"connection of {binding.thing}: topic {min(taken | mixed or wanted)} is used twice")
         self.things[binding.thing] = topics
         self._command_topics[topics.commands] = binding.thing
-        self._destinations[topics.readings] = Destination("readings", (binding.thing,))
-        self._destinations[topics.acknowledgements] = Destination("acknowledgements", (binding.thing,))
+        self._lead(Destination(topics.readings, "readings", (binding.thing,)))
+        self._lead(Destination(topics.acknowledgements, "acknowledgements", (binding.thing,)))
         for route in values:
-            known = self._destinations.get(route.mapping.topic, Destination("values", ()))
+            topic = route.mapping.topic
+            known = self._destinations.get(topic, Destination(topic, "values", ()))
             things = known.things if binding.thing in known.things else (*known.things, binding.thing)
-            self._destinations[route.mapping.topic] = Destination("values", things, (*known.values, route))
+            self._lead(Destination(topic, "values", things, (*known.values, route)))
+
+    def _lead(self, destination: Destination) -> None:
+        self._destinations[destination.topic] = destination
+        self.by_wire[destination.topic.encode()] = destination
 
     def _topics_of_kind(self, *kinds: Kind) -> set[str]:
         return {topic for topic, destination in self._destinations.items() if destination.kind in kinds}

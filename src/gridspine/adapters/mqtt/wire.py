@@ -74,6 +74,8 @@ class _Counted(msgspec.Struct):
     run: str | int = ""
 
 
+_NOT_JSON = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises: bytes that are not UTF-8, and nesting too deep, come in Python's own words."""
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 _decode_counted = msgspec.json.Decoder(list[_Counted]).decode
 _decode_acknowledgement = msgspec.json.Decoder(Acknowledgement).decode
@@ -177,7 +179,7 @@ def decode_command(body: bytes) -> Command:
     """Return the command in a payload: what a device does; raise `Invalid` when it is none."""
     try:
         return _decode_command(body)
-    except msgspec.MsgspecError as error:
+    except _NOT_JSON as error:
         raise Invalid(f"not a command: {error}") from error
 
 
@@ -185,14 +187,14 @@ def decode_acknowledgement(body: bytes) -> Acknowledgement:
     """Return the acknowledgement in a payload; raise `Invalid` when it is none."""
     try:
         return _decode_acknowledgement(body)
-    except msgspec.MsgspecError as error:
+    except _NOT_JSON as error:
         raise Invalid(f"not an acknowledgement: {error}") from error
 
 
 def _decode_plain(body: bytes, thing: str, now_us: int) -> Payload:
     try:
         document = _decode_object(body)
-    except msgspec.MsgspecError as error:
+    except _NOT_JSON as error:
         raise Invalid(f"not a JSON object: {error}") from error
     observed_us = _time_of(document, now_us)
     quality = document.get("quality", 0)
@@ -246,7 +248,7 @@ def _loose(body: bytes) -> Any:
     """Return ``body`` as JSON, or as plain text where it is none: devices send ``ON`` without quotes."""
     try:
         return msgspec.json.decode(body)
-    except msgspec.MsgspecError:
+    except _NOT_JSON:
         return body[:256].decode("utf-8", "replace").strip()
 
 
@@ -273,7 +275,7 @@ def _count_of_json(body: bytes) -> Count | None:
         return None
     try:
         first = next(iter(_decode_counted(body)), _Counted())
-    except msgspec.MsgspecError:
+    except _NOT_JSON:
         return None
     return _count_of({"seq": first.seq, "run": first.run})
 
