@@ -5,6 +5,7 @@
     Authorization: DPoP <token> + DPoP: <proof>     a token bound to a key
     Authorization: Bearer <token>                   a token bound to the connection's client certificate
                                                     (plain ones: demo profile, straight from loopback)
+    a client certificate alone                      for Prometheus: reads /metrics and nothing else
     ?ticket=<ticket>                                opens one event stream, once
     Cookie                                          the portal; changes need its CSRF token as well
 
@@ -30,6 +31,8 @@ from gridspine.infra.identity.session import ABSOLUTE_S, PortalSession
 from gridspine.kernel.errors import Forbidden
 
 CSRF_HEADER = "x-csrf-token"
+SCRAPED = "/metrics"
+"""The one path where a client certificate is enough: Prometheus has certificates, but no proofs (RFC 9449)."""
 LIMIT_TOKEN_CHARS = 8192
 PUBLIC: dict[str, Any] = {"exclude_from_auth": True}
 """The ``opt`` of a route that anyone may ask."""
@@ -56,6 +59,8 @@ class AuthenticationMiddleware(AbstractAuthenticationMiddleware):
             caller = self._identity.by_ticket(str(ticket), connection.scope["path"])
         elif cookie:
             caller = await self._by_cookie(connection, cookie)
+        elif (der := client_certificate(connection.scope)) and connection.scope["path"] == SCRAPED:
+            caller = self._identity.by_certificate(der)
         else:
             raise refuse("missing", "say who you are: a DPoP-bound access token, or sign in to the portal", error="")
         return AuthenticationResult(user=caller, auth=caller.how)

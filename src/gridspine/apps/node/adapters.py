@@ -15,7 +15,9 @@ from gridspine.apps.node.commands import Commands
 from gridspine.infra.identity.service import Identity
 from gridspine.infra.registry.port import Registry
 from gridspine.infra.runtime.clock import Clock
+from gridspine.infra.runtime.meter import Meter
 from gridspine.infra.runtime.settings import Adapters as AdapterSettings
+from gridspine.infra.runtime.trace import Trace
 from gridspine.kernel.errors import GridspineError, Invalid
 from gridspine.kernel.readings import Channel, NamedReadings
 from gridspine.things.adapter import (
@@ -103,7 +105,9 @@ class HostedContext:
         backfill: bool = False,
     ) -> Outcome:
         """Hand in readings; see the contract."""
-        return await self._host.intake.submit(readings, source, channel=channel, backfill=backfill)
+        work = self._host.intake.submit(readings, source, channel=channel, backfill=backfill)
+        with self._host.trace.span(f"{self._name} readings"):
+            return await self._host.meter.timed(self._name, work)
 
     def source_of(self, thing: str) -> Source:
         """Return the source for a device that the node itself polls."""
@@ -170,10 +174,13 @@ class AdapterHost:
         intake: Intake,
         commands: Commands,
         adapters: Mapping[str, Callable[[], Adapter]] | None = None,
+        *,
+        meter: Meter,
+        trace: Trace,
     ) -> None:
         """Make a host of ``adapters`` by name; None: of those that are installed."""
         self.clock, self.registry, self.identity, self.directory = clock, registry, identity, directory
-        self.intake, self.commands = intake, commands
+        self.intake, self.commands, self.meter, self.trace = intake, commands, meter, trace
         self.listening: dict[str, tuple[str, int]] = {}
         self._authority = authority
         self._settings = settings

@@ -26,6 +26,9 @@ class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_body_bytes: largest request body taken, after decompression.
     max_items: most readings taken in one request.
     max_streams: most live streams open at once.
+    max_connections: most connections open at once, TLS included; more are answered 503, over TLS closed.
+    max_connections_of_one: most connections of one address open at once (of IPv6: of one /64).
+    max_requests: most requests at work at once, streams among them; more are answered 503.
     """
 
     host: str = "127.0.0.1"
@@ -34,6 +37,9 @@ class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_body_bytes: int = 32 << 20
     max_items: int = 250_000
     max_streams: int = 1_000
+    max_connections: int = 4_000
+    max_connections_of_one: int = 2_000
+    max_requests: int = 2_000
 
 
 class Tls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -81,6 +87,19 @@ class Archive(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     query_rows: int = 100_000
 
 
+class Tracing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Traces by OpenTelemetry; they need the extra ``otel``.
+
+    enabled: whether spans are recorded.
+    endpoint: where they are sent, by OTLP over HTTP; headers come from ``OTEL_EXPORTER_OTLP_HEADERS``.
+    sample: part of the batches and requests that are traced, 0 … 1; those whose sender traces them are besides.
+    """
+
+    enabled: bool = False
+    endpoint: str = "http://127.0.0.1:4318/v1/traces"
+    sample: float = 0.01
+
+
 class Adapters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Adapters: only those named here are loaded.
 
@@ -113,6 +132,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     log: Log = msgspec.field(default_factory=Log)
     archive: Archive = msgspec.field(default_factory=Archive)
     adapters: Adapters = msgspec.field(default_factory=Adapters)
+    tracing: Tracing = msgspec.field(default_factory=Tracing)
 
 
 def load_settings(path: Path | None, environ: Mapping[str, str] | None = None) -> Settings:

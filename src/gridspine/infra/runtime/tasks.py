@@ -24,6 +24,8 @@ class TaskState:
     error: str = ""
     started_us: int | None = None
     """When it was started last, on the monotonic clock [µs]; None while it waits to be."""
+    restarts: int = 0
+    """How often it was started again since the node's start."""
 
 
 class Supervisor:
@@ -74,6 +76,7 @@ class Supervisor:
                 state.error = f"{type(error).__name__}: {error}"
                 log.exception("task failed and is started again", task=name, failures=state.failures)
                 await self._clock.sleep(min(FIRST_BACK_OFF_S * 2 ** (state.failures - 1), LONGEST_BACK_OFF_S))
+                state.restarts += 1
             else:
                 state.running = False
                 return

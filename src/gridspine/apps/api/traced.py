@@ -1,0 +1,46 @@
+"""Before every request: an id for its log lines, and a span around it where traces are on.
+
+The id is the trace id of the sender's ``traceparent`` (W3C Trace Context), or a new one. The answer carries it as
+``traceparent``, so that whoever asks for help can name it.
+"""
+
+import os
+
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+from gridspine.infra.runtime.trace import Trace, parse_traceparent, request_in_logs
+
+_MAX_PATH = 200
+
+
+class Traced:
+    """An ASGI application around another."""
+
+    def __init__(self, app: ASGIApp, trace: Trace) -> None:
+        self._app, self._trace = app, trace
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request or a WebSocket."""
+        given = next((value for name, value in scope["headers"] if name == b"traceparent"), b"").decode("latin-1")
+        known = parse_traceparent(given)
+        if not self._trace.on:
+            trace_id = known[0] if known else os.urandom(16).hex()
+            answered = given if known else ""
+            with request_in_logs(trace_id):
+                await self._app(scope, receive, _naming(send, answered) if answered else send)
+            return
+        method = scope.get("method", "WEBSOCKET")
+        path = scope["path"][:_MAX_PATH]
+        with self._trace.span(f"http {method}", traceparent=given, **{"url.path": path}):
+            named = self._trace.traceparent()
+            with request_in_logs(named[3:35]):
+                await self._app(scope, receive, _naming(send, named))
+
+
+def _naming(send: Send, traceparent: str) -> Send:
+    async def named(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message.get("headers", ()), (b"traceparent", traceparent.encode())]
+        await send(message)
+
+    return named
