@@ -6,7 +6,7 @@ import httpx
 import typer
 
 from gridspine import __version__
-from gridspine.apps.cli import client, demo, ledger, node, replay
+from gridspine.apps.cli import client, demo, doctor, ledger, node, replay
 from gridspine.kernel.errors import GridspineError
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app.command("query")(client.query)
 app.command("replay")(replay.replay)
 app.command("client")(node.add_client)
 app.command("certificate")(node.certificate)
+app.command("doctor")(doctor.doctor)
 app.command("backup")(node.backup)
 app.command("restore")(node.restore)
 app.add_typer(ledger.app, name="ledger")
