@@ -15,7 +15,7 @@ from ipaddress import ip_address
 
 import msgspec
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -195,7 +195,7 @@ def _requested_key(csr_pem: bytes) -> ClientKey:
     try:
         request = x509.load_pem_x509_csr(csr_pem)
         key, proven = request.public_key(), request.is_signature_valid
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion, UnsupportedAlgorithm) as error:
         raise Invalid("this is not a certificate request in PEM (PKCS #10)") from error
     if not isinstance(key, Ed25519PublicKey) and not (
         isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name in ("secp256r1", "secp384r1")
