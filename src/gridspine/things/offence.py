@@ -107,6 +107,11 @@ class Offences:
         source = Source(principal, organisation, "")
         return self._event(RELEASED, source, self._clock.now_us(), actor=actor)
 
+    def restore(self, quarantined: dict[str, str]) -> None:
+        """Take up the quarantined principals and their organisations, as a checkpoint has them."""
+        with self._lock:
+            self._quarantined = dict(quarantined)
+
     def replay(self, event: Event) -> None:
         """Take up an event of the log: who is quarantined survives a restart."""
         with self._lock:

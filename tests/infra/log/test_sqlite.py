@@ -49,6 +49,25 @@ def test_a_reader_follows_through_new_segments_and_trim(tmp_path: Path) -> None:
     log.close()
 
 
+def test_a_reader_that_looks_seldom_misses_nothing(tmp_path: Path) -> None:
+    """Several segments may come between two looks; the one that was the newest before has grown meanwhile."""
+    log = SqliteEventLog(tmp_path, TOPICS, segment_bytes=60_000)
+    log.append([data()])
+    reader = SqliteEventLog(tmp_path, TOPICS, read_only=True)
+    found: list[int] = []
+    for _ in range(4):
+        while records := reader.read("data", 0, len(found)):
+            found += [record.position.offset for record in records]
+        for _ in range(40):
+            last = log.append([data()])[0]
+    assert len(list((tmp_path / "data").glob("*.db"))) > 10
+    while records := reader.read("data", 0, len(found)):
+        found += [record.position.offset for record in records]
+    assert found == list(range(last.offset + 1))
+    reader.close()
+    log.close()
+
+
 def test_data_stops_before_control_when_room_runs_out(tmp_path: Path) -> None:
     free = 100_000_000
     room = Room(tmp_path, reserve_bytes=1_000_000, free_bytes=lambda: free)

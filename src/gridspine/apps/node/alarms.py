@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import structlog
 
+from gridspine.infra.log.checkpoint import Checkpoints
 from gridspine.infra.log.port import EventLog, Record
 from gridspine.infra.log.scan import scan
 from gridspine.infra.log.writer import AppendJob, LogWriter, append
@@ -31,19 +32,42 @@ class Alarms:
     """The node's alarms; every change is in topic ``alarms``. Lives on the event loop."""
 
     def __init__(
-        self, eventlog: EventLog, writer: LogWriter, points: PointTable, twins: TwinState, clock: Clock
+        self,
+        eventlog: EventLog,
+        writer: LogWriter,
+        points: PointTable,
+        twins: TwinState,
+        clock: Clock,
+        checkpoints: Checkpoints,
     ) -> None:
         self._log = eventlog
         self._writer = writer
         self._points = points
         self._twins = twins
         self._clock = clock
+        self._checkpoints = checkpoints
+        self._acknowledging = 0
         self.table = AlarmTable(points.point_id)
 
     def load(self) -> None:
-        """Replay the topic; blocks."""
-        for record in scan(self._log, ALARMS, 0, *self._log.bounds(ALARMS)[0]):
+        """Take up the newest checkpoint and what the topic has beyond it; blocks."""
+        first, following = self._log.bounds(ALARMS)[0]
+        start, bodies = self._checkpoints.load(first)
+        for body in bodies:
+            self.table.apply(decode_change(body))
+        for record in scan(self._log, ALARMS, 0, start, following):
             self.table.apply(decode_change(record.body))
+
+    async def checkpoint(self) -> None:
+        """Write down all alarms as they are now, unless nothing happened since the last time.
+
+        Each change says all of its alarm, so that replaying some that the state has already ends in the same.
+        """
+        offset = await asyncio.to_thread(lambda: self._log.bounds(ALARMS)[0][1])
+        if self._acknowledging or offset <= self._checkpoints.offset:
+            return  # one that is durable may not be in the table yet
+        changes = [AlarmChanged(alarm) for alarm in self.table.alarms()]
+        await asyncio.to_thread(lambda: self._checkpoints.save(offset, map(encode_change, changes)))
 
     def on_committed(self, committed: Committed) -> None:
         """Look at live reported readings for conditions that are met, or over."""
@@ -90,8 +114,12 @@ class Alarms:
     async def acknowledge(self, number: int, kind: AlarmKind, person: str, note: str = "") -> Alarm:
         """Note that ``person`` has seen an alarm; durable on return."""
         change = self.table.acknowledge(number, kind, person, self._clock.now_us(), note)
-        await append(self._writer, [self._record(change)], source="alarms")
-        self.table.apply(change)
+        self._acknowledging += 1
+        try:
+            await append(self._writer, [self._record(change)], source="alarms")
+            self.table.apply(change)
+        finally:
+            self._acknowledging -= 1
         return change.alarm
 
     def _keep(self, changes: Iterable[AlarmChanged]) -> None:

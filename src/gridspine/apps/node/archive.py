@@ -1,4 +1,4 @@
-"""The archive at work: its worker process supervised, queries answered, the log trimmed behind it."""
+"""The archive at work: its worker process supervised, queries answered."""
 
 import asyncio
 import sys
@@ -9,24 +9,17 @@ from typing import Any
 import msgspec
 import structlog
 
-from gridspine.infra.archive.published import read_published
 from gridspine.infra.archive.query import QueryInput, QueryPool, QueryResult
 from gridspine.infra.archive.wire import Format, QueryLimits
 from gridspine.infra.log.port import EventLog
 from gridspine.infra.log.scan import scan
 from gridspine.infra.registry.port import Event
-from gridspine.infra.runtime.clock import Clock
 from gridspine.infra.runtime.settings import Settings
 from gridspine.kernel.errors import Unavailable
 from gridspine.things.directory import Directory
-from gridspine.things.intake import READINGS
 
 EVENTS = "events"
 MAX_EVENT_ROWS = 100_000
-_TRIM_EVERY_S = 30.0
-_KEPT_RECORDS = {"quarantine": 100_000, "held": 10_000, "audit": 2_000_000}
-"""Records kept of topics that nobody else trims: the newest, for inspection and restarts. A decision takes some 500
-bytes, and whoever may ask at all can cause them."""
 log = structlog.get_logger(__name__)
 
 
@@ -40,16 +33,12 @@ class ArchiveService:
         log_folder: Path,
         eventlog: EventLog,
         things: Directory,
-        clock: Clock,
-        snapshot_offsets: Mapping[int, int],
     ) -> None:
         self._settings = settings
         self._archive = archive
         self._log_folder = log_folder
         self._log = eventlog
         self._things = things
-        self._clock = clock
-        self._snapshot_offsets = snapshot_offsets
         asked = settings.archive
         limits = QueryLimits(
             wall_s=asked.query_seconds, memory_bytes=asked.query_memory_bytes, max_rows=asked.query_rows
@@ -79,12 +68,6 @@ class ArchiveService:
                     process.kill()
                     await process.wait()
 
-    async def trim(self) -> None:
-        """Let go of readings in the log that the archive has, beyond what the settings retain."""
-        while True:
-            await self._clock.sleep(_TRIM_EVERY_S)
-            await asyncio.to_thread(self._trim)
-
     async def query(self, sql: str, format_: Format, as_of_us: int | None) -> QueryResult:
         """Answer one SELECT over archive and log."""
         given = QueryInput(points=self._points, things=self._thing_rows, events=self._events)
@@ -93,27 +76,6 @@ class ArchiveService:
     def close(self) -> None:
         """End idle query processes."""
         self._pool.close()
-
-    def _trim(self) -> None:
-        for topic, kept in _KEPT_RECORDS.items():
-            for partition, (_, following) in enumerate(self._log.bounds(topic)):
-                self._log.trim(topic, partition, max(0, following - kept))
-        self._trim_readings()
-
-    def _trim_readings(self) -> None:
-        retain = self._settings.log.retain_bytes
-        if not retain:
-            return
-        published = read_published(self._archive).offsets
-        for partition, (first, following) in enumerate(self._log.bounds(READINGS)):
-            archived = min(published.get(partition, 0), self._snapshot_offsets.get(partition, 0))
-            size = sum(path.stat().st_size for path in (self._log_folder / READINGS).glob("*.db"))
-            if size <= retain or archived <= first:
-                continue
-            # Records are of like size: drop as many as the log is over its measure, never past the archive or the
-            # twins' snapshot.
-            over = int((following - first) * (1 - retain / size))
-            self._log.trim(READINGS, partition, min(first + over, archived))
 
     def _points(self) -> Sequence[Mapping[str, Any]]:
         rows = []

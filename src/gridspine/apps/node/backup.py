@@ -5,8 +5,8 @@ Projections are copied before what they are projected from, so that on restore n
 ::
 
     twins · ledger hashes · archive ─► log: readings ─► registry ─► log: all else ─► keys, settings
-    (behind the log: they catch up)    (each names points bound        (its outbox may repeat events:
-                                        before it: those come later)    consumers know them by id)
+    · checkpoints                      (each names points bound        (its outbox may repeat events:
+    (behind the log: they catch up)     before it: those come later)    consumers know them by id)
 
 SQLite files are copied by SQLite's own online backup, each a consistent whole.
 """
@@ -42,8 +42,11 @@ def write_backup(data: Path, target: Path) -> int:
             zstandard.ZstdCompressor(level=_LEVEL).stream_writer(file) as packed,
             tarfile.open(fileobj=packed, mode="w|") as archive,
         ):
+            reached = []
             for path in _in_order(data):
                 _add(archive, path, path.relative_to(data))
+                reached += [path] if path.suffix == ".checkpoint" else []
+            _check_reach(data, reached)
     except BaseException:
         target.unlink(missing_ok=True)
         raise
@@ -86,15 +89,34 @@ def _in_order(data: Path) -> Iterator[Path]:
     yield from _files(archive, lambda path: "_delta_log" in path.parts)
     yield from _files(archive, lambda path: "_delta_log" not in path.parts)
     yield from sorted(before | set(_segments(data, "readings")))
+    yield from _files(data / "checkpoints", lambda path: path.suffix == ".checkpoint")
     for topic in _NAMING_POINTS[1:]:
         yield from _segments(data, topic)
     yield from _existing(data / "registry.db")
     yield from _files(data / "log", lambda path: path.suffix == ".db" and path.parent.name not in _NAMING_POINTS)
-    done = {"archive", "log", "twins.npz", "ledger.db", "registry.db"}
+    done = {"archive", "checkpoints", "log", "twins.npz", "ledger.db", "registry.db"}
     for path in sorted(data.iterdir()):
         if path.name in done | _LEFT_OUT or path.name.endswith(("-wal", "-shm", ".tmp")):
             continue
         yield from _files(path, lambda _: True) if path.is_dir() else [path]
+
+
+def _check_reach(data: Path, checkpoints: list[Path]) -> None:
+    """Raise `Unavailable` when a topic was trimmed beyond its checkpoints of when the backup began."""
+    reach: dict[str, int] = {}
+    for path in checkpoints:
+        topic, _, following = path.stem.rpartition("-")
+        reach[topic] = max(int(following), reach.get(topic, 0))
+    if not reach:
+        return
+    marks = sqlite3.connect(f"file:{data / 'log' / 'offsets.db'}?mode=ro", uri=True, timeout=30.0)
+    try:
+        trimmed = dict(marks.execute("SELECT topic, max(before) FROM trimmed GROUP BY topic").fetchall())
+    finally:
+        marks.close()
+    for topic, offset in reach.items():
+        if trimmed.get(topic, 0) > offset:
+            raise Unavailable(f"topic {topic} was trimmed while it was copied: make the backup again")
 
 
 def _segments(data: Path, topic: str) -> Iterator[Path]:

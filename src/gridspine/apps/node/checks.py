@@ -105,6 +105,8 @@ def _certificate(name: str, ends_us: int, now_us: int) -> Finding:
 
 def _disk(node: "Node") -> Finding:
     free, reserve = disk_usage(node.paths.root).free, node.settings.log.reserve_bytes
+    if node.room.withheld:
+        return Finding("disk", "fail", node.room.withheld, "raise the budget, or keep less: see [retention]")
     if node.room.full:
         return Finding("disk", "fail", "the disk is nearly full: readings are refused",
                        "free some room on it; readings are taken again by themselves")  # fmt: skip

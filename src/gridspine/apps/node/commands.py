@@ -7,12 +7,14 @@
 """
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any
 
 import msgspec
 import structlog
 
+from gridspine.infra.log.checkpoint import Checkpoints
 from gridspine.infra.log.port import EventLog, Record
 from gridspine.infra.log.scan import scan
 from gridspine.infra.log.writer import LogWriter, append
@@ -48,26 +50,47 @@ class Commands:
     """Asks, keeps and sends; one change at a time."""
 
     def __init__(
-        self, log_: EventLog, writer: LogWriter, directory: Directory, points: PointTable, clock: Clock
+        self,
+        log_: EventLog,
+        writer: LogWriter,
+        directory: Directory,
+        points: PointTable,
+        clock: Clock,
+        checkpoints: Checkpoints,
     ) -> None:
         self._log = log_
         self._writer = writer
         self._directory = directory
         self._points = points
         self._clock = clock
+        self._checkpoints = checkpoints
+        self._applied = 0
+        self._behind = False
         self._lock = asyncio.Lock()
         self._confirming: set[asyncio.Task[None]] = set()
         self._queues: dict[str, asyncio.Queue[Order | None]] = {}
         self.commander = Commander(self._rule_of, self._number_of)
 
     def load(self) -> None:
-        """Replay the topic; blocks."""
-        for record in scan(self._log, COMMANDS, 0, *self._log.bounds(COMMANDS)[0]):
-            self.commander.apply(decode_event(record.body))
+        """Take up the newest checkpoint and what the topic has beyond it; blocks."""
+        self._applied, bodies = self._checkpoints.load(self._log.bounds(COMMANDS)[0][0])
+        for event in map(decode_event, bodies):
+            self.commander.apply(event)
+        for event in self._missed():
+            self.commander.apply(event)
+
+    async def checkpoint(self) -> None:
+        """Write down all commands as they are now, unless nothing happened since the last time."""
+        async with self._turn():
+            offset = self._applied
+            if offset <= self._checkpoints.offset:
+                return
+            events = list(self.commander.snapshot())
+        await asyncio.to_thread(lambda: self._checkpoints.save(offset, map(encode_event, events)))
 
     async def request(self, lease: Lease, key: str) -> Command:
         """Ask for a lease; return the command, accepted or refused, once that is durable."""
-        async with self._lock:
+        async with self._turn():
             command, events = self.commander.request(lease, key, self._clock.now_us())
             await self._keep(events)
         await self.tick()
@@ -75,30 +98,30 @@ class Commands:
 
     async def cancel(self, id: str, reason: str) -> Command:
         """End a command before its time."""
-        async with self._lock:
+        async with self._turn():
             await self._keep(self.commander.cancel(id, self._clock.now_us(), reason))
         await self.tick()
         return self.commander.command(id)
 
     async def all_stop(self, principal: str, reason: str) -> None:
         """Cancel every set-point and take no new one until `release`."""
-        async with self._lock:
+        async with self._turn():
             await self._keep(self.commander.all_stop(principal, reason, self._clock.now_us()))
         await self.tick()
 
     async def release(self, principal: str, reason: str) -> None:
         """Take set-points again."""
-        async with self._lock:
+        async with self._turn():
             await self._keep(self.commander.release(principal, reason, self._clock.now_us()))
 
     async def progress(self, command: str, state: ProgressState, reason: str = "") -> None:
         """Note how far an order got."""
-        async with self._lock:
+        async with self._turn():
             await self._keep(self.commander.on_progress(command, state, self._clock.now_us(), reason))
 
     async def tick(self) -> None:
         """Let time do its work: leases end, orders go out."""
-        async with self._lock:
+        async with self._turn():
             while events := self.commander.tick(self._clock.now_us()):
                 await self._keep(events)
 
@@ -149,7 +172,7 @@ class Commands:
         return Lease(id=new_urn(self._clock), command=new_urn(self._clock), issued_us=self._clock.now_us(), **fields)
 
     async def _keep_confirmed(self, events: Sequence[CommandEvent]) -> None:
-        async with self._lock:
+        async with self._turn():
             await self._keep([shown for event in events for shown in self._still(event)])
 
     def _still(self, event: CommandEvent) -> list[CommandEvent]:
@@ -163,6 +186,32 @@ class Commands:
             return []
         return [CommandChanged(become(command, event.command.state, self._clock.now_us(), event.command.reason))]
 
+    @contextlib.asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """One change at a time, each upon all that the log has."""
+        async with self._lock:
+            if self._behind:
+                await self._catch_up()
+            yield
+
+    async def _catch_up(self) -> None:
+        """Take up what became durable although whoever waited for it was told otherwise, or had gone."""
+        await append(self._writer, [], source="commands")  # what was queued before is durable now, or was refused
+        missed = await asyncio.to_thread(self._missed)
+        for event in missed:
+            self.commander.apply(event)
+        self._behind = False
+        for event in missed:
+            if isinstance(event, OrderIssued):
+                self._send(event.order)
+
+    def _missed(self) -> list[CommandEvent]:
+        """Return the events beyond those applied, which count as applied from now on; blocks."""
+        following = self._log.bounds(COMMANDS)[0][1]
+        events = [decode_event(record.body) for record in scan(self._log, COMMANDS, 0, self._applied, following)]
+        self._applied = following
+        return events
+
     async def _keep(self, events: Iterable[CommandEvent]) -> None:
         """Append, then apply, then send; when the append fails, nothing has happened."""
         events = tuple(events)
@@ -170,9 +219,11 @@ class Commands:
             return
         now_us = self._clock.now_us()
         records = [Record(COMMANDS, event_key(event).encode(), encode_event(event), now_us) for event in events]
-        await append(self._writer, records, source="commands")
+        self._behind = True  # until it is known what became of them: this may be cancelled while it waits
+        positions = await append(self._writer, records, source="commands")
         for event in events:
             self.commander.apply(event)
+        self._applied, self._behind = positions[-1].offset + 1, False
         for event in events:
             if isinstance(event, OrderIssued):
                 self._send(event.order)

@@ -15,15 +15,17 @@ from pathlib import Path
 import structlog
 
 from gridspine.apps.node.adapters import AdapterHost
-from gridspine.apps.node.alarms import Alarms, QuarantineWatch
+from gridspine.apps.node.alarms import ALARMS, Alarms, QuarantineWatch
 from gridspine.apps.node.archive import ArchiveService
 from gridspine.apps.node.authority import Authority
-from gridspine.apps.node.commands import Commands
-from gridspine.apps.node.projection import highest_binding, restore_offences, restore_twins
+from gridspine.apps.node.commands import COMMANDS, Commands
+from gridspine.apps.node.projection import OffencesJob, highest_binding, restore_offences, restore_twins
+from gridspine.apps.node.retention import Retention
 from gridspine.apps.node.topics import TOPICS
 from gridspine.energy.models import load_models
 from gridspine.infra.identity.service import Identity
 from gridspine.infra.ledger.ledger import Ledger
+from gridspine.infra.log.checkpoint import Checkpoints
 from gridspine.infra.log.room import Room
 from gridspine.infra.log.sqlite import SqliteEventLog
 from gridspine.infra.log.writer import LogWriter
@@ -41,7 +43,7 @@ from gridspine.things.flap import FlapJob
 from gridspine.things.held import restore_held
 from gridspine.things.incident import Incidents
 from gridspine.things.intake import READINGS, Committed, Intake
-from gridspine.things.offence import Offences
+from gridspine.things.offence import EVENTS, Offences
 from gridspine.things.point import PointTable
 from gridspine.things.release import ReleaseJob
 from gridspine.things.screen import Screen
@@ -74,6 +76,11 @@ class Paths:
     def twins(self) -> Path:
         """The snapshot of the twins."""
         return self.root / "twins.npz"
+
+    @property
+    def checkpoints(self) -> Path:
+        """What topics say up to a point, so that a start need not read them from their beginning."""
+        return self.root / "checkpoints"
 
     @property
     def ledger(self) -> Path:
@@ -138,10 +145,14 @@ class Node:
         self.things = Directory(self.registry, self.points, self.clock)
         self.writer = LogWriter(self.log, asyncio.get_running_loop())
         self.intake = Intake(self.points, self.screen, self.twins, self.writer, self.offences, self.clock)
-        self.alarms = Alarms(self.log, self.writer, self.points, self.twins, self.clock)
+        topics = (COMMANDS, ALARMS, EVENTS)
+        self.checkpoints = {topic: Checkpoints(self.paths.checkpoints, topic) for topic in topics}
+        self.alarms = Alarms(self.log, self.writer, self.points, self.twins, self.clock, self.checkpoints[ALARMS])
         self.incidents = Incidents(self.registry, self.clock)
         self.quarantine_watch = QuarantineWatch(self.offences, self.incidents, self.clock)
-        self.commands = Commands(self.log, self.writer, self.things, self.points, self.clock)
+        self.commands = Commands(
+            self.log, self.writer, self.things, self.points, self.clock, self.checkpoints[COMMANDS]
+        )
 
     def _compose_trust(self) -> None:
         address = f"http://{self.settings.http.host}:{self.settings.http.port}"
@@ -160,8 +171,9 @@ class Node:
         self.ledger = Ledger(
             self.paths.ledger, self.identity.custody.ledger_key(), f"{self.organisation}/ledger", log=self.log
         )
-        self.archive = ArchiveService(
-            self.settings, self.paths.archive, self.paths.log, self.log, self.things, self.clock, self.snapshot_offsets
+        self.archive = ArchiveService(self.settings, self.paths.archive, self.paths.log, self.log, self.things)
+        self.retention = Retention(
+            self.settings, self.paths.root, self.log, self.room, self.clock, self.checkpoints, self.snapshot_offsets
         )
         self.adapters = AdapterHost(
             self.settings.adapters, self.clock, self.registry, self.identity, self.authority,
@@ -180,9 +192,9 @@ class Node:
         self.supervisor.start("receipts", self.commands.follow_receipts)
         self.supervisor.start("ledger", self._follow_ledger)
         self.supervisor.start("snapshots", self._snapshots)
+        self.supervisor.start("retention", self.retention.work)
         if self.settings.archive.enabled:
             self.supervisor.start("archive", self.archive.work)
-            self.supervisor.start("trim", self.archive.trim)
         for name, run in self.adapters.load().items():
             self.supervisor.start(f"adapter:{name}", run)
 
@@ -190,6 +202,9 @@ class Node:
         """Stop taking in, finish what is queued, write a snapshot, close."""
         await self.supervisor.close()
         self.gate.end_all_streams("node-stopping")
+        if self._restored:
+            with contextlib.suppress(DiskFull, Overloaded):
+                await self._save_checkpoints()
         await asyncio.to_thread(self.writer.close)
         if self._restored:  # else the snapshot on disk is the better one: a start that failed knows nothing
             await asyncio.to_thread(self._save_twins)
@@ -211,7 +226,7 @@ class Node:
         self.intake.applied.update({p: following for p, (_, following) in enumerate(self.log.bounds(READINGS))})
         restore_twins(self.log, self.twins, self.screen, self.paths.twins, points=self.points.count)
         restore_held(self.log, self.intake.held, self.screen.memory, self.twins, self.points)
-        restore_offences(self.log, self.offences)
+        restore_offences(self.log, self.offences, self.checkpoints[EVENTS])
         self.silence = Silence(self.points, self.twins, self.clock.now_us())
         self.commands.load()
         self.alarms.load()
@@ -266,8 +281,15 @@ class Node:
         while True:
             await self.clock.sleep(SNAPSHOT_S)
             await asyncio.to_thread(self._save_twins)
+            await self._save_checkpoints()
             with contextlib.suppress(DiskFull):
                 await asyncio.to_thread(self.registry.relay)
+
+    async def _save_checkpoints(self) -> None:
+        await self.commands.checkpoint()
+        await self.alarms.checkpoint()
+        with contextlib.suppress(Overloaded):
+            self.writer.submit(OffencesJob(self.log, self.offences, self.checkpoints[EVENTS]))
 
     def _save_twins(self) -> None:
         """Snapshot the twins with offsets taken *before*: replaying a batch twice changes nothing."""

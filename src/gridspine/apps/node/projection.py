@@ -1,13 +1,16 @@
 """Starting from the log: twins, the screen's memory and the duplicates' horizon, rebuilt from snapshot and tail."""
 
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 import structlog
 
-from gridspine.infra.log.port import EventLog
+from gridspine.infra.log.checkpoint import Checkpoints
+from gridspine.infra.log.port import EventLog, Position, Record
 from gridspine.infra.log.scan import scan
+from gridspine.infra.log.writer import Priority
 from gridspine.infra.registry.port import Event
 from gridspine.kernel.codecs.batch import decode_batch
 from gridspine.kernel.codecs.binding import decode_binding
@@ -56,11 +59,39 @@ def _restore_horizon(eventlog: EventLog, screen: Screen) -> None:
         screen.remember(batch)
 
 
-def restore_offences(eventlog: EventLog, offences: Offences) -> None:
-    """Take up who is quarantined. Blocks."""
-    for record in scan(eventlog, EVENTS, 0, *eventlog.bounds(EVENTS)[0], max_records=5000):
+def restore_offences(eventlog: EventLog, offences: Offences, checkpoints: Checkpoints) -> None:
+    """Take up who is quarantined, from the newest checkpoint and the topic's tail. Blocks."""
+    first, following = eventlog.bounds(EVENTS)[0]
+    start, bodies = checkpoints.load(first)
+    offences.restore(dict(msgspec.msgpack.decode(body, type=tuple[str, str]) for body in bodies))
+    for record in scan(eventlog, EVENTS, 0, start, following, max_records=5000):
         if b'"source.' in record.body:
             offences.replay(msgspec.json.decode(record.body, type=Event))
+
+
+class OffencesJob:
+    """Writes down who is quarantined; on the writer's thread, where that and the log are of one mind."""
+
+    def __init__(self, eventlog: EventLog, offences: Offences, checkpoints: Checkpoints) -> None:
+        self.priority, self.weight, self.source = Priority.CONTROL, 1, "checkpoint"
+        self._log, self._offences, self._checkpoints = eventlog, offences, checkpoints
+
+    def prepare(self) -> Sequence[Record]:
+        """Return nothing: no record is to be kept."""
+        return ()
+
+    def committed(self, _: Sequence[Position]) -> None:
+        """Write the checkpoint, unless nothing happened since the last one."""
+        offset = self._log.bounds(EVENTS)[0][1]
+        if offset > self._checkpoints.offset:
+            quarantined = self._offences.quarantined_principals()
+            self._checkpoints.save(offset, [msgspec.msgpack.encode(pair) for pair in quarantined.items()])
+
+    def undone(self) -> None:
+        """Nothing to forget."""
+
+    def finished(self, error: BaseException | None) -> None:
+        """Nobody waits; the writer has said what went wrong, and the next time tries again."""
 
 
 def highest_binding(eventlog: EventLog) -> int:

@@ -39,16 +39,20 @@ class Room:
         self._lock = threading.Lock()
         self._unchecked_bytes = _CHECK_EVERY_BYTES
         self._full = False
+        self.withheld = ""
+        """Why data is refused though the disk has room; "" when it is not."""
         self._take_ballast()
 
     @property
     def full(self) -> bool:
         """Whether data is being refused."""
-        return self._full
+        return self._full or bool(self.withheld)
 
     def admit(self, size_bytes: int) -> None:
         """Raise `DiskFull` when ``size_bytes`` of data would eat into the room kept back."""
         with self._lock:
+            if self.withheld:
+                raise DiskFull(self.withheld)
             self._unchecked_bytes += size_bytes
             if self._full or self._unchecked_bytes >= _CHECK_EVERY_BYTES:
                 self._look(size_bytes)

@@ -28,7 +28,11 @@ class SegmentedTopic:
         self._open_existing()
 
     def refresh(self) -> None:
-        """Look for segments and records that another process has added or trimmed (read-only logs)."""
+        """Look for segments and records that another process has added or trimmed (read-only logs).
+
+        Any number of segments may have come since the last look: the one that was the newest then has grown, too.
+        """
+        growing = {segment.path for segment in self._segments[-2:]}
         for segment in self._segments:
             if not segment.path.exists():
                 segment.close()
@@ -36,10 +40,11 @@ class SegmentedTopic:
         self._segments = [segment for segment, _ in kept]
         self._extents = [extents for _, extents in kept]
         self._open_existing()
-        if self._segments:
-            for at in range(max(0, len(self._segments) - 2), len(self._segments)):
-                self._extents[at] = self._segments[at].extents()
-            self._count_on()
+        growing |= {segment.path for segment in self._segments[-2:]}
+        for at, segment in enumerate(self._segments):
+            if segment.path in growing:
+                self._extents[at] = segment.extents()
+        self._count_on()
 
     def place(self, records: Sequence[Record], partitions: Sequence[int]) -> tuple[list[Position], list[Row]]:
         """Give ``records`` their offsets; nothing is taken until `wrote` is told."""

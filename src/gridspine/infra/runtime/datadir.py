@@ -9,6 +9,7 @@
     DATA/archive/        history
     DATA/keys/           private keys, owner-only
     DATA/twins.npz       snapshot of the twins
+    DATA/checkpoints/    commands, alarms and quarantine up to a point of the log
     DATA/ledger.db       hashes of the ledger
 """
 

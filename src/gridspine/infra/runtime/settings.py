@@ -100,6 +100,24 @@ class Tracing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sample: float = 0.01
 
 
+class Retention(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How long the log keeps what, and how much disk the data may take. 0 days keep all, as far as there is room.
+
+    readings_days: oldest readings in the log [days]; older ones are in the archive only.
+    control_days: oldest commands, alarms and events in the log [days]; what is in force is kept whatever its age.
+    audit_days: oldest decisions kept [days]; 2,000,000 at most.
+    quarantine_days: oldest refused readings kept for inspection [days]; 100,000 records at most.
+    disk_budget_bytes: size the data directory may have before readings leave the log sooner, then are refused; 0 for
+        the disk's own.
+    """
+
+    readings_days: float = 0.0
+    control_days: float = 400.0
+    audit_days: float = 400.0
+    quarantine_days: float = 30.0
+    disk_budget_bytes: int = 0
+
+
 class Adapters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Adapters: only those named here are loaded.
 
@@ -131,6 +149,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tls: Tls = msgspec.field(default_factory=Tls)
     log: Log = msgspec.field(default_factory=Log)
     archive: Archive = msgspec.field(default_factory=Archive)
+    retention: Retention = msgspec.field(default_factory=Retention)
     adapters: Adapters = msgspec.field(default_factory=Adapters)
     tracing: Tracing = msgspec.field(default_factory=Tracing)
 
