@@ -47,7 +47,9 @@ class Assertions:
     ) -> None:
         self._directory, self._clock, self._audiences = directory, clock, audiences
         self._started_s, self._started_monotonic_us = clock.now_us() // US, clock.monotonic_us()
-        self._replay = replay or ReplayCache(MAX_LIFE_S + MAX_AHEAD_S, capacity=200_000, per_owner=20_000)
+        if replay is None:  # one that is empty is false, and is meant all the same
+            replay = ReplayCache(MAX_LIFE_S + MAX_AHEAD_S, capacity=200_000, per_owner=20_000)
+        self._replay = replay
         self._decoder = msgspec.json.Decoder(AssertionClaims)
 
     def check(self, assertion: str, *, client_id: str = "") -> tuple[Principal, PublicKey]:

@@ -46,7 +46,7 @@ class Proofs:
     def __init__(self, clock: Clock, *, replay: ReplayCache | None = None) -> None:
         self._clock = clock
         self._started_us, self._started_monotonic_us = clock.now_us(), clock.monotonic_us()
-        self._replay = replay or ReplayCache(MAX_AGE_S + MAX_AHEAD_S)
+        self._replay = ReplayCache(MAX_AGE_S + MAX_AHEAD_S) if replay is None else replay
         self._decoder = msgspec.json.Decoder(ProofClaims)
 
     def check(self, proof: str, *, method: str, url: str, owner: str, token: str = "", jkt: str = "") -> str:
