@@ -1,4 +1,4 @@
-"""`gridspine doctor` on a healthy node, running, stopped and killed; each planted fault is found; nothing is changed."""
+"""`gridspine doctor` on a node that runs, stopped or was killed; each planted fault is found; nothing changes."""
 
 import hashlib
 import json

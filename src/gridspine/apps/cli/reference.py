@@ -4,6 +4,7 @@
 """
 
 import inspect
+import json
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -33,6 +34,7 @@ def pages() -> dict[str, str]:
         "http.md": http_page(),
         "cli.md": cli_page(_BY_HAND),
         "thing-models.md": models_page(_BY_HAND),
+        "openapi.json": json.dumps(described_app().openapi_schema.to_schema(), indent=1, sort_keys=True) + "\n",
     }
 
 
@@ -46,8 +48,8 @@ def settings_page() -> str:
     lines = ["# Settings\n", _BY_HAND, inspect.cleandoc(inspect.getmodule(Settings).__doc__ or "") + "\n"]
     lines += ["| setting | environment | default | meaning |", "|---|---|---|---|"]
     for path, default, words in _settings(Settings):
-        variable = f"`{PREFIX}{path.upper().replace('.', '__')}`" if "." in path else "–"
-        lines.append(f"| `{path}` | {variable} | `{default}` | {words} |")
+        variable = PREFIX + path.upper().replace(".", "__")
+        lines.append(f"| `{path}` | `{variable}` | `{default}` | {words} |")
     return "\n".join(lines) + "\n"
 
 

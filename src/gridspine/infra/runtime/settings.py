@@ -26,6 +26,8 @@ class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_body_bytes: largest request body taken, after decompression.
     max_items: most readings taken in one request.
     max_streams: most live streams open at once.
+    requests_per_s: requests one principal may make in the long run [1/s]; 0 is no limit.
+    request_burst: requests one principal may make at once on top.
     max_connections: most connections open at once, TLS included; more are answered 503, over TLS closed.
     max_connections_of_one: most connections of one address open at once (of IPv6: of one /64).
     max_requests: most requests at work at once, streams among them; more are answered 503.
@@ -37,6 +39,8 @@ class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_body_bytes: int = 32 << 20
     max_items: int = 250_000
     max_streams: int = 1_000
+    requests_per_s: float = 25_000.0
+    request_burst: int = 50_000
     max_connections: int = 4_000
     max_connections_of_one: int = 2_000
     max_requests: int = 2_000
@@ -154,6 +158,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tracing: Tracing = msgspec.field(default_factory=Tracing)
 
 
+_PLAIN = {PREFIX + name.upper() for name in ("organisation", "log_level", "log_json", "demo")}
+"""Variables of what stands in no section; other names without ``__`` are not settings (GRIDSPINE_DATA)."""
+
+
 def load_settings(path: Path | None, environ: Mapping[str, str] | None = None) -> Settings:
     """Read settings from ``path`` (None: all defaults) and the environment; raise `Invalid` naming what is wrong."""
     values: dict[str, Any] = {}
@@ -165,7 +173,7 @@ def load_settings(path: Path | None, environ: Mapping[str, str] | None = None) -
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise Invalid(f"settings {path} are not TOML: {error}") from error
     for name, text in sorted((os.environ if environ is None else environ).items()):
-        if name.startswith(PREFIX) and "__" in name:
+        if name.startswith(PREFIX) and ("__" in name or name in _PLAIN):
             _override(values, name.removeprefix(PREFIX).lower().split("__"), text)
     try:
         settings = msgspec.convert(values, Settings)
