@@ -48,7 +48,6 @@ OWN = {
     "alarm.read": thing_entity(METER, "acme"),
     "alarm.handle": thing_entity(METER, "acme"),
     "product.create": organisation_entity("acme"),
-    "product.publish": product_entity("p", "acme"),
     "product.receive": product_entity("p", "acme"),
     "grant.ask": product_entity("p", "acme"),
     "grant.approve": access_request_entity("r", product="p", owner="acme", consumer="shop"),
@@ -64,6 +63,7 @@ OWN = {
     "node.stop": node_entity("acme"),
     "quarantine.handle": node_entity("acme"),
     "node.connect": node_entity("acme"),
+    "keys.rotate": node_entity("acme"),
     "identity.manage": organisation_entity("acme"),
     "incident.read": organisation_entity("acme"),
     "incident.handle": organisation_entity("acme"),
@@ -71,7 +71,7 @@ OWN = {
 MAY = {
     "administrator": {
         "thing.read", "alarm.read", "thing.register", "audit.read", "metrics.read", "status.read", "identity.manage",
-        "node.connect", "incident.read",
+        "node.connect", "keys.rotate", "incident.read",
     },
     "operator": {
         "thing.read", "alarm.read", "thing.command", "alarm.handle", "thing.register", "readings.submit",
@@ -79,7 +79,7 @@ MAY = {
         "node.stop", "quarantine.handle", "node.connect", "incident.read", "incident.handle",
     },
     "owner": {
-        "thing.read", "alarm.read", "product.create", "product.publish", "product.receive", "grant.approve",
+        "thing.read", "alarm.read", "product.create", "product.receive", "grant.approve",
         "grant.refuse", "grant.read", "grant.revoke", "grant.suspend", "grant.resume", "incident.read",
     },
     "consumer": {"grant.ask"},

@@ -25,10 +25,11 @@ from litestar.types import ASGIApp, Scope
 
 from gridspine.apps.api.tls import client_certificate
 from gridspine.infra.identity.caller import Caller
+from gridspine.infra.identity.limit import network
 from gridspine.infra.identity.refusal import refuse
 from gridspine.infra.identity.service import Identity
 from gridspine.infra.identity.session import ABSOLUTE_S, PortalSession
-from gridspine.kernel.errors import Forbidden
+from gridspine.kernel.errors import Forbidden, Unauthenticated
 
 CSRF_HEADER = "x-csrf-token"
 SCRAPED = "/metrics"
@@ -39,6 +40,20 @@ PUBLIC: dict[str, Any] = {"exclude_from_auth": True}
 
 Connection = ASGIConnection[Any, Any, Any, Any]
 _FORWARDED = frozenset({b"forwarded", b"x-forwarded-for", b"x-real-ip", b"via"})
+FORGERIES = frozenset(
+    {
+        "malformed",
+        "bad-signature",
+        "unknown-key",
+        "wrong-key",
+        "wrong-issuer",
+        "wrong-audience",
+        "wrong-certificate",
+        "proof-malformed",
+        "proof-signature",
+    }
+)
+"""Reasons for a 401 that no honest client gives again and again; tokens that ran out and old proofs are not here."""
 _SAFE = ("GET", "HEAD", "OPTIONS")
 
 
@@ -63,6 +78,8 @@ class AuthenticationMiddleware(AbstractAuthenticationMiddleware):
             caller = self._identity.by_certificate(der)
         else:
             raise refuse("missing", "say who you are: a DPoP-bound access token, or sign in to the portal", error="")
+        if caller.how == "cookie":
+            self._identity.rate.take(caller.principal)
         return AuthenticationResult(user=caller, auth=caller.how)
 
     async def _by_cookie(self, connection: Connection, cookie: str) -> Caller:
@@ -89,7 +106,24 @@ class AuthenticationMiddleware(AbstractAuthenticationMiddleware):
 
 
 def by_authorization(identity: Identity, scope: Scope) -> Caller | None:
-    """Return the caller that the ``Authorization`` header proves, None without one; raise `Unauthenticated`."""
+    """Return the caller that the ``Authorization`` header proves, None without one; raise `Unauthenticated`.
+
+    Raises `Overloaded` when the caller asks too much, or its address keeps showing forgeries: tokens that were good
+    before are taken from there all the same.
+    """
+    try:
+        caller = _proven(identity, scope)
+    except Unauthenticated as error:
+        place = place_of(scope)
+        if place and error.extra.get("reason") in FORGERIES:
+            identity.failures.failed(place)
+        raise
+    if caller is not None:
+        identity.rate.take(caller.principal)
+    return caller
+
+
+def _proven(identity: Identity, scope: Scope) -> Caller | None:
     authorization = _single(scope, b"authorization")
     if not authorization:
         return None
@@ -97,6 +131,8 @@ def by_authorization(identity: Identity, scope: Scope) -> Caller | None:
     token = token.strip()
     if len(token) > LIMIT_TOKEN_CHARS:
         raise refuse("malformed", f"an access token has at most {LIMIT_TOKEN_CHARS} characters")
+    if not identity.failures.quiet and (place := place_of(scope)) and not identity.tokens.knows(token):
+        identity.failures.check(place)
     if scheme.lower() == "dpop":
         return identity.by_dpop(token, _single(scope, b"dpop"), method=_method(scope), url=request_url(scope))
     if scheme.lower() == "bearer":
@@ -138,6 +174,15 @@ def request_url(scope: Scope) -> str:
     """Return the URL of a request without its query, as the client wrote it; WebSockets count as http(s)."""
     raw: bytes = scope.get("raw_path") or scope["path"].encode()
     return _origin(scope) + raw.partition(b"?")[0].decode("ascii", "replace")
+
+
+def place_of(scope: Scope) -> str:
+    """Return what failures of this request are counted against: its network; "" for this machine's own.
+
+    Whoever is on the machine, or a proxy there, speaks for many: they are not made to wait for each other.
+    """
+    client = scope.get("client")
+    return "" if client is None or is_loopback(scope) else network(client[0])
 
 
 def is_loopback(scope: Scope) -> bool:

@@ -11,7 +11,7 @@ from gridspine.apps.api.dependency import TheNode
 from gridspine.apps.node.node import Node
 from gridspine.apps.policies.entities import ROLES
 from gridspine.infra.identity.jws import import_key
-from gridspine.infra.identity.principal import Kind, Principal
+from gridspine.infra.identity.principal import ADMINISTRATOR, Kind, Principal
 from gridspine.kernel.errors import Conflict, Invalid, NotFound
 
 
@@ -74,7 +74,7 @@ async def admit_organisation(
 async def list_principals(request: Request[Any, Any, Any], node: TheNode) -> list[PrincipalView]:
     """List the principals of the caller's organisation."""
     node.authority.on_organisation(request.user, "identity.manage", request.user.organisation)
-    return [_view(principal) for principal in node.identity.directory.principals(request.user.organisation)]
+    return [view(principal) for principal in node.identity.directory.principals(request.user.organisation)]
 
 
 @post("/principals", summary="Add a principal", tags=["identity"])
@@ -84,10 +84,7 @@ async def add_principal(request: Request[Any, Any, Any], node: TheNode, data: JS
     _may_manage(node, request, wanted)
     if data.kind == "user" and not data.first_password:
         raise Invalid("first_password: a user needs one")
-    unknown = [role for role in data.roles if role not in ROLES]
-    if unknown or not data.roles:
-        named = f"{unknown[0][:40]!r} is none" if unknown else "at least one is needed"
-        raise Invalid(f"roles: {named}; there are {', '.join(ROLES)}")
+    check_known_roles(data.roles)
     return await asyncio.to_thread(_add, node, data, wanted, request.user.principal)
 
 
@@ -96,14 +93,38 @@ async def deactivate_principal(
     request: Request[Any, Any, Any], node: TheNode, principal_id: FromPath[str]
 ) -> PrincipalView:
     """End everything issued to a principal, at once."""
-    manageable(node, request, principal_id)
+    keep_an_administrator(node, manageable(node, request, principal_id))
     deactivate = node.identity.directory.deactivate
-    return _view(await asyncio.to_thread(deactivate, principal_id, actor=request.user.principal))
+    return view(await asyncio.to_thread(deactivate, principal_id, actor=request.user.principal))
 
 
-def manageable(node: Node, request: Request[Any, Any, Any], principal_id: str) -> Principal:
-    """Return an active principal that the caller may manage; raise `NotFound` alike for none and one of others."""
-    principal = node.identity.directory.active(principal_id)
+def check_known_roles(roles: tuple[str, ...]) -> None:
+    """Raise `Invalid` unless there is at least one role and the policies know them all."""
+    unknown = [role for role in roles if role not in ROLES]
+    if unknown or not roles:
+        named = f"{unknown[0][:40]!r} is none" if unknown else "at least one is needed"
+        raise Invalid(f"roles: {named}; there are {', '.join(ROLES)}")
+
+
+def keep_an_administrator(node: Node, principal: Principal, roles: tuple[str, ...] = ()) -> None:
+    """Raise `Conflict` when without ``principal`` (or with these roles) nobody could manage the node any more."""
+    if principal.organisation != node.organisation or ADMINISTRATOR in roles:
+        return
+    others = node.identity.directory.principals(node.organisation)
+    if not any(p.active and ADMINISTRATOR in p.roles and p.id != principal.id for p in others):
+        raise Conflict("this is the node's last administrator: add another first")
+
+
+def manageable(node: Node, request: Request[Any, Any, Any], principal_id: str, *, active: bool = True) -> Principal:
+    """Return a principal that the caller may manage; raise `NotFound` alike for none and one of others.
+
+    With ``active`` a deactivated one is none.
+    """
+    directory = node.identity.directory
+    try:
+        principal = directory.active(principal_id) if active else directory.principal(principal_id)
+    except NotFound:
+        principal = None
     runs_the_node = request.user.organisation == node.organisation
     if principal is None or not (runs_the_node or principal.organisation == request.user.organisation):
         node.authority.on_organisation(request.user, "identity.manage", request.user.organisation)
@@ -122,7 +143,7 @@ def _may_manage(node: Node, request: Request[Any, Any, Any], organisation: str) 
 def _add(node: Node, data: NewPrincipal, organisation: str, actor: str) -> PrincipalView:
     directory = node.identity.directory
     if data.kind == "user":
-        return _view(node.identity.users.add(organisation, data.name, data.first_password, data.roles, actor=actor))
+        return view(node.identity.users.add(organisation, data.name, data.first_password, data.roles, actor=actor))
     if data.jwk is not None and directory.key(import_key(data.jwk)[0]) is not None:
         raise Conflict("jwk: this key is registered already; every principal has keys of its own")
     made = directory.add_principal(organisation, data.kind, data.name, data.roles, actor=actor, id=data.id or None)
@@ -130,10 +151,11 @@ def _add(node: Node, data: NewPrincipal, organisation: str, actor: str) -> Princ
         directory.add_key(made.id, data.jwk, actor=actor)
     password = node.identity.devices.set_new(made) if data.password and data.kind == "device" else ""
     bearer = node.identity.demo.issue(made.id) if node.identity.demo is not None else ""
-    return msgspec.structs.replace(_view(made), password=password, bearer=bearer)
+    return msgspec.structs.replace(view(made), password=password, bearer=bearer)
 
 
-def _view(principal: Principal) -> PrincipalView:
+def view(principal: Principal) -> PrincipalView:
+    """Return a principal as it is answered."""
     return PrincipalView(
         principal.id, principal.organisation, principal.kind, principal.name, principal.roles, principal.active
     )

@@ -4,19 +4,23 @@ Sources: RFC 6749 §4.4, §5.1 and §5.2 (client credentials, answers, errors), 
 (metadata), RFC 9449 §5 (DPoP at the token endpoint), RFC 8705 (mutual TLS).
 """
 
-from typing import Any
+import asyncio
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
 from litestar import Request, Response, get, post
 from litestar.handlers import HTTPRouteHandler
 
-from gridspine.apps.api.authenticate import PUBLIC, request_url
+from gridspine.apps.api.authenticate import PUBLIC, place_of, request_url
 from gridspine.apps.api.tls import client_certificate
 from gridspine.infra.identity.refusal import ALGORITHMS
 from gridspine.infra.identity.service import Identity, TokenRequest
 from gridspine.kernel.errors import Invalid, Unauthenticated
 
+P = ParamSpec("P")
+R = TypeVar("R")
 MAX_FORM_BYTES = 16_384
 _NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 _FORM = "application/x-www-form-urlencoded"
@@ -38,7 +42,10 @@ def token_routes(identity: Identity, *, scopes: tuple[str, ...] = ()) -> list[HT
     async def issue_token(request: Request[Any, Any, Any]) -> Response[dict[str, Any]]:
         """Answer a client_credentials request with a token of 5 minutes, bound to a DPoP key or certificate."""
         try:
-            issued = identity.issue_token(
+            issued = _counted(
+                identity,
+                request,
+                identity.issue_token,
                 msgspec.convert(await _form(request), TokenRequest),
                 method="POST",
                 url=request_url(request.scope),
@@ -57,8 +64,9 @@ def token_routes(identity: Identity, *, scopes: tuple[str, ...] = ()) -> list[HT
             if not asked.token:
                 raise Invalid("send the token to end", error="invalid_request")
             client = TokenRequest("", asked.client_id, asked.client_assertion_type, asked.client_assertion)
-            principal, _ = identity.authenticate_client(client, client_certificate(request.scope))
-            identity.revoke_token(asked.token, principal)
+            certificate = client_certificate(request.scope)
+            principal, _ = _counted(identity, request, identity.authenticate_client, client, certificate)
+            await asyncio.to_thread(identity.revoke_token, asked.token, principal)
         except (Invalid, Unauthenticated) as error:
             return _refused(error)
         return Response({}, status_code=200, headers=_NO_STORE)
@@ -75,6 +83,21 @@ def token_routes(identity: Identity, *, scopes: tuple[str, ...] = ()) -> list[HT
         return Response(dict(identity.tokens.jwks()), headers={"Cache-Control": "max-age=300"})
 
     return [issue_token, revoke_token, metadata, jwks]
+
+
+def _counted(
+    identity: Identity, request: Request[Any, Any, Any], prove: Callable[P, R], *given: P.args, **more: P.kwargs
+) -> R:
+    """Let a client prove itself; one whose address keeps failing waits ever longer (`Overloaded`)."""
+    place = place_of(request.scope)
+    if place:
+        identity.failures.check(place)
+    try:
+        return prove(*given, **more)
+    except Unauthenticated:
+        if place:
+            identity.failures.failed(place)
+        raise
 
 
 async def _form(request: Request[Any, Any, Any]) -> dict[str, str]:

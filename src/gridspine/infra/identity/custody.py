@@ -105,10 +105,13 @@ class Custody:
         old = [self.secret(f"{name}.old")] if self.path(f"{name}.old.key").exists() else []
         return [self.secret(name), *old]
 
-    def rotate_ledger_key(self) -> Ed25519PrivateKey:
-        """Replace the ledger's key and return the new one."""
-        self.replace("ledger.pem", _pem(self._new_ed25519()))
-        return self.ledger_key()
+    def new_ledger_key(self) -> Ed25519PrivateKey:
+        """Return a new key for the ledger, not kept yet: the old one must vouch for it first."""
+        return self._new_ed25519()
+
+    def replace_ledger_key(self, key: Ed25519PrivateKey) -> None:
+        """Keep ``key`` in the place of the ledger's."""
+        self.replace("ledger.pem", _pem(key))
 
     def remove(self, name: str) -> None:
         """Delete ``name`` if it is there."""

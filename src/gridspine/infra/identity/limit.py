@@ -66,11 +66,15 @@ class Backoff:
         self._lock = threading.Lock()
         self._failures = [0] * slots
         self._until_us = [0] * slots
+        self.quiet = True
+        """Whether nobody has failed yet: then there is nothing to look up."""
         self.refused = 0
         """Attempts answered by 429 since the start."""
 
     def check(self, subject: str) -> None:
         """Raise `Overloaded` while ``subject`` has to wait."""
+        if self.quiet:
+            return
         wait_us = self._until_us[self._slot(subject)] - self._clock.monotonic_us()
         if wait_us > 0:
             self.refused += 1
@@ -80,7 +84,7 @@ class Backoff:
         """Count a failure of ``subject``."""
         slot = self._slot(subject)
         with self._lock:
-            now_us = self._clock.monotonic_us()
+            now_us, self.quiet = self._clock.monotonic_us(), False
             if now_us - self._until_us[slot] > self._cap_us:
                 self._failures[slot] = 0
             self._failures[slot] += 1

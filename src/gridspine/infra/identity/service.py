@@ -113,6 +113,7 @@ class Identity:
         if request.grant_type != "client_credentials":
             raise Invalid("grant_type must be client_credentials", error="unsupported_grant_type")
         principal, sid = self.authenticate_client(request, certificate_der)
+        self.rate.take(principal.id)
         roles = _scope(principal, request.scope)
         cnf: Confirmation | None = None
         if proof:

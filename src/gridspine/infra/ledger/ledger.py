@@ -11,7 +11,7 @@ Delete it, and it is built again from the log, leaf for leaf.
 """
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from threading import RLock
@@ -20,6 +20,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gridspine.infra.ledger import merkle
+from gridspine.infra.ledger.handover import make_handover
 from gridspine.infra.ledger.note import (
     Checkpoint,
     VerifierKey,
@@ -119,6 +120,14 @@ class Ledger:
         while batch := self._log.read(TOPIC, 0, self.consumed, max_records=max_records):
             total += self.consume(batch)
         return total
+
+    def hand_over(self, signer: Ed25519PrivateKey, keep: Callable[[str], None]) -> None:
+        """Sign with ``signer`` from now on; ``keep`` is given the note that vouches for it, before it is used."""
+        with self._lock:
+            head = parse_checkpoint(note_text(self._checkpoint()))
+            keep(make_handover(head, self._signer, signer))
+            self._signer = signer
+            self.key = VerifierKey(self.origin, signer.public_key().public_bytes_raw())
 
     def place(self, event_id: str) -> Place:
         """Return where event ``event_id`` was first recorded; raise `NotFound` when it was not."""
