@@ -19,9 +19,9 @@ from pathlib import Path
 
 import numpy as np
 
+from gridspine.infra.archive.manifest import Manifest, read_manifest
 from gridspine.infra.archive.published import read_published
 from gridspine.infra.archive.query import QueryPool
-from gridspine.infra.archive.table import file_stats, load_table
 from gridspine.infra.archive.worker import worker_command
 from gridspine.infra.log.port import Record, Topic
 from gridspine.infra.log.sqlite import SqliteEventLog
@@ -57,7 +57,7 @@ def fill(log: SqliteEventLog, points: int, days: int, every_s: int) -> int:
         value = np.round(course + source.normal(0, 20, len(step)), 1)
         quality = np.zeros(len(step), np.uint16)
         received = int(observed[-1]) + 150_000
-        readings = Readings(number, observed, value, quality, "urn:source", Channel.REPORTED, received)
+        readings = Readings(number, observed, value, quality, ("urn:source",), Channel.REPORTED, received)
         log.append([Record("readings", b"k", encode_batch(readings), received)])
         total += len(step)
     return total
@@ -90,7 +90,7 @@ def asked(pool: QueryPool, sql: str, *, repeat: int = 5, rest_s: float = 1.5) ->
 
 def size(archive: Path) -> int:
     """Return the bytes of the data files in use."""
-    return sum(file.size_bytes for file in file_stats(load_table(archive), archive))
+    return sum(file.size_bytes for file in (read_manifest(archive) or Manifest()).files)
 
 
 def main() -> None:

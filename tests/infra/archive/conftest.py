@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from gridspine.infra.archive.compact import InlineCompactor
 from gridspine.infra.archive.query import QueryPool
 from gridspine.infra.archive.table import ReadingsTable
 from gridspine.infra.archive.wire import QueryLimits
@@ -49,7 +50,7 @@ class Node:
             np.array(observed, np.int64),
             np.array(values, np.float64),
             np.array(quality, np.uint16),
-            source,
+            (source,),
             channel,
             received_us,
             backfill,
@@ -75,7 +76,7 @@ class Node:
 
     def archiver(self, **options):
         table = ReadingsTable(self.archive, self.clock.now_us)
-        return table, Archiver(table, self.log, self.clock, **options)
+        return table, Archiver(table, self.log, self.clock, compactor=InlineCompactor(self.archive), **options)
 
     def archive_all(self, **options):
         """Bring the archive up to date, in one commit or several, and let go of it."""
@@ -112,18 +113,28 @@ SELECT point, thing, property, epoch_us(observed), epoch_us(received), value, un
 
 
 @pytest.fixture
-def ask(node):
-    """Return a function that runs SQL over the node's archive and log, and gives its rows as tuples."""
+def make_ask():
+    """Return a function that makes an ``ask`` for a node."""
     pools = []
 
-    def ask(sql, given=None, **options):
-        if not pools:
-            pools.append(node.pool())
-        found = pools[0].run(sql, given, **options)
-        return [tuple(row) for row in msgspec.json.decode(found.body)["rows"]]
+    def make(node):
+        pool = node.pool()
+        pools.append(pool)
 
-    ask.readings = lambda table="readings", **options: ask(READING_SQL.format(table), **options)
-    ask.revisions = lambda **options: ask(REVISION_SQL, **options)
-    yield ask
+        def ask(sql, given=None, **options):
+            found = pool.run(sql, given, **options)
+            return [tuple(row) for row in msgspec.json.decode(found.body)["rows"]]
+
+        ask.readings = lambda table="readings", **options: ask(READING_SQL.format(table), **options)
+        ask.revisions = lambda **options: ask(REVISION_SQL, **options)
+        return ask
+
+    yield make
     for pool in pools:
         pool.close()
+
+
+@pytest.fixture
+def ask(node, make_ask):
+    """Return a function that runs SQL over the node's archive and log, and gives its rows as tuples."""
+    return make_ask(node)

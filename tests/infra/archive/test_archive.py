@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from gridspine.infra.archive.compact import compact_day
+from gridspine.infra.archive.compact import InlineCompactor, compact_day
 from gridspine.infra.archive.published import read_published
 from gridspine.infra.archive.table import ReadingsTable
 from gridspine.infra.archive.worker import Archiver
@@ -170,6 +170,6 @@ def test_an_archive_ahead_of_its_log_is_an_error(node):
     shorter = SqliteEventLog(node.archive / "other", [Topic("readings"), Topic("points")])
     table = ReadingsTable(node.archive, node.clock.now_us)
     with pytest.raises(Corrupt):
-        Archiver(table, shorter, node.clock)
+        Archiver(table, shorter, node.clock, compactor=InlineCompactor(node.archive))
     table.close()
     shorter.close()

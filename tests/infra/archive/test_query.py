@@ -224,11 +224,12 @@ def test_even_past_the_guard_the_session_reads_nothing_else(small, tmp_path):
     script = f"""
 import sys
 from pathlib import Path
-from gridspine.infra.archive import session, tail, wire
-connection = session.open_session(wire.QueryLimits())
-files, rows = tail.snapshot(Path({str(small.archive)!r}), Path({str(small.log_folder)!r}), 1, 1000)
-session.offer_readings(connection, files, rows, None)
-session.lock(connection, files)
+from gridspine.infra.archive import session, tail
+connection = session.open_session()
+archive = Path({str(small.archive)!r})
+files, rows, _ = tail.snapshot(archive, Path({str(small.log_folder)!r}), 1, 1000)
+session.offer_readings(connection, archive, files, rows, None)
+session.lock(connection, session.data_paths(archive, files))
 attempts = {[sql for sql in ESCAPES if any(word in sql for word in ("/", "SET", "INSTALL", "LOAD", "job", "files"))]!r}
 for sql in attempts:
     try:

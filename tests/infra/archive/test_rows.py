@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gridspine.infra.archive.compact import slices, superseded_us
 from gridspine.infra.archive.rows import DAY_US, Bindings, Marks
+from gridspine.infra.archive.settle import slices, superseded_us
 from gridspine.kernel.codecs.binding import PointBinding
 
 ARRIVALS = st.lists(

@@ -9,13 +9,13 @@ from typing import Any
 import msgspec
 import structlog
 
-from gridspine.infra.archive.query import QueryInput, QueryPool, QueryResult
-from gridspine.infra.archive.wire import Format, QueryLimits
+from gridspine.infra.archive.query import QueryInput, QueryPool, QueryResult, Stop
+from gridspine.infra.archive.wire import Format, Granted, QueryLimits
 from gridspine.infra.log.port import EventLog
 from gridspine.infra.log.scan import scan
 from gridspine.infra.registry.port import Event
 from gridspine.infra.runtime.settings import Settings
-from gridspine.kernel.errors import Unavailable
+from gridspine.kernel.errors import Overloaded, Unavailable
 from gridspine.things.directory import Directory
 
 EVENTS = "events"
@@ -43,7 +43,17 @@ class ArchiveService:
         limits = QueryLimits(
             wall_s=asked.query_seconds, memory_bytes=asked.query_memory_bytes, max_rows=asked.query_rows
         )
-        self._pool = QueryPool(archive, log_folder, limits=limits, spares=0)
+        idle_s = max(1.0, asked.query_idle_seconds)
+        self._pool = QueryPool(archive, log_folder, limits=limits, idle_s=idle_s)
+        granted = QueryLimits(
+            wall_s=asked.consumer_query_seconds,
+            cpu_s=2 * max(1, round(asked.consumer_query_seconds)),
+            memory_bytes=asked.consumer_query_memory_bytes,
+            max_rows=asked.query_rows,
+            max_source_rows=asked.consumer_query_readings,
+        )
+        self._granted_pool = QueryPool(archive, log_folder, limits=granted, idle_s=idle_s)
+        self._asking: set[str] = set()
 
     async def work(self) -> None:
         """Run the worker process until cancelled; raise when it ends by itself, so that it is started again."""
@@ -52,6 +62,8 @@ class ArchiveService:
             sys.executable, "-m", "gridspine.infra.archive.worker",
             "--archive", str(self._archive), "--log", str(self._log_folder),
             "--max-age-s", str(self._settings.archive.flush_seconds),
+            "--compaction-bytes", str(self._settings.archive.compaction_memory_bytes),
+            "--keep-days", str(self._settings.archive.keep_days),
             stdout=asyncio.subprocess.PIPE,
         )  # fmt: skip
         try:
@@ -73,9 +85,32 @@ class ArchiveService:
         given = QueryInput(points=self._points, things=self._thing_rows, events=self._events)
         return await asyncio.to_thread(self._pool.run, sql, given, format=format_, as_of_us=as_of_us)
 
+    async def query_granted(
+        self, sql: str, format_: Format, granted: Granted, *, principal: str, stop: Stop, as_of_us: int | None
+    ) -> QueryResult:
+        """Answer one SELECT over what is ``granted``, one at a time for each ``principal``; ``stop`` ends it.
+
+        Raises `Overloaded` when the principal asks already, or too many others do.
+        """
+        if not self._settings.archive.consumer_query_seconds:
+            raise Unavailable("this node offers no SQL over data products; pull or stream their readings")
+        if principal in self._asking:
+            raise Overloaded("you have a query running: wait for its answer", retry_after_s=1)
+        self._asking.add(principal)
+        try:
+            return await asyncio.to_thread(
+                self._granted_pool.run, sql, format=format_, as_of_us=as_of_us, granted=granted, stop=stop
+            )
+        except asyncio.CancelledError:
+            stop.now("the caller left")
+            raise
+        finally:
+            self._asking.discard(principal)
+
     def close(self) -> None:
         """End idle query processes."""
         self._pool.close()
+        self._granted_pool.close()
 
     def _points(self) -> Sequence[Mapping[str, Any]]:
         rows = []

@@ -6,7 +6,6 @@ ends when its parent does.
 """
 
 import os
-import resource
 import sys
 import threading
 import time
@@ -17,36 +16,87 @@ import duckdb
 import msgspec
 import pyarrow as pa
 
+from gridspine.infra.archive.confine import confine, shut
+from gridspine.infra.archive.granted import granted_session
 from gridspine.infra.archive.guard import check, first_lines
-from gridspine.infra.archive.schema import HANDED_IN, TABLE_MACROS
-from gridspine.infra.archive.session import lock, offer_readings, offer_rows, open_session
+from gridspine.infra.archive.prune import needed, spans
+from gridspine.infra.archive.rows import Bindings, build
+from gridspine.infra.archive.schema import GRANTED_TABLES, HANDED_IN, TABLE_MACROS
+from gridspine.infra.archive.session import (
+    bound,
+    data_paths,
+    lock,
+    offer_daily,
+    offer_readings,
+    offer_rows,
+    open_session,
+)
 from gridspine.infra.archive.tail import snapshot
-from gridspine.infra.archive.wire import Done, Failed, Job, Need, QueryLimits, Reason, Rows, read_frame, write_frame
+from gridspine.infra.archive.wire import (
+    Done,
+    Failed,
+    Granted,
+    Job,
+    Need,
+    QueryLimits,
+    Reason,
+    Rows,
+    read_frame,
+    write_frame,
+)
 from gridspine.kernel.errors import GridspineError, Invalid, TooLarge, Unavailable
 
 _BATCH_ROWS = 8192
-_OF_ARCHIVE = {"readings", "revisions", *TABLE_MACROS}
+_OF_ARCHIVE = frozenset({"readings", "revisions", "daily", *TABLE_MACROS})
 
 
-def answer(job: Job, stdin: BinaryIO, stdout: BinaryIO) -> Done:
+def prepare() -> Any:
+    """Return an open session, everything that a query needs loaded: some of it is found by doing."""
+    connection = open_session()
+    check(connection, "SELECT 1 WHERE now() > TIMESTAMPTZ '2026-01-01'")
+    nothing = Job("SELECT 'a' AS a, now() AS b, 1.5 AS c, 1::BIGINT AS d", "", "", 1, "json", None, QueryLimits())
+    _run(connection, nothing)
+    build([], Bindings(), None)
+    return connection
+
+
+def answer(connection: Any, job: Job, stdin: BinaryIO, stdout: BinaryIO) -> Done:
     """Return the answer to ``job``; raises `GridspineError`, DuckDB's errors or `MemoryError`."""
-    connection = open_session(job.limits)
-    named = check(connection, job.sql)
-    files: list[Any] = []
+    if job.granted is not None:
+        return _answer_granted(connection, job, job.granted)
+    bound(connection, job.limits)
+    connection.execute("BEGIN")  # what is now stays so: conditions are looked at before they are run
+    named, tree = check(connection, job.sql)
+    paths: list[str] = []
     if named & _OF_ARCHIVE:
-        files, tail = snapshot(Path(job.archive), Path(job.log), job.partitions, job.limits.max_tail_rows)
-        offer_readings(connection, files, tail, job.as_of_us)
-    needed = sorted(named & set(HANDED_IN))
-    if needed:
-        write_frame(stdout, Need(needed))
+        archive = Path(job.archive)
+        files, tail, _ = snapshot(archive, Path(job.log), job.partitions, job.limits.max_tail_rows)
+        files = needed(files, spans(connection, tree, _OF_ARCHIVE))
+        offer_readings(connection, archive, files, tail, job.as_of_us, named)
+        paths = data_paths(archive, files)
+        if "daily" in named:
+            paths += offer_daily(connection, archive, files, tail, job.as_of_us)
+    wanted = sorted(named & set(HANDED_IN))
+    if wanted:
+        write_frame(stdout, Need(wanted))
         body = read_frame(stdin)
         if body is None:
             raise Unavailable("the node did not hand in the tables")
         for table, rows in msgspec.msgpack.decode(body, type=Rows).tables.items():
             offer_rows(connection, table, rows)
-    lock(connection, files)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    lock(connection, paths)
+    shut(files=False)  # the archive's own files are opened as they are needed
     return _run(connection, job)
+
+
+def _answer_granted(connection: Any, job: Job, granted: Granted) -> Done:
+    _, tree = check(connection, job.sql, tuple(GRANTED_TABLES))
+    connection.close()
+    session, following = granted_session(job, granted, tree)
+    lock(session, [])
+    shut(files=True)
+    done = _run(session, job)
+    return msgspec.structs.replace(done, following=following)
 
 
 def _run(connection: Any, job: Job) -> Done:
@@ -87,16 +137,6 @@ def _as_json(columns: list[tuple[str, str]], batches: list[Any]) -> bytes:
     return encoder.encode({"columns": head, "rows": rows})
 
 
-def confine(limits: QueryLimits) -> None:
-    """Set the kernel's limits for this process: memory on top of what it maps now, processor time from now on."""
-    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    cpu_s = int(used.ru_utime + used.ru_stime) + limits.cpu_s
-    resource.setrlimit(resource.RLIMIT_AS, (mapped + limits.memory_bytes,) * 2)
-    resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 1))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
 def _failed(error: BaseException, limits: QueryLimits) -> Failed:
     if isinstance(error, MemoryError | duckdb.OutOfMemoryException | pa.ArrowMemoryError):
         return Failed("too-large", "memory", f"the query needs more than {limits.memory_bytes >> 20} MiB of memory")
@@ -119,6 +159,7 @@ def _end_with(parent: int) -> None:
 def main() -> int:
     """Answer one job from standard input on standard output."""
     parent = os.getppid()
+    connection = prepare()
     stdin = sys.stdin.buffer
     stdout = os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # whatever a library prints must not reach the frames
@@ -129,7 +170,7 @@ def main() -> int:
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     confine(job.limits)
     try:
-        reply: Done | Failed = answer(job, stdin, stdout)
+        reply: Done | Failed = answer(connection, job, stdin, stdout)
     except Exception as error:
         reply = _failed(error, job.limits)
     write_frame(stdout, reply)

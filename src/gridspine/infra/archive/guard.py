@@ -6,7 +6,7 @@ access and with a locked configuration, in a process with hard limits.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import duckdb
@@ -15,7 +15,7 @@ from gridspine.infra.archive.schema import TABLE_MACROS, TABLES
 from gridspine.kernel.errors import Invalid
 
 MAX_SQL_BYTES = 100_000
-_TABLE_FUNCTIONS = frozenset({"range", "generate_series", "unnest", *TABLE_MACROS})
+_TABLE_FUNCTIONS = frozenset({"range", "generate_series", "unnest"})
 _QUERY_NODES = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"})
 _REFUSED_FUNCTIONS = frozenset(
     {
@@ -32,8 +32,11 @@ _REFUSED_FUNCTIONS = frozenset(
 )
 
 
-def check(connection: Any, sql: str) -> set[str]:
-    """Return the tables and table functions of ours that ``sql`` names; raise `Invalid` unless it is one SELECT."""
+def check(connection: Any, sql: str, tables: Sequence[str] = tuple(TABLES)) -> tuple[set[str], Any]:
+    """Return which of ``tables`` (and our table functions) ``sql`` names, and its syntax tree.
+
+    Raises `Invalid` unless it is one SELECT over them.
+    """
     if len(sql.encode()) > MAX_SQL_BYTES:
         raise Invalid(f"the query is longer than {MAX_SQL_BYTES} bytes", reason="too-long")
     try:
@@ -48,7 +51,7 @@ def check(connection: Any, sql: str) -> set[str]:
     tree = json.loads(text)
     if tree["error"]:
         raise Invalid(f"only SELECT is answered: {tree.get('error_message', '')}", reason="not-select")
-    return _named(tree)
+    return _named(tree, tables), tree
 
 
 def first_lines(error: Exception, limit: int = 2000) -> str:
@@ -56,7 +59,8 @@ def first_lines(error: Exception, limit: int = 2000) -> str:
     return str(error).split("\n\nPossible solutions")[0].strip()[:limit]
 
 
-def _named(tree: Any) -> set[str]:
+def _named(tree: Any, offered: Sequence[str]) -> set[str]:
+    macros = set(TABLE_MACROS) if "revisions" in offered else set()
     tables: set[str] = set()
     functions: set[str] = set()
     own: set[str] = set()
@@ -67,26 +71,26 @@ def _named(tree: Any) -> set[str]:
         if isinstance(kind, str) and kind.endswith("_NODE") and kind not in _QUERY_NODES:
             raise Invalid("only SELECT is answered, also inside WITH", reason="not-select")
         if kind == "BASE_TABLE":
-            tables.add(_plain_name(node))
+            tables.add(_plain_name(node, offered))
         elif kind == "TABLE_FUNCTION":
             functions.add(_function_name(node["function"]))
         elif kind == "SHOW_REF" and node.get("query") is None:
-            raise Invalid(f"SHOW is not offered; the tables are {', '.join(TABLES)}", reason="not-select")
+            raise Invalid(f"SHOW is not offered; the tables are {', '.join(offered)}", reason="not-select")
         elif node.get("class") == "FUNCTION" and _function_name(node) in _REFUSED_FUNCTIONS:
             raise Invalid(f"the function {_function_name(node)} is not offered", reason="function")
-    unknown = sorted(tables - own - set(TABLES))
+    unknown = sorted(tables - own - set(offered))
     if unknown:
-        raise Invalid(f"there is no table {unknown[0]!r}; the tables are {', '.join(TABLES)}", reason="table")
-    refused = sorted(functions - _TABLE_FUNCTIONS)
+        raise Invalid(f"there is no table {unknown[0]!r}; the tables are {', '.join(offered)}", reason="table")
+    refused = sorted(functions - _TABLE_FUNCTIONS - macros)
     if refused:
         raise Invalid(f"the table function {refused[0]} is not offered", reason="function")
-    return (tables - own | functions) & {*TABLES, *TABLE_MACROS}
+    return (tables - own | functions) & {*offered, *macros}
 
 
-def _plain_name(node: dict[str, Any]) -> str:
+def _plain_name(node: dict[str, Any], offered: Sequence[str]) -> str:
     path = (node.get("qualified_name") or {}).get("path") or [node.get("table_name", "")]
     if len(path) != 1 or node.get("schema_name") or node.get("catalog_name"):
-        raise Invalid(f"tables are named without a schema: {', '.join(TABLES)}", reason="table")
+        raise Invalid(f"tables are named without a schema: {', '.join(offered)}", reason="table")
     return str(path[0]).lower()
 
 

@@ -9,6 +9,7 @@ The tables are `gridspine.infra.archive.schema.TABLES`: readings and revisions c
 tail, points, things and events from the caller, and only when a query names them.
 """
 
+import contextlib
 import os
 import select
 import signal
@@ -16,14 +17,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import msgspec
 
-from gridspine.infra.archive.wire import Done, Failed, Format, Job, Need, QueryLimits, Reply, Rows, write_frame
+from gridspine.infra.archive.wire import Done, Failed, Format, Granted, Job, Need, QueryLimits, Reply, Rows, write_frame
 from gridspine.kernel.errors import GridspineError, Invalid, Overloaded, TooLarge, Unavailable
 
 RowSource = Callable[[], Sequence[Mapping[str, Any]]]
@@ -61,12 +62,53 @@ class QueryResult:
     rows: int
     columns: list[tuple[str, str]]
     elapsed_s: float
+    following: dict[int, int]
+    """The log's next offsets when the readings were looked at: what is later was not seen."""
+
+
+class Stopped(Unavailable):
+    """The query was ended by whoever asked for it."""
+
+
+class Stop:
+    """Ends a query from another thread, before or while it runs; ``reason`` says why it was."""
+
+    def __init__(self) -> None:
+        self.reason = ""
+        self._lock = threading.Lock()
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def now(self, reason: str) -> None:
+        """Kill the query's process; nothing of it is answered."""
+        with self._lock:
+            self.reason = self.reason or reason
+            if self._child is not None:
+                self._child.kill()
+
+    @contextlib.contextmanager
+    def over(self, child: subprocess.Popen[bytes]) -> Iterator[None]:
+        """Hold power over ``child`` for as long as this is entered; raise `Stopped` when it was used."""
+        with self._lock:
+            self._child = child
+            if self.reason:
+                child.kill()
+        try:
+            yield
+        except GridspineError:
+            if not self.reason:
+                raise
+        finally:
+            with self._lock:
+                self._child = None
+        if self.reason:
+            raise Stopped(f"the query was ended: {self.reason}", reason=self.reason)
 
 
 class QueryPool:
     """Runs queries over the archive and log in these folders, at most ``max_running`` at a time.
 
-    Calls of `run` block and may come from any thread.
+    ``spares`` children wait with their imports done, from the first query on; when none came for ``idle_s`` [s], they
+    end (0: never), since each takes some 70 MB. Calls of `run` block and may come from any thread.
     """
 
     def __init__(
@@ -78,6 +120,7 @@ class QueryPool:
         limits: QueryLimits | None = None,
         max_running: int = 2,
         spares: int = 1,
+        idle_s: float = 0.0,
     ) -> None:
         self._archive, self._log, self._partitions = archive, log, partitions
         self._limits = limits or QueryLimits()
@@ -85,6 +128,8 @@ class QueryPool:
         self._lock = threading.Lock()
         self._spares_wanted = spares
         self._spares: list[subprocess.Popen[bytes]] = []
+        self._idle_s = idle_s
+        self._cooling: threading.Timer | None = None
         self._closed = False
 
     def warm(self) -> None:
@@ -93,6 +138,13 @@ class QueryPool:
             self._spares = [child for child in self._spares if child.poll() is None]
             while not self._closed and len(self._spares) < self._spares_wanted:
                 self._spares.append(_start())
+            if self._cooling is not None:
+                self._cooling.cancel()
+                self._cooling = None
+            if self._idle_s and self._spares:
+                self._cooling = threading.Timer(self._idle_s, self._cool)
+                self._cooling.daemon = True
+                self._cooling.start()
 
     def run(
         self,
@@ -102,32 +154,46 @@ class QueryPool:
         format: Format = "json",
         as_of_us: int | None = None,
         max_rows: int | None = None,
+        granted: Granted | None = None,
+        stop: Stop | None = None,
     ) -> QueryResult:
         """Return the answer to ``sql``, as known at ``as_of_us`` [µs since 1970] (None: now).
 
+        With ``granted`` it is a consumer's query, over that part only. `Stop.now` of ``stop`` ends it from any thread.
         Raises `Invalid` for anything but one SELECT that DuckDB understands, `TooLarge` when it needs more time,
         memory, rows or bytes than it may (``reason`` says which), `Overloaded` when the pool is full, `Unavailable`
-        when the archive cannot answer now.
+        when the archive cannot answer now, `Stopped` when it was stopped.
         """
         limits = self._limits
         if max_rows is not None:
             limits = msgspec.structs.replace(limits, max_rows=min(max_rows, limits.max_rows))
-        job = Job(sql, str(self._archive), str(self._log), self._partitions, format, as_of_us, limits)
+        job = Job(sql, str(self._archive), str(self._log), self._partitions, format, as_of_us, limits, granted)
         if not self._slots.acquire(blocking=False):
             raise Overloaded("all places for queries are taken: try again")
         started = time.monotonic()
         try:
-            done = _converse(self._take(), job, given or QueryInput(), started + limits.wall_s)
+            child = self._take()
+            with (stop or Stop()).over(child):
+                done = _converse(child, job, given or QueryInput(), started + limits.wall_s)
         finally:
             self._slots.release()
             self.warm()  # only now: on few cores another child's imports would slow this query
-        return QueryResult(done.body, format, done.rows, done.columns, time.monotonic() - started)
+        elapsed_s = time.monotonic() - started
+        return QueryResult(done.body, format, done.rows, done.columns, elapsed_s, done.following)
 
     def close(self) -> None:
         """End the spare children; queries that run end by themselves."""
         with self._lock:
             self._closed = True
+        self._cool()
+
+    def _cool(self) -> None:
+        """End the spare children."""
+        with self._lock:
             spares, self._spares = self._spares, []
+            if self._cooling is not None:
+                self._cooling.cancel()
+                self._cooling = None
         for child in spares:
             _end(child)
 

@@ -11,12 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from gridspine.infra.archive.schema import CHANNELS, FRESH, LATE
+from gridspine.infra.archive.schema import CHANNELS, DAY_US, FRESH, LATE
 from gridspine.kernel.codecs.binding import PointBinding
 from gridspine.kernel.ids import split_point_id
 from gridspine.kernel.readings import Readings
 
-DAY_US = 86_400_000_000
 _UTC = pa.timestamp("us", "UTC")
 _NAMES = pa.dictionary(pa.int32(), pa.string())
 
@@ -157,9 +156,9 @@ def build(batches: Sequence[Batch], bindings: Bindings, marks: Marks | None) -> 
     order = np.lexsort((observed, channel, point, day))
     unit, units = bindings.units(numbers)
     split = [split_point_id(name) for name in point_names]
-    source, sources = _coded([one.source for one in readings])
+    source, sources = _origins(readings)
     columns = {
-        "day": pa.array(day[order].astype(np.int32)).cast(pa.date32()),
+        "day": pa.array(day[order].astype(np.int32)).view(pa.date32()),
         "point": _dictionary(point[order], point_names),
         "thing": _dictionary(point[order], [thing for thing, _ in split]),
         "property": _dictionary(point[order], [name for _, name in split]),
@@ -169,7 +168,7 @@ def build(batches: Sequence[Batch], bindings: Bindings, marks: Marks | None) -> 
         "unit": _dictionary(unit[order], units),
         "quality": pa.array(_joined([one.quality for one in readings], np.uint16)[order].astype(np.int32)),
         "channel": _dictionary(channel[order], list(CHANNELS)),
-        "source": _dictionary(np.repeat(source, sizes)[order], sources),
+        "source": _dictionary(source[order], sources),
         "backfill": pa.array(_spread([one.backfill for one in readings], sizes, np.bool_)[order]),
         "partition": pa.array(_spread([batch.partition for batch in batches], sizes, np.int32)[order]),
         "offset": pa.array(_spread([batch.offset for batch in batches], sizes, np.int64)[order]),
@@ -178,6 +177,13 @@ def build(batches: Sequence[Batch], bindings: Bindings, marks: Marks | None) -> 
         "pending": pa.array(np.where(late[order], LATE, FRESH).astype(np.int8)),
     }
     return pa.table({name: columns[name] for name in SCHEMA.names})
+
+
+def whole(column: Any) -> Any:
+    """Return a column as one array, its texts as one dictionary."""
+    if not isinstance(column, pa.ChunkedArray):
+        return column
+    return column.unify_dictionaries().combine_chunks()
 
 
 def _ranked(indices: Indices, names: Sequence[str]) -> tuple[Indices, list[str]]:
@@ -190,10 +196,14 @@ def _ranked(indices: Indices, names: Sequence[str]) -> tuple[Indices, list[str]]
     return rank[inverse], [texts[index] for index in order]
 
 
-def _coded(texts: Sequence[str]) -> tuple[Indices, list[str]]:
+def _origins(batches: Sequence[Readings]) -> tuple[Indices, list[str]]:
+    """Return each reading's place in the list of all sources, and that list."""
     codes: dict[str, int] = {}
-    indices = [codes.setdefault(text, len(codes)) for text in texts]
-    return np.array(indices, np.int64), list(codes)
+    parts = []
+    for batch in batches:
+        codes_of = np.array([codes.setdefault(source, len(codes)) for source in batch.sources], np.int64)
+        parts.append(np.repeat(codes_of, len(batch)) if batch.origin is None else codes_of[batch.origin])
+    return _joined(parts, np.int64), list(codes)
 
 
 def _joined(parts: Sequence[Any], dtype: Any) -> Any:
@@ -211,4 +221,4 @@ def _dictionary(indices: Indices, texts: Sequence[str]) -> Any:
 
 
 def _times(time_us: Indices) -> Any:
-    return pa.array(time_us).cast(_UTC)
+    return pa.array(time_us).view(_UTC)  # `cast` would load the compute functions: 20 MB

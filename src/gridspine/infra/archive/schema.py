@@ -3,6 +3,7 @@
 Types are DuckDB's. `STORED` is the Delta table; ``day`` is its partition column.
 """
 
+DAY_US = 86_400_000_000
 READINGS_TOPIC = "readings"
 POINTS_TOPIC = "points"
 
@@ -76,8 +77,35 @@ HANDED_IN = {
 """Tables whose rows the caller hands in: dicts by column. Times are µs since 1970, JSON is text; a column left out of
 a row is NULL."""
 
-TABLES = {"readings": READING_COLUMNS, "revisions": REVISION_COLUMNS, **HANDED_IN}
+DAILY_COLUMNS = {
+    "day": "DATE",
+    "point": "VARCHAR",
+    "thing": "VARCHAR",
+    "property": "VARCHAR",
+    "channel": "VARCHAR",
+    "unit": "VARCHAR",
+    "readings": "BIGINT",
+    "valid": "BIGINT",
+    "value_sum": "DOUBLE",
+    "value_min": "DOUBLE",
+    "value_max": "DOUBLE",
+    "value_mean": "DOUBLE",
+    "first_observed": "TIMESTAMP WITH TIME ZONE",
+    "last_observed": "TIMESTAMP WITH TIME ZONE",
+}
+"""Columns of table ``daily``: what ``readings`` comes to, a row for each UTC day, point, channel and unit."""
+
+TABLES = {"readings": READING_COLUMNS, "revisions": REVISION_COLUMNS, "daily": DAILY_COLUMNS, **HANDED_IN}
 """Every table a query may name, with its columns and their types."""
 
 TABLE_MACROS = {"readings_as_of": READING_COLUMNS}
 """Table functions of our own: ``readings_as_of(t)`` is ``readings`` as it was known at ``t``."""
+
+GRANTED_TABLES = {
+    "readings": {
+        name: REVISION_COLUMNS[name]
+        for name in ("point", "thing", "property", "observed", "received", "value", "unit", "quality")
+    },
+    "points": dict.fromkeys(("point", "thing", "property", "unit"), "VARCHAR"),
+}
+"""Tables of a consumer's query over a product that was granted: its own readings as they stand, and its points."""

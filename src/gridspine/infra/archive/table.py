@@ -1,98 +1,31 @@
-"""The Delta table of readings: append with offsets, replace a day, make durable, recover. Child processes only.
+"""The Delta table of readings: append with offsets, replace files, make durable, recover. Child processes only.
 
-Delta's own files are written without fsync, so each commit is forced to disk before it is published; at a start,
-what lies above the published version is checked, and dropped from the first damaged commit on: the log still has it.
-
-Source: Delta Transaction Log Protocol (actions add, remove, txn; checkpoints), as deltalake writes it.
+Data files are forced to disk before the commit that names them, the commit before it is published; at a start, what
+lies above the published version is checked, and dropped from the first damaged commit on: the log still has it.
 """
 
 import fcntl
-import json
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from datetime import date
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
-import pyarrow as pa
-from deltalake import (
-    ColumnProperties,
-    CommitProperties,
-    DeltaTable,
-    PostCommitHookProperties,
-    Schema,
-    Transaction,
-    WriterProperties,
-    write_deltalake,
+import msgspec
+
+from gridspine.infra.archive import delta, upkeep
+from gridspine.infra.archive.manifest import (
+    DAILY_FOLDER,
+    TABLE_FOLDER,
+    DataFile,
+    Manifest,
+    Retired,
+    read_manifest,
+    write_manifest,
 )
-
+from gridspine.infra.archive.parquet import free_memory, write_fresh
 from gridspine.infra.archive.published import Published, read_published, sync, write_published
-from gridspine.infra.archive.rows import DAY_US, SCHEMA
-from gridspine.infra.archive.schema import LATE
-from gridspine.kernel.errors import Conflict
-
-TABLE_FOLDER = "readings"
-_ROW_GROUP = 122_880
-_WRITER = WriterProperties(
-    compression="ZSTD",
-    compression_level=3,
-    max_row_group_size=_ROW_GROUP,
-    column_properties={
-        "value": ColumnProperties(encoding="BYTE_STREAM_SPLIT", dictionary_enabled=False),
-        "observed": ColumnProperties(encoding="DELTA_BINARY_PACKED", dictionary_enabled=False),
-        "offset": ColumnProperties(encoding="DELTA_BINARY_PACKED", dictionary_enabled=False),
-    },
-)
-_NO_HOOKS = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
-_EPOCH = date(1970, 1, 1)
-
-
-@dataclass(frozen=True, slots=True)
-class FileStats:
-    """One data file: its ``path``, UTC ``day``, rows and bytes, latest observed time [µs, exact to the ms above],
-    ``pending`` at most, and when it was written [ms since 1970]."""
-
-    path: Path
-    day: date
-    rows: int
-    size_bytes: int
-    latest_us: int
-    pending: int
-    written_ms: int
-
-
-def app_id(partition: int) -> str:
-    """Return the Delta application id under which a partition's next offset is stored with its data."""
-    return f"gridspine/readings/{partition}"
-
-
-def load_table(archive: Path) -> Any:
-    """Return the newest snapshot of the table in folder ``archive``, or None when there is none."""
-    path = archive / TABLE_FOLDER
-    return DeltaTable(path) if DeltaTable.is_deltatable(str(path)) else None
-
-
-def file_stats(table: Any, archive: Path) -> list[FileStats]:
-    """Return the data files of a snapshot."""
-    actions = pa.table(table.get_add_actions(flatten=True)).to_pydict()
-    if not actions["path"]:
-        return []
-    columns = ("path", "partition.day", "num_records", "size_bytes", "max.observed", "max.pending", "modification_time")
-    return [
-        FileStats(
-            archive / TABLE_FOLDER / unquote(path),
-            day,
-            rows,
-            size,
-            # Delta's statistics are cut to whole milliseconds
-            (round(latest.timestamp() * 1000) + 1) * 1000 if latest is not None else (_number(day) + 1) * DAY_US,
-            LATE if pending is None else pending,
-            written,
-        )
-        for path, day, rows, size, latest, pending, written in zip(*(actions[name] for name in columns), strict=True)
-    ]
+from gridspine.kernel.errors import Conflict, Corrupt
 
 
 class ReadingsTable:
@@ -112,135 +45,144 @@ class ReadingsTable:
             os.close(self._lock)
             raise Conflict(f"another process writes to the archive in {archive}") from error
         self._published = read_published(archive)
-        self._log_folder = archive / TABLE_FOLDER / "_delta_log"
+        self._folder = archive / TABLE_FOLDER
+        self._log_folder = self._folder / delta.LOG_FOLDER
         self._drop_damaged()
-        self._table = load_table(archive) or self._create()
+        self._manifest = self._open()
         if self.version < self._published.version:
             self._published = Published()  # the table was deleted: it is built again
-        self._offsets: dict[int, int] = {}
+        self._publish()
 
     @property
     def version(self) -> int:
         """The table's version."""
-        return int(self._table.version())
+        return self._manifest.version
 
     def offset(self, partition: int) -> int:
         """Return the next offset of ``partition`` that the table does not have yet."""
-        stored = self._table.transaction_version(app_id(partition))
-        self._offsets[partition] = 0 if stored is None else int(stored)
-        return self._offsets[partition]
-
-    def stored(self, partition: int) -> int:
-        """Return the next offset of ``partition`` as this process knows it (after `offset`)."""
-        return self._offsets[partition]
+        return self._manifest.offsets.get(partition, 0)
 
     def append(self, rows: Any, offsets: dict[int, int]) -> None:
         """Commit ``rows`` (`rows.build`) together with the next offsets; durable and published on return."""
-        transactions = [Transaction(app_id(partition), offset) for partition, offset in offsets.items()]
-        write_deltalake(
-            self._table,
-            rows,
-            mode="append",
-            writer_properties=_WRITER,
-            commit_properties=CommitProperties(app_transactions=transactions),
-            post_commithook_properties=_NO_HOOKS,
-        )
-        self._offsets.update(offsets)
-        self.publish()
+        files = write_fresh(self.archive, rows, self.now_ms())
+        actions = [*delta.additions(files, data_change=True), *delta.transactions(offsets, self.now_ms())]
+        self._commit("WRITE", actions, added=files, offsets=offsets)
+        free_memory()
 
-    def replace_day(self, day: date, tables: Iterator[Any]) -> None:
-        """Put the rows of ``tables`` (of `SCHEMA`, with dictionaries) in place of all rows of ``day``, in one step."""
-        first = next(tables)
+    def replace(self, old: Sequence[DataFile], new: Sequence[DataFile]) -> None:
+        """Put the files ``new`` (durable already, the same readings) in place of ``old``, in one step."""
+        actions = [*delta.removals(old, self.now_ms()), *delta.additions(new, data_change=False)]
+        self._commit("OPTIMIZE", actions, added=new, removed=old)
 
-        def batches() -> Iterator[Any]:
-            yield from first.to_batches()
-            for table in tables:
-                yield from table.to_batches()
+    def drop_days(self, before: int) -> int:
+        """Let go of all readings of days before ``before`` [days since 1970]; return how many they were."""
+        old = [file for file in self._manifest.files if file.day < before]
+        if old:
+            self._commit("DELETE", delta.removals(old, self.now_ms(), data_change=True), removed=old)
+        return sum(file.rows for file in old)
 
-        write_deltalake(
-            self._table,
-            pa.RecordBatchReader.from_batches(first.schema, batches()),
-            mode="overwrite",
-            predicate=f"day = '{day.isoformat()}'",
-            writer_properties=_WRITER,
-            post_commithook_properties=_NO_HOOKS,
-        )
-        self.publish()
-
-    def files(self) -> list[FileStats]:
+    def files(self) -> list[DataFile]:
         """Return the data files of the newest version."""
-        return file_stats(self._table, self.archive)
+        return list(self._manifest.files)
 
     def floors(self) -> dict[int, int]:
         """Return the latest observed time [µs] of each day [days since 1970] in the table."""
         floors: dict[int, int] = {}
-        for file in self.files():
-            day = _number(file.day)
-            floors[day] = max(floors.get(day, -1), file.latest_us)
+        for file in self._manifest.files:
+            floors[file.day] = max(floors.get(file.day, -1), file.latest_us)
         return floors
 
-    def publish(self) -> None:
-        """Force every commit since the last publication to disk, then publish version and offsets."""
-        for version in range(self._published.version + 1, self.version + 1):
-            self._sync_commit(version)
-        sync(self._log_folder)
-        self._write(Published(dict(self._offsets), self.version, self._published.checkpoint, self._now_us()))
+    def now_ms(self) -> int:
+        """Return the time [ms since 1970]."""
+        return self._now_us() // 1000
 
     def checkpoint(self, every: int = 1) -> None:
         """Write a checkpoint when ``every`` versions came since the last, and forget log entries no longer needed."""
         if self.version - self._published.checkpoint < every:
             return
-        self._table.create_checkpoint()
+        upkeep.checkpoint(self.archive)
         for path in self._log_folder.glob("*.parquet"):
             sync(path)
         sync(self._log_folder / "_last_checkpoint")
         sync(self._log_folder)
-        self._write(Published(dict(self._offsets), self.version, self.version, self._now_us()))
-        self._table.cleanup_metadata()
+        self._published = msgspec.structs.replace(self._published, checkpoint=self.version)
+        self._publish()
 
     def vacuum(self, retention_s: float) -> None:
-        """Delete data files that have not been used for ``retention_s`` [s]; longer than any query takes."""
-        self._table.vacuum(
-            retention_hours=int(retention_s / 3600),
-            enforce_retention_duration=False,
-            dry_run=False,
-            full=True,
-            post_commithook_properties=_NO_HOOKS,
-        )
-        self.publish()
+        """Delete files that have not been used for ``retention_s`` [s]; longer than any query or compaction takes."""
+        edge_ms = self.now_ms() - round(retention_s * 1000)
+        used = {file.path for file in self._manifest.files}
+        kept = [one for one in self._manifest.retired if one.time_ms > edge_ms]
+        known = used | {one.path for one in kept}
+        names = {path.rpartition("/")[2] for path in known}
+        waiting = {one.path for one in self._manifest.retired}
+        for path in self._folder.glob("day=*/*.parquet"):
+            name = str(path.relative_to(self._folder))
+            if name not in known and (name in waiting or _age_s(path) >= retention_s):
+                path.unlink()
+        for path in (self.archive / DAILY_FOLDER).glob("*.parquet"):
+            if path.name not in names and _age_s(path) >= retention_s:
+                path.unlink()
+        for folder in self._folder.glob("day=*"):
+            if not any(folder.iterdir()):
+                folder.rmdir()
+        self._manifest = msgspec.structs.replace(self._manifest, retired=kept)
+        self._publish()
 
     def close(self) -> None:
         """Let another process write."""
         os.close(self._lock)
 
-    def _write(self, published: Published) -> None:
-        write_published(self.archive, published)
-        self._published = published
-
-    def _create(self) -> Any:
-        return DeltaTable.create(
-            self.archive / TABLE_FOLDER,
-            Schema.from_arrow(SCHEMA),
-            partition_by=["day"],
-            configuration={
-                "delta.dataSkippingStatsColumns": "point,observed,pending",
-                "delta.logRetentionDuration": "interval 2 hours",
-            },
+    def _commit(
+        self,
+        operation: str,
+        actions: list[delta.Action],
+        *,
+        added: Sequence[DataFile] = (),
+        removed: Sequence[DataFile] = (),
+        offsets: dict[int, int] | None = None,
+    ) -> None:
+        version = self.version + 1
+        delta.commit(self._log_folder, version, operation, actions, self.now_ms())
+        gone = {file.path for file in removed}
+        self._manifest = Manifest(
+            version,
+            {**self._manifest.offsets, **(offsets or {})},
+            [file for file in self._manifest.files if file.path not in gone]
+            + [msgspec.structs.replace(file, version=version) for file in added],
+            [*self._manifest.retired, *(Retired(file.path, self.now_ms()) for file in removed)],
         )
+        self._publish()
 
-    def _sync_commit(self, version: int) -> None:
-        path = self._log_folder / f"{version:020}.json"
-        folders = set()
-        for action in _actions(path):
-            if "add" in action:
-                file = self.archive / TABLE_FOLDER / unquote(action["add"]["path"])
-                sync(file)
-                folders.add(file.parent)
-        for folder in folders:
-            sync(folder)
-        if folders:
-            sync(self.archive / TABLE_FOLDER)
-        sync(path)
+    def _publish(self) -> None:
+        """Publish version and offsets: first for queries, then for the trimming of the log behind them."""
+        write_manifest(self.archive, self._manifest)
+        self._published = Published(
+            dict(self._manifest.offsets), self.version, self._published.checkpoint, self._now_us()
+        )
+        write_published(self.archive, self._published)
+
+    def _open(self) -> Manifest:
+        """Return the table's newest version: the manifest, with what was committed after it."""
+        newest = delta.newest(self._log_folder)
+        if newest < 0:
+            self._log_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            delta.commit(self._log_folder, 0, "CREATE TABLE", delta.creation(self.now_ms()), self.now_ms())
+            return Manifest(0)
+        try:
+            known = read_manifest(self.archive)
+        except Corrupt:
+            known = None
+        if known is None or not self._follows(known, newest):
+            known = upkeep.manifest(self.archive)
+        for version in range(known.version + 1, newest + 1):
+            known = _followed(known, delta.actions(self._log_folder / f"{version:020}.json"), version)
+        return known
+
+    def _follows(self, known: Manifest, newest: int) -> bool:
+        versions = range(known.version + 1, newest + 1)
+        there = known.version <= newest and all((self._log_folder / f"{v:020}.json").exists() for v in versions)
+        return there and all((self._folder / file.path).exists() for file in known.files)
 
     def _drop_damaged(self) -> None:
         """Undo what a power failure left half-written above the published version."""
@@ -254,6 +196,8 @@ class ReadingsTable:
             damaged = damaged or not self._sound(path)
             if damaged:
                 path.unlink()
+        for path in self._log_folder.glob(".*.json.new"):
+            path.unlink()
         sync(self._log_folder)
 
     def _drop_unpublished_checkpoint(self) -> None:
@@ -267,16 +211,29 @@ class ReadingsTable:
 
     def _sound(self, path: Path) -> bool:
         try:
-            added = [action["add"] for action in _actions(path) if "add" in action]
-            sizes = [(self.archive / TABLE_FOLDER / unquote(add["path"])).stat().st_size for add in added]
-        except (OSError, ValueError):
+            added = [delta.data_file(action["add"], 0) for action in delta.actions(path) if "add" in action]
+            sizes = [(self._folder / file.path).stat().st_size for file in added]
+        except (OSError, ValueError, KeyError, msgspec.MsgspecError):
             return False
-        return all(size == add["size"] for size, add in zip(sizes, added, strict=True)) and path.stat().st_size > 0
+        return all(size == file.size_bytes for size, file in zip(sizes, added, strict=True)) and path.stat().st_size > 0
 
 
-def _actions(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines() if line]
+def _followed(known: Manifest, actions: list[delta.Action], version: int) -> Manifest:
+    """Return the manifest after one more commit."""
+    added = [delta.data_file(action["add"], version) for action in actions if "add" in action]
+    removed = {action["remove"]["path"]: action["remove"] for action in actions if "remove" in action}
+    offsets = dict(known.offsets)
+    for action in actions:
+        prefix, _, partition = action.get("txn", {}).get("appId", "").rpartition("/")
+        if prefix == delta.APP:
+            offsets[int(partition)] = action["txn"]["version"]
+    return Manifest(
+        version,
+        offsets,
+        [file for file in known.files if file.path not in removed] + added,
+        [*known.retired, *(Retired(path, one.get("deletionTimestamp", 0)) for path, one in removed.items())],
+    )
 
 
-def _number(day: date) -> int:
-    return (day - _EPOCH).days
+def _age_s(path: Path) -> float:
+    return time.time() - path.stat().st_mtime

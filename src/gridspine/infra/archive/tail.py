@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+from gridspine.infra.archive.manifest import DataFile, Manifest, read_manifest
+from gridspine.infra.archive.published import read_published
 from gridspine.infra.archive.rows import Batch, Bindings, build
 from gridspine.infra.archive.schema import POINTS_TOPIC, READINGS_TOPIC
-from gridspine.infra.archive.table import app_id, file_stats, load_table
 from gridspine.infra.log.port import EventLog, Topic
 from gridspine.infra.log.sqlite import SqliteEventLog
 from gridspine.kernel.codecs.batch import decode_batch
@@ -15,8 +16,8 @@ from gridspine.kernel.errors import Corrupt, Gone, Unavailable
 _ATTEMPTS = 5
 
 
-def snapshot(archive: Path, log: Path, partitions: int, max_rows: int) -> tuple[list[Any], Any]:
-    """Return the archive's files (`FileStats`) and the readings after them in the log, neither with a gap.
+def snapshot(archive: Path, log: Path, partitions: int, max_rows: int) -> tuple[list[DataFile], Any, dict[int, int]]:
+    """Return the archive's files, the readings after them in the log, neither with a gap, and the log's next offsets.
 
     Raises `Unavailable` when more than ``max_rows`` readings wait to be archived.
     """
@@ -24,24 +25,30 @@ def snapshot(archive: Path, log: Path, partitions: int, max_rows: int) -> tuple[
     kept = SqliteEventLog(log, topics, read_only=True)
     try:
         for _ in range(_ATTEMPTS):
-            table = load_table(archive)
-            files = [] if table is None else file_stats(table, archive)
-            offsets = [table.transaction_version(app_id(p)) if table else None for p in range(partitions)]
+            known = _manifest(archive)
             try:
-                return files, _tail(kept, [offset or 0 for offset in offsets], table is None, max_rows)
+                tail, following = _tail(kept, known.offsets, max_rows)
             except Gone:
                 continue  # archived and trimmed since the snapshot was taken: take a newer one
+            return known.files, tail, following
         raise Unavailable("the archive and the log move too fast to be read together: try again")
     finally:
         kept.close()
 
 
-def _tail(log: EventLog, offsets: list[int], empty: bool, max_rows: int) -> Any:
+def _manifest(archive: Path) -> Manifest:
+    known = read_manifest(archive)
+    if known is None and read_published(archive).version >= 0:
+        raise Unavailable("the archive is being opened: try again in a few seconds")
+    return known or Manifest()
+
+
+def _tail(log: EventLog, offsets: dict[int, int], max_rows: int) -> tuple[Any, dict[int, int]]:
     batches: list[Batch] = []
+    following: dict[int, int] = {}
     rows = 0
-    for partition, offset in enumerate(offsets):
-        if empty:
-            offset = log.bounds(READINGS_TOPIC)[partition][0]
+    for partition, (first, _) in enumerate(log.bounds(READINGS_TOPIC)):
+        offset = offsets.get(partition, first)
         while records := log.read(READINGS_TOPIC, partition, offset):
             for record in records:
                 try:
@@ -52,7 +59,8 @@ def _tail(log: EventLog, offsets: list[int], empty: bool, max_rows: int) -> Any:
             if rows > max_rows:
                 raise Unavailable(f"more than {max_rows} readings wait to be archived: ask again when they are")
             offset = records[-1].position.offset + 1
-    return build(batches, _bindings(log) if batches else Bindings(), None)
+        following[partition] = offset
+    return build(batches, _bindings(log) if batches else Bindings(), None), following
 
 
 def _bindings(log: EventLog) -> Bindings:

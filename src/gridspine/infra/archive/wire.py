@@ -22,7 +22,8 @@ class QueryLimits(msgspec.Struct, frozen=True):
     """Hard limits of one query.
 
     ``wall_s`` [s] and ``cpu_s`` [s of processor time]; ``memory_bytes`` on top of what an idle child needs;
-    ``max_rows`` and ``max_bytes`` of the answer; ``max_tail_rows`` not yet archived.
+    ``max_rows`` and ``max_bytes`` of the answer; ``max_tail_rows`` not yet archived; ``max_source_rows`` of a product
+    that a consumer's query is run over.
     """
 
     wall_s: float = 30.0
@@ -31,11 +32,30 @@ class QueryLimits(msgspec.Struct, frozen=True):
     max_rows: int = 100_000
     max_bytes: int = 32 << 20
     max_tail_rows: int = 4_000_000
+    max_source_rows: int = 5_000_000
     threads: int = 2
 
 
+class Granted(msgspec.Struct, frozen=True):
+    """What a consumer's query may see: reported readings of ``points`` observed in ``[from_us, until_us)`` [µs].
+
+    ``units`` belong to the points. Only what changed: received after ``since_us`` [µs], or in the log at or after
+    the offsets ``since``, by partition.
+    """
+
+    points: list[str]
+    units: list[str]
+    from_us: int
+    until_us: int
+    since_us: int | None = None
+    since: dict[int, int] | None = None
+
+
 class Job(msgspec.Struct, frozen=True):
-    """One query: ``sql`` over the archive and log in these folders, as known at ``as_of_us`` [µs] (None: now)."""
+    """One query: ``sql`` over the archive and log in these folders, as known at ``as_of_us`` [µs] (None: now).
+
+    With ``granted`` it is a consumer's, over a product; else an operator's, over everything.
+    """
 
     sql: str
     archive: str
@@ -44,6 +64,7 @@ class Job(msgspec.Struct, frozen=True):
     format: Format
     as_of_us: int | None
     limits: QueryLimits
+    granted: Granted | None = None
 
 
 class Rows(msgspec.Struct, frozen=True):
@@ -59,11 +80,15 @@ class Need(msgspec.Struct, frozen=True, tag="need"):
 
 
 class Done(msgspec.Struct, frozen=True, tag="done"):
-    """The answer: ``body`` in the format asked for, its number of rows, names and types of its columns."""
+    """The answer: ``body`` in the format asked for, its number of rows, names and types of its columns.
+
+    ``following`` are the log's next offsets when the readings were looked at.
+    """
 
     body: bytes
     rows: int
     columns: list[tuple[str, str]]
+    following: dict[int, int] = {}
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):

@@ -21,22 +21,27 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from gridspine.infra.archive.compact import compact_day, due_day
+from gridspine.infra.archive.due import ChildCompactor, Compactor, due_day, inputs
+from gridspine.infra.archive.manifest import DataFile
 from gridspine.infra.archive.rows import Batch, Bindings, Marks, build
-from gridspine.infra.archive.schema import POINTS_TOPIC, READINGS_TOPIC
+from gridspine.infra.archive.schema import DAY_US, POINTS_TOPIC, READINGS_TOPIC
 from gridspine.infra.archive.table import ReadingsTable
 from gridspine.infra.log.port import EventLog, Stored, Topic
 from gridspine.infra.log.sqlite import SqliteEventLog
 from gridspine.infra.runtime.clock import Clock, SystemClock
 from gridspine.kernel.codecs.batch import decode_batch
 from gridspine.kernel.codecs.binding import decode_binding
-from gridspine.kernel.errors import Conflict, Corrupt, GridspineError
+from gridspine.kernel.errors import Conflict, Corrupt, GridspineError, Unavailable
 from gridspine.kernel.time import US
 
 EXIT_FAILED, EXIT_LOCKED = 1, 3
 READ_BYTES = 8 << 20
 LOOK_US = 30 * US
 CHECKPOINT_EVERY = 100
+MAX_ROWS = 500_000
+"""Readings in a commit at most, about: they are in memory while it is made, some 250 bytes each."""
+COMPACTION_BYTES = 256 << 20
+_RETRY_US = 600 * US
 
 
 class Archiver:
@@ -51,11 +56,17 @@ class Archiver:
         log: EventLog,
         clock: Clock,
         *,
-        max_rows: int = 1_000_000,
+        compactor: Compactor,
+        max_rows: int = MAX_ROWS,
         max_age_s: float = 60.0,
         vacuum_s: float = 3600.0,
+        keep_days: int = 0,
     ) -> None:
         self._table, self._log, self._clock = table, log, clock
+        self._compactor = compactor
+        self._compacting: list[DataFile] = []
+        self._failed_us = -_RETRY_US
+        self._keep_days = keep_days
         self._max_rows, self._max_age_us, self._vacuum_us = max_rows, round(max_age_s * US), round(vacuum_s * US)
         self._bindings, self._bound = Bindings(), log.bounds(POINTS_TOPIC)[0][0]
         self._marks = Marks(table.floors())
@@ -81,7 +92,7 @@ class Archiver:
 
     @property
     def _moved(self) -> bool:
-        return any(self._table.stored(partition) != offset for partition, offset in self._next.items())
+        return any(self._table.offset(partition) != offset for partition, offset in self._next.items())
 
     def _age_us(self) -> int:
         return self._clock.monotonic_us() - self._since_us
@@ -140,26 +151,56 @@ class Archiver:
                     self._set_aside(record, error)
             self._bound = records[-1].position.offset + 1
 
+    def close(self) -> None:
+        """Give up a compaction that is under way; its day is found due again."""
+        self._compactor.close()
+        self._compacting = []
+
     def _tidy(self) -> bool:
-        """Compact one day, or clean up; look for work only after a commit and every `LOOK_US`."""
+        """Go on with a compaction, begin one, or clean up; look for work after a commit and every `LOOK_US`."""
+        if self._compacting:
+            return self._replace()
         now_us = self._clock.monotonic_us()
         if self._looked_at == self._table.version and now_us - self._looked_us < LOOK_US:
             return False
         self._looked_at, self._looked_us = self._table.version, now_us
-        day = due_day(self._table.files(), self._clock.now_us() // 1000)
-        if day is not None:
-            compact_day(self._table, day)
-            self._looked_at = -1
+        if self._forget():
             return True
+        files = self._table.files()
+        day = due_day(files, self._table.now_ms()) if now_us - self._failed_us >= _RETRY_US else None
+        if day is not None:
+            self._compacting = inputs(files, day)
+            self._compactor.start(day, self._compacting)
+            return self._replace()
         if now_us - self._vacuumed_us >= self._vacuum_us:
             self._vacuumed_us = now_us
             self._table.vacuum(retention_s=3600.0)
         self._table.checkpoint(every=CHECKPOINT_EVERY)
         return False
 
+    def _replace(self) -> bool:
+        """Commit what a compaction wrote, once it has; what was archived meanwhile stays beside it."""
+        try:
+            made = self._compactor.done()
+        except Unavailable as error:
+            _complain(f"{error.detail}; it is tried again in {_RETRY_US // US} s")
+            self._compacting, self._failed_us = [], self._clock.monotonic_us()
+            return True
+        if made is None:
+            return False
+        self._table.replace(self._compacting, made)
+        self._compacting, self._looked_at = [], -1
+        return True
+
+    def _forget(self) -> bool:
+        """Let go of days that are older than what is to be kept."""
+        if not self._keep_days:
+            return False
+        return self._table.drop_days(self._clock.now_us() // DAY_US - self._keep_days) > 0
+
 
 def worker_command(archive: Path, log: Path, *, partitions: int = 1) -> list[str]:
-    """Return the command line that starts the worker, for a supervisor."""
+    """Return the command line that starts the worker, for a supervisor; see ``--help`` for what may be added."""
     module = "gridspine.infra.archive.worker"
     return [
         sys.executable, "-m", module, "--archive", str(archive), "--log", str(log), "--partitions", str(partitions)
@@ -176,9 +217,11 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--archive", type=Path, required=True, help="folder of the archive")
     parser.add_argument("--log", type=Path, required=True, help="folder of the event log")
     parser.add_argument("--partitions", type=int, default=1, help="partitions of topic readings")
-    parser.add_argument("--max-rows", type=int, default=1_000_000, help="readings in a commit at most, about")
+    parser.add_argument("--max-rows", type=int, default=MAX_ROWS, help="readings in a commit at most, about")
     parser.add_argument("--max-age-s", type=float, default=60.0, help="a reading waits so long for a commit")
     parser.add_argument("--poll-s", type=float, default=0.2, help="how often to look for new records")
+    parser.add_argument("--compaction-bytes", type=int, default=COMPACTION_BYTES, help="memory of a compaction")
+    parser.add_argument("--keep-days", type=int, default=0, help="days of readings to keep; 0 keeps them all")
     return parser.parse_args(argv)
 
 
@@ -201,12 +244,17 @@ def main(argv: list[str] | None = None) -> int:
     try:
         topics = [Topic(READINGS_TOPIC, options.partitions), Topic(POINTS_TOPIC)]
         log = SqliteEventLog(options.log, topics, read_only=True)
-        archiver = Archiver(table, log, SystemClock(), max_rows=options.max_rows, max_age_s=options.max_age_s)
+        archiver = Archiver(
+            table, log, SystemClock(), max_rows=options.max_rows, max_age_s=options.max_age_s,
+            compactor=ChildCompactor(options.archive, memory_bytes=options.compaction_bytes),
+            keep_days=options.keep_days,
+        )  # fmt: skip
         sys.stdout.write("ready\n")
         sys.stdout.flush()
         while not stopping and os.getppid() == parent:
             if not archiver.step():
                 time.sleep(options.poll_s)
+        archiver.close()
     except GridspineError as error:
         _complain(error.detail)
         return EXIT_FAILED

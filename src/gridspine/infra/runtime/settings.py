@@ -75,20 +75,32 @@ class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Archive(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The archive and the operator's SQL.
+    """The archive, the operator's SQL, and the SQL of consumers over what was granted to them.
 
     enabled: whether the projection into the archive runs.
     flush_seconds: longest time a reading waits before it is written to the archive [s].
+    keep_days: oldest readings in the archive, by observed time [days]; 0 keeps all.
+    compaction_memory_bytes: memory a compaction may take, in a process of its own.
     query_seconds: longest run of one query [s].
     query_memory_bytes: memory one query may take.
     query_rows: most rows one query may return.
+    query_idle_seconds: how long a process waits for the next query, so that it is answered at once [s].
+    consumer_query_seconds: longest run of a consumer's query [s]; 0 offers consumers none.
+    consumer_query_memory_bytes: memory a consumer's query may take.
+    consumer_query_readings: most readings of a product that a consumer's query may be run over.
     """
 
     enabled: bool = True
     flush_seconds: float = 10.0
+    keep_days: int = 0
+    compaction_memory_bytes: int = 256 << 20
     query_seconds: float = 30.0
     query_memory_bytes: int = 2 << 30
     query_rows: int = 100_000
+    query_idle_seconds: float = 60.0
+    consumer_query_seconds: float = 15.0
+    consumer_query_memory_bytes: int = 1 << 30
+    consumer_query_readings: int = 5_000_000
 
 
 class Tracing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
