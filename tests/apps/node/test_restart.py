@@ -190,7 +190,7 @@ async def test_a_second_node_on_the_same_data_is_refused_with_a_sentence(world):
     assert (await world.nobody.get("/health")).status_code == 200
 
 
-@pytest.mark.parametrize(("marker", "words"), [("2", "upgrade"), ("x", "number"), ("999999", "upgrade")])
+@pytest.mark.parametrize(("marker", "words"), [("3", "upgrade"), ("x", "number"), ("999999", "upgrade")])
 async def test_a_format_of_another_release_is_refused_and_untouched(tmp_path, marker, words):
     data = tmp_path / "data"
     async with running(data):

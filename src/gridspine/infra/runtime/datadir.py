@@ -23,7 +23,9 @@ import structlog
 from gridspine.infra.runtime.durable import make_folder, write_whole
 from gridspine.kernel.errors import Conflict
 
-FORMAT = 1
+FORMAT = 2
+"""2: batches with several sources, checkpoints, and topics trimmed behind them. Everything of format 1 is read as it
+stands; from the first start on an older release is kept out."""
 log = structlog.get_logger(__name__)
 
 
@@ -71,6 +73,9 @@ class DataDirectory:
             raise Conflict(f"{marker} does not hold a number: is {self.path} a data directory of gridspine?")
         if int(text) > FORMAT:
             raise Conflict(f"{self.path} has format {text}, this release knows up to {FORMAT}: upgrade gridspine")
+        if int(text) < FORMAT:
+            log.info("the data directory is of an older release, and is this one's from now on", was=int(text))
+            write_whole(marker, f"{FORMAT}\n".encode())
 
 
 def _make_private(path: Path) -> None:
