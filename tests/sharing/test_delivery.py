@@ -39,7 +39,7 @@ class Room:
         if point == MINE:
             self.count += size
         batch = Readings(
-            np.full(size, point, np.int32), np.arange(size, dtype=np.int64), value, np.zeros(size, np.uint16), "s",
+            np.full(size, point, np.int32), np.arange(size, dtype=np.int64), value, np.zeros(size, np.uint16), ("s",),
             Channel.REPORTED, 0,
         )  # fmt: skip
         (position,) = self.log.append([Record("readings", b"k", encode_batch(batch), 0)])

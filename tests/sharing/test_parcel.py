@@ -20,7 +20,7 @@ def readings(points, channel=Channel.REPORTED, backfill=False):
     point = np.array(points, np.int32)
     n = len(point)
     return Readings(
-        point, BASE_US + np.arange(n) * 1_000_000, np.arange(n, dtype=np.float64), np.zeros(n, np.uint16), "s",
+        point, BASE_US + np.arange(n) * 1_000_000, np.arange(n, dtype=np.float64), np.zeros(n, np.uint16), ("s",),
         channel, BASE_US, backfill,
     )  # fmt: skip
 

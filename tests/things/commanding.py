@@ -77,6 +77,6 @@ def reading(value: float, observed_s: float, number: int = 3, **given: Any) -> R
         np.array([round(observed_s * US)] * 2, np.int64),
         np.array([value, value], np.float64),
         np.array([0, 0], np.uint16),
-        source="s",
+        sources=("s",),
         **fields,
     )

@@ -17,9 +17,11 @@ from gridspine.kernel.codecs.batch import decode_batch
 from gridspine.kernel.readings import NamedReadings, named_readings
 from gridspine.kernel.time import US
 from gridspine.things.adapter import Outcome, Source
+from gridspine.things.books import Committed
 from gridspine.things.flap import FlapJob
 from gridspine.things.held import restore_held
-from gridspine.things.intake import READINGS, Committed, Intake
+from gridspine.things.intake import Intake
+from gridspine.things.lot import READINGS
 from gridspine.things.offence import OffenceRule, Offences
 from gridspine.things.release import ReleaseJob
 from gridspine.things.screen import Screen
@@ -50,7 +52,7 @@ class Rig:
         self.intake = Intake(plant.points, self.screen, self.twins, self.writer, self.offences, self.clock)
         self.silence = Silence(plant.points, self.twins, self.clock.now_us())
         self.told: list[Committed] = []
-        self.intake.listeners.append(self.told.append)
+        self.intake.books.listeners.append(self.told.append)
 
     def fill_disk(self, *, full: bool = True) -> None:
         """Leave no room, or much; the log looks only now and then, so make it look."""
@@ -60,7 +62,7 @@ class Rig:
     async def stop(self, *, save: bool = True) -> None:
         await asyncio.to_thread(self.writer.close)
         if save:
-            self.twins.save(self.folder / "twins.npz", dict(self.intake.applied))
+            self.twins.save(self.folder / "twins.npz", dict(self.intake.books.applied))
         self.log.close()
 
     async def restart(self, *, save: bool = True) -> "Rig":
@@ -73,7 +75,7 @@ class Rig:
         again.screen.restore(again.twins)
         for stored in again.read(READINGS):
             again.screen.remember(decode_batch(stored.body))
-        restore_held(again.log, again.intake.held, again.screen.memory, again.twins, self.plant.points)
+        restore_held(again.log, again.intake.books.held, again.screen.memory, again.twins, self.plant.points)
         for event in again.events():
             again.offences.replay(event)
         return again
@@ -90,7 +92,7 @@ class Rig:
         )
 
     def check_counts(self, outcome: Outcome) -> None:
-        for counted in (outcome, self.intake.totals):
+        for counted in (outcome, self.intake.books.totals):
             parts = (counted.accepted, counted.suppressed, counted.duplicate, counted.refused)
             assert counted.received == sum(parts)
             assert min(parts) >= 0
@@ -98,7 +100,7 @@ class Rig:
     async def sweep(self) -> None:
         """What the node does every second."""
         for job in (
-            ReleaseJob(self.intake),
+            ReleaseJob(self.intake.books),
             SilenceJob(self.silence, self.plant.points, self.twins, self.clock),
             FlapJob(self.screen.flaps, self.plant.points, self.clock),
         ):

@@ -73,7 +73,7 @@ def readings(
         np.array([NOW_US + round(row[1] * US) for row in rows], np.int64),
         np.array([row[2] for row in rows], np.float64),
         np.array([row[3] for row in rows], np.uint16),
-        source,
+        (source,),
         channel,
         NOW_US + round(received_s * US),
         backfill,

@@ -51,7 +51,7 @@ async def test_a_long_flapping_is_reported_once_a_window(rig: Rig) -> None:
     await tell(rig, *[0, 1] * 20)
     assert len(rig.kept()) == 4 + 36 // WINDOW_S
     assert rig.events() == []
-    assert rig.intake.totals.accepted == len(rig.kept())
+    assert rig.intake.books.totals.accepted == len(rig.kept())
 
 
 async def test_few_changes_and_steady_states_pass(rig: Rig) -> None:
@@ -69,7 +69,7 @@ async def test_a_reading_after_a_quiet_window_ends_it_with_its_event_in_the_same
     (event,) = rig.events()
     assert event.data["count"] == 5
     assert rig.kept()[-1] == ("jFlaps", 0, 5, 0)
-    assert len(rig.intake.held) == 0
+    assert len(rig.intake.books.held) == 0
 
 
 async def test_a_commit_that_failed_counts_no_changes(rig: Rig) -> None:

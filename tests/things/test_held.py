@@ -32,11 +32,12 @@ async def test_the_latest_is_released_when_due_and_counts_as_accepted_then(rig: 
     await rig.sweep()
     assert rig.twin("dInterval") == (7, 2, 0)
     assert rig.kept() == [("dInterval", 0, 0, 0), ("dInterval", 2, 7, 0)]
-    assert (rig.intake.totals.accepted, rig.intake.totals.suppressed, len(rig.intake.held)) == (2, 1, 0)
+    totals, held = rig.intake.books.totals, rig.intake.books.held
+    assert (totals.accepted, totals.suppressed, len(held)) == (2, 1, 0)
     told = next(committed for committed in rig.told[1:] if committed.position is not None)
     assert told.position == rig.read("readings")[-1].position
     assert told.screened.accepted.value.tolist() == [7]
-    assert told.source == Source(SOURCE.principal, SOURCE.organisation, "")
+    assert told.screened.accepted.sources == (SOURCE.principal,)
     assert decode_batch(rig.read("readings")[-1].body).received_us == rig.clock.now_us()
     await rig.sweep()
     assert len(rig.kept()) == 2  # once
@@ -47,18 +48,18 @@ async def test_a_released_reading_is_the_reference_and_starts_an_interval(rig: R
     rig.clock.step_wall(6)
     await rig.sweep()
     assert (await rig.send([("dInterval", 7, 9.5, 0)])).suppressed == 1  # unchanged
-    assert len(rig.intake.held) == 0
+    assert len(rig.intake.books.held) == 0
     assert (await rig.send([("dInterval", 8, 20, 0)])).suppressed == 1  # held: the interval runs from the release
-    assert len(rig.intake.held) == 1
+    assert len(rig.intake.books.held) == 1
     assert (await rig.send([("dInterval", 1, 9, 0), ("dInterval", 8, 20, 0)])).duplicate == 2
 
 
 async def test_a_later_accepted_reading_supersedes_and_a_late_one_does_not(rig: Rig) -> None:
     await rig.send([("eWaits", 0, 1, 0), ("dInterval", 0, 1, 0)])
     await rig.send([("eWaits", 1, 2, 0), ("dInterval", 1, 9, 0)])
-    assert len(rig.intake.held) == 2
+    assert len(rig.intake.books.held) == 2
     await rig.send([("eWaits", 2, 3, 1), ("dInterval", -5, 50, 0)])  # another quality passes; a late one is history
-    assert len(rig.intake.held) == 1
+    assert len(rig.intake.books.held) == 1
     rig.clock.step_wall(9)
     await rig.sweep()
     assert rig.twin("eWaits") == (3, 2, 1)
@@ -78,7 +79,7 @@ async def test_what_could_not_be_released_is_held_still(rig: Rig) -> None:
     rig.fill_disk()
     await rig.sweep()
     assert rig.twin("dInterval") == (0, 0, 0)
-    assert len(rig.intake.held) == 1
+    assert len(rig.intake.books.held) == 1
     rig.fill_disk(full=False)
     await rig.sweep()
     assert rig.twin("dInterval") == (9, 1, 0)
@@ -95,8 +96,8 @@ async def test_sources_stay_apart(rig: Rig) -> None:
     rig.clock.step_wall(9)
     await rig.sweep()
     released = [(stored.key, decode_batch(stored.body)) for stored in rig.read("readings")[3:]]
-    assert [(key, batch.source, len(batch)) for key, batch in released] == [
-        (b"org", "a", 1), (b"org", "b", 1), (b"other", "c", 1),
+    assert [(key, batch.sources, len(batch)) for key, batch in released] == [
+        (b"org", ("a",), 1), (b"org", ("b",), 1), (b"other", ("c",), 1),
     ]  # fmt: skip
 
 
@@ -107,12 +108,12 @@ async def test_what_was_held_is_released_after_a_restart(rig: Rig, save: bool) -
     await rig.sweep()  # eWaits is out, dInterval not yet
     assert rig.twin("eWaits") == (2, 1, 0)
     again = await rig.restart(save=save)
-    assert len(again.intake.held) == 1
+    assert len(again.intake.books.held) == 1
     await again.sweep()
     assert again.twin("dInterval") == (9, 1, 0)
     await again.sweep()
     again.check_counts(await again.intake.submit(again.named([]), SOURCE))
-    assert again.intake.totals.accepted == 1
+    assert again.intake.books.totals.accepted == 1
     assert again.kept().count(("dInterval", 1, 9, 0)) == again.kept().count(("eWaits", 1, 2, 0)) == 1
     await again.stop()
 
@@ -130,7 +131,7 @@ async def test_nothing_newer_on_its_way_is_overtaken(rig: Rig) -> None:
     assert rig.twin("dInterval") == (30, 9, 0)
     assert int(rig.screen.memory.observed_us.array[rig.plant.number("dInterval")]) == rig.clock.now_us()
     assert ("dInterval", 1, 9, 0) not in rig.kept()
-    assert len(rig.intake.held) == 0
+    assert len(rig.intake.books.held) == 0
 
 
 def test_an_interval_is_in_whole_microseconds() -> None:

@@ -17,7 +17,7 @@ from gridspine.kernel.quality import Quality
 from gridspine.kernel.readings import MAX_BATCH, Channel, ItemProblem
 from gridspine.kernel.time import US
 from gridspine.things.adapter import Outcome, Source
-from gridspine.things.intake import MAX_PROBLEMS
+from gridspine.things.lot import MAX_PROBLEMS
 from gridspine.things.offence import QUARANTINED
 from gridspine.things.quarantine import Quota, decode_quarantined
 
@@ -89,14 +89,14 @@ async def test_a_source_reaches_its_own_things_only(rig: Rig) -> None:
 
 async def test_a_full_disk_is_said_and_leaves_everything_as_it_was(rig: Rig) -> None:
     await rig.send([("bDeadband", 0, 1, 0), ("dInterval", 0, 1, 0)])
-    before = rig.kept(), rig.twin("bDeadband"), rig.intake.totals.received
+    before = rig.kept(), rig.twin("bDeadband"), rig.intake.books.totals.received
     rig.fill_disk()
     rows = [("bDeadband", 5, 9, 0), ("dInterval", 1, 9, 0), ("aPlain", 5, 99, 0)]
     attempts = [rig.intake.submit(rig.named(rows), SOURCE) for _ in range(3)]
     for result in await asyncio.gather(*attempts, return_exceptions=True):
         assert isinstance(result, DiskFull)
-    assert (rig.kept(), rig.twin("bDeadband"), rig.intake.totals.received) == before
-    assert len(rig.intake.held) == 0
+    assert (rig.kept(), rig.twin("bDeadband"), rig.intake.books.totals.received) == before
+    assert len(rig.intake.books.held) == 0
     rig.fill_disk(full=False)
     assert counts(await rig.send([("bDeadband", 4.9, 1.5, 0)])) == (0, 1, 0, 0)  # the reference did not move
     assert counts(await rig.send(rows)) == (1, 1, 0, 1)  # nothing of it is a duplicate
@@ -134,7 +134,7 @@ async def test_problems_are_capped_in_the_answer_and_kept_in_full(rig: Rig) -> N
 
 
 async def test_beyond_its_quota_refusals_of_a_source_are_counted_instead_of_kept(rig: Rig) -> None:
-    rig.intake.quota = Quota(30)
+    rig.intake.books.quota = Quota(30)
     for _ in range(3):
         await rig.send([("nothing", t, 1, 0) for t in range(20)], Source("flood", "org", "f"))
     await rig.send([("nothing", 0, 1, 0)], Source("other", "org", "o"))
@@ -167,8 +167,8 @@ async def test_backfill_other_channels_and_late_readings_never_move_a_twin(rig: 
 
 
 async def test_a_listener_that_fails_stops_nobody(rig: Rig) -> None:
-    rig.intake.listeners.insert(0, lambda _: 1 / 0)
-    outcomes = await asyncio.gather(*(rig.send([("aPlain", t, 1, 0)]) for t in range(3)))
+    rig.intake.books.listeners.insert(0, lambda _: 1 / 0)
+    outcomes = [await rig.send([("aPlain", t, 1, 0)]) for t in range(3)]
     assert [outcome.accepted for outcome in outcomes] == [1, 1, 1]
     assert len(rig.told) == 3
 
@@ -201,7 +201,7 @@ async def test_a_restart_finds_what_was_there(steps: list, save: str, tmp_path_f
     rig = Rig(tmp_path_factory.mktemp("node"), Plant())
     for turn, (rows, how) in enumerate(steps):
         if save == "halfway" and turn == len(steps) // 2:
-            rig.twins.save(rig.folder / "twins.npz", dict(rig.intake.applied))
+            rig.twins.save(rig.folder / "twins.npz", dict(rig.intake.books.applied))
         rows = [(name, turn * 3 + time_s, value, quality) for name, time_s, value, quality in rows]
         rig.clock.step_wall(3)
         rig.fill_disk(full=how == "full")
@@ -232,6 +232,6 @@ def due_rows(rig: Rig) -> list[tuple[int, int, float, int]]:
     far_us = NOW_US + 10**6 * US
     return [
         row
-        for _, batch in rig.intake.held.due(far_us, rig.screen.memory)
+        for _, batch in rig.intake.books.held.due(far_us, rig.screen.memory)
         for row in zip(*(c.tolist() for c in (batch.point, batch.observed_us, batch.value, batch.quality)), strict=True)
     ]

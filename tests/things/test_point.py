@@ -8,7 +8,13 @@ from things_plant import POINTS, Plant
 
 from gridspine.kernel.codecs.binding import PointBinding
 from gridspine.kernel.errors import Conflict
-from gridspine.things.point import NOT_YOURS, UNKNOWN, WRONG_UNIT, Column, PointTable
+from gridspine.kernel.names import PackedNames
+from gridspine.things import point as point_module
+from gridspine.things.bases import Bases
+from gridspine.things.column import Column
+from gridspine.things.name_index import Spans
+from gridspine.things.point import NOT_YOURS, UNKNOWN, WRONG_UNIT, Block, PointTable
+from gridspine.things.resolve import Recent, split
 
 
 def binding(first: int, thing: str, *, model: str = "urn:x:plant") -> PointBinding:
@@ -79,3 +85,107 @@ def test_registers_and_energies_are_not_negative_unless_said_otherwise() -> None
     for name in ("gRegister", "hEnergy"):
         assert minimum[plant.points.rule.array[plant.number(name)]] == 0
     assert np.isnan(minimum[plant.points.rule.array[plant.number("bDeadband")]])
+
+
+NAMES = st.lists(
+    st.one_of(
+        st.builds(
+            "{}/{}".format, st.sampled_from([f"urn:dev:t{n}" for n in range(6)]), st.sampled_from([*POINTS, "no"])
+        ),
+        st.sampled_from(
+            ["", "/", "//", "urn:dev:t0", "/aPlain", "urn:dev:t0//aPlain", "urn:dev:t0/aPlain/", "ü/aPlain"]
+        ),
+    ),
+    max_size=30,
+)
+UNITS = st.sampled_from(["", "", "", "W", "kW", "V", "furlong"])
+
+
+@given(NAMES, st.sampled_from(["org", "other", "nobody"]), st.data())
+def test_names_are_resolved_alike_one_by_one_and_all_at_once(
+    names: list[str], organisation: str, data: st.DataObject
+) -> None:
+    plant = Plant(3)
+    for _ in range(2):
+        plant.add("other")
+    units = data.draw(st.lists(UNITS, min_size=len(names), max_size=len(names)))
+    only = data.draw(st.sampled_from([None, frozenset({"urn:dev:t1", "urn:dev:t9"}), ["urn:dev:t0"], frozenset()]))
+    wanted = []
+    for name in names:
+        thing, _, word = name.partition("/")
+        number = plant.number(word, int(thing[-1])) if thing.startswith("urn:dev:t") else UNKNOWN
+        if number >= 0 and (
+            plant.points.organisation_of(thing) != organisation or (only is not None and thing not in only)
+        ):
+            number = NOT_YOURS
+        wanted.append(number)
+    one = plant.points.resolve(names, units, organisation, only)
+    assert [n if n != WRONG_UNIT else w for n, w in zip(one.point.tolist(), wanted, strict=True)] == wanted
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(point_module, "_MANY", 0)
+        for many in (names, PackedNames.of(names), PackedNames.of(names)):  # the last comes again
+            got = plant.points.resolve(many, units, organisation, only)
+            assert got.point.tolist() == one.point.tolist()
+            assert (got.scale.tolist(), got.shift.tolist()) == (one.scale.tolist(), one.shift.tolist())
+
+
+def test_a_list_that_comes_again_is_resolved_anew_when_things_were_added() -> None:
+    plant = Plant(1)
+    names = PackedNames.of(f"urn:dev:t{n}/aPlain" for n in range(300))
+    before = plant.points.resolve(names, [""] * 300, "org")
+    assert before.point.tolist() == [0] + [UNKNOWN] * 299
+    plant.add()
+    after = plant.points.resolve(names, [""] * 300, "org")
+    assert after.point[1] == len(POINTS)
+    assert plant.points.resolve(names, [""] * 300, "other").point.tolist() == [NOT_YOURS] * 2 + [UNKNOWN] * 298
+
+
+def test_lists_kept_take_no_more_than_they_may() -> None:
+    recent, point = Recent(max_bytes=40_000), np.zeros(10, np.int32)
+    lists = [PackedNames.of(f"urn:x:{n}-{k}/p" for k in range(10)) for n in range(100)]
+    for names in lists:
+        recent.keep(names, "asked", point)
+    assert recent.get(lists[-1], "asked") is not None
+    assert recent.get(lists[-1], "another") is None
+    assert recent.get(lists[0], "asked") is None
+    huge = PackedNames.of(["x" * 20_000])
+    recent.keep(huge, "asked", point[:1])
+    assert recent.get(huge, "asked") is None
+
+
+@given(st.lists(st.text("a/", max_size=5), max_size=9))
+def test_point_ids_are_split_at_the_first_slash(names: list[str]) -> None:
+    things, words = split(PackedNames.of(names))
+    got = [(things.text(row).decode(), words.text(row).decode()) for row in range(len(names))]
+    assert got == [(name.partition("/")[0], name.partition("/")[2]) for name in names]
+    assert len(Spans.of(PackedNames.of(names))) == len(names)
+
+
+@given(st.permutations(range(12)), st.integers(1, 12))
+def test_numbers_find_their_things_in_whatever_order_those_come(order: list[int], lot: int) -> None:
+    bases, first = Bases(), np.array(order, np.int32) * 7
+    for start in range(0, len(first), lot):
+        bases.add(first[start : start + lot])
+        known = np.arange(start, min(start + lot, len(first)))
+        assert bases.things_of(first[known] + 6).tolist() == known.tolist() or start + lot < len(first)
+    assert bases.things_of(first + 3).tolist() == list(range(12))
+
+
+def test_all_things_at_once_are_bound_as_one_by_one() -> None:
+    plant = Plant(4)
+    plant.add("other")
+    again = PointTable()
+    again.add_model(plant.model)
+    again.bind_all(plant.points.block())
+    assert list(again.things()) == list(plant.points.things())
+    assert len(again) == len(plant.points)
+    for number in range(len(again)):
+        assert again.place(number) == plant.points.place(number)
+    assert again.organisation_of("urn:dev:t4") == "other"
+    assert again.owned("other").tolist() == [4]
+    with pytest.raises(Conflict):
+        PointTable().bind_all(plant.points.block())
+    empty = PackedNames.of(())
+    none = np.zeros(0, np.int32)
+    again.bind_all(Block(empty, none, [], none, [], none))
+    assert len(again) == len(plant.points)

@@ -33,21 +33,23 @@ class Channel(IntEnum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Readings:
-    """Readings of numbered points from one source on one channel, all arrays of shape (n,).
+    """Readings of numbered points on one channel, received at one time, all arrays of shape (n,).
 
     ``point`` int32; ``observed_us`` int64 [µs since 1970, the source's clock]; ``value`` float64 [the point's unit];
-    ``quality`` uint16 (`gridspine.kernel.quality`). ``source`` is the authenticated principal, ``received_us``
-    [µs since 1970] the node's clock. ``backfill`` marks declared history, which never moves a twin back in time.
+    ``quality`` uint16 (`gridspine.kernel.quality`). ``sources`` are the authenticated principals they came from, and
+    ``origin`` uint16 says which of them each reading came from; None where there is one source only. ``received_us``
+    [µs since 1970] is the node's clock. ``backfill`` marks declared history, which never moves a twin back in time.
     """
 
     point: Int32Array
     observed_us: Int64Array
     value: Float64Array
     quality: UInt16Array
-    source: str
+    sources: tuple[str, ...]
     channel: Channel
     received_us: int
     backfill: bool = False
+    origin: UInt16Array | None = None
 
     def __len__(self) -> int:
         return len(self.point)
@@ -59,10 +61,11 @@ class Readings:
             self.observed_us[index],
             self.value[index],
             self.quality[index],
-            self.source,
+            self.sources,
             self.channel,
             self.received_us,
             self.backfill,
+            None if self.origin is None else self.origin[index],
         )
 
 

@@ -78,7 +78,8 @@ class Held:
         self._observed_us.array[at] = held.observed_us[last]
         self._quality.array[at] = held.quality[last]
         self._until_us.array[at] = until_us[last]
-        self._source.array[at] = self._source_number(organisation, held.source)
+        numbers = np.array([self._source_number(organisation, source) for source in held.sources], np.int32)
+        self._source.array[at] = numbers[0] if held.origin is None else numbers[held.origin[last]]
         self._carried.array[at] = False
         if len(at):
             self.next_due_us = min(self.next_due_us, int(until_us[last].min()))
@@ -136,7 +137,7 @@ class Held:
             self._observed_us.array[point],
             self._value.array[point],
             self._quality.array[point],
-            principal,
+            (principal,),
             Channel.REPORTED,
             now_us,
         )

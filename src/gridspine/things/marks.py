@@ -23,5 +23,5 @@ def with_quality(readings: Readings, quality: UInt16Array) -> Readings:
     """Return the readings with another quality, uint16 (n,)."""
     return Readings(
         readings.point, readings.observed_us, readings.value, quality,
-        readings.source, readings.channel, readings.received_us, readings.backfill,
+        readings.sources, readings.channel, readings.received_us, readings.backfill, readings.origin,
     )  # fmt: skip

@@ -5,30 +5,30 @@ from collections.abc import Sequence
 from gridspine.infra.log.port import Position, Record
 from gridspine.infra.log.writer import Priority
 from gridspine.kernel.codecs.batch import encode_batch
-from gridspine.things.adapter import Source
+from gridspine.things.books import Books, Committed
 from gridspine.things.held import Due
-from gridspine.things.intake import READINGS, Committed, Intake
+from gridspine.things.lot import READINGS
 from gridspine.things.screen import Screened
 
 
 class ReleaseJob:
     """Held readings that are due, on their way through the writer: to the log, the twins and the listeners.
 
-    Submit one now and then, when ``intake.held.next_due_us`` has passed. Nobody waits for it: what could not be
+    Submit one now and then, when ``books.held.next_due_us`` has passed. Nobody waits for it: what could not be
     kept is still held, and is due again.
     """
 
-    def __init__(self, intake: Intake) -> None:
+    def __init__(self, books: Books) -> None:
         self.priority, self.weight, self.source = Priority.LIVE, 1, "release"
-        self._intake = intake
+        self._books = books
         self._released: list[tuple[Due, Screened]] = []
         self._positions: Sequence[Position] = ()
 
     def prepare(self) -> Sequence[Record]:
         """Take what is due; it becomes the screen's reference."""
-        now_us = self._intake.clock.now_us()
-        screen = self._intake.screen
-        for due in self._intake.held.due(now_us, screen.memory):
+        now_us = self._books.clock.now_us()
+        screen = self._books.screen
+        for due in self._books.held.due(now_us, screen.memory):
             self._released.append((due, screen.release(due[1])))
         return [
             Record(READINGS, organisation.encode(), encode_batch(readings), now_us)
@@ -37,25 +37,25 @@ class ReleaseJob:
 
     def committed(self, positions: Sequence[Position]) -> None:
         """The twins move; what was suppressed is now accepted."""
-        intake = self._intake
+        books = self._books
         self._positions = positions
         for (_, readings), _ in self._released:
-            intake.screen.settle()
-            intake.twins.apply(readings)
-            carried = intake.held.carried(readings)
-            intake.held.drop(readings)
-            intake.totals.received += carried  # these totals have not seen them yet
-            intake.totals.suppressed -= len(readings) - carried
-            intake.totals.accepted += len(readings)
-        intake.applied.update({position.partition: position.offset + 1 for position in positions})
+            books.screen.settle()
+            books.twins.apply(readings)
+            carried = books.held.carried(readings)
+            books.held.drop(readings)
+            books.totals.received += carried  # these totals have not seen them yet
+            books.totals.suppressed -= len(readings) - carried
+            books.totals.accepted += len(readings)
+        books.applied.update({position.partition: position.offset + 1 for position in positions})
 
     def undone(self) -> None:
         """It is held still."""
         for _, screened in reversed(self._released):
-            self._intake.screen.undo(screened)
+            self._books.screen.undo(screened)
 
     def finished(self, error: BaseException | None) -> None:
         """Tell the listeners."""
         if error is None:
-            for ((organisation, readings), screened), position in zip(self._released, self._positions, strict=True):
-                self._intake.tell(Committed(Source(readings.source, organisation, ""), position, screened))
+            for (_, screened), position in zip(self._released, self._positions, strict=True):
+                self._books.tell(Committed(position, screened))

@@ -22,7 +22,7 @@ def batch(points: list[int], at_us: int, values: list[float]) -> Readings:
     count = len(points)
     return Readings(
         np.array(points, np.int32), np.full(count, at_us, np.int64), np.array(values), np.zeros(count, np.uint16),
-        "source", Channel.REPORTED, at_us,
+        ("source",), Channel.REPORTED, at_us,
     )  # fmt: skip
 
 

@@ -273,3 +273,72 @@ async def test_a_caller_that_went_away_is_no_error(rig: Rig) -> None:
     job.done.cancel()
     await append(rig.writer, [Record("control", b"k", b"y", 1)])
     assert rig.bodies("control") == ["x", "y"]
+
+
+class Part:
+    """A part that is told what became of the job that it was made a part of."""
+
+    def __init__(self, story: list[str], name: str, kin: str, *, weight: int = 1) -> None:
+        self.priority, self.weight, self.source, self.kin = Priority.LIVE, weight, name, kin
+        self.story, self.name = story, name
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def together(self, parts: "Sequence[Part]") -> "Joined":
+        return Joined(parts)
+
+
+class Joined:
+    """The job of some parts; with a bad one among them it cannot be prepared."""
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self._parts, self._name = parts, "+".join(part.name for part in parts)
+
+    def prepare(self) -> Sequence[Record]:
+        self._parts[0].story.append(f"prepare {self._name}")
+        if any(part.name == "bad" for part in self._parts):
+            raise RuntimeError(self._name)
+        return [Record("data", b"k", self._name.encode(), 1)]
+
+    def committed(self, positions: Sequence[Position]) -> None:
+        assert len(positions) == 1
+
+    def undone(self) -> None:
+        self._parts[0].story.append(f"undo {self._name}")
+
+    def finished(self, error: BaseException | None) -> None:
+        for part in self._parts:
+            if error is None:
+                part.done.set_result(None)
+            else:
+                part.done.set_exception(error)
+
+
+async def test_parts_of_the_same_kin_become_one_job_in_the_order_they_came(rig: Rig) -> None:
+    story = rig.story
+    parts = [Part(story, f"{kin}{at}", kin) for at, kin in enumerate("abab")]
+    between, after = rig.job("between"), Part(story, "a9", "a")
+    with rig.writer._changed:
+        for one in (*parts, between, after):
+            rig.writer.submit(one)
+    await asyncio.gather(*(one.done for one in (*parts, between, after)))
+    assert rig.bodies() == ["a0+a2", "b1+b3", "between", "a9"]
+
+
+async def test_a_joined_job_is_no_heavier_than_a_record(rig: Rig) -> None:
+    parts = [Part(rig.story, str(at), "k", weight=writer_module.JOINED_WEIGHT // 2) for at in range(3)]
+    with rig.writer._changed:
+        for part in parts:
+            rig.writer.submit(part)
+    await asyncio.gather(*(part.done for part in parts))
+    assert rig.bodies() == ["0+1", "2"]
+
+
+async def test_a_part_that_cannot_be_prepared_fails_alone(rig: Rig) -> None:
+    parts = [Part(rig.story, name, "k") for name in ("one", "bad", "two")]
+    with rig.writer._changed:
+        for part in parts:
+            rig.writer.submit(part)
+    results = await asyncio.gather(*(part.done for part in parts), return_exceptions=True)
+    assert [isinstance(result, RuntimeError) for result in results] == [False, True, False]
+    assert rig.bodies() == ["one", "two"]
+    assert rig.story[:2] == ["prepare one+bad+two", "undo one+bad+two"]

@@ -24,15 +24,17 @@ def readings(draw: st.DrawFn) -> Readings:
     count = draw(st.integers(0, 40))
     seed = draw(st.integers(0, 2**32 - 1))
     rng = np.random.default_rng(seed)
+    sources = draw(st.lists(st.text(st.characters(codec="utf-8"), max_size=20), min_size=1, max_size=4))
     return Readings(
         rng.integers(0, 2**31, count, dtype=np.int32),
         rng.integers(-(2**63), 2**63 - 1, count, dtype=np.int64),
         rng.integers(0, 2**63, count, dtype=np.int64).view(np.float64),
         rng.integers(0, 2**16, count, dtype=np.uint16),
-        draw(st.text(st.characters(codec="utf-8"), max_size=20)),
+        tuple(sources),
         draw(st.sampled_from(Channel)),
         draw(st.integers(0, MAX_US)),
         draw(st.booleans()),
+        None if len(sources) == 1 else rng.integers(0, len(sources), count, dtype=np.uint16),
     )
 
 

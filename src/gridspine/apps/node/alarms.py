@@ -17,8 +17,8 @@ from gridspine.kernel.quality import Quality
 from gridspine.kernel.readings import Channel, Int64Array
 from gridspine.kernel.time import US
 from gridspine.things.alarm import Alarm, AlarmChanged, AlarmKind, AlarmTable, decode_change, encode_change
+from gridspine.things.books import Committed
 from gridspine.things.incident import Incidents
-from gridspine.things.intake import Committed
 from gridspine.things.offence import Offences
 from gridspine.things.point import PointTable
 from gridspine.things.twin import TwinState

@@ -22,6 +22,7 @@ from gridspine.infra.registry.port import Event
 from gridspine.infra.runtime.clock import Clock, new_urn
 from gridspine.kernel.errors import NotFound
 from gridspine.things.adapter import Order, ProgressState
+from gridspine.things.books import Committed
 from gridspine.things.command import (
     Command,
     CommandChanged,
@@ -35,7 +36,6 @@ from gridspine.things.command import (
 )
 from gridspine.things.commander import Commander
 from gridspine.things.directory import Directory
-from gridspine.things.intake import Committed
 from gridspine.things.lease import Lease
 from gridspine.things.model import LeaseRule
 from gridspine.things.point import PointTable

@@ -18,31 +18,37 @@ from gridspine.apps.node.adapters import AdapterHost
 from gridspine.apps.node.alarms import ALARMS, Alarms, QuarantineWatch
 from gridspine.apps.node.archive import ArchiveService
 from gridspine.apps.node.authority import Authority
+from gridspine.apps.node.checks import ClockWatch, watch
 from gridspine.apps.node.commands import COMMANDS, Commands
+from gridspine.apps.node.condition import Conditions
+from gridspine.apps.node.engines import Engines
 from gridspine.apps.node.projection import OffencesJob, highest_binding, restore_offences, restore_twins
 from gridspine.apps.node.retention import Retention
 from gridspine.apps.node.topics import TOPICS
 from gridspine.energy.models import load_models
+from gridspine.infra.identity.limit import Rate
 from gridspine.infra.identity.service import Identity
 from gridspine.infra.ledger.ledger import Ledger
 from gridspine.infra.log.checkpoint import Checkpoints
-from gridspine.infra.log.room import Room
-from gridspine.infra.log.sqlite import SqliteEventLog
-from gridspine.infra.log.writer import LogWriter
+from gridspine.infra.log.measured import MeasuredLog
 from gridspine.infra.registry.sql import SqlRegistry, sqlite_url
 from gridspine.infra.runtime.clock import Clock
 from gridspine.infra.runtime.datadir import DataDirectory
+from gridspine.infra.runtime.durable import write_whole
+from gridspine.infra.runtime.meter import Meter
 from gridspine.infra.runtime.settings import Settings
 from gridspine.infra.runtime.tasks import Supervisor
 from gridspine.kernel.errors import DiskFull, Overloaded
 from gridspine.sharing.access import Access
 from gridspine.sharing.delivery import Hub
 from gridspine.sharing.gate import Gate
+from gridspine.things.books import Committed
 from gridspine.things.directory import Directory
 from gridspine.things.flap import FlapJob
 from gridspine.things.held import restore_held
 from gridspine.things.incident import Incidents
-from gridspine.things.intake import READINGS, Committed, Intake
+from gridspine.things.intake import Intake
+from gridspine.things.lot import READINGS
 from gridspine.things.offence import EVENTS, Offences
 from gridspine.things.point import PointTable
 from gridspine.things.release import ReleaseJob
@@ -116,14 +122,22 @@ class Paths:
 class Node:
     """All parts of a node; made by `compose` on the running event loop."""
 
-    def __init__(self, settings: Settings, data: Path, clock: Clock, organisation: str) -> None:
+    def __init__(self, settings: Settings, data: Path, clock: Clock, organisation: str, engines: Engines) -> None:
         self.settings, self.clock, self.organisation = settings, clock, organisation
+        self.engines = engines
         self.directory_lock = DataDirectory(data)
         self.paths = Paths(data)
-        self.room = Room(data, reserve_bytes=settings.log.reserve_bytes)
-        self.log = SqliteEventLog(self.paths.log, TOPICS, segment_bytes=settings.log.segment_bytes, room=self.room)
-        self.registry = SqlRegistry(sqlite_url(self.paths.registry), clock, self.log)
+        self.room = engines.room(data, settings)
+        self.log = engines.log(self.paths.log, TOPICS, segment_bytes=settings.log.segment_bytes, room=self.room)
+        try:
+            self.registry = SqlRegistry(sqlite_url(self.paths.registry), clock, self.log)
+        except BaseException:
+            self.log.close()
+            self.directory_lock.close()
+            raise
         self.supervisor = Supervisor(clock)
+        self.trace = engines.trace(settings)
+        self.meter, self.clock_watch, self.conditions = Meter(), ClockWatch(clock), Conditions(clock)
         self._compose_things()
         self._compose_trust()
         self.hub = Hub({p: following for p, (_, following) in enumerate(self.log.bounds(READINGS))})
@@ -131,7 +145,7 @@ class Node:
         self.stored = 0
         """Readings the log took since the start."""
         self.submissions: dict[tuple[object, ...], frozenset[str]] = {}
-        self.intake.listeners += [self._publish, self.commands.on_committed, self.alarms.on_committed]
+        self.intake.books.listeners += [self._publish, self.commands.on_committed, self.alarms.on_committed]
 
     def _compose_things(self) -> None:
         self.points = PointTable()
@@ -143,7 +157,7 @@ class Node:
         self.screen = Screen(self.points)
         self.offences = Offences(self.clock)
         self.things = Directory(self.registry, self.points, self.clock)
-        self.writer = LogWriter(self.log, asyncio.get_running_loop())
+        self.writer = self.engines.writer(MeasuredLog(self.log, self.meter), asyncio.get_running_loop())
         self.intake = Intake(self.points, self.screen, self.twins, self.writer, self.offences, self.clock)
         topics = (COMMANDS, ALARMS, EVENTS)
         self.checkpoints = {topic: Checkpoints(self.paths.checkpoints, topic) for topic in topics}
@@ -164,6 +178,7 @@ class Node:
             token_endpoint=f"{address}/token",
             topic="ledger",
             demo=self.settings.demo,
+            rate=Rate(self.settings.http.requests_per_s, self.settings.http.request_burst),
         )
         self.authority = Authority(self.clock, self.writer, self.organisation)
         self.gate = Gate(self.clock)
@@ -177,7 +192,7 @@ class Node:
         )
         self.adapters = AdapterHost(
             self.settings.adapters, self.clock, self.registry, self.identity, self.authority,
-            self.things, self.intake, self.commands,
+            self.things, self.intake, self.commands, self.engines.adapters, meter=self.meter, trace=self.trace,
         )  # fmt: skip
 
     async def start(self) -> None:
@@ -192,6 +207,7 @@ class Node:
         self.supervisor.start("receipts", self.commands.follow_receipts)
         self.supervisor.start("ledger", self._follow_ledger)
         self.supervisor.start("snapshots", self._snapshots)
+        self.supervisor.start("watch", lambda: watch(self))
         self.supervisor.start("retention", self.retention.work)
         if self.settings.archive.enabled:
             self.supervisor.start("archive", self.archive.work)
@@ -203,13 +219,17 @@ class Node:
         await self.supervisor.close()
         self.gate.end_all_streams("node-stopping")
         if self._restored:
-            with contextlib.suppress(DiskFull, Overloaded):
+            with contextlib.suppress(DiskFull, Overloaded, OSError):
                 await self._save_checkpoints()
         await asyncio.to_thread(self.writer.close)
         if self._restored:  # else the snapshot on disk is the better one: a start that failed knows nothing
-            await asyncio.to_thread(self._save_twins)
+            try:
+                await asyncio.to_thread(self._save_twins)
+            except OSError as error:
+                log.warning("no snapshot of the twins: the next start reads more of the log", error=str(error))
         with contextlib.suppress(DiskFull):
             await asyncio.to_thread(self.registry.relay)
+        await asyncio.to_thread(self.trace.close)
         self.archive.close()
         self.ledger.close()
         self.registry.close()
@@ -219,13 +239,13 @@ class Node:
     def _issuer(self, address: str) -> str:
         """Return the name tokens are issued under: the first address this node had, whatever its port is now."""
         if not self.paths.issuer.exists():
-            self.paths.issuer.write_text(address + "\n")
+            write_whole(self.paths.issuer, f"{address}\n".encode())
         return self.paths.issuer.read_text().strip()
 
     def _restore(self) -> None:
-        self.intake.applied.update({p: following for p, (_, following) in enumerate(self.log.bounds(READINGS))})
+        self.intake.books.applied.update({p: following for p, (_, following) in enumerate(self.log.bounds(READINGS))})
         restore_twins(self.log, self.twins, self.screen, self.paths.twins, points=self.points.count)
-        restore_held(self.log, self.intake.held, self.screen.memory, self.twins, self.points)
+        restore_held(self.log, self.intake.books.held, self.screen.memory, self.twins, self.points)
         restore_offences(self.log, self.offences, self.checkpoints[EVENTS])
         self.silence = Silence(self.points, self.twins, self.clock.now_us())
         self.commands.load()
@@ -257,8 +277,8 @@ class Node:
             await self.clock.sleep(SWEEP_S)
             self.alarms.look_for_heard()
             with contextlib.suppress(Overloaded):  # the next sweep finds the same
-                if self.intake.held.next_due_us <= self.clock.now_us():
-                    self.writer.submit(ReleaseJob(self.intake))
+                if self.intake.books.held.next_due_us <= self.clock.now_us():
+                    self.writer.submit(ReleaseJob(self.intake.books))
                 tell = self.alarms.on_silent
                 self.writer.submit(
                     SilenceJob(self.silence, self.points, self.twins, self.clock, tell),
@@ -293,14 +313,16 @@ class Node:
 
     def _save_twins(self) -> None:
         """Snapshot the twins with offsets taken *before*: replaying a batch twice changes nothing."""
-        offsets = dict(self.intake.applied)
+        offsets = dict(self.intake.books.applied)
         self.twins.save(self.paths.twins, offsets)
         self.snapshot_offsets.update(offsets)
 
 
-async def compose(settings: Settings, data: Path, clock: Clock, *, organisation: str) -> Node:
+async def compose(
+    settings: Settings, data: Path, clock: Clock, *, organisation: str, engines: Engines | None = None
+) -> Node:
     """Build and start a node on ``data``; ``organisation`` is the id of the one that runs it."""
-    node = Node(settings, data, clock, organisation)
+    node = Node(settings, data, clock, organisation, engines or Engines())
     try:
         await node.start()
     except BaseException:

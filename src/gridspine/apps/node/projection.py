@@ -17,7 +17,7 @@ from gridspine.kernel.codecs.binding import decode_binding
 from gridspine.kernel.readings import Readings
 from gridspine.things.directory import POINTS
 from gridspine.things.horizon import DEFAULT_CAPACITY
-from gridspine.things.intake import READINGS
+from gridspine.things.lot import READINGS
 from gridspine.things.offence import EVENTS, Offences
 from gridspine.things.screen import Screen
 from gridspine.things.twin import TwinState

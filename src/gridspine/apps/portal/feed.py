@@ -121,7 +121,7 @@ class FiguresFeed:
 
 def figures(node: Node) -> dict[str, int]:
     """Return what moves on the status page."""
-    totals = node.intake.totals
+    totals = node.intake.books.totals
     readings = {name: getattr(totals, name) for name in totals.__slots__}
     return readings | {"stored": node.stored, "delivered": node.hub.delivered, "streams": node.hub.subscriptions}
 

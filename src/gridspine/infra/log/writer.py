@@ -2,20 +2,22 @@
 
 ::
 
-    submit(job) ─► queue by class ─► prepare … prepare ─► one append (group commit) ─► committed ─► finished
-                   control                     │                │                      (here)       (event loop)
-                   live                        └─ fails alone   └─ fails: every job of the group is undone
-                   backfill
+    submit ─► queue by class ─► join ─► prepare … prepare ─► one append (group commit) ─► committed ─► finished
+              control                           │                │                      (here)       (event loop)
+              live                              └─ fails alone   └─ fails: every job of the group is undone
+              backfill
 
 Classes never mix in a group and control goes first, so a full disk or a flood of backfill never delays a command.
+Parts of the same kin that wait become one job: many small ones then cost hardly more than one.
 """
 
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from enum import IntEnum
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 import structlog
 
@@ -24,6 +26,8 @@ from gridspine.kernel.errors import Overloaded, Unavailable
 
 log = structlog.get_logger(__name__)
 
+JOINED_WEIGHT = 32_768
+"""Weight of the parts that become one job at most: as many readings as one record holds."""
 GROUP_WEIGHT = 200_000
 """Readings (or records) that one commit gathers at most."""
 
@@ -42,15 +46,11 @@ SOURCE_SHARE = 0.5
 """Part of a class's limit that a single source may fill, so that a flood leaves room for the others."""
 
 
-class Job(Protocol):
-    """A unit of work for the writer. ``prepare``, ``committed`` and ``undone`` run on the writer's thread."""
-
-    priority: Priority
-    weight: int
-    source: str
+class Work(Protocol):
+    """What the writer does. ``prepare``, ``committed`` and ``undone`` run on the writer's thread."""
 
     def prepare(self) -> Sequence[Record]:
-        """Return the records to append; may be none. An exception fails this job alone."""
+        """Return the records to append; may be none. An exception fails this work alone."""
         ...
 
     def committed(self, positions: Sequence[Position]) -> None:
@@ -58,12 +58,45 @@ class Job(Protocol):
         ...
 
     def undone(self) -> None:
-        """Nothing was kept, or ``prepare`` failed: forget what it remembered. Jobs are undone newest first."""
+        """Nothing was kept, or ``prepare`` failed: forget what it remembered. Work is undone newest first."""
         ...
 
     def finished(self, error: BaseException | None) -> None:
         """Tell whoever waits; runs on the event loop."""
         ...
+
+
+class Queued(Protocol):
+    """What waits in a queue: its class, its weight [readings, or records], and the source whose share it takes."""
+
+    priority: Priority
+    weight: int
+    source: str
+
+
+class Job(Queued, Work, Protocol):
+    """Work that waits as it is."""
+
+
+class Part(Queued, Protocol):
+    """What becomes work together with others of the same ``kin``, in the order they came."""
+
+    @property
+    def kin(self) -> Hashable:
+        """Parts of equal kin can be joined."""
+        ...
+
+    def together(self, parts: Sequence[Any]) -> Work:
+        """Return the work of ``parts``, all of this one's kin, this one among them."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Unit:
+    """Work, and the parts it was made of (none: it came as a job)."""
+
+    work: Work
+    parts: Sequence[Part] = ()
 
 
 class LogWriter:
@@ -72,16 +105,19 @@ class LogWriter:
     def __init__(self, log: EventLog, loop: asyncio.AbstractEventLoop) -> None:
         self._log = log
         self._loop = loop
-        self._queues: dict[Priority, deque[Job]] = {priority: deque() for priority in Priority}
+        self._queues: dict[Priority, deque[Job | Part]] = {priority: deque() for priority in Priority}
         self._waiting: dict[Priority, int] = dict.fromkeys(Priority, 0)
         self._by_source: dict[tuple[Priority, str], int] = {}
         self._changed = threading.Condition()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
-        self._thread.start()
+        self._start()
 
-    def submit(self, *jobs: Job) -> None:
-        """Queue jobs of one class and source, all or none; raise `Overloaded` when class or source's share is full."""
+    def submit(self, *jobs: Job | Part) -> None:
+        """Queue jobs (or parts of jobs) of one class and source, all or none.
+
+        Raises `Overloaded` when the class, or the source's share of it, is full.
+        """
         with self._changed:
             if self._closing:
                 raise Unavailable("the node is shutting down")
@@ -102,29 +138,43 @@ class LogWriter:
         """Return the weight that waits in a class."""
         return self._waiting[priority]
 
+    def is_alive(self) -> bool:
+        """Whether the thread that writes still runs."""
+        return self._thread.is_alive()
+
     def close(self) -> None:
         """Finish all that is queued, then stop. Must not be called on the writer's thread."""
         with self._changed:
             self._closing = True
             self._changed.notify()
+        self._drain()
+
+    def _start(self) -> None:
+        """Begin to work; a simulation works on its event loop instead."""
+        self._thread.start()
+
+    def _drain(self) -> None:
+        """Return when all that is queued is done."""
         self._thread.join()
 
     def _run(self) -> None:
         while group := self._next_group():
-            ended = self._work(group)
-            try:
-                self._loop.call_soon_threadsafe(_finish, ended)
-            except RuntimeError:  # the loop is closed: nobody waits any more
-                log.warning("writer: the event loop ended before its jobs were told", jobs=len(ended))
+            self._tell(self._work(group))
 
-    def _next_group(self) -> list[Job]:
+    def _tell(self, ended: list[tuple[Work, BaseException | None]]) -> None:
+        try:
+            self._loop.call_soon_threadsafe(_finish, ended)
+        except RuntimeError:  # the loop is closed: nobody waits any more
+            log.warning("writer: the event loop ended before its jobs were told", jobs=len(ended))
+
+    def _next_group(self) -> list[Job | Part]:
         with self._changed:
             while not any(self._queues.values()):
                 if self._closing:
                     return []
                 self._changed.wait()
             queue = next(self._queues[priority] for priority in Priority if self._queues[priority])
-            group: list[Job] = []
+            group: list[Job | Part] = []
             weight = 0
             while queue and (not group or weight + queue[0].weight <= GROUP_WEIGHT):
                 job = queue.popleft()
@@ -133,23 +183,18 @@ class LogWriter:
                 self._release(job)
             return group
 
-    def _release(self, job: Job) -> None:
+    def _release(self, job: Job | Part) -> None:
         self._waiting[job.priority] -= job.weight
         key = (job.priority, job.source)
         self._by_source[key] -= job.weight
         if not self._by_source[key]:
             del self._by_source[key]
 
-    def _work(self, group: list[Job]) -> list[tuple[Job, BaseException | None]]:
-        ended: list[tuple[Job, BaseException | None]] = []
-        prepared: list[tuple[Job, Sequence[Record]]] = []
-        for job in group:
-            try:
-                prepared.append((job, self._checked(job.prepare())))
-            except Exception as error:  # one bad job must not stop the writer
-                log.exception("writer: a job could not be prepared")
-                _undo(job)
-                ended.append((job, error))
+    def _work(self, group: list[Job | Part]) -> list[tuple[Work, BaseException | None]]:
+        ended: list[tuple[Work, BaseException | None]] = []
+        prepared: list[tuple[Work, Sequence[Record]]] = []
+        for unit in _units(group):
+            self._prepare(unit, prepared, ended)
         try:
             records = [record for _, its in prepared for record in its]
             positions = self._log.append(records) if records else []
@@ -164,6 +209,24 @@ class LogWriter:
             at += len(its)
         return ended
 
+    def _prepare(
+        self,
+        unit: _Unit,
+        prepared: list[tuple[Work, Sequence[Record]]],
+        ended: list[tuple[Work, BaseException | None]],
+    ) -> None:
+        """Prepare a job; when one made of several parts fails, each of them by itself."""
+        try:
+            prepared.append((unit.work, self._checked(unit.work.prepare())))
+        except Exception as error:  # one bad job must not stop the writer
+            log.exception("writer: a job could not be prepared", parts=len(unit.parts))
+            _undo(unit.work)
+            if len(unit.parts) > 1:
+                for part in unit.parts:
+                    self._prepare(_Unit(part.together([part]), [part]), prepared, ended)
+            else:
+                ended.append((unit.work, error))
+
     def _checked(self, records: Sequence[Record]) -> Sequence[Record]:
         """The log refuses a whole group for one record it cannot take: find that record while its job is alone."""
         for record in records:
@@ -172,23 +235,49 @@ class LogWriter:
         return records
 
 
-def _undo(job: Job) -> None:
+def _units(group: Sequence[Job | Part]) -> list[_Unit]:
+    """Join parts of the same kin; never past a job that stands between them, nor beyond `JOINED_WEIGHT`."""
+    units: list[_Unit] = []
+    open_: dict[Hashable, tuple[list[Part], int]] = {}
+
+    def close(kin: Hashable) -> None:
+        parts, _ = open_.pop(kin)
+        units.append(_Unit(parts[0].together(parts), parts))
+
+    for one in group:
+        kin = getattr(one, "kin", None)
+        if kin is None:
+            for each in list(open_):
+                close(each)
+            units.append(_Unit(cast("Job", one)))
+            continue
+        if kin in open_ and open_[kin][1] + one.weight > JOINED_WEIGHT:
+            close(kin)
+        parts, weight = open_.get(kin, ([], 0))
+        parts.append(cast("Part", one))
+        open_[kin] = (parts, weight + one.weight)
+    for kin in list(open_):
+        close(kin)
+    return units
+
+
+def _undo(work: Work) -> None:
     try:
-        job.undone()
+        work.undone()
     except Exception:  # the writer, and the undoing of the other jobs, go on
         log.exception("writer: a job could not be undone")
 
 
-def _publish(job: Job, positions: Sequence[Position]) -> BaseException | None:
+def _publish(work: Work, positions: Sequence[Position]) -> BaseException | None:
     try:
-        job.committed(positions)
+        work.committed(positions)
     except Exception as error:  # durable already: said, and the writer goes on
         log.exception("writer: state could not be published")
         return error
     return None
 
 
-def _finish(ended: list[tuple[Job, BaseException | None]]) -> None:
+def _finish(ended: list[tuple[Work, BaseException | None]]) -> None:
     for job, error in ended:
         try:
             job.finished(error)
