@@ -4,7 +4,7 @@ UV := $(shell uv --version >/dev/null 2>&1 && echo uv || echo .tools/bin/uv)
 RUN := $(UV) run --locked
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-all check docs bench
+.PHONY: help setup demo test test-slow test-all check docs bench site mutants pythons wheel
 
 help:  ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,3 +43,17 @@ docs: ## write the reference pages from the code
 
 bench: ## a short look at the numbers on this machine; benchmarks/run.py --write for the page
 	$(RUN) python benchmarks/run.py --short
+
+site: ## the documentation as a site, in site/; strict: a link that leads nowhere fails it
+	NO_MKDOCS_2_WARNING=1 $(RUN) --isolated --only-group docs mkdocs build --quiet
+	@echo "site/index.html: $$(find site -name '*.html' | wc -l) pages"
+
+wheel: ## build wheel and sdist, and run the demo from the wheel, outside of this folder
+	PATH="$$PWD/.tools/bin:$$PATH" tools/wheel_demo.sh
+
+pythons: ## the core of the fast tests on every Python we promise and this machine has
+	PATH="$$PWD/.tools/bin:$$PATH" tools/pythons.sh
+
+mutants: ## plant small faults in screen, lease, grant and gate, and see whether tests notice (half an hour)
+	$(RUN) python tests/mutation/run.py
+	$(RUN) python tests/mutation/page.py

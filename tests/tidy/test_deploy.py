@@ -53,9 +53,7 @@ def test_the_container_is_built_in_stages_from_a_pinned_base_and_runs_as_nobody_
 
 def test_what_the_container_copies_is_there_and_not_ignored():
     wanted = {
-        name
-        for line in re.findall(r"^COPY (?!--from)(.+)$", CONTAINER, re.MULTILINE)
-        for name in line.split()[:-1]
+        name for line in re.findall(r"^COPY (?!--from)(.+)$", CONTAINER, re.MULTILINE) for name in line.split()[:-1]
     }
     kept = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     assert wanted == kept

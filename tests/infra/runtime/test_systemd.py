@@ -82,7 +82,9 @@ async def test_signs_of_life_end_with_life(manager, monkeypatch):
 def test_a_node_says_when_it_is_ready_and_when_it_stops(manager, tmp_path):
     data = tmp_path / "data"
     data.mkdir()
-    (data / "settings.toml").write_text("[http]\nport = 0\n[archive]\nenabled = false\n[log]\nreserve_bytes = 1000000\n")
+    (data / "settings.toml").write_text(
+        "[http]\nport = 0\n[archive]\nenabled = false\n[log]\nreserve_bytes = 1000000\n"
+    )
     environment = os.environ | {"WATCHDOG_USEC": "200000"}
     words = [sys.executable, "-m", "gridspine.apps.cli", "up", "--data", data]
     with Path(tmp_path / "log").open("wb") as out:
