@@ -29,11 +29,15 @@ ENTRY_POINT_GROUP = "gridspine.adapters"
 
 
 class Source(msgspec.Struct, frozen=True):
-    """Who sent readings: the authenticated principal, its organisation, and the session offences count against."""
+    """Who sent readings: the authenticated principal, its organisation, and the session offences count against.
+
+    ``epoch`` is the principal's when it proved itself: what was opened at an earlier one is void.
+    """
 
     principal: str
     organisation: str
     session: str
+    epoch: int = 0
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -107,7 +111,10 @@ class AdapterContext(Protocol):
         ...
 
     async def bindings_changed(self) -> None:
-        """Return when Things were added to or taken from `bindings` after this call: read `bindings` again first."""
+        """Return when Things were added to or taken from `bindings`, or a source's standing changed, after this call.
+
+        Read `bindings` again first; then ask `may_publish` again for whoever is connected.
+        """
         ...
 
     async def intake(
@@ -134,7 +141,7 @@ class AdapterContext(Protocol):
         ...
 
     def may_publish(self, source: Source, thing: str) -> bool:
-        """Whether ``source`` may send readings of ``thing``."""
+        """Whether ``source`` may send readings of ``thing``; never when what it proved itself by holds no more."""
         ...
 
     def orders(self) -> AsyncIterator[Order]:

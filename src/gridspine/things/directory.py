@@ -52,6 +52,7 @@ class Directory:
         self._things: dict[str, Thing] = {}
         self._names: dict[str, tuple[str, ...]] = {}
         self._change = asyncio.Event()
+        self._unsure: set[str] = set()
         self.changes = 0
         """Rises with every change: what was compiled from the Things before is out of date."""
 
@@ -79,8 +80,13 @@ class Directory:
         return thing
 
     async def changed(self) -> None:
-        """Return when a Thing was added or changed after this call."""
+        """Return when a Thing was added or changed after this call, or `wake` was called."""
         await self._change.wait()
+
+    def wake(self) -> None:
+        """Let everyone who waits for a change look again; call it on the event loop."""
+        self._change.set()
+        self._change = asyncio.Event()
 
     def list(self, organisation: str | None = None) -> Sequence[Thing]:
         """Return the Things (of one organisation), in the order of their ids."""
@@ -127,9 +133,24 @@ class Directory:
             tx.emit(EVENTS, wanted, Event(new_id(self._clock), "thing.registered", now_us, wanted, actor, data))
             return kept
 
-        kept = await self._registry.run(work)
+        try:
+            kept = await self._registry.run(work)
+        except BaseException:
+            self._unsure.add(wanted)  # it may be committed, though its numbers are not bound in the log yet
+            raise
         self._take_up(kept)
         return kept
+
+    async def settle(self) -> None:
+        """Take up the Things whose registration ended in an error and that the registry has all the same.
+
+        Call it when what the registry emitted is in the log.
+        """
+        for id_ in list(self._unsure):
+            kept = await self._registry.run(lambda tx, id_=id_: tx.get(Thing, id_), write=False)  # type: ignore[misc]
+            if kept is not None and id_ not in self._things:
+                self._take_up(kept)
+            self._unsure.discard(id_)
 
     def _take_up(self, thing: Thing) -> None:
         model = self._points.model(thing.model)
@@ -149,5 +170,4 @@ class Directory:
             thing, points=names, model=model.id, organisation=sys.intern(thing.organisation)
         )
         self.changes += 1
-        self._change.set()
-        self._change = asyncio.Event()
+        self.wake()

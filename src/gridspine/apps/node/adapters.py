@@ -93,7 +93,7 @@ class HostedContext:
         ]
 
     async def bindings_changed(self) -> None:
-        """Return when Things were added or taken away."""
+        """Return when Things were added or taken away, or a principal's standing changed."""
         await self._host.directory.changed()
 
     async def intake(
@@ -125,7 +125,7 @@ class HostedContext:
         except GridspineError as error:
             log.warning("a device was turned away", adapter=self._name, username=username[:100], why=error.detail)
             return None
-        return Source(caller.principal, caller.organisation, caller.session)
+        return Source(caller.principal, caller.organisation, caller.session, caller.epoch)
 
     def may_publish(self, source: Source, thing: str) -> bool:
         """Whether ``source`` may send readings of ``thing``."""
@@ -185,6 +185,9 @@ class AdapterHost:
         self._authority = authority
         self._settings = settings
         self._adapters = adapters
+        loop = asyncio.get_running_loop()
+        # Who keeps connections open asks again whom they may be kept for, as after a change of Things.
+        identity.watch.listen(lambda _: loop.call_soon_threadsafe(directory.wake))
 
     def load(self) -> dict[str, Callable[[], Any]]:
         """Return what to run for each allowed adapter; raise `Invalid` for a name that is not installed."""
@@ -201,7 +204,9 @@ class AdapterHost:
             found = self.directory.get(thing)
         except GridspineError:
             return False
-        return source.organisation == found.organisation and source.principal in found.devices
+        if source.organisation != found.organisation or source.principal not in found.devices:
+            return False
+        return self.identity.holds_session(source.principal, source.session, source.epoch)
 
     def _runner(self, name: str, adapter: Adapter) -> Callable[[], Any]:
         async def run() -> None:
