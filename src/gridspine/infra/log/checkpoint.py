@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 import zstandard
 
+from gridspine.infra.runtime.durable import make_folder
 from gridspine.kernel.errors import Conflict, Corrupt
 
 _MAGIC = b"gridspine checkpoint\n"
@@ -51,7 +52,7 @@ class Checkpoints:
 
     def save(self, offset: int, items: Iterable[bytes]) -> None:
         """Keep the state that the records below ``offset`` made, durably; older checkpoints but one go."""
-        self._folder.mkdir(exist_ok=True, mode=0o700)
+        make_folder(self._folder, mode=0o700)
         body = zstandard.ZstdCompressor(level=1).compress(
             msgspec.msgpack.encode(_Content(_FORMAT, offset, tuple(items)))
         )
