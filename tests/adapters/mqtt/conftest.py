@@ -4,7 +4,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
-for _name in ("device", "authority", "serving"):
+for _name in ("device", "authority", "serving", "brokering", "durable"):
     if f"mqtt_{_name}" not in sys.modules:
         _specification = importlib.util.spec_from_file_location(f"mqtt_{_name}", Path(__file__).parent / f"{_name}.py")
         assert _specification is not None

@@ -20,10 +20,15 @@ def test_connect_keeps_the_session_and_says_what_the_node_takes() -> None:
     packet = wire.connect(
         five=True, client_id="n", username="u", password="p", keep_alive_s=30, receive_maximum=10, max_packet_bytes=99
     )
-    assert packet == (
-        b"\x10\x22\x00\x04MQTT\x05\xc0\x00\x1e\x0d\x11\xff\xff\xff\xff\x21\x00\x0a\x27\x00\x00\x00\x63"
-        b"\x00\x01n\x00\x01u\x00\x01p"
-    )[:1] + bytes([len(packet) - 2]) + packet[2:]
+    assert (
+        packet
+        == (
+            b"\x10\x22\x00\x04MQTT\x05\xc0\x00\x1e\x0d\x11\xff\xff\xff\xff\x21\x00\x0a\x27\x00\x00\x00\x63"
+            b"\x00\x01n\x00\x01u\x00\x01p"
+        )[:1]
+        + bytes([len(packet) - 2])
+        + packet[2:]
+    )
     assert packet[2:12] == b"\x00\x04MQTT\x05\xc0\x00\x1e"
     assert packet[12:26] == b"\x0d\x11\xff\xff\xff\xff\x21\x00\x0a\x27\x00\x00\x00\x63"
     assert packet[26:] == b"\x00\x01n\x00\x01u\x00\x01p"
