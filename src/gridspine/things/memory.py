@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gridspine.kernel.readings import Channel, Int32Array, Int64Array, Readings
-from gridspine.things.point import Column
+from gridspine.things.column import Column
 from gridspine.things.runs import Runs
 
 NEVER_US = -(1 << 62)

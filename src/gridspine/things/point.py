@@ -1,96 +1,39 @@
 """The point table: every point a number, every attribute a numpy column.
 
-Names are indexed by Thing (a dictionary entry a Thing, not a point): a Thing's points are numbered from its base in
-the order of its model. Rules are kept once a model and point; the table holds their row number.
+Names are indexed by Thing, not by point: a Thing's points are numbered from its base in the order of its model. There
+is no Python object a Thing. Rules are kept once a model and point; the table holds their row number.
 
 ::
 
-    urn:x:meter/activePower ──► things["urn:x:meter"] = 7 ──► base[7] + model.offset["activePower"] ──► point 42
-                                                                       rule[42] ──► possible_min[3], deadband[3], …
+    urn:x:meter/activePower ──► index["urn:x:meter"] = 7 ──► base[7] + offset[model 2, "activePower"] ──► point 42
+                                                                        rule[42] ──► possible_min[3], deadband[3], …
 """
 
 import threading
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from gridspine.kernel.codecs.binding import PointBinding
-from gridspine.kernel.errors import Conflict, Invalid
+from gridspine.kernel.errors import Conflict
 from gridspine.kernel.ids import split_point_id
+from gridspine.kernel.names import PackedNames
 from gridspine.kernel.readings import Int32Array, Int64Array
-from gridspine.kernel.time import US
-from gridspine.kernel.units import conversion, unit
+from gridspine.things.bases import Bases
+from gridspine.things.column import Column
 from gridspine.things.model import PointModel, ThingModel
+from gridspine.things.name_index import NOBODY, KeyedHash, NameIndex
+from gridspine.things.resolve import NOT_YOURS, UNKNOWN, WRONG_UNIT, Recent, Resolved, converted, split
+from gridspine.things.rule import Rules
 
-UNKNOWN = -1
-NOT_YOURS = -2
-WRONG_UNIT = -3
+__all__ = ["NOT_YOURS", "UNKNOWN", "WRONG_UNIT", "Block", "Column", "PlacedModel", "PointTable", "Resolved"]
 
-
-class Column:
-    """A numpy array that grows by half when it must; ``array`` is always at least ``size`` long."""
-
-    def __init__(self, dtype: npt.DTypeLike, fill: float = 0) -> None:
-        self._fill = fill
-        self.array: npt.NDArray[Any] = np.full(0, fill, dtype)
-
-    def grow(self, size: int) -> None:
-        """Make room for ``size`` rows; new ones hold the fill value."""
-        if size > len(self.array):
-            grown = np.full(max(size, len(self.array) * 3 // 2, 64), self._fill, self.array.dtype)
-            grown[: len(self.array)] = self.array
-            self.array = grown
-
-
-class Rules:
-    """Screening rules as columns, one row per model and point; NaN is *no such limit*."""
-
-    _FLOATS = ("possible_min", "possible_max", "limit_min", "limit_max", "max_rate_per_s")
-
-    def __init__(self) -> None:
-        self.points: list[PointModel] = []
-        self.possible_min = Column(np.float64, np.nan)
-        self.possible_max = Column(np.float64, np.nan)
-        self.limit_min = Column(np.float64, np.nan)
-        self.limit_max = Column(np.float64, np.nan)
-        self.max_rate_per_s = Column(np.float64, np.nan)
-        self.deadband = Column(np.float64)
-        self.min_interval_us = Column(np.int64)
-        self.max_silence_us = Column(np.int64)
-        self.max_future_us = Column(np.int64)
-        self.flap_changes = Column(np.int32)
-        self.flap_window_us = Column(np.int64)
-        self.register = Column(np.bool_)
-        self.state = Column(np.bool_)
-
-    def add(self, point: PointModel) -> int:
-        """Add the rule of a model's point and return its row."""
-        row = len(self.points)
-        self.points.append(point)
-        screen = point.screen
-        for name in self._FLOATS:
-            value = getattr(screen, name)
-            self._set(getattr(self, name), row, np.nan if value is None else value)
-        self._set(self.deadband, row, screen.effective_deadband)
-        self._set(self.min_interval_us, row, round(screen.min_interval_s * US))
-        self._set(self.max_silence_us, row, round(screen.max_silence_s * US))
-        self._set(self.max_future_us, row, round(screen.max_future_s * US))
-        self._set(self.flap_changes, row, screen.flap_changes)
-        self._set(self.flap_window_us, row, round(screen.flap_window_s * US))
-        kind = point.reading_type.kind
-        self._set(self.register, row, kind == "register")
-        self._set(self.state, row, kind == "state")
-        if kind in {"register", "interval"} and screen.possible_min is None:
-            self.possible_min.array[row] = 0.0  # energy is two non-negative registers
-        return row
-
-    @staticmethod
-    def _set(column: Column, row: int, value: float) -> None:
-        column.grow(row + 1)
-        column.array[row] = value
+_MANY = 256
+"""From so many names on they are looked up all at once; fewer are quicker one by one."""
+_KNOWN = 131_072
+"""Things whose numbers are kept in a dictionary as well, for those who ask one by one."""
+_AT_ONCE = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,35 +41,48 @@ class PlacedModel:
     """A Thing Model with the row of its first rule and the offsets of its points."""
 
     model: ThingModel
+    row: int
     first_rule: int
     offset: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Resolved:
-    """Names as numbers: ``point`` int32 (k,), negative where refused; ``scale`` and ``shift`` float64 (k,)."""
+class Block:
+    """Things to bind: their ids (all different), and for each its first point, and its place in ``models`` and
+    ``organisations``; int32 (k,).
+    """
 
-    point: Int32Array
-    scale: npt.NDArray[np.float64]
-    shift: npt.NDArray[np.float64]
+    ids: PackedNames
+    first: Int32Array
+    models: Sequence[str]
+    model: Int32Array
+    organisations: Sequence[str]
+    organisation: Int32Array
 
 
 class PointTable:
-    """Numbers, names and rules of all points. Grown under a lock; read without one."""
+    """Numbers, names and rules of all points. Grown under a lock; read without one.
 
-    def __init__(self) -> None:
+    ``key`` is random: nobody can then make names that are slow to look up.
+    """
+
+    def __init__(self, key: bytes = b"") -> None:
         self._lock = threading.Lock()
         self._models: dict[str, PlacedModel] = {}
         self._model_list: list[PlacedModel] = []
-        self._thing: dict[str, int] = {}
-        self._organisation_number: dict[str, int] = {}
+        hash_ = KeyedHash(key)
+        self._index, self._words = NameIndex(hash_), NameIndex(hash_)
+        self._offset: Int32Array = np.full((0, 0), UNKNOWN, np.int32)
+        """For each model and word: which of the model's points it names."""
+        self._known: dict[str, int] = {}
+        self._recent = Recent()
+        self._only: dict[Collection[str], tuple[int, Int32Array]] = {}
         self._base = Column(np.int32)
-        self._by_number = (Column(np.int32), Column(np.int32))
-        """Bases in ascending order, and the Thing of each: Things need not come in the order of their numbers."""
+        self._bases = Bases()
         self._model_of = Column(np.int32)
         self._organisation_of = Column(np.int32)
-        self._urns: list[str] = []
         self._organisations: list[str] = []
+        self._organisation_number: dict[str, int] = {}
         self.rules = Rules()
         self.rule = Column(np.int32, -1)
         self.count = 0
@@ -137,7 +93,7 @@ class PointTable:
     @property
     def thing_count(self) -> int:
         """How many Things are bound."""
-        return len(self._urns)
+        return len(self._index)
 
     def add_model(self, model: ThingModel) -> None:
         """Make a model known; the same id again must be the same model."""
@@ -150,7 +106,9 @@ class PointTable:
             first = len(self.rules.points)
             for point in model.points:
                 self.rules.add(point)
-            placed = PlacedModel(model, first, {point.name: at for at, point in enumerate(model.points)})
+            offset = {point.name: at for at, point in enumerate(model.points)}
+            placed = PlacedModel(model, len(self._model_list), first, offset)
+            self._name_words(placed)
             self._models[model.id] = placed
             self._model_list.append(placed)
 
@@ -165,29 +123,31 @@ class PointTable:
 
     def bind(self, binding: PointBinding) -> None:
         """Give a Thing's points their numbers; the same binding again changes nothing."""
+        at = self._index.get(binding.thing)
+        if at != NOBODY:
+            if self._base.array[at] != binding.first:
+                raise Conflict(f"{binding.thing} is bound already")
+            return
+        first, zero = np.array([binding.first], np.int32), np.zeros(1, np.int32)
+        ids = PackedNames.of([binding.thing])
+        self.bind_all(Block(ids, first, [binding.model], zero, [binding.organisation], zero))
+
+    def bind_all(self, block: Block) -> None:
+        """Give the points of many Things their numbers; none of the Things is bound yet."""
+        unknown = [name for name in block.models if name not in self._models]
+        if unknown:
+            raise Conflict(f"model {unknown[0]} is not known")
+        if not len(block.first):
+            return
         with self._lock:
-            if binding.thing in self._thing:
-                if self._base.array[self._thing[binding.thing]] != binding.first:
-                    raise Conflict(f"{binding.thing} is bound already")
-                return
-            placed = self._models.get(binding.model)
-            if placed is None:
-                raise Conflict(f"model {binding.model} is not known")
-            number = len(self._urns)
-            for column, value in (
-                (self._base, binding.first),
-                (self._model_of, self._model_list.index(placed)),
-                (self._organisation_of, self._organisation(binding.organisation)),
-            ):
-                column.grow(number + 1)
-                column.array[number] = value
-            size = binding.first + len(binding.names)
-            self.rule.grow(size)
-            self.rule.array[binding.first : size] = np.arange(placed.first_rule, placed.first_rule + len(binding.names))
-            self.count = max(self.count, size)
-            self._order(number, binding.first)
-            self._urns.append(binding.thing)
-            self._thing[binding.thing] = number  # last: a reader sees a Thing only when it is whole
+            models = np.array([self._models[name].row for name in block.models], np.int32)[block.model]
+            owners = np.array([self._organisation(name) for name in block.organisations], np.int32)
+            self._base.extend(block.first)
+            self._model_of.extend(models)
+            self._organisation_of.extend(owners[block.organisation])
+            self._number_points(block.first, models)
+            self._bases.add(block.first)
+            self._index.add_all(block.ids)  # last: a reader sees a Thing only when it is whole
 
     def resolve(
         self, names: Sequence[str], units: Sequence[str], organisation: str, only: Collection[str] | None = None
@@ -195,87 +155,159 @@ class PointTable:
         """Return the numbers of point ids, and how their units become the points' own.
 
         A point of another organisation (or of a Thing not in ``only``, when that is given) is `NOT_YOURS`; the
-        caller answers it as unknown, so that nobody learns what exists.
+        caller answers it as unknown, so that nobody learns what exists. The numbers are not to be changed.
         """
-        point = np.full(len(names), UNKNOWN, np.int32)
-        scale, shift = np.ones(len(names)), np.zeros(len(names))
         owner = self._organisation_number.get(organisation, -1)
-        things, base, model_of = self._thing, self._base.array, self._model_of.array
-        for at, name in enumerate(names):
-            urn, property_name = split_point_id(name)
-            thing = things.get(urn)
-            if thing is None:
-                continue
-            placed = self._model_list[model_of[thing]]
-            offset = placed.offset.get(property_name)
-            if offset is None:
-                continue
-            if self._organisation_of.array[thing] != owner or (only is not None and urn not in only):
-                point[at] = NOT_YOURS
-                continue
-            point[at] = base[thing] + offset
-            if units[at]:
-                try:
-                    target = unit(placed.model.points[offset].reading_type.unit)
-                    scale[at], shift[at] = conversion(unit(units[at]), target)
-                except Invalid:
-                    point[at] = WRONG_UNIT
-        return Resolved(point, scale, shift)
+        look_up = self._one_by_one if len(names) < _MANY else self._all_at_once
+        point = look_up(names, owner, only)
+        if not any(units):
+            return Resolved(point, np.ones(len(point)), np.zeros(len(point)))
+        models = self.rules.points
+        return converted(point, units, [models[rule].reading_type.unit for rule in self.rule.array[point]])
 
     def number(self, point_id: str) -> int:
         """Return a point's number, `UNKNOWN` when there is none."""
         urn, name = split_point_id(point_id)
-        thing = self._thing.get(urn)
-        if thing is None:
+        thing = self.thing_number(urn)
+        if thing == NOBODY:
             return UNKNOWN
-        offset = self._model_list[self._model_of.array[thing]].offset.get(name)
-        return UNKNOWN if offset is None else int(self._base.array[thing]) + offset
+        offset = self._model_list[self._model_of.array.item(thing)].offset.get(name)
+        return UNKNOWN if offset is None else int(self._base.array.item(thing)) + offset
+
+    def thing_number(self, urn: str) -> int:
+        """Return a Thing's place in `things`, -1 when it is not bound."""
+        number = self._known.get(urn)
+        if number is None:
+            number = self._index.get(urn)
+            if number != NOBODY:
+                if len(self._known) >= _KNOWN:
+                    self._known.clear()
+                self._known[urn] = number
+        return number
 
     def thing_points(self, urn: str) -> tuple[int, ThingModel] | None:
         """Return a Thing's first point number and its model, or None."""
-        thing = self._thing.get(urn)
-        if thing is None:
-            return None
-        return int(self._base.array[thing]), self._model_list[self._model_of.array[thing]].model
+        thing = self.thing_number(urn)
+        return None if thing == NOBODY else self.points_of(thing)
+
+    def points_of(self, thing: int) -> tuple[int, ThingModel]:
+        """Return the first point number and the model of the Thing at a place in `things`."""
+        return int(self._base.array.item(thing)), self._model_list[self._model_of.array.item(thing)].model
 
     def organisation_of(self, urn: str) -> str | None:
         """Return the organisation a Thing belongs to, or None when it is not known."""
-        thing = self._thing.get(urn)
-        return None if thing is None else self._organisations[self._organisation_of.array[thing]]
+        thing = self.thing_number(urn)
+        return None if thing == NOBODY else self._organisations[self._organisation_of.array.item(thing)]
 
-    def things(self) -> Sequence[str]:
+    def owned(self, organisation: str) -> Int64Array:
+        """Return the places in `things` of an organisation's Things, int64 (k,)."""
+        owner = self._organisation_number.get(organisation, -1)
+        return np.flatnonzero(self._organisation_of.array[: len(self._index)] == owner)
+
+    def things(self) -> PackedNames:
         """Return the URNs of all Things, oldest first."""
-        return self._urns
+        return self._index.names()
+
+    def block(self) -> Block:
+        """Return all that is bound, as it can be bound again."""
+        with self._lock:
+            count = len(self._index)
+            return Block(
+                self._index.names(),
+                self._base.array[:count].copy(),
+                [placed.model.id for placed in self._model_list],
+                self._model_of.array[:count].copy(),
+                list(self._organisations),
+                self._organisation_of.array[:count].copy(),
+            )
 
     def place(self, point: int) -> tuple[str, PointModel]:
         """Return the Thing's URN and the point's model for a number."""
         thing = int(self.things_of(np.array([point]))[0])
-        return self._urns[thing], self.rules.points[self.rule.array[point]]
+        return self._index[thing], self.rules.points[self.rule.array[point]]
 
     def things_of(self, point: Int32Array | Int64Array) -> Int64Array:
         """Return, for points (k,), the place of each one's Thing in `things`."""
-        bases, things = self._by_number
-        # Of the bases' own type: numpy would copy all of them to compare with another.
-        point = point.astype(np.int32, copy=False)
-        found = np.searchsorted(bases.array[: len(self._urns)], point, side="right") - 1
-        return things.array[found].astype(np.int64)
+        return self._bases.things_of(point)
 
     def point_id(self, point: int) -> str:
         """Return the id of a point number."""
         urn, model = self.place(point)
         return f"{urn}/{model.name}"
 
-    def _order(self, number: int, base: int) -> None:
-        """Note a Thing's place in the order of numbers; where it is not the last, readers get new columns at once."""
-        bases, things = self._by_number
-        at = int(np.searchsorted(bases.array[:number], np.int32(base)))
-        if at < number:
-            bases, things = _copy(bases), _copy(things)
-        for column, value in ((bases, base), (things, number)):
-            column.grow(number + 1)
-            column.array[at + 1 : number + 1] = column.array[at:number]
-            column.array[at] = value
-        self._by_number = bases, things
+    def _one_by_one(self, names: Sequence[str], owner: int, only: Collection[str] | None) -> Int32Array:
+        point = np.full(len(names), UNKNOWN, np.int32)
+        known, models = self._known, self._model_list
+        model_of, owner_of, base = (c.array.item for c in (self._model_of, self._organisation_of, self._base))
+        for at, name in enumerate(names):
+            urn, _, word = name.partition("/")
+            thing = known.get(urn)
+            if thing is None:
+                thing = self.thing_number(urn)
+                if thing == NOBODY:
+                    continue
+            offset = models[model_of(thing)].offset.get(word)
+            if offset is None:
+                continue
+            yours = owner_of(thing) == owner and (only is None or urn in only)
+            point[at] = base(thing) + offset if yours else NOT_YOURS
+        return point
+
+    def _all_at_once(self, names: Sequence[str], owner: int, only: Collection[str] | None) -> Int32Array:
+        packed = names if isinstance(names, PackedNames) else PackedNames.of(names)
+        asked = (owner, only if isinstance(only, frozenset) else None, len(self._index))
+        keeps = only is None or isinstance(only, frozenset)
+        point = self._recent.get(packed, asked) if keeps else None
+        if point is not None:
+            return point
+        urns, words = split(packed)
+        thing, word = self._index.find(urns), self._words.find(words)
+        row = self._model_of.array[thing] if len(self._index) else np.zeros(len(thing), np.int32)
+        offset = self._offset[row, word] if self._offset.size else np.full(len(thing), UNKNOWN, np.int32)
+        known = (thing >= 0) & (word >= 0) & (offset >= 0)
+        point = np.full(len(thing), UNKNOWN, np.int32)
+        thing = thing[known]
+        yours = self._organisation_of.array[thing] == owner
+        if only is not None:
+            yours &= np.isin(thing, self._numbers(only))
+        point[known] = np.where(yours, self._base.array[thing] + offset[known], NOT_YOURS)
+        if keeps:
+            self._recent.keep(packed, asked, point)
+        return point
+
+    def _numbers(self, only: Collection[str]) -> Int32Array:
+        """Return the places of the Things ``only``; those of large sets are remembered."""
+        kept = self._only.get(only) if isinstance(only, frozenset) else None
+        if kept is not None and kept[0] == len(self._index):
+            return kept[1]
+        numbers = np.array([self.thing_number(urn) for urn in only], np.int32)
+        if isinstance(only, frozenset):
+            if len(self._only) >= 64:
+                self._only.clear()
+            self._only[only] = (len(self._index), numbers)
+        return numbers
+
+    def _name_words(self, placed: PlacedModel) -> None:
+        new = [name for name in placed.offset if self._words.get(name) == NOBODY]
+        self._words.add_all(PackedNames.of(new))
+        wider = np.full((placed.row + 1, len(self._words)), UNKNOWN, np.int32)
+        wider[: placed.row, : self._offset.shape[1]] = self._offset
+        for name, at in placed.offset.items():
+            wider[placed.row, self._words.get(name)] = at
+        self._offset = wider
+
+    def _number_points(self, first: Int32Array, models: Int32Array) -> None:
+        """Give the points of Things their rules."""
+        for row in np.unique(models).tolist():
+            placed = self._model_list[row]
+            size = len(placed.model.points)
+            bases = first[models == row].astype(np.int64)
+            count = int(bases.max()) + size
+            self.rule.grow(count)
+            for start in range(0, len(bases), _AT_ONCE):
+                point = bases[start : start + _AT_ONCE, None] + np.arange(size)
+                self.rule.array[point] = placed.first_rule + np.arange(size)
+            self.count = max(self.count, count)
 
     def _organisation(self, organisation: str) -> int:
         number = self._organisation_number.get(organisation)
@@ -284,9 +316,3 @@ class PointTable:
             self._organisations.append(organisation)
             self._organisation_number[organisation] = number
         return number
-
-
-def _copy(column: Column) -> Column:
-    copied = Column(column.array.dtype)
-    copied.array = column.array.copy()
-    return copied

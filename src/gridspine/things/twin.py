@@ -18,7 +18,7 @@ import numpy as np
 
 from gridspine.kernel.quality import VALIDITY_MASK, Quality
 from gridspine.kernel.readings import Channel, Int32Array, Int64Array, Readings
-from gridspine.things.point import Column
+from gridspine.things.column import Column
 
 NEVER_US = -(1 << 62)
 """The time of a point that has not been heard of."""
@@ -114,10 +114,14 @@ class TwinState:
         with self._lock:
             columns: dict[str, Any] = {name: getattr(self, name).array.copy() for name in _COLUMNS}
         temporary = path.with_suffix(".tmp")
-        with temporary.open("wb") as file:
-            np.savez(file, format=_FORMAT, offsets=np.array(sorted(offsets.items()), np.int64), **columns)
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with temporary.open("wb") as file:
+                np.savez(file, format=_FORMAT, offsets=np.array(sorted(offsets.items()), np.int64), **columns)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:
+            temporary.unlink(missing_ok=True)  # half a snapshot only takes room on a full disk
+            raise
         temporary.replace(path)
         directory = os.open(path.parent, os.O_RDONLY)
         try:

@@ -1,0 +1,37 @@
+"""`Bases`: which Thing a point number belongs to."""
+
+import numpy as np
+
+from gridspine.kernel.readings import Int32Array, Int64Array
+from gridspine.things.column import Column
+
+
+class Bases:
+    """The first numbers of all Things, in ascending order: Things need not come in the order of their numbers.
+
+    Grown by one thread at a time; read by any, without a lock.
+    """
+
+    def __init__(self) -> None:
+        self._columns = (Column(np.int32), Column(np.int32))
+
+    def add(self, first: Int32Array) -> None:
+        """Add the first numbers of Things, the next ones in their own order; where one lies between, all are copied."""
+        bases, things = self._columns
+        known = len(bases.array)
+        new = np.arange(known, known + len(first), dtype=np.int32)
+        if (np.diff(first) > 0).all() and (not known or first[0] > bases.array[-1]):
+            things.extend(new)  # before the bases, by which readers look
+            bases.extend(first)
+            return
+        every, whose = np.concatenate((bases.array, first)), np.concatenate((things.array, new))
+        order = np.argsort(every, kind="stable")
+        self._columns = Column.of(every[order]), Column.of(whose[order])
+
+    def things_of(self, point: Int32Array | Int64Array) -> Int64Array:
+        """Return, for points (k,), the place of each one's Thing."""
+        bases, things = self._columns
+        # Of the bases' own type: numpy would copy all of them to compare with another.
+        point = point.astype(np.int32, copy=False)
+        found = np.searchsorted(bases.array, point, side="right") - 1
+        return things.array[found].astype(np.int64)
