@@ -54,8 +54,12 @@ class PackedNames(Sequence[str]):
 
     def __iter__(self) -> Iterator[str]:
         bounds = self.offsets.tolist()
-        for start, end in pairwise(bounds):
-            yield self._text(start, end)
+        whole = self.data[: bounds[-1]].tobytes()
+        if whole.isascii():  # then bytes and characters are the same places
+            text = whole.decode("ascii")
+            yield from (text[start:end] for start, end in pairwise(bounds))
+        else:
+            yield from (self._text(start, end) for start, end in pairwise(bounds))
 
     def _text(self, start: int, end: int) -> str:
         return self.data[start:end].tobytes().decode("utf-8", "surrogatepass")
