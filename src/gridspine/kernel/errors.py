@@ -67,6 +67,12 @@ class NotAcceptable(GridspineError):
     status, code, title = 406, "not-acceptable", "Not to be had in that form"
 
 
+class RequestTimeout(GridspineError):
+    """What was announced did not arrive in time."""
+
+    status, code, title = 408, "request-timeout", "The request took too long to arrive"
+
+
 class Conflict(GridspineError):
     """The state does not allow it (it exists already, or changed meanwhile)."""
 

@@ -2,25 +2,27 @@
 
 import asyncio
 import contextlib
+import queue
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 from litestar import Litestar, Request, Response, WebSocket, get, post, websocket
 from litestar.response import ServerSentEvent
 
 from gridspine.apps.api.authenticate import authentication
 from gridspine.apps.api.hosts import AllowedHosts
-from gridspine.apps.api.tls import CertificateProtocol, node_context
+from gridspine.apps.api.tls import node_context
 from gridspine.apps.api.token import token_routes
 from gridspine.apps.cli.keys import ClientFile, new_key
+from gridspine.apps.node.serve import bind, serve
 from gridspine.infra.identity.service import Identity
 from gridspine.infra.identity.user import Cost
 from gridspine.infra.registry.sql import SqlRegistry, sqlite_url
 from gridspine.infra.runtime.clock import SystemClock
+from gridspine.infra.runtime.settings import Http
 from gridspine.kernel.errors import GridspineError
 
 PASSWORD = "correct horse battery"
@@ -93,32 +95,25 @@ class Node:
         return file
 
     @contextlib.contextmanager
-    def serve(self, *, tls: bool = False, **more: Any) -> Iterator[str]:
-        """Serve on a free port; yield the base URL."""
-        if tls:
-            context = node_context(self.identity)
-            more["ssl_context_factory"] = lambda _config, _default: context
-        config = uvicorn.Config(
-            self.app,
-            port=0,
-            http=CertificateProtocol,
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            timeout_graceful_shutdown=1,
-            **more,
-        )
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run)
+    def serve(self, *, tls: bool = False, http: Http | None = None) -> Iterator[str]:
+        """Serve on a free port, on a loop in a thread of its own; yield the base URL."""
+        context = node_context(self.identity) if tls else None
+        started: queue.Queue[Any] = queue.Queue()
+
+        async def run() -> None:
+            end = asyncio.Event()
+            listening = await serve(self.app, bind("127.0.0.1", 0), context, http=http)
+            started.put((listening.port, asyncio.get_running_loop(), end))
+            await end.wait()
+            await listening.stop()
+
+        thread = threading.Thread(target=asyncio.run, args=(run(),))
         thread.start()
+        port, loop, end = started.get(timeout=10)
         try:
-            while not server.started:
-                assert thread.is_alive(), "the server did not start"
-                thread.join(0.01)
-            port = server.servers[0].sockets[0].getsockname()[1]
             yield f"{'https' if tls else 'http'}://127.0.0.1:{port}"
         finally:
-            server.should_exit = True
+            loop.call_soon_threadsafe(end.set)
             thread.join(10)
             assert not thread.is_alive()
 

@@ -96,8 +96,8 @@ async def test_a_reader_that_has_stopped_reading_is_cut_too(world, how, kind):
     assert delivered < sent * 5000
     await end_by(world, how, grant)
     await until(lambda: world.node.hub.subscriptions == 0, 5)
-    server = world.running._servers[0].server
-    await until(lambda: not [c for c in server.server_state.connections if is_at(c, raw.getsockname())], 5)
+    server = world.running._servers[0]
+    await until(lambda: not [c for c in server.state.connections if is_at(c, raw.getsockname())], 5)
     await world.send(point, [-1.0 + 1e9], begin_s=1_800_000_000 - 5e7)
     got = await asyncio.to_thread(read_rest, raw)
     assert b"1000000000.0" not in got and b"999999999.0" not in got

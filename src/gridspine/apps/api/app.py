@@ -3,7 +3,7 @@
 ::
 
     request ─► allowed hosts ─► authentication ─► route ─► authority ─► work
-                  421              401                       403, with the decision's id
+                  421   └► fast lane    401                 403, with the decision's id
 """
 
 from collections.abc import Sequence
@@ -33,6 +33,7 @@ from gridspine.apps.api import (
 )
 from gridspine.apps.api.authenticate import PUBLIC, authentication
 from gridspine.apps.api.hosts import AllowedHosts
+from gridspine.apps.api.lane import ReadingsLane
 from gridspine.apps.api.problems import HANDLERS
 from gridspine.apps.api.token import token_routes
 from gridspine.apps.node.node import Node
@@ -90,9 +91,19 @@ ROUTES: Sequence[ControllerRouterHandler] = (
 )
 
 
-def create_app(node: Node, extra: Sequence[ControllerRouterHandler] = ()) -> ASGIApp:
+def create_app(node: Node, extra: Sequence[ControllerRouterHandler] = ()) -> AllowedHosts:
     """Return the ASGI application of ``node``; ``extra`` routes are the portal's."""
-    app = Litestar(
+    return allowed_hosts(node, ReadingsLane(node, framework(node, extra)))
+
+
+def allowed_hosts(node: Node, app: ASGIApp) -> AllowedHosts:
+    """Return ``app`` behind the check of the host name."""
+    return AllowedHosts(app, [*node.settings.http.allowed_hosts, *node.settings.tls.names])
+
+
+def framework(node: Node, extra: Sequence[ControllerRouterHandler] = ()) -> Litestar:
+    """Return the application of every route, without the fast lane."""
+    return Litestar(
         route_handlers=[*ROUTES, *token_routes(node.identity, scopes=ROLES), *extra],
         middleware=[authentication(node.identity)],
         dependencies={"node": Provide(lambda: node, sync_to_thread=False)},
@@ -103,8 +114,6 @@ def create_app(node: Node, extra: Sequence[ControllerRouterHandler] = ()) -> ASG
         logging_config=None,
         pdb_on_exception=False,
     )
-    hosts = [*node.settings.http.allowed_hosts, *node.settings.tls.names]
-    return AllowedHosts(app, hosts)
 
 
 def openapi_config() -> OpenAPIConfig:

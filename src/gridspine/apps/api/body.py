@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 import zstandard
-from litestar import Request
+from litestar.types import Receive
 
 from gridspine.kernel.errors import Invalid, TooLarge, UnsupportedMedia
 
@@ -24,16 +24,23 @@ class _Decoder(Protocol):
     def decompress(self, data: bytes, /) -> bytes: ...
 
 
-async def read_body(request: Request[Any, Any, Any], limit: int) -> bytes:
-    """Return the body as it was sent; raise `TooLarge` beyond ``limit`` bytes."""
-    declared = request.headers.get("content-length", "0")
-    if not (declared.isascii() and declared.isdigit() and len(declared) < 20):
+async def read_body(declared: str, receive: Receive, limit: int) -> bytes:
+    """Return the body as it was sent; raise `TooLarge` beyond ``limit`` bytes.
+
+    ``declared`` is the Content-Length, empty without one.
+    """
+    if declared and not (declared.isascii() and declared.isdigit() and len(declared) < 20):
         raise Invalid("Content-Length is not a number")
-    if int(declared) > limit:
+    if declared and int(declared) > limit:
         raise _too_large(limit)
     chunks: list[bytes] = []
     size = 0
-    async for chunk in request.stream():
+    more = True
+    while more:
+        message: Any = await receive()
+        if message["type"] != "http.request":
+            raise Invalid("the connection was lost before the body was complete")
+        chunk, more = message["body"], message["more_body"]
         size += len(chunk)
         if size > limit:
             raise _too_large(limit)

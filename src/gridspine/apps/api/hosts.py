@@ -27,14 +27,23 @@ class AllowedHosts:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        given = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
-        if len(given) == 1 and _bare(given[0]) in self._hosts:
+        if self.answer_for(scope):
             await self._app(scope, receive, send)
             return
+        given = _hosts(scope)
         named = repr(given[0][:100]) if len(given) == 1 else f"{len(given)} Host headers"
         await _refuse(
             Misdirected(f"this node does not answer for {named}; see allowed_hosts in its settings"), scope, send
         )
+
+    def answer_for(self, scope: Scope) -> bool:
+        """Whether the request names one host, and that is one of this node's."""
+        given = _hosts(scope)
+        return len(given) == 1 and _bare(given[0]) in self._hosts
+
+
+def _hosts(scope: Scope) -> list[str]:
+    return [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
 
 
 def _bare(host: str) -> str:

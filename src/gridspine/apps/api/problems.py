@@ -6,30 +6,25 @@ Source: RFC 9457. Whatever goes wrong inside is logged whole and answered withou
 from typing import Any
 
 import msgspec
-import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.types import ExceptionHandlersMap
 
+from gridspine.apps.api.answer import PROBLEM, Answer, failure
+from gridspine.apps.api.answer import problem as problem_answer
 from gridspine.kernel.errors import PROBLEM_BASE, GridspineError, Invalid
 
-MEDIA_TYPE = "application/problem+json"
-log = structlog.get_logger(__name__)
 _CODES = {404: "not-found", 405: "method-not-allowed", 413: "too-large", 415: "unsupported-media-type"}
+
+
+def response(answer: Answer) -> Response[bytes]:
+    """Return an answer in the framework's form."""
+    return Response(answer.body, status_code=answer.status, media_type=answer.media_type, headers=dict(answer.headers))
 
 
 def problem(error: GridspineError) -> Response[bytes]:
     """Return the answer for an operating error."""
-    return Response(
-        msgspec.json.encode(error.problem()),
-        status_code=error.status,
-        media_type=MEDIA_TYPE,
-        headers=error.headers,
-    )
-
-
-def _operating(_: Request[Any, Any, Any], error: GridspineError) -> Response[bytes]:
-    return problem(error)
+    return response(problem_answer(error))
 
 
 def _validation(_: Request[Any, Any, Any], error: ValidationException) -> Response[bytes]:
@@ -47,25 +42,18 @@ def _http(_: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
         "detail": error.detail,
     }
     headers = dict(error.headers or {})
-    return Response(msgspec.json.encode(body), status_code=error.status_code, media_type=MEDIA_TYPE, headers=headers)
+    return Response(msgspec.json.encode(body), status_code=error.status_code, media_type=PROBLEM, headers=headers)
 
 
-def _undecodable(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    """Answer for a body that nests too deeply, or is not UTF-8: the decoder says so in its own words."""
-    log.warning("a request could not be decoded", path=request.scope["path"][:200], error=type(error).__name__)
-    return problem(Invalid("the body nests too deeply" if isinstance(error, RecursionError) else "it is not UTF-8"))
-
-
-def _unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    log.error("a request failed unexpectedly", path=request.scope["path"], exc_info=error)
-    return problem(GridspineError("this was logged; an operator of this node can find out more"))
+def _failure(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    return response(failure(error, request.scope["path"]))
 
 
 HANDLERS: ExceptionHandlersMap = {
-    GridspineError: _operating,
+    GridspineError: _failure,
     ValidationException: _validation,
     HTTPException: _http,
-    RecursionError: _undecodable,
-    UnicodeDecodeError: _undecodable,
-    Exception: _unexpected,
+    RecursionError: _failure,
+    UnicodeDecodeError: _failure,
+    Exception: _failure,
 }

@@ -4,12 +4,16 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
 from litestar import Request, Response, post
+from litestar.types import HTTPScope, Receive
 
+from gridspine.apps.api.answer import Answer, json_answer
 from gridspine.apps.api.body import decompress, read_body
 from gridspine.apps.api.dependency import TheNode
+from gridspine.apps.api.problems import response
+from gridspine.apps.node.node import Node
 from gridspine.apps.node.submission import submission
+from gridspine.infra.identity.caller import Caller
 from gridspine.kernel.codecs.arrow import decode_arrow
 from gridspine.kernel.codecs.rows import decode_csv, decode_ndjson
 from gridspine.kernel.codecs.senml import decode_senml_cbor, decode_senml_json
@@ -46,15 +50,21 @@ _AT_ONCE_BYTES = 64 << 10
 )
 async def send_readings(request: Request[Any, Any, Any], node: TheNode) -> Response[bytes]:
     """Take readings in."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return response(await take_readings(node, request.user, request.scope, request.receive))
+
+
+async def take_readings(node: Node, caller: Caller, scope: HTTPScope, receive: Receive) -> Answer:
+    """Take the readings in a request's body in as ``caller``; return what became of them."""
+    kind = _header(scope, b"content-type").partition(";")[0].strip().lower()
     decode = DECODERS.get(kind)
     if decode is None:
         raise UnsupportedMedia(f"{kind[:80] or 'no content type'} is not taken; send one of: {', '.join(DECODERS)}")
-    right = submission(node, request.user)
+    right = submission(node, caller)
     most, limit = node.settings.http.max_items, node.settings.http.max_body_bytes
     if kind == _CBOR:
         limit = min(limit, _MAX_CBOR_BYTES)
-    body, encoding = await read_body(request, limit), request.headers.get("content-encoding", "")
+    encoding = _header(scope, b"content-encoding")
+    body = await read_body(_header(scope, b"content-length"), receive, limit)
     now_us = node.clock.now_us()
 
     def read() -> NamedReadings:
@@ -63,6 +73,9 @@ async def send_readings(request: Request[Any, Any, Any], node: TheNode) -> Respo
     readings = read() if len(body) <= _AT_ONCE_BYTES and not encoding else await asyncio.to_thread(read)
     if readings.received > most:
         raise TooLarge(f"at most {most} readings at once: send several smaller requests")
-    backfill = request.headers.get("backfill", "").strip().lower() in {"true", "1", "?1", "yes"}
-    outcome = await node.intake.submit(readings, right.source, backfill=backfill, only=right.only)
-    return Response(msgspec.json.encode(outcome), media_type="application/json")
+    backfill = _header(scope, b"backfill").strip().lower() in {"true", "1", "?1", "yes"}
+    return json_answer(await node.intake.submit(readings, right.source, backfill=backfill, only=right.only))
+
+
+def _header(scope: HTTPScope, name: bytes) -> str:
+    return next((value.decode("latin-1") for known, value in scope["headers"] if known == name), "")

@@ -26,10 +26,10 @@ from litestar import Request, WebSocket, get, websocket
 from litestar.params import FromPath, FromQuery, HeaderParameter
 from litestar.types import ASGIApp, Receive, Scope, Send
 
+from gridspine.apps.api.connection import reset_connection
 from gridspine.apps.api.dependency import TheNode
 from gridspine.apps.api.negotiate import negotiated
 from gridspine.apps.api.product import receiving
-from gridspine.apps.api.tls import reset_connection
 from gridspine.apps.node.node import Node
 from gridspine.infra.identity.caller import Caller
 from gridspine.kernel.errors import Overloaded

@@ -16,6 +16,9 @@ from gridspine.things.directory import Thing
 from gridspine.things.model import PointModel
 from gridspine.things.twin import NEVER_US, TwinValue
 
+MAX_NAME_CHARS = 64
+"""Characters of a point's name at most."""
+
 
 class NewThing(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     """A Thing to register. Without an ``id`` it gets a ``urn:uuid:``; ``devices`` are principals that speak for it.
@@ -92,14 +95,10 @@ async def read_property(
     request: Request[Any, Any, Any],
     node: TheNode,
     thing_id: FromPath[str],
-    name: Annotated[str, Parameter(max_length=64)],
+    name: Annotated[str, Parameter(max_length=MAX_NAME_CHARS)],
 ) -> PointView:
     """Return the last reported value of a point."""
-    thing = permitted(node, request, thing_id, "thing.read")
-    for offset, point in enumerate(node.things.model(thing).points):
-        if point.name == name:
-            return point_view(point, node.twins.get(thing.first + offset), node.clock.now_us())
-    raise NotFound(f"{thing.title} has no point {name!r}")
+    return point_of(node, permitted(node, request, thing_id, "thing.read"), name)
 
 
 def readable(node: Node, caller: Caller, action: str) -> list[Thing]:
@@ -117,12 +116,17 @@ def readable(node: Node, caller: Caller, action: str) -> list[Thing]:
 
 def permitted(node: Node, request: Request[Any, Any, Any], thing_id: str, action: str) -> Thing:
     """Return the Thing when the caller may do ``action`` to it; else the same answer whether or not it exists."""
+    return permitted_to(node, request.user, thing_id, action)
+
+
+def permitted_to(node: Node, caller: Caller, thing_id: str, action: str) -> Thing:
+    """Return the Thing when ``caller`` may do ``action`` to it; else raise, alike whether or not it exists."""
     try:
         thing = node.things.get(thing_id)
     except NotFound:
-        node.authority.on_thing(request.user, action, None, thing_id)
+        node.authority.on_thing(caller, action, None, thing_id)
         raise
-    node.authority.on_thing(request.user, action, thing)
+    node.authority.on_thing(caller, action, thing)
     return thing
 
 
@@ -138,6 +142,14 @@ def properties(node: Node, thing: Thing) -> list[PointView]:
     now_us = node.clock.now_us()
     points = node.things.model(thing).points
     return [point_view(point, node.twins.get(thing.first + at), now_us) for at, point in enumerate(points)]
+
+
+def point_of(node: Node, thing: Thing, name: str) -> PointView:
+    """Return the last value of one point of a Thing; raise `NotFound`."""
+    for offset, point in enumerate(node.things.model(thing).points):
+        if point.name == name:
+            return point_view(point, node.twins.get(thing.first + offset), node.clock.now_us())
+    raise NotFound(f"{thing.title} has no point {name!r}")
 
 
 def point_view(point: PointModel, twin: TwinValue, now_us: int) -> PointView:

@@ -14,8 +14,10 @@ import msgspec
 import structlog
 
 from gridspine.apps.api.app import create_app
+from gridspine.apps.api.lane import ReadLane
 from gridspine.apps.cli.keys import register_client
 from gridspine.apps.node.node import Node, compose
+from gridspine.apps.node.seats import Seats, open_as_many_files_as_allowed
 from gridspine.apps.node.serve import Listening, bind, serve, serve_tls
 from gridspine.apps.portal.routes import portal_routes
 from gridspine.infra.runtime.clock import Clock, SystemClock
@@ -84,10 +86,11 @@ async def _serve(node: Node, sock: socket.socket, id_: str) -> Running:
         await asyncio.to_thread(node.identity.directory.add_organisation, id_, settings.organisation)
     await asyncio.to_thread(_first_client, node)
     app = create_app(node, portal_routes(node))
-    servers = [await serve(app, sock)]
+    seats, lane = Seats(settings.http.max_connections, settings.http.max_connections_of_one), ReadLane(node, app)
+    servers = [await serve(app, sock, http=settings.http, seats=seats, lane=lane)]
     if settings.tls.enabled:
         try:
-            servers.append(await serve_tls(node, app))
+            servers.append(await serve_tls(node, app, seats, lane))
         except BaseException:
             await servers[0].stop()
             raise
@@ -109,6 +112,7 @@ def _first_client(node: Node) -> None:
 
 async def run(settings: Settings, data: Path, ready: Ready | None = None) -> None:
     """Run a node until SIGINT or SIGTERM; ``ready`` is called with it once it takes requests."""
+    open_as_many_files_as_allowed()
     os.umask(0o077)  # files are the owner's alone, wherever the data directory lies
     loop = asyncio.get_running_loop()
     # The default has a handful of threads on a small machine: long reads and passwords would keep all else waiting.

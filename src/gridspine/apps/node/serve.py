@@ -1,45 +1,47 @@
-"""The node's web servers: plain HTTP on loopback, and mutual TLS where the settings say so."""
+"""The node's web servers: plain HTTP on loopback, and mutual TLS where the settings say so.
+
+::
+
+    listening socket ─► a seat? ─► (TLS) ─► `Connection` ─► fast lane, application
+                           └ none: 503; with TLS closed at once
+
+uvicorn's connections, but not its server: that one wakes ten times a second, and takes any number of connections.
+"""
 
 import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from email.utils import formatdate
+from functools import partial
 from typing import Any
 
+import structlog
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+from uvicorn.server import ServerState
 
-from gridspine.apps.api.tls import CertificateProtocol, node_context
+from gridspine.apps.api.answer import problem
+from gridspine.apps.api.connection import IDLE_S, Connection, Lane, Socket, reset
+from gridspine.apps.api.tls import node_context
 from gridspine.apps.node.node import Node
+from gridspine.apps.node.seats import Seats
+from gridspine.infra.runtime.settings import Http
 from gridspine.kernel.errors import Unavailable
 
+HANDSHAKE_S = 10.0
+"""Seconds [s] a TLS handshake may take."""
+UNREAD_S = 60.0
+"""Seconds [s] in which a client takes some of what waits for it."""
 _SEND_BUFFER_BYTES = 256 << 10
 """Room a stalled reader may take in the kernel; what it holds can still be read after a cut."""
-_STOP_S = 5
-
-
-class _Server(uvicorn.Server):
-    """A uvicorn server inside the node's event loop; the node handles signals."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave signals to the node."""
-        yield
-
-
-@dataclass(slots=True)
-class Listening:
-    """A running server: ``port`` is the one it got."""
-
-    server: uvicorn.Server
-    task: "asyncio.Task[None]"
-    port: int
-
-    async def stop(self) -> None:
-        """Stop taking connections, let requests end, close."""
-        self.server.should_exit = True
-        await asyncio.wait({self.task}, timeout=_STOP_S + 2)  # uvicorn cancels what still runs after `_STOP_S`
+_LOOK_S = 0.5
+_PAUSE_S = 0.2
+_STOP_S, _LAST_S = 5.0, 1.0
+_TLS_SHUTDOWN_S = 5.0
+_BACKLOG, _AT_ONCE = 1024, 64
+log = structlog.get_logger(__name__)
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -49,6 +51,7 @@ def bind(host: str, port: int) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
+    sock.setblocking(False)
     try:
         sock.bind((host, port))
     except OSError as error:
@@ -57,35 +60,171 @@ def bind(host: str, port: int) -> socket.socket:
     return sock
 
 
-async def serve(app: Any, sock: socket.socket, context: ssl.SSLContext | None = None) -> Listening:
-    """Serve ``app`` on ``sock`` in a task; returns once connections are taken."""
+class Listening:
+    """A running server: takes connections until `stop`, and ends those whose clients are too slow."""
+
+    def __init__(self, sock: socket.socket, context: ssl.SSLContext | None, seats: Seats, make: Any) -> None:
+        self.port: int = sock.getsockname()[1]
+        self.state = ServerState()
+        """Its open connections, and its requests at work."""
+        self._sock, self._context, self._seats = sock, context, seats
+        self._make = partial(make, server_state=self.state)
+        self._loop = asyncio.get_running_loop()
+        self._arriving: set[asyncio.Task[None]] = set()
+        self._one_left = asyncio.Event()
+        self._unread: dict[Any, tuple[int, float]] = {}
+        self._look_timer: asyncio.TimerHandle | None = None
+        sock.listen(_BACKLOG)
+        self._loop.add_reader(sock, self._accept)
+
+    async def stop(self) -> None:
+        """Take no more connections, let requests end, close."""
+        if self._sock.fileno() >= 0:
+            self._loop.remove_reader(self._sock)
+            self._sock.close()
+        for arriving in self._arriving:
+            arriving.cancel()
+        self._shut(Connection)
+        await self._wait_for_tasks()  # streams say their last word
+        self._shut(Connection, Socket)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_STOP_S):
+                while self.state.connections:
+                    self._one_left.clear()
+                    await self._one_left.wait()
+        for connection in list(self.state.connections):
+            reset(connection.transport)
+        await self._wait_for_tasks()
+        for task in self.state.tasks:
+            task.cancel()
+        if self._look_timer is not None:
+            self._look_timer.cancel()
+
+    def _shut(self, *kinds: type) -> None:
+        """Close idle connections of these kinds, and the others once they are answered."""
+        for connection in list(self.state.connections):
+            if isinstance(connection, kinds):
+                connection.shutdown()
+
+    async def _wait_for_tasks(self) -> None:
+        if self.state.tasks:
+            await asyncio.wait(set(self.state.tasks), timeout=_LAST_S)
+
+    def _accept(self) -> None:
+        for _ in range(_AT_ONCE):
+            try:
+                sock, address = self._sock.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:  # no file descriptors or no memory: both come back
+                log.warning("connections have to wait", error=str(error), pause_s=_PAUSE_S)
+                self._loop.remove_reader(self._sock)
+                self._loop.call_later(_PAUSE_S, self._accept_again)
+                return
+            self._admit(sock, address[0])
+
+    def _accept_again(self) -> None:
+        if self._sock.fileno() >= 0:
+            self._loop.add_reader(self._sock, self._accept)
+
+    def _admit(self, sock: socket.socket, address: str) -> None:
+        sock.setblocking(False)
+        leave = self._seats.take(address)
+        if leave is None:
+            with contextlib.suppress(OSError):
+                if self._context is None:  # else nothing could be understood before a handshake
+                    sock.send(_FULL)
+                    sock.shutdown(socket.SHUT_WR)
+            sock.close()
+            return
+        if self._look_timer is None:
+            self._look()
+        task = self._loop.create_task(self._arrive(sock, leave))
+        self._arriving.add(task)
+        task.add_done_callback(self._arriving.discard)
+
+    async def _arrive(self, sock: socket.socket, leave: Callable[[], None]) -> None:
+        """Make the connection; with TLS that takes a handshake."""
+        secure = {"ssl_handshake_timeout": HANDSHAKE_S, "ssl_shutdown_timeout": _TLS_SHUTDOWN_S}
+        options: dict[str, Any] = {"ssl": self._context, **secure} if self._context else {}
+        try:
+            await self._loop.connect_accepted_socket(
+                partial(self._make, lost=partial(self._left, leave)), sock, **options
+            )
+        except OSError as error:
+            leave()
+            log.debug("a connection was not made", error=str(error))
+        except BaseException:
+            leave()
+            sock.close()
+            raise
+
+    def _left(self, leave: Callable[[], None]) -> None:
+        leave()
+        self._one_left.set()
+
+    def _look(self) -> None:
+        """Look after the connections, twice a second while there are any."""
+        now_s = self._loop.time()
+        self.state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
+        unread = {}
+        for connection in list(self.state.connections):
+            if isinstance(connection, Connection):
+                connection.end_if_slow(now_s)
+            waiting = connection.transport.get_write_buffer_size()
+            known = self._unread.get(connection, (0, now_s))
+            if waiting:
+                unread[connection] = known if known[0] == waiting else (waiting, now_s)
+                if now_s - unread[connection][1] > UNREAD_S:
+                    reset(connection.transport)
+        self._unread = unread
+        busy = self.state.connections or self._arriving or self._look_timer is None
+        self._look_timer = self._loop.call_later(_LOOK_S, self._look) if busy else None
+
+
+async def serve(
+    app: Any,
+    sock: socket.socket,
+    context: ssl.SSLContext | None = None,
+    *,
+    http: Http | None = None,
+    seats: Seats | None = None,
+    lane: Lane | None = None,
+) -> Listening:
+    """Serve ``app`` on ``sock``, within the bounds of ``http``; ``seats`` may be shared by several servers."""
+    http = http or Http()
     config = uvicorn.Config(
         app,
-        http=CertificateProtocol,
-        ws="websockets-sansio",
+        http=Connection,
+        ws=Socket,
         loop="none",
         lifespan="off",
         log_config=None,
         access_log=False,
         server_header=False,
-        date_header=True,
         proxy_headers=False,
-        timeout_graceful_shutdown=_STOP_S,
-        timeout_keep_alive=65,
+        timeout_keep_alive=round(IDLE_S),
         ws_max_size=1 << 20,
-        ssl_context_factory=None if context is None else (lambda *_: context),
     )
-    server = _Server(config)
-    task = asyncio.create_task(server.serve([sock]), name=f"http:{sock.getsockname()[1]}")
-    while not server.started:
-        if task.done():
-            await task
-        await asyncio.sleep(0.005)
-    return Listening(server, task, sock.getsockname()[1])
+    config.load()
+    seats = seats or Seats(http.max_connections, http.max_connections_of_one)
+    make = partial(Connection, config, app_state={}, lane=lane, max_tasks=http.max_requests)
+    return Listening(sock, context, seats, make)
 
 
-async def serve_tls(node: Node, app: Any) -> Listening:
+async def serve_tls(node: Node, app: Any, seats: Seats, lane: Lane) -> Listening:
     """Serve ``app`` over mutual TLS as the settings say."""
     tls = node.settings.tls
     context = await asyncio.to_thread(node_context, node.identity, tuple(tls.names))
-    return await serve(app, bind(tls.host, tls.port), context)
+    return await serve(app, bind(tls.host, tls.port), context, http=node.settings.http, seats=seats, lane=lane)
+
+
+def _full() -> bytes:
+    """Return the whole answer to a client for whom there is no seat."""
+    error = Unavailable("too many connections are open: try again later", headers={"Retry-After": "5"})
+    answer = problem(error)
+    lines = [name + b": " + value + b"\r\n" for name, value in answer.raw_headers()]
+    return b"".join([STATUS_LINE[answer.status], *lines, b"connection: close\r\n\r\n", answer.body])
+
+
+_FULL = _full()

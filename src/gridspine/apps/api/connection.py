@@ -1,0 +1,245 @@
+"""One HTTP/1.1 connection: uvicorn's protocol, with what it lacks.
+
+::
+
+    bytes ─► one buffer for all ─► parser ─┬► fast lane: answered at once      (`gridspine.apps.api.lane`)
+                                           └► the application, as a task
+
+* It tells the application the client's certificate, and lets it reset a connection whose client has stopped reading.
+* It ends who is too slow with a head, a body or the next request, and bounds heads and what waits behind a request.
+* It reads into a buffer that is there already: making a new one for every read was most of a small request's cost.
+"""
+
+import asyncio
+import contextlib
+import math
+import socket
+import struct
+from collections.abc import Callable
+from typing import Any
+
+from litestar.types import Receive, Scope, Send
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from uvicorn.server import ServerState
+
+from gridspine.apps.api.answer import Answer, problem
+from gridspine.apps.api.tls import CERTIFICATE_KEY
+from gridspine.kernel.errors import GridspineError, Invalid, RequestTimeout, Unavailable
+
+MAX_HEAD_BYTES = 64 << 10
+"""Bytes of a request's head (or of a chunk's, or of trailers) that may wait to be complete: nobody is known yet."""
+MAX_WAITING = 64
+"""Requests that may wait behind the one that is being answered (pipelining)."""
+HEAD_S = 30.0
+"""Seconds [s] a request's head may take to arrive, from the connection or its first byte on."""
+BODY_S = 30.0
+"""Seconds [s] a body may stand still, or be behind `BODY_BYTES_PER_S`."""
+BODY_BYTES_PER_S = 4 << 10
+IDLE_S = 65.0
+"""Seconds [s] a connection is kept for the next request."""
+
+Lane = Callable[[bytes, Scope], Answer | None]
+"""Answers a GET request without a body (its target as sent, and its scope), or leaves it to the application."""
+
+_TRANSPORT_KEY = "connection_transport"
+_LINGER_NOT = struct.pack("ii", 1, 0)
+READ_BYTES = 256 << 10
+"""Bytes taken from a connection at once at most; what of a head came together with other things is not counted."""
+_BUFFER = memoryview(bytearray(READ_BYTES))
+"""Where every read of every connection ends up; it is parsed before the next one."""
+
+
+class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
+    """An HTTP/1.1 connection. ``lane`` answers some requests itself; with ``max_tasks`` at work others are refused."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        lane: Lane | None = None,
+        max_tasks: int = 1 << 30,
+        lost: Callable[[], None] = lambda: None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._lane, self._max_tasks = lane, max_tasks
+        self.lost = lost
+        """Called once, when the connection is lost."""
+        self._in_lane = False
+        self._head_bytes = 0
+        self._due_s = math.inf
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Read the certificate once a connection: TLS is already done when this is called."""
+        super().connection_made(transport)
+        tls = transport.get_extra_info("ssl_object")
+        der = tls.getpeercert(binary_form=True) if tls is not None else None
+        # Requests and upgraded WebSockets both get a copy of this mapping; it must not be shared between connections.
+        self.app_state = {**self.app_state, CERTIFICATE_KEY: der, _TRANSPORT_KEY: transport}
+        self._due_s = self.loop.time() + HEAD_S
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Give the connection's place back."""
+        super().connection_lost(exc)
+        self.lost()
+
+    def end_if_slow(self, now_s: float) -> None:
+        """End the connection when what it waits for is overdue at ``now_s`` [s, of the loop]."""
+        if now_s < self._due_s:
+            return
+        if self.flow.read_paused:  # it is we who are slow
+            self._due_s = now_s + BODY_S
+        elif self._body_expected and not self.cycle.response_started:
+            self._refuse(RequestTimeout("the body came too slowly: send it again, in smaller pieces"))
+        else:
+            self.transport.close()
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Return where to read to."""
+        return _BUFFER
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Take what was read."""
+        self.data_received(_BUFFER[:nbytes])
+
+    def data_received(self, data: bytes | memoryview) -> None:
+        """Count what the parser holds back: all but bodies, until what it belongs to is complete."""
+        self._head_bytes += len(data)
+        super().data_received(data)  # type: ignore[arg-type]
+        if self.transport.is_closing():
+            return
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self.send_400_response(f"A request's head has at most {MAX_HEAD_BYTES} bytes.")
+        elif len(self.pipeline) > MAX_WAITING:
+            self.transport.close()
+
+    def on_message_begin(self) -> None:
+        """A head begins."""
+        super().on_message_begin()
+        self._due_s = self.loop.time() + HEAD_S
+
+    def on_headers_complete(self) -> None:
+        """The head is complete: answer at once, or start a task."""
+        self._head_bytes = 0
+        self._in_lane = self._lane is not None and self._is_plain() and self._answered(self._lane)
+        if self._in_lane:
+            return
+        self._due_s = self.loop.time() + BODY_S
+        self.app = _busy if len(self.tasks) >= self._max_tasks else self.config.loaded_app
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the body: counted, and bounded, where it is read."""
+        self._head_bytes = 0
+        self._due_s = min(self._due_s + len(body) / BODY_BYTES_PER_S, self.loop.time() + BODY_S)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The request is complete."""
+        self._head_bytes = 0
+        if self._in_lane:
+            self._due_s = self.loop.time() + IDLE_S
+            return
+        self._due_s = math.inf
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request."""
+        super().on_response_complete()
+        if self._due_s == math.inf:
+            self._due_s = self.loop.time() + IDLE_S
+
+    def handle_websocket_upgrade(self) -> None:
+        """Hand the connection on, with its place."""
+        super().handle_websocket_upgrade()
+        protocol = self.transport.get_protocol()
+        if isinstance(protocol, Socket):
+            protocol.lost = self.lost
+
+    def send_400_response(self, msg: str) -> None:
+        """Say that this is not HTTP, and end the connection."""
+        self._refuse(Invalid(msg))
+
+    @property
+    def _body_expected(self) -> bool:
+        return self.cycle is not None and self.cycle.more_body
+
+    def _is_plain(self) -> bool:
+        """Whether the request is a GET that nothing stands before or comes after."""
+        return (
+            (self.cycle is None or self.cycle.response_complete)
+            and self.parser.get_method() == b"GET"
+            and self.parser.get_http_version() == "1.1"
+            and self.parser.should_keep_alive()
+            and not self.parser.should_upgrade()
+            and not self.flow.write_paused
+        )
+
+    def _answered(self, lane: Lane) -> bool:
+        answer = lane(self.url, self.scope)  # type: ignore[arg-type]
+        if answer is None:
+            return False
+        self._write(answer)
+        self.server_state.total_requests += 1
+        return True
+
+    def _refuse(self, error: GridspineError) -> None:
+        """End the connection with an answer, unless one has begun already."""
+        if self.cycle is None or self.cycle.response_complete:
+            self._write(problem(error), close=True)
+        elif self._body_expected and not self.cycle.response_started and not self.pipeline:
+            self.cycle.disconnected = True  # the application's own answer comes too late
+            self.cycle.message_event.set()
+            self._write(problem(error), close=True)
+        self.transport.close()
+
+    def _write(self, answer: Answer, *, close: bool = False) -> None:
+        parts = [STATUS_LINE[answer.status]]
+        for name, value in (*self.server_state.default_headers, *answer.raw_headers()):
+            parts += (name, b": ", value, b"\r\n")
+        parts += (b"connection: close\r\n\r\n" if close else b"\r\n", answer.body)
+        self.transport.write(b"".join(parts))
+
+
+class Socket(WebSocketsSansIOProtocol):
+    """A WebSocket: what an HTTP/1.1 connection became."""
+
+    lost: Callable[[], None] = staticmethod(lambda: None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Give the connection's place back."""
+        super().connection_lost(exc)
+        self.lost()
+
+
+async def _busy(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer for the application when too many requests are at work."""
+    error = Unavailable("too many requests are at work: try again soon", headers={"Retry-After": "1"})
+    await send_answer(problem(error), send)
+
+
+async def send_answer(answer: Answer, send: Send) -> None:
+    """Send an answer from an ASGI application."""
+    start = {"type": "http.response.start", "status": answer.status, "headers": answer.raw_headers()}
+    await send(start)  # type: ignore[arg-type]
+    await send({"type": "http.response.body", "body": answer.body, "more_body": False})
+
+
+def reset_connection(scope: Scope) -> None:
+    """End the connection at once: what waits in its buffers is thrown away, not sent."""
+    transport = (scope.get("state") or {}).get(_TRANSPORT_KEY)
+    if transport is not None:
+        reset(transport)
+
+
+def reset(transport: asyncio.WriteTransport) -> None:
+    """End a connection at once: what waits in its buffers is thrown away, not sent."""
+    raw = transport.get_extra_info("socket")
+    if raw is not None:
+        with contextlib.suppress(OSError):  # closed already
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
+    transport.abort()

@@ -1,0 +1,82 @@
+"""The fast lane: the few requests that come by the thousand, answered without the framework.
+
+::
+
+    GET /things/{id}/properties[/{name}]    at once, by the connection itself    `ReadLane`
+    POST /readings                          before the framework's routes        `ReadingsLane`
+    all else, and whatever is unusual       the framework                        `gridspine.apps.api.app`
+
+Nothing is decided here: host, caller, authority, reading and answers are the very functions that the framework's routes
+call, and what they raise is answered by the function that answers for those routes. A request that is not the usual
+kind, say one with a query or with a cookie instead of a token, is left to the framework.
+"""
+
+import re
+from typing import Any
+from urllib.parse import unquote
+
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
+
+from gridspine.apps.api.answer import Answer, failure, json_answer
+from gridspine.apps.api.authenticate import by_authorization
+from gridspine.apps.api.connection import send_answer
+from gridspine.apps.api.hosts import AllowedHosts
+from gridspine.apps.api.readings import take_readings
+from gridspine.apps.api.thing import MAX_NAME_CHARS, permitted_to, point_of, properties
+from gridspine.apps.node.node import Node
+
+_THING = re.compile(rf"/things/([^/]+)/properties(?:/([^/]{{1,{MAX_NAME_CHARS}}}))?")
+_UNUSUAL = frozenset({b"content-length", b"transfer-encoding", b"expect"})
+
+
+class ReadLane:
+    """Answers reads of properties; see `gridspine.apps.api.connection.Lane`."""
+
+    def __init__(self, node: Node, hosts: AllowedHosts) -> None:
+        self._node, self._hosts = node, hosts
+
+    def __call__(self, target: bytes, scope: Any) -> Answer | None:
+        """Answer a GET of ``target``, or return None: then nothing has happened."""
+        path = target.decode("latin-1")
+        if "%" in path:
+            path = unquote(path)
+        wanted = _THING.fullmatch(path)
+        if wanted is None or b"?" in target or b"#" in target or not target.isascii():
+            return None
+        if any(name in _UNUSUAL for name, _ in scope["headers"]) or not self._hosts.answer_for(scope):
+            return None
+        scope["method"], scope["path"], scope["raw_path"] = "GET", path, target
+        try:
+            caller = by_authorization(self._node.identity, scope)
+            if caller is None:
+                return None
+            thing = permitted_to(self._node, caller, wanted[1], "thing.read")
+            found = point_of(self._node, thing, wanted[2]) if wanted[2] else properties(self._node, thing)
+            return json_answer(found)
+        except Exception as error:
+            return failure(error, path)
+
+
+class ReadingsLane:
+    """An ASGI application before another: takes readings of callers with a token, and passes all else on."""
+
+    def __init__(self, node: Node, app: ASGIApp) -> None:
+        self._node, self._app = node, app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Take readings, or pass the request on."""
+        answer = None
+        if scope["type"] == ScopeType.HTTP and scope["path"] == "/readings" and scope["method"] == "POST":
+            answer = await self._take(scope, receive)
+        if answer is None:
+            await self._app(scope, receive, send)
+        else:
+            await send_answer(answer, send)
+
+    async def _take(self, scope: HTTPScope, receive: Receive) -> Answer | None:
+        try:
+            caller = by_authorization(self._node.identity, scope)
+            return None if caller is None else await take_readings(self._node, caller, scope, receive)
+        except Exception as error:
+            return failure(error, scope["path"])
