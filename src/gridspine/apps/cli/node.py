@@ -1,6 +1,7 @@
 """``gridspine up``, ``init``, ``client``, ``backup`` and ``restore``: run and look after a node."""
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,7 +25,8 @@ def up(
     configure_logs(settings.log_level, as_json=settings.log_json)
     from gridspine.apps.node.run import run
 
-    asyncio.run(run(settings, directory, _say_ready))
+    with asyncio.Runner(loop_factory=_fast_loop()) as runner:
+        runner.run(run(settings, directory, _say_ready))
 
 
 def init(
@@ -94,6 +96,15 @@ def restore(
     directory = data_directory(data)
     restore_backup(source, directory)
     print(f"{directory} is restored. Start it:  gridspine up --data {directory}")
+
+
+def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return what makes the faster event loop where it can be had (not on Windows, nor on every interpreter)."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
 
 
 def _say_ready(node: Any, port: int) -> None:
