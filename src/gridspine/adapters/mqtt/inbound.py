@@ -35,7 +35,7 @@ class _Line:
 
     def __init__(self) -> None:
         self.messages: list[Published] = []
-        self.done = _future()
+        self.done: asyncio.Future[None] | None = None
         self.task: asyncio.Task[None] | None = None
 
 
@@ -65,6 +65,8 @@ class Inbound:
             line = self._lines[client, source] = _Line()
             line.task = asyncio.ensure_future(self._work(client, source, line))
         line.messages += messages
+        if line.done is None:
+            line.done = _future()
         return line.done
 
     async def forbid(self, client: str, topic: str, source: Source) -> None:
@@ -103,12 +105,13 @@ class Inbound:
         """Take in the client's messages, batch by batch, until there are none."""
         counters = self._counters.of(client)
         try:
-            while line.messages:
+            while line.done is not None:
                 messages, done = line.messages, line.done
-                line.messages, line.done = [], _future()
+                line.messages, line.done = [], None
                 await _settle(done, self._take(client, source, messages, counters))
         finally:
-            line.done.cancel()
+            if line.done is not None:
+                line.done.cancel()
             del self._lines[client, source]
 
     async def _take(self, client: str, source: Source, messages: Sequence[Published], counters: ClientCounters) -> None:

@@ -12,7 +12,7 @@ whatever else it holds, the careful decoders decide, so the outcome never hangs 
 """
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
@@ -38,6 +38,8 @@ from gridspine.kernel.time import MAX_US, MIN_US, US
 
 _OLD = int(Quality.QUESTIONABLE | Quality.OLD_DATA)
 _RUN_CHARACTERS = 64
+_SENSIBLE_S = MAX_US / US - 1
+"""Times from here on [s] are for the careful decoder to judge."""
 
 
 class Published(msgspec.Struct, frozen=True, gc=False):
@@ -207,25 +209,24 @@ def _together(
 
 def _columns(messages: Sequence[Published], packs: Sequence[list[_Record]]) -> NamedReadings | None:
     """Return packs as columns; None when a name, time or quality among them needs a closer look."""
-    index, base_times, pairs = _resolve(messages, packs)
-    if index is None:
-        return None
-    records = list(chain.from_iterable(packs))
-    times_s = np.array([record.t for record in records], np.float64) + base_times
+    times: list[float] = []
+    pairs: dict[tuple[str, str], int] = {}
+    index = _resolve(messages, packs, times, pairs)
+    records = packs[0] if len(packs) == 1 else list(chain.from_iterable(packs))
     qualities = [record.q | record.q_ for record in records]
-    if any(qualities) and not all(0 <= quality <= ALL_BITS for quality in qualities):
+    if not index or (any(qualities) and not all(0 <= quality <= ALL_BITS for quality in qualities)):
         return None
-    if not (np.abs(times_s) <= MAX_US / US).all():
+    times_s = np.array(times, np.float64)
+    if not -_SENSIBLE_S < min(times) <= max(times) < _SENSIBLE_S:
         return None
     observed = np.rint(times_s * US)
-    relative = times_s < RELATIVE_BELOW_S
-    if relative.any():
+    if min(times) < RELATIVE_BELOW_S:
         if any(message.again or message.kept for message in messages):
             return None
         arrived_us = np.repeat([float(message.now_us) for message in messages], [len(pack) for pack in packs])
-        observed += np.where(relative, arrived_us, 0)
-    if not ((observed >= MIN_US) & (observed <= MAX_US)).all():
-        return None
+        observed += np.where(times_s < RELATIVE_BELOW_S, arrived_us, 0)
+        if not MIN_US <= observed.min() <= observed.max() <= MAX_US:
+            return None
     return NamedReadings(
         names=[name for name, _ in pairs],
         units=[unit for _, unit in pairs],
@@ -238,14 +239,15 @@ def _columns(messages: Sequence[Published], packs: Sequence[list[_Record]]) -> N
 
 
 def _resolve(
-    messages: Sequence[Published], packs: Iterable[list[_Record]]
-) -> tuple[list[int] | None, list[float], list[tuple[str, str]]]:
-    """Apply base fields (RFC 8428 §4.6): return each record's place in the pairs of name and unit, its base time, and
-    the pairs. No places when a name is another Thing's."""
+    messages: Sequence[Published],
+    packs: Sequence[list[_Record]],
+    times: list[float],
+    pairs: dict[tuple[str, str], int],
+) -> list[int]:
+    """Apply base fields (RFC 8428 §4.6): fill ``times`` [s] and ``pairs`` of name and unit, and return each record's
+    place among these; no places when a name is another Thing's."""
     known: dict[tuple[str, str, str, str], int] = {}
-    pairs: dict[tuple[str, str], int] = {}
     index: list[int] = []
-    times: list[float] = []
     for message, pack in zip(messages, packs, strict=True):
         base_name = base_unit = ""
         base_time = 0.0
@@ -260,15 +262,20 @@ def _resolve(
             key = (thing, base_name, record.n, record.u or base_unit)
             at = known.get(key)
             if at is None:
-                name = base_name + record.n
-                if "/" not in name and ":" not in name:
-                    name = point_id(thing, name)
-                elif split_point_id(name)[0] != thing:
-                    return None, [], []
+                name = _own_name(base_name + record.n, thing)
+                if not name:
+                    return []
                 at = known[key] = pairs.setdefault((name, key[3]), len(pairs))
             index.append(at)
-            times.append(base_time)
-    return index, times, list(pairs)
+            times.append(base_time + record.t)
+    return index
+
+
+def _own_name(name: str, thing: str) -> str:
+    """Return the point's id that ``name`` means in a message of ``thing``: a bare one is its own; "" for another's."""
+    if "/" not in name and ":" not in name:
+        return point_id(thing, name)
+    return name if split_point_id(name)[0] == thing else ""
 
 
 def _count(record: _Record) -> Count | None:

@@ -50,7 +50,8 @@ class Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     The device holds ``value`` until ``until`` (RFC 3339) and then returns to ``fallback``, by itself; ``value`` null
     ends the lease at once, whatever ``until`` says. It takes no value whose ``until`` has passed and no command whose
-    ``sequence`` is lower than the last one for the point; one of equal sequence is a repetition.
+    ``sequence`` is lower than the last one for the point; one of equal sequence is a repetition. ``traceparent`` is
+    there when the command is traced (W3C Trace Context).
     """
 
     command: str
@@ -59,6 +60,7 @@ class Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     until: str
     fallback: float
     sequence: int
+    traceparent: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class Acknowledgement(msgspec.Struct, frozen=True):
@@ -170,8 +172,9 @@ def count_of_properties(pairs: Iterable[tuple[str, str]]) -> Count | None:
 
 def encode_command(order: Order) -> bytes:
     """Return the payload of an order, as its device gets it."""
+    until, traceparent = format_rfc3339(order.until_us), order.traceparent or msgspec.UNSET
     return msgspec.json.encode(
-        Command(order.command, order.point, order.value, format_rfc3339(order.until_us), order.fallback, order.sequence)
+        Command(order.command, order.point, order.value, until, order.fallback, order.sequence, traceparent)
     )
 
 
