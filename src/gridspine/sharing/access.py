@@ -35,6 +35,7 @@ class Access:
         self._clock = clock
         self._point_of = point_of
         self._products: dict[str, Product] = {}
+        self._unsure: set[str] = set()
         self._masks: dict[tuple[str, int], Mask] = {}
 
     async def load(self) -> None:
@@ -81,9 +82,24 @@ class Access:
             tx.put(product, id=product.id, owner=product.owner)
             tx.emit(LEDGER, product.owner, self._event("product.published", product.id, actor, _summary(product)))
 
-        await self._registry.run(work)
+        try:
+            await self._registry.run(work)
+        except BaseException:
+            self._unsure.add(product.id)  # it may be committed, though its event is not in the log yet
+            raise
         self._products[product.id] = product
         return product
+
+    async def settle(self) -> None:
+        """Take up the products whose publication ended in an error and that the registry has all the same.
+
+        Call it when what the registry emitted is in the log.
+        """
+        for id_ in list(self._unsure):
+            kept = await self._registry.run(lambda tx, id_=id_: tx.get(Product, id_), write=False)  # type: ignore[misc]
+            if kept is not None:
+                self._products[id_] = kept
+            self._unsure.discard(id_)
 
     async def ask(
         self, product: Product, *, consumer: str, purpose: str, from_us: int, until_us: int, actor: str

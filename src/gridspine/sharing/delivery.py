@@ -16,6 +16,8 @@ from collections import Counter, deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass
 
+import structlog
+
 from gridspine.infra.log.port import EventLog, Position, Stored
 from gridspine.kernel.codecs.batch import decode_batch
 from gridspine.kernel.errors import Gone, Invalid
@@ -31,6 +33,7 @@ _HISTORY_BYTES = 2 << 20
 _SCANNED_BYTES = 64 << 20
 """Bytes of the log that one pull looks through at most."""
 _STALE_LOOK_S = 0.05
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +59,34 @@ class Hub:
         return dict(self._next)
 
     def publish(self, position: Position, readings: Readings) -> None:
-        """Pass on a batch that the log has; each product's parcel is made once."""
+        """Pass on a batch that the log has; each product's parcel is made once.
+
+        After a gap, and where a product's parcel cannot be made, its subscriptions read on from the log.
+        """
+        expected = self._next.get(position.partition, position.offset)
+        if position.offset < expected:
+            return  # passed over before: whoever wants it reads it in the log
+        whole = position.offset == expected
         self._next[position.partition] = position.offset + 1
-        for subscriptions in list(self._by_product.values()):
-            mask = next(iter(subscriptions)).mask
-            picked = mask.pick(readings)
-            if len(picked):
-                parcel = Parcel(mask, position, picked)
-                for subscription in list(subscriptions):
+        for key, subscriptions in list(self._by_product.items()):
+            try:
+                parcel = _picked(next(iter(subscriptions)).mask, position, readings) if whole else None
+            except Exception:  # the other products' subscribers get theirs
+                log.exception("a batch could not be picked for a product: its subscribers read the log", product=key[0])
+                parcel = None
+            for subscription in list(subscriptions):
+                if parcel is None:
+                    subscription.lag()
+                elif len(parcel):
                     subscription.offer(parcel)
+
+    def skip(self, next_offsets: Offsets) -> None:
+        """Note that batches before ``next_offsets`` are in the log and will not be published: they are read there."""
+        if any(self._next.get(partition, 0) < offset for partition, offset in next_offsets.items()):
+            self._next.update(next_offsets)
+            for subscriptions in self._by_product.values():
+                for subscription in list(subscriptions):
+                    subscription.lag()
 
     def join(self, subscription: "Subscription") -> Offsets:
         """Add a live subscription; returns the offsets from which it gets everything."""
@@ -142,6 +164,13 @@ class Subscription:
         else:
             self._queue.append(parcel)
             self._waiting += len(parcel)
+        self._wake.set()
+
+    def lag(self) -> None:
+        """Give the queue up for the log: something that should have come through it did not."""
+        if not self._overflowed:
+            self._overflowed = True
+            self.behind += 1
         self._wake.set()
 
     def cut(self, reason: str) -> None:
@@ -225,6 +254,10 @@ class Subscription:
                 break
             await asyncio.sleep(_STALE_LOOK_S)
         return self.end is not None
+
+
+def _picked(mask: Mask, position: Position, readings: Readings) -> Parcel:
+    return Parcel(mask, position, mask.pick(readings))
 
 
 def _read(log: EventLog, mask: Mask, partition: int, at: int, end: int) -> list[Parcel]:

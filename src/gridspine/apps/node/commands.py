@@ -14,12 +14,14 @@ from typing import Any
 import msgspec
 import structlog
 
+from gridspine.apps.node.journey import Journeys
 from gridspine.infra.log.checkpoint import Checkpoints
 from gridspine.infra.log.port import EventLog, Record
 from gridspine.infra.log.scan import scan
 from gridspine.infra.log.writer import LogWriter, append
 from gridspine.infra.registry.port import Event
 from gridspine.infra.runtime.clock import Clock, new_urn
+from gridspine.infra.runtime.trace import NO_TRACE, Trace
 from gridspine.kernel.errors import NotFound
 from gridspine.things.adapter import Order, ProgressState
 from gridspine.things.books import Committed
@@ -57,6 +59,7 @@ class Commands:
         points: PointTable,
         clock: Clock,
         checkpoints: Checkpoints,
+        trace: Trace = NO_TRACE,
     ) -> None:
         self._log = log_
         self._writer = writer
@@ -64,6 +67,7 @@ class Commands:
         self._points = points
         self._clock = clock
         self._checkpoints = checkpoints
+        self._journeys = Journeys(trace)
         self._applied = 0
         self._behind = False
         self._lock = asyncio.Lock()
@@ -92,6 +96,7 @@ class Commands:
         """Ask for a lease; return the command, accepted or refused, once that is durable."""
         async with self._turn():
             command, events = self.commander.request(lease, key, self._clock.now_us())
+            self._journeys.begin(command.id)
             await self._keep(events)
         await self.tick()
         return self.commander.command(command.id)
@@ -116,8 +121,9 @@ class Commands:
 
     async def progress(self, command: str, state: ProgressState, reason: str = "") -> None:
         """Note how far an order got."""
-        async with self._turn():
-            await self._keep(self.commander.on_progress(command, state, self._clock.now_us(), reason))
+        with self._journeys.step(state, [command]):
+            async with self._turn():
+                await self._keep(self.commander.on_progress(command, state, self._clock.now_us(), reason))
 
     async def tick(self) -> None:
         """Let time do its work: leases end, orders go out."""
@@ -172,8 +178,10 @@ class Commands:
         return Lease(id=new_urn(self._clock), command=new_urn(self._clock), issued_us=self._clock.now_us(), **fields)
 
     async def _keep_confirmed(self, events: Sequence[CommandEvent]) -> None:
-        async with self._turn():
-            await self._keep([shown for event in events for shown in self._still(event)])
+        commands = [event.command.id for event in events if isinstance(event, CommandChanged)]
+        with self._journeys.step("confirmed", commands):
+            async with self._turn():
+                await self._keep([shown for event in events for shown in self._still(event)])
 
     def _still(self, event: CommandEvent) -> list[CommandEvent]:
         """Return ``event`` on the command as it is now: it may have changed between the reading and this turn."""
@@ -220,7 +228,8 @@ class Commands:
         now_us = self._clock.now_us()
         records = [Record(COMMANDS, event_key(event).encode(), encode_event(event), now_us) for event in events]
         self._behind = True  # until it is known what became of them: this may be cancelled while it waits
-        positions = await append(self._writer, records, source="commands")
+        with self._journeys.log():
+            positions = await append(self._writer, records, source="commands")
         for event in events:
             self.commander.apply(event)
         self._applied, self._behind = positions[-1].offset + 1, False
@@ -242,7 +251,7 @@ class Commands:
                 queue.get_nowait()
             queue.put_nowait(None)
         else:
-            queue.put_nowait(order)
+            queue.put_nowait(self._journeys.order(order))
 
     def _rule_of(self, thing: str, point: str) -> LeaseRule | None:
         found = self._points.thing_points(thing)

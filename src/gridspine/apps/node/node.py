@@ -22,7 +22,7 @@ from gridspine.apps.node.checks import ClockWatch, watch
 from gridspine.apps.node.commands import COMMANDS, Commands
 from gridspine.apps.node.condition import Conditions
 from gridspine.apps.node.engines import Engines
-from gridspine.apps.node.projection import OffencesJob, highest_binding, restore_offences, restore_twins
+from gridspine.apps.node.projection import CatchUpJob, OffencesJob, highest_binding, restore_offences, restore_twins
 from gridspine.apps.node.retention import Retention
 from gridspine.apps.node.topics import TOPICS
 from gridspine.energy.models import load_models
@@ -59,6 +59,7 @@ from gridspine.things.twin import TwinState
 TICK_S = 0.1
 SNAPSHOT_S = 60.0
 SWEEP_S = 0.5
+OUTBOX_S = 1.0
 log = structlog.get_logger(__name__)
 
 
@@ -161,11 +162,12 @@ class Node:
         self.intake = Intake(self.points, self.screen, self.twins, self.writer, self.offences, self.clock)
         topics = (COMMANDS, ALARMS, EVENTS)
         self.checkpoints = {topic: Checkpoints(self.paths.checkpoints, topic) for topic in topics}
+        self.intake.books.trace = self.trace
         self.alarms = Alarms(self.log, self.writer, self.points, self.twins, self.clock, self.checkpoints[ALARMS])
         self.incidents = Incidents(self.registry, self.clock)
         self.quarantine_watch = QuarantineWatch(self.offences, self.incidents, self.clock)
         self.commands = Commands(
-            self.log, self.writer, self.things, self.points, self.clock, self.checkpoints[COMMANDS]
+            self.log, self.writer, self.things, self.points, self.clock, self.checkpoints[COMMANDS], self.trace
         )
 
     def _compose_trust(self) -> None:
@@ -209,6 +211,7 @@ class Node:
         self.supervisor.start("snapshots", self._snapshots)
         self.supervisor.start("watch", lambda: watch(self))
         self.supervisor.start("retention", self.retention.work)
+        self.supervisor.start("outbox", self._follow_outbox)
         if self.settings.archive.enabled:
             self.supervisor.start("archive", self.archive.work)
         for name, run in self.adapters.load().items():
@@ -279,6 +282,8 @@ class Node:
             with contextlib.suppress(Overloaded):  # the next sweep finds the same
                 if self.intake.books.held.next_due_us <= self.clock.now_us():
                     self.writer.submit(ReleaseJob(self.intake.books))
+                if self.intake.books.behind:
+                    self.writer.submit(CatchUpJob(self.log, self.intake.books, self.hub.skip))
                 tell = self.alarms.on_silent
                 self.writer.submit(
                     SilenceJob(self.silence, self.points, self.twins, self.clock, tell),
@@ -296,6 +301,17 @@ class Node:
         while True:
             await asyncio.to_thread(self.ledger.catch_up)
             await self.clock.sleep(TICK_S)
+
+    async def _follow_outbox(self) -> None:
+        """Hand on what the log did not take when it was committed; then what waited for it is seen."""
+        while True:
+            await self.clock.sleep(OUTBOX_S)
+            if self.registry.behind:
+                with contextlib.suppress(DiskFull):
+                    await asyncio.to_thread(self.registry.relay)
+            if not self.registry.behind:
+                await self.things.settle()
+                await self.access.settle()
 
     async def _snapshots(self) -> None:
         while True:

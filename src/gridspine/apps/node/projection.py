@@ -1,7 +1,7 @@
 """Starting from the log: twins, the screen's memory and the duplicates' horizon, rebuilt from snapshot and tail."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -15,6 +15,7 @@ from gridspine.infra.registry.port import Event
 from gridspine.kernel.codecs.batch import decode_batch
 from gridspine.kernel.codecs.binding import decode_binding
 from gridspine.kernel.readings import Readings
+from gridspine.things.books import Books
 from gridspine.things.directory import POINTS
 from gridspine.things.horizon import DEFAULT_CAPACITY
 from gridspine.things.lot import READINGS
@@ -67,6 +68,41 @@ def restore_offences(eventlog: EventLog, offences: Offences, checkpoints: Checkp
     for record in scan(eventlog, EVENTS, 0, start, following, max_records=5000):
         if b'"source.' in record.body:
             offences.replay(msgspec.json.decode(record.body, type=Event))
+
+
+class CatchUpJob:
+    """Brings the twins to the log's end after a batch was kept that they may lack; on the writer's thread.
+
+    ``tell`` is called on the event loop with the offsets that every batch before now is known to the log only.
+    """
+
+    def __init__(self, eventlog: EventLog, books: Books, tell: Callable[[dict[int, int]], None]) -> None:
+        self.priority, self.weight, self.source = Priority.LIVE, 1, "catch-up"
+        self._log, self._books, self._tell = eventlog, books, tell
+        self._reached: dict[int, int] = {}
+
+    def prepare(self) -> Sequence[Record]:
+        """Return nothing: no record is to be kept."""
+        return ()
+
+    def committed(self, _: Sequence[Position]) -> None:
+        """Move the twins by what they lack; what they have already moves nothing."""
+        books = self._books
+        for partition, (first, following) in enumerate(self._log.bounds(READINGS)):
+            start = max(books.applied.get(partition, following), first)
+            for record in scan(self._log, READINGS, partition, start, following):
+                books.twins.apply(decode_batch(record.body))
+            books.applied[partition] = self._reached[partition] = following
+        books.behind = False
+        log.warning("the twins have what they lacked", offsets=self._reached)
+
+    def undone(self) -> None:
+        """Nothing to forget."""
+
+    def finished(self, error: BaseException | None) -> None:
+        """Tell who follows what is published; after an error the next sweep tries again."""
+        if error is None:
+            self._tell(self._reached)
 
 
 class OffencesJob:

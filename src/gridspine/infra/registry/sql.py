@@ -42,6 +42,8 @@ class SqlRegistry:
         self._engine = _engine(url)
         self._write_lock = threading.Lock()
         self._relay_lock = threading.Lock()
+        self.behind = False
+        """Whether events wait in the outbox because the log did not take them."""
         self._workers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="registry")
         with self._engine.begin() as connection:
             migrate(connection)
@@ -56,7 +58,11 @@ class SqlRegistry:
             transaction = SqlTransaction(connection, self._clock.now_us())
             result = work(transaction)
         if transaction.events:
-            self.relay()
+            try:
+                self.relay()
+            except BaseException:
+                self.behind = True
+                raise
         return result
 
     def read(self, work: Callable[[Transaction], R]) -> R:
@@ -80,6 +86,7 @@ class SqlRegistry:
                 with self._write_lock, _room_for(self._engine) as connection:
                     connection.execute(delete(outbox).where(outbox.c.number <= rows[-1].number))
                 moved += len(rows)
+            self.behind = False
         return moved
 
     def close(self) -> None:
