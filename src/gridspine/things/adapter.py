@@ -66,7 +66,8 @@ class Order(msgspec.Struct, frozen=True):
     """What a device must now do: hold ``value`` [the point's unit] on ``point`` until ``until_us``, then fall back.
 
     ``value`` None ends the lease at once: the device must return to ``fallback`` [the point's unit]. Orders for the
-    same point replace each other; ``sequence`` rises, and a lower one must be ignored.
+    same point replace each other; ``sequence`` rises, and a lower one must be ignored. ``traceparent`` (W3C Trace
+    Context), where it is not empty, is to be told to the device if its protocol can.
     """
 
     command: str
@@ -76,6 +77,7 @@ class Order(msgspec.Struct, frozen=True):
     until_us: int
     fallback: float
     sequence: int
+    traceparent: str = ""
 
 
 ProgressState = Literal["sent", "acknowledged", "rejected", "failed"]

@@ -7,6 +7,7 @@ import structlog
 
 from gridspine.infra.log.port import Position
 from gridspine.infra.runtime.clock import Clock
+from gridspine.infra.runtime.trace import NO_TRACE, Trace
 from gridspine.things.adapter import Outcome
 from gridspine.things.held import Held
 from gridspine.things.offence import Offences
@@ -52,7 +53,8 @@ Listener = Callable[[Committed], None]
 class Books:
     """Moved by the writer's thread only, but for ``listeners``, who are told on the event loop.
 
-    ``applied`` is the next offset of each partition of topic ``readings`` that the twins do not have yet.
+    ``applied`` is the next offset of each partition of topic ``readings`` that the twins do not have yet; ``behind``
+    says that a batch became durable and the twins may lack it: nothing after it counts as applied until they have it.
     """
 
     points: PointTable
@@ -64,7 +66,14 @@ class Books:
     quota: Quota = field(default_factory=Quota)
     totals: Totals = field(default_factory=Totals)
     applied: dict[int, int] = field(default_factory=dict)
+    behind: bool = False
     listeners: list[Listener] = field(default_factory=list)
+    trace: Trace = NO_TRACE
+
+    def passed(self, position: Position) -> None:
+        """Note that the twins have the batch at ``position``."""
+        if self.applied.get(position.partition, position.offset) == position.offset:
+            self.applied[position.partition] = position.offset + 1
 
     def tell(self, committed: Committed) -> None:
         """Tell the listeners; one that fails is logged and stops nobody."""

@@ -12,6 +12,7 @@ the totals. A reading counts as received when it is screened.
 
 import asyncio
 from collections.abc import Collection, Sequence
+from contextlib import nullcontext
 
 from gridspine.infra.log.writer import LogWriter
 from gridspine.infra.runtime.clock import Clock
@@ -50,13 +51,16 @@ class Intake:
         ``only`` narrows the source to some Things. Raises `Overloaded` or `DiskFull`: then nothing of the batch
         was kept, unless it was larger than `MAX_BATCH` and the disk filled up between its parts.
         """
-        resolved = self.books.points.resolve(readings.names, readings.units, source.organisation, only)
+        trace = self.books.trace
+        with trace.span("names") if trace.on and trace.current() else nullcontext():
+            resolved = self.books.points.resolve(readings.names, readings.units, source.organisation, only)
+        context = trace.current()
         if len(readings) <= MAX_BATCH:
-            posting = Posting(readings, source, resolved)
+            posting = Posting(readings, source, resolved, context)
             self.writer.submit(LotPart(self.books, posting, channel, backfill=backfill))
             return await posting.done
         slices = (slice(start, start + MAX_BATCH) for start in range(0, len(readings), MAX_BATCH))
-        postings = [Posting(readings.take(part), source, resolved) for part in slices]
+        postings = [Posting(readings.take(part), source, resolved, context) for part in slices]
         self.writer.submit(*(LotPart(self.books, posting, channel, backfill=backfill) for posting in postings))
         return _sum(await asyncio.gather(*(posting.done for posting in postings)))
 

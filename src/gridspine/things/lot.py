@@ -22,6 +22,7 @@ from gridspine.things.offence import Counted
 from gridspine.things.posting import Posting
 from gridspine.things.quarantine import quarantine_records
 from gridspine.things.screen import ACCEPTED, DUPLICATE, HELD, REFUSED, SUPPRESSED, Screened
+from gridspine.things.steps import steps_of
 
 READINGS = "readings"
 MAX_PROBLEMS = 1_000
@@ -55,6 +56,7 @@ class Lot:
     def __init__(self, books: Books, postings: Sequence[Posting], channel: Channel, *, backfill: bool) -> None:
         self._books = books
         self._postings = postings
+        self._steps = steps_of(books.trace, [posting.trace for posting in postings]) if books.trace.on else None
         self._channel = channel
         self._backfill = backfill
         self._readings: Readings | None = None
@@ -67,18 +69,22 @@ class Lot:
     def prepare(self) -> Sequence[Record]:
         """Screen, and encode what is to be kept."""
         books, now_us = self._books, self._books.clock.now_us()
+        self._mark("screen")
         taken = [not books.offences.quarantined(posting.source.principal) for posting in self._postings]
         sizes, self._readings = self._gather(taken, now_us)
         screened = self._screened = books.screen.screen(self._readings)
         records = self._kept(screened, now_us)
         records += self._answer(taken, sizes, screened, now_us)
         records += flap_records(books.points, screened.flapped, books.clock, now_us)
+        self._mark("commit")
         return records
 
     def committed(self, positions: Sequence[Position]) -> None:
         """Publish: the twins move, the totals grow."""
         assert self._screened is not None and self._readings is not None
         screened, readings, books = self._screened, self._readings, self._books
+        self._mark("twin")
+        was, books.behind = books.behind, True  # until all of this is done: should it fail, the log has it
         books.screen.settle()
         books.twins.apply(screened.accepted)
         if len(screened.accepted) < len(screened.verdict):
@@ -89,9 +95,11 @@ class Lot:
             books.quota.spend(principal, items, readings.received_us)
         if len(screened.accepted):
             self._position = positions[0]
-            books.applied[self._position.partition] = self._position.offset + 1
+            books.passed(self._position)
         for outcome in self._outcomes:
             books.totals.add(outcome)
+        books.behind = was
+        self._mark("handover")
 
     def undone(self) -> None:
         """Forget what the screen remembered of these readings."""
@@ -108,10 +116,17 @@ class Lot:
                     posting.done.set_exception(error)
             return
         assert self._screened is not None
+        self._mark("delivery")
         self._books.tell(Committed(self._position, self._screened))
+        if self._steps is not None:
+            self._steps.tell(len(self._screened.verdict))
         for posting, outcome in zip(self._postings, self._outcomes, strict=True):
             if not posting.done.done():
                 posting.done.set_result(outcome)
+
+    def _mark(self, step: str) -> None:
+        if self._steps is not None:
+            self._steps.mark(step)
 
     @property
     def _organisation(self) -> str:

@@ -5,6 +5,7 @@ import asyncio
 import numpy as np
 import numpy.typing as npt
 
+from gridspine.infra.runtime.trace import Context
 from gridspine.kernel.readings import (
     BoolArray,
     Float64Array,
@@ -40,11 +41,12 @@ class Posting:
     them, or all where it is None.
     """
 
-    __slots__ = ("done", "known", "named", "point", "source", "value")
+    __slots__ = ("done", "known", "named", "point", "source", "trace", "value")
 
-    def __init__(self, named: NamedReadings, source: Source, resolved: Resolved) -> None:
+    def __init__(self, named: NamedReadings, source: Source, resolved: Resolved, trace: Context = None) -> None:
         self.named = named
         self.source = source
+        self.trace = trace
         self.point: Int32Array = resolved.point[named.name_index] if len(named) else np.zeros(0, np.int32)
         self.value: Float64Array = named.value
         if (resolved.scale != 1).any() or resolved.shift.any():

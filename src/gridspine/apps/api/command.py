@@ -1,5 +1,6 @@
 """Commands: leases asked for, followed, ended; all-stop."""
 
+from contextlib import nullcontext
 from typing import Annotated, Any
 
 import msgspec
@@ -79,7 +80,8 @@ async def list_commands(request: Request[Any, Any, Any], node: TheNode, thing: F
 )
 async def send_command(request: Request[Any, Any, Any], node: TheNode, data: JSONBody[NewCommand]) -> CommandView:
     """Ask for a lease."""
-    thing = permitted(node, request, data.thing, "thing.command")
+    with node.trace.span("policy") if node.trace.current() else nullcontext():
+        thing = permitted(node, request, data.thing, "thing.command")
     return command_view(await ask(node, thing, data, request.user.principal))
 
 

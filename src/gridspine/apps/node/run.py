@@ -16,12 +16,14 @@ import structlog
 from gridspine.apps.api.app import create_app
 from gridspine.apps.api.lane import ReadLane
 from gridspine.apps.cli.keys import register_client
+from gridspine.apps.node.engines import Engines
 from gridspine.apps.node.node import Node, compose
 from gridspine.apps.node.seats import Seats, open_as_many_files_as_allowed
 from gridspine.apps.node.serve import Listening, bind, serve, serve_tls
 from gridspine.apps.portal.routes import portal_routes
 from gridspine.infra.runtime.clock import Clock, SystemClock
 from gridspine.infra.runtime.settings import Settings
+from gridspine.infra.runtime.systemd import READY, STOPPING, keep_alive, notify
 
 FIRST_CLIENT = "operator.json"
 _THREADS = 32
@@ -60,14 +62,16 @@ class Running:
         await self.node.stop()
 
 
-async def start(settings: Settings, data: Path, clock: Clock | None = None) -> Running:
-    """Start a node and its servers."""
+async def start(
+    settings: Settings, data: Path, clock: Clock | None = None, *, engines: Engines | None = None
+) -> Running:
+    """Start a node and its servers; ``engines`` may be others than the real ones."""
     sock = bind(settings.http.host, settings.http.port)
     port = sock.getsockname()[1]
     settings = msgspec.structs.replace(settings, http=msgspec.structs.replace(settings.http, port=port))
     id_ = organisation_id(settings.organisation)
     try:
-        node = await compose(settings, data, clock or SystemClock(), organisation=id_)
+        node = await compose(settings, data, clock or SystemClock(), organisation=id_, engines=engines)
     except BaseException:
         sock.close()
         raise
@@ -124,6 +128,10 @@ async def run(settings: Settings, data: Path, ready: Ready | None = None) -> Non
             loop.add_signal_handler(number, stop.set)
     if ready is not None:
         ready(running.node, running.port)
+    notify(READY, f"STATUS=ready at {running.url}")
+    running.node.supervisor.start("alive", lambda: keep_alive(running.node.writer.is_alive))
     await stop.wait()
+    notify(STOPPING)
     log.info("stopping")
     await running.stop()
+    log.info("stopped")
