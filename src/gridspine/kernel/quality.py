@@ -14,6 +14,7 @@ checked; the meaning of each bit was taken from the published overview of the qu
 """
 
 from enum import IntFlag
+from functools import lru_cache
 
 
 class Quality(IntFlag):
@@ -60,6 +61,10 @@ _VALIDITY_NAMES = ("good", "invalid", "reserved", "questionable")
 
 def describe(quality: int) -> list[str]:
     """Return the words for a quality, validity first: ``["questionable", "out-of-range"]``."""
-    words = [_VALIDITY_NAMES[quality & VALIDITY_MASK]]
-    words += [name for bit, name in _DETAIL_NAMES.items() if quality & bit]
-    return words
+    return list(_words(quality))
+
+
+@lru_cache(maxsize=1024)
+def _words(quality: int) -> tuple[str, ...]:
+    details = (name for bit, name in _DETAIL_NAMES.items() if quality & bit)
+    return (_VALIDITY_NAMES[quality & VALIDITY_MASK], *details)
