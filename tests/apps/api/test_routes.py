@@ -118,6 +118,7 @@ async def test_every_route_as_another_organisation_leaks_nothing(full):
         "/incidents/{incident_id}/{verb}": {"text": "mine now"},
         "/all-stop": {"reason": "mischief"},
         "/query": {"sql": "select * from readings"},
+        "/products/{product_id}/query": {"sql": "select * from readings, points"},
         "/organisations": {"id": "evil", "name": "Evil"},
         "/principals": APPLICATION | {"organisation": "northside-networks"},
     }

@@ -49,6 +49,7 @@ OWN = {
     "alarm.handle": thing_entity(METER, "acme"),
     "product.create": organisation_entity("acme"),
     "product.receive": product_entity("p", "acme"),
+    "product.query": product_entity("p", "acme"),
     "grant.ask": product_entity("p", "acme"),
     "grant.approve": access_request_entity("r", product="p", owner="acme", consumer="shop"),
     "grant.refuse": access_request_entity("r", product="p", owner="acme", consumer="shop"),
@@ -75,11 +76,11 @@ MAY = {
     },
     "operator": {
         "thing.read", "alarm.read", "thing.command", "alarm.handle", "thing.register", "readings.submit",
-        "product.receive", "grant.read", "grant.suspend", "grant.resume", "metrics.read", "status.read", "sql.run",
-        "node.stop", "quarantine.handle", "node.connect", "incident.read", "incident.handle",
+        "product.receive", "product.query", "grant.read", "grant.suspend", "grant.resume", "metrics.read",
+        "status.read", "sql.run", "node.stop", "quarantine.handle", "node.connect", "incident.read", "incident.handle",
     },
     "owner": {
-        "thing.read", "alarm.read", "product.create", "product.receive", "grant.approve",
+        "thing.read", "alarm.read", "product.create", "product.receive", "product.query", "grant.approve",
         "grant.refuse", "grant.read", "grant.revoke", "grant.suspend", "grant.resume", "incident.read",
     },
     "consumer": {"grant.ask"},
@@ -91,7 +92,7 @@ MAY = {
 
 
 def context_of(action: str) -> dict[str, Any]:
-    return receive_context(NOW, "billing") if action == "product.receive" else {}
+    return receive_context(NOW, "billing") if action in {"product.receive", "product.query"} else {}
 
 
 def test_the_policies_fit_their_schema_and_name_every_action() -> None:
@@ -200,7 +201,7 @@ def test_each_failing_fact_is_the_reason(changes: dict[str, Any], reason: str) -
 
 def test_a_grant_gives_nothing_but_the_product() -> None:
     for action, what in OWN.items():
-        if action not in ("product.receive", "grant.ask", "grant.read", "grant.revoke"):
+        if action not in ("product.receive", "product.query", "grant.ask", "grant.read", "grant.revoke"):
             assert not decide(CONSUMER, action, what).allowed, action
     assert decide(CONSUMER, "grant.revoke", OWN["grant.revoke"]).allowed, "a consumer may give a grant up"
     assert not decide(caller("operator", organisation="shop"), "product.receive", PRODUCT, granted()).allowed

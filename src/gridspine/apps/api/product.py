@@ -122,7 +122,11 @@ async def pull_readings(
 
 
 def receiving(
-    node: Node, request: Request[Any, Any, Any], product_id: str, purpose: str
+    node: Node,
+    request: Request[Any, Any, Any],
+    product_id: str,
+    purpose: str,
+    action: str = "product.receive",
 ) -> tuple[Product, Grant | None]:
     """Return product and grant when the caller may receive it now; raise `Forbidden` with the decision's id.
 
@@ -139,7 +143,7 @@ def receiving(
     decision_purpose = purpose or (grant.purpose if grant else "own")
     if len(decision_purpose) > 200:
         raise Invalid("purpose: too long")
-    node.authority.receive(caller, product, decision_purpose, grant)
+    node.authority.receive(caller, product, decision_purpose, grant, action)
     if grant is not None:
         reason = node.gate.why_shut(grant.id)
         if reason:

@@ -89,8 +89,10 @@ class Authority:
         entity = make(grant.id, product=grant.product, owner=grant.owner, consumer=grant.consumer)
         return self._check(caller, action, entity)
 
-    def receive(self, caller: Caller, product: Product, purpose: str, grant: Grant | None) -> Decision:
-        """Decide on receiving ``product`` for ``purpose`` under ``grant``; raise `Forbidden`."""
+    def receive(
+        self, caller: Caller, product: Product, purpose: str, grant: Grant | None, action: str = "product.receive"
+    ) -> Decision:
+        """Decide on receiving (or querying) ``product`` for ``purpose`` under ``grant``; raise `Forbidden`."""
         context = receive_context(self._clock.now_us(), purpose)
         if grant is not None:
             context = receive_context(
@@ -104,7 +106,7 @@ class Authority:
                 purposes=[grant.purpose],
             )
         entity = product_entity(product.id, product.owner)
-        decision = self._decide(caller, "product.receive", entity, context)
+        decision = self._decide(caller, action, entity, context)
         return decision.check(explain=grant is not None or caller.organisation == product.owner)
 
     def allows_submission(self, caller: Caller, thing: Thing) -> bool:
