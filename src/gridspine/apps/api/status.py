@@ -63,7 +63,9 @@ async def health() -> dict[str, str]:
 
 @get("/ready", opt=PUBLIC, summary="Does the node take readings?", tags=["node"])
 async def ready(node: TheNode) -> Response[dict[str, str]]:
-    """Answer 200 when readings are taken, 503 when not: the disk is full, or log or registry fail."""
+    """Answer 200 when readings are taken, 503 when not: the node stops, the disk is full, or log or registry fail."""
+    if node.stopping:
+        return Response({"status": "stopping"}, status_code=503)
     if node.room.full:
         return Response({"status": "disk full"}, status_code=503)
     failing = [part for part in CRITICAL if node.conditions.state(part) == "fail"]

@@ -22,7 +22,7 @@ from gridspine.apps.node.checks import ClockWatch, watch
 from gridspine.apps.node.commands import COMMANDS, Commands
 from gridspine.apps.node.condition import Conditions
 from gridspine.apps.node.engines import Engines
-from gridspine.apps.node.projection import CatchUpJob, OffencesJob, highest_binding, restore_offences, restore_twins
+from gridspine.apps.node.projection import CatchUpJob, OffencesJob, restore_offences, restore_twins
 from gridspine.apps.node.retention import Retention
 from gridspine.apps.node.topics import TOPICS
 from gridspine.energy.models import load_models
@@ -85,6 +85,11 @@ class Paths:
         return self.root / "twins.npz"
 
     @property
+    def things(self) -> Path:
+        """The snapshot of the Things."""
+        return self.root / "things.npz"
+
+    @property
     def checkpoints(self) -> Path:
         """What topics say up to a point, so that a start need not read them from their beginning."""
         return self.root / "checkpoints"
@@ -143,13 +148,15 @@ class Node:
         self._compose_trust()
         self.hub = Hub({p: following for p, (_, following) in enumerate(self.log.bounds(READINGS))})
         self._restored = False
+        self.stopping = False
+        """Whether it was told to stop: it is not ready for anything new."""
         self.stored = 0
         """Readings the log took since the start."""
         self.submissions: dict[tuple[object, ...], frozenset[str]] = {}
         self.intake.books.listeners += [self._publish, self.commands.on_committed, self.alarms.on_committed]
 
     def _compose_things(self) -> None:
-        self.points = PointTable()
+        self.points = PointTable(self.clock.randbytes(16))
         for model in load_models().values():
             self.points.add_model(model)
         self.twins = TwinState()
@@ -199,7 +206,7 @@ class Node:
 
     async def start(self) -> None:
         """Rebuild what is projected from the log, then let tasks and adapters run."""
-        await self.things.load(await asyncio.to_thread(highest_binding, self.log))
+        await self.things.load(self.log, self.paths.things)
         await self.access.load()
         await asyncio.to_thread(self._restore)
         self.gate.confirm()
@@ -230,6 +237,7 @@ class Node:
                 await asyncio.to_thread(self._save_twins)
             except OSError as error:
                 log.warning("no snapshot of the twins: the next start reads more of the log", error=str(error))
+            await asyncio.to_thread(self._save_things)
         with contextlib.suppress(DiskFull):
             await asyncio.to_thread(self.registry.relay)
         await asyncio.to_thread(self.trace.close)
@@ -317,6 +325,7 @@ class Node:
         while True:
             await self.clock.sleep(SNAPSHOT_S)
             await asyncio.to_thread(self._save_twins)
+            await asyncio.to_thread(self._save_things)
             await self._save_checkpoints()
             with contextlib.suppress(DiskFull):
                 await asyncio.to_thread(self.registry.relay)
@@ -326,6 +335,12 @@ class Node:
         await self.alarms.checkpoint()
         with contextlib.suppress(Overloaded):
             self.writer.submit(OffencesJob(self.log, self.offences, self.checkpoints[EVENTS]))
+
+    def _save_things(self) -> None:
+        try:
+            self.things.save(self.log, self.paths.things)
+        except (DiskFull, OSError) as error:
+            log.warning("no snapshot of the Things: the next start reads them one by one", error=str(error))
 
     def _save_twins(self) -> None:
         """Snapshot the twins with offsets taken *before*: replaying a batch twice changes nothing."""

@@ -16,6 +16,7 @@ import structlog
 from gridspine.apps.api.app import create_app
 from gridspine.apps.api.lane import ReadLane
 from gridspine.apps.cli.keys import register_client
+from gridspine.apps.node.drain import drain
 from gridspine.apps.node.engines import Engines
 from gridspine.apps.node.node import Node, compose
 from gridspine.apps.node.seats import Seats, open_as_many_files_as_allowed
@@ -55,11 +56,17 @@ class Running:
         return f"http://{self.node.settings.http.host}:{self.port}"
 
     async def stop(self) -> None:
-        """End streams, let requests finish, stop the node."""
+        """End streams, let requests finish, stop the node; see `gridspine.apps.node.drain`."""
+        self.node.stopping = True
         self.node.gate.end_all_streams("node-stopping")
         await asyncio.gather(*(server.stop() for server in self._servers))
         self.node.paths.address.unlink(missing_ok=True)
         await self.node.stop()
+
+    def hurry(self) -> None:
+        """Cut open connections: whoever waits for an answer learns nothing of what became of its request."""
+        for server in self._servers:
+            server.cut()
 
 
 async def start(
@@ -122,10 +129,10 @@ async def run(settings: Settings, data: Path, ready: Ready | None = None) -> Non
     # The default has a handful of threads on a small machine: long reads and passwords would keep all else waiting.
     loop.set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="node"))
     running = await start(settings, data)
-    stop = asyncio.Event()
+    stop, hurry = asyncio.Event(), asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(NotImplementedError):
-            loop.add_signal_handler(number, stop.set)
+            loop.add_signal_handler(number, lambda: hurry.set() if stop.is_set() else stop.set())
     if ready is not None:
         ready(running.node, running.port)
     notify(READY, f"STATUS=ready at {running.url}")
@@ -133,5 +140,5 @@ async def run(settings: Settings, data: Path, ready: Ready | None = None) -> Non
     await stop.wait()
     notify(STOPPING)
     log.info("stopping")
-    await running.stop()
+    await drain(running, hurry)
     log.info("stopped")

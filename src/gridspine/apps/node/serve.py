@@ -100,6 +100,11 @@ class Listening:
         if self._look_timer is not None:
             self._look_timer.cancel()
 
+    def cut(self) -> None:
+        """Cut every connection, answered or not."""
+        for connection in list(self.state.connections):
+            reset(connection.transport)
+
     def _shut(self, *kinds: type) -> None:
         """Close idle connections of these kinds, and the others once they are answered."""
         for connection in list(self.state.connections):
