@@ -1,6 +1,7 @@
 """Incidents: owned until a named person closes them; and the quarantine they are often about."""
 
 import asyncio
+import contextlib
 from typing import Any
 
 import msgspec
@@ -116,8 +117,14 @@ async def release_source(request: Request[Any, Any, Any], node: TheNode, princip
 async def work_on(node: Node, caller: Any, incident_id: str, verb: str, step: Step) -> Incident:
     """Do ``verb`` to an incident of the caller's organisation, as the caller; raise `NotFound` for one of others."""
     node.authority.on_organisation(caller, "incident.handle", caller.organisation)
-    if (await node.incidents.get(incident_id)).organisation != caller.organisation:
-        raise NotFound("there is no such incident")
+    with contextlib.suppress(NotFound):
+        known = await node.incidents.get(incident_id)
+        if known.organisation == caller.organisation:
+            return await _step(node, caller, incident_id, verb, step)
+    raise NotFound("there is no such incident")  # in the same words, whether there is none or it is another's
+
+
+async def _step(node: Node, caller: Any, incident_id: str, verb: str, step: Step) -> Incident:
     if verb == "note":
         return await node.incidents.note(incident_id, step.text, actor=caller.name)
     if verb == "evidence":

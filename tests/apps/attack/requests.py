@@ -1,0 +1,154 @@
+"""For each row of the table a request that would do something, were it let in."""
+
+import uuid
+from typing import Any, NamedTuple
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from joserfc.jwk import OKPKey
+from running_node import BATTERY, METER, SENML, World
+
+METER_ID, BATTERY_ID = "urn:example:s", "urn:example:battery"
+TITLE, VALUE = "Quellenweg-31", 987654.25
+FOREVER = "2100-01-01T00:00:00Z"
+INCIDENT = {"subject": "s", "owner": "o", "deadline": FOREVER, "evidence": "e"}
+
+
+class Sent(NamedTuple):
+    """A request: its path with what fills it, query, body and headers."""
+
+    path: str
+    params: dict[str, str]
+    json: Any
+    headers: dict[str, str]
+
+
+class Scene:
+    """A node with one of everything, all of it the own organisation's; and, for who is let in, fresh ones to act on."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.ids: dict[str, str] = {}
+
+    async def set(self) -> None:
+        """Make one of everything."""
+        world = self.world
+        world.node.identity.directory.add_organisation("third", "Third")
+        await world.op.post("/things", json={"id": METER_ID, "title": TITLE, "model": METER})
+        await world.thing(BATTERY_ID, BATTERY, adapter="none")
+        await world.send(f"{METER_ID}/activeEnergyImport", [VALUE])
+        await world.op.post("/readings", json=[{"n": f"{BATTERY_ID}/stateOfCharge", "v": 5000}], headers=SENML)
+        self.product = await world.product(f"{METER_ID}/activeEnergyImport")
+        self.grant = await world.grant(self.product)
+        command = (await world.op.post("/commands", json=self.command())).json()["id"]
+        events = (await world.op.get("/receipts", params={"subject": self.grant})).json()
+        refused = await world.co.get(f"/things/{METER_ID}")
+        victim, _ = world.client("northside-networks", "operator")
+        self.ids = {
+            "thing_id": METER_ID, "name": "activeEnergyImport", "command_id": command, "product_id": self.product,
+            "grant_id": self.grant, "incident_id": await self.incident(), "event_id": events[0]["id"],
+            "principal_id": victim, "decision_id": refused.json()["decision"], "key": "session", "kid": "k" * 43,
+            "certificate": "c" * 43,
+        }  # fmt: skip
+
+    def command(self) -> dict[str, Any]:
+        """Return an order that is accepted."""
+        return {"thing": BATTERY_ID, "point": "activePowerSetpoint", "value": 1000, "durationS": 600}
+
+    async def incident(self) -> str:
+        """Open an incident."""
+        body = INCIDENT | {"subject": str(uuid.uuid4()), "title": TITLE}
+        return str((await self.world.op.post("/incidents", json=body)).json()["id"])
+
+    async def fresh(self, path: str) -> dict[str, str]:
+        """Return ids of new things for a request that will change them."""
+        ids = dict(self.ids)
+        if "{grant_id}/" in path:
+            asked = {"product": self.product, "purpose": "b", "until": FOREVER}
+            ids["grant_id"] = (await self.world.co.post("/grants", json=asked)).json()["id"]
+            if not path.endswith(("/approve", "/refuse")):
+                await self.world.op.post(f"/grants/{ids['grant_id']}/approve")
+            if path.endswith("/resume"):
+                await self.world.op.post(f"/grants/{ids['grant_id']}/suspend")
+        if "{incident_id}" in path:
+            ids["incident_id"] = await self.incident()
+        if "{principal_id}" in path:
+            ids |= self._fresh_principal(path)
+        if path.endswith("/cancel"):
+            ids["command_id"] = (await self.world.op.post("/commands", json=self.command())).json()["id"]
+        return ids
+
+    def _fresh_principal(self, path: str) -> dict[str, str]:
+        identity, name = self.world.node.identity, uuid.uuid4().hex
+        if path.endswith("/password"):
+            password = "correct horse battery"
+            return {"principal_id": identity.users.add("northside-networks", name, password, ("operator",)).id}
+        kind = "device" if path.endswith("/device-password") else "application"
+        made = identity.directory.add_principal("northside-networks", kind, name, ("auditor",))
+        if path.endswith("/reactivate"):
+            identity.directory.deactivate(made.id)
+        key = OKPKey.generate_key("Ed25519", auto_kid=True)
+        identity.directory.add_key(made.id, dict(key.as_dict(private=False)))
+        pem = identity.authority.issue(made, csr().encode())
+        der = x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER)
+        from gridspine.infra.identity.certificate import thumbprint
+
+        return {"principal_id": made.id, "kid": str(key.kid), "certificate": thumbprint(der)}
+
+    def request(self, method: str, path: str, ids: dict[str, str]) -> Sent:
+        """Return the request for a row, acting on ``ids``."""
+        filled = path
+        for name, value in ids.items():
+            filled = filled.replace(f"{{{name}}}", value)
+        params = {
+            "/commands": {"thing": ids["thing_id"]} if method == "GET" else {},
+            "/receipts": {"subject": ids["grant_id"]},
+            "/quarantine/release": {"principal": ids["principal_id"]},
+        }.get(path, {})
+        if path.startswith("/products/{product_id}/") and not path.endswith("/query"):
+            params = {"purpose": "a"}
+        return Sent(filled, params, self._body(method, path, ids), SENML if path == "/readings" else {})
+
+    def _body(self, method: str, path: str, ids: dict[str, str]) -> Any:
+        if method != "POST":
+            return None
+        bodies: dict[str, Any] = {
+            "/readings": [{"n": f"{METER_ID}/voltage", "v": 230}],
+            "/things": {"title": "T", "model": METER},
+            "/commands": self.command() | {"thing": ids.get("other_thing", BATTERY_ID)},
+            "/all-stop": {"reason": "r"},
+            "/products": {"title": "P", "points": [f"{METER_ID}/voltage"], "contract": {"licence": "x", "purposes": ["a"]}},
+            "/products/{product_id}/query": {"sql": "select 1 as one", "purpose": "a"},
+            "/grants": {"product": ids["product_id"], "purpose": "a", "until": FOREVER},
+            "/alarms/acknowledge": {"point": f"{ids['thing_id']}/activeEnergyImport", "kind": "high"},
+            "/incidents": INCIDENT | {"title": "x"},
+            "/incidents/{incident_id}/note": {"text": "t"},
+            "/incidents/{incident_id}/close": {"text": "t"},
+            "/query": {"sql": "select 1 as one"},
+            "/organisations": {"id": f"o{uuid.uuid4().hex}", "name": "O"},
+            "/principals": {
+                "kind": "application", "name": "n", "roles": ["operator"], "organisation": "northside-networks",
+            },
+            "/principals/{principal_id}/roles": {"roles": ["auditor"]},
+            "/principals/{principal_id}/password": {"password": "another horse battery"},
+            "/principals/{principal_id}/certificates": {"csr": csr()},
+            "/principals/{principal_id}/keys": {
+                "jwk": {k: str(v) for k, v in OKPKey.generate_key("Ed25519").as_dict(private=False).items() if k != "kid"},
+            },
+        }  # fmt: skip
+        return bodies.get(path)
+
+
+def csr() -> str:
+    """Return a certificate request."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "c")])
+    return (
+        x509.CertificateSigningRequestBuilder()
+        .subject_name(name)
+        .sign(key, hashes.SHA256())
+        .public_bytes(Encoding.PEM)
+        .decode()
+    )

@@ -1,0 +1,119 @@
+"""Who may what, stated by hand: the policies and the routes are held against this table, not it against them.
+
+Roles: a administrator, o operator, w owner, c consumer, d device, u auditor.
+Organisations: own (owns everything here, and runs the node), granted (has a grant for the product), other (has nothing).
+
+A row: method and path; which roles of own, granted and other organisation are let in; and what the rest are answered,
+first within the own organisation, then elsewhere. 403 comes with a decision's id; 404 is as if there were nothing: with
+a letter only to that role, who might have found something there (403 to the others), with g to who is neither side.
+"""
+
+from typing import NamedTuple
+
+ROLES = {"a": "administrator", "o": "operator", "w": "owner", "c": "consumer", "d": "device", "u": "auditor"}
+ORGANISATIONS = {"own": "northside-networks", "granted": "brightfield", "other": "third"}
+ALL = "aowcdu"
+_NONE = "-"
+
+
+class Row(NamedTuple):
+    """One row of the table; ``inside`` and ``outside`` say what those are answered who are not let in."""
+
+    method: str
+    path: str
+    may: dict[str, str]
+    inside: str
+    outside: str
+
+    @property
+    def name(self) -> str:
+        """Return method and path."""
+        return f"{self.method} {self.path}"
+
+    def lets_in(self, organisation: str, role: str) -> bool:
+        """Whether a principal with this one role (a letter) is let in."""
+        return role in self.may[organisation]
+
+    def refusal(self, organisation: str, role: str) -> int:
+        """Return the status for one who is not let in."""
+        code = self.inside if organisation == "own" else self.outside
+        if code[3:] == "g":
+            return 404 if organisation == "other" else 403
+        return int(code) if len(code) == 3 else (404 if role == code[3] else 403)
+
+
+_TEXT = """
+POST /readings                                          od      od      od     403 403
+GET  /things                                            aowdu   aowcdu  aowcdu 403 403
+POST /things                                            ao      ao      ao     403 403
+GET  /things/{thing_id}                                 aowu    -       -      403 403
+GET  /things/{thing_id}/properties                      aowu    -       -      403 403
+GET  /things/{thing_id}/properties/{name}               aowu    -       -      403 403
+GET  /commands                                          aowu    -       -      403 403
+POST /commands                                          o       -       -      403 403
+GET  /commands/{command_id}                             aowu    -       -      403 403
+POST /commands/{command_id}/cancel                      o       -       -      403 403
+POST /all-stop                                          o       -       -      403 403
+GET  /products                                          aowcdu  aowcdu  aowcdu 403 403
+POST /products                                          w       w       w      403 403
+GET  /products/{product_id}                             aowcdu  aowcdu  aowcdu 403 403
+GET  /products/{product_id}/sample                      aowcdu  aowcdu  aowcdu 403 403
+GET  /products/{product_id}/readings                    ow      c       -      403 403
+GET  /products/{product_id}/stream                      ow      c       -      403 403
+WS   /products/{product_id}/socket                      ow      c       -      403 403
+POST /products/{product_id}/query                       ow      c       -      403 403
+GET  /grants                                            owu     ocu     aowcdu 403 403
+POST /grants                                            c       c       c      403 403
+GET  /grants/{grant_id}                                 owu     ocu     -      403 404g
+POST /grants/{grant_id}/approve                         w       -       -      403 404g
+POST /grants/{grant_id}/refuse                          w       -       -      403 404g
+POST /grants/{grant_id}/revoke                          w       c       -      403 404g
+POST /grants/{grant_id}/suspend                         ow      -       -      403 404g
+POST /grants/{grant_id}/resume                          ow      -       -      403 404g
+GET  /alarms                                            aowdu   aowcdu  aowcdu 403 403
+POST /alarms/acknowledge                                o       -       -      403 403
+GET  /incidents                                         aowu    aowu    aowu   403 403
+POST /incidents                                         o       o       o      403 403
+POST /incidents/{incident_id}/note                      o       -       -      403 404o
+POST /incidents/{incident_id}/close                     o       -       -      403 404o
+GET  /quarantine                                        aowu    aowu    aowu   403 403
+POST /quarantine/release                                o       -       -      403 403
+POST /query                                             o       -       -      403 403
+GET  /organisations                                     aowcdu  aowcdu  aowcdu 403 403
+POST /organisations                                     a       -       -      403 403
+GET  /principals                                        a       a       a      403 403
+POST /principals                                        a       -       -      403 403
+POST /principals/{principal_id}/deactivate              a       -       -      403 404a
+POST /principals/{principal_id}/roles                   a       -       -      403 404a
+POST /principals/{principal_id}/reactivate              a       -       -      403 404a
+POST /principals/{principal_id}/sign-out                a       -       -      403 404a
+POST /principals/{principal_id}/password                a       -       -      403 404a
+POST /principals/{principal_id}/device-password         a       -       -      403 404a
+POST /principals/{principal_id}/certificates            a       -       -      403 404a
+POST /principals/{principal_id}/certificates/{certificate}/revoke a -   -      403 404a
+POST /principals/{principal_id}/keys                    a       -       -      403 404a
+POST /principals/{principal_id}/keys/{kid}/remove       a       -       -      403 404a
+GET  /decisions/{decision_id}                           au      -       -      403 403
+GET  /receipts                                          aowcdu  aowcdu  -      403 404
+GET  /receipts/{event_id}                               aowcdu  aowcdu  -      403 404
+POST /node-keys/{key}/rotate                            a       -       -      403 403
+GET  /status                                            aou     -       -      403 403
+GET  /metrics                                           aou     -       -      403 403
+"""
+
+PUBLIC = (
+    "GET /health", "GET /ready", "GET /ledger/checkpoint", "GET /ledger/key", "GET /ledger/handovers", "GET /authority",
+    "POST /token", "POST /revoke", "GET /.well-known/oauth-authorization-server", "GET /jwks",
+    "GET /schema", "GET /schema/openapi.json", "GET /schema/{path}",
+)  # fmt: skip
+"""Endpoints that ask for nobody's name."""
+
+
+def rows() -> list[Row]:
+    """Return the table."""
+    made = []
+    for line in _TEXT.strip().splitlines():
+        method, path, *may, inside, outside = line.split()
+        let_in = {name: roles.replace(_NONE, "") for name, roles in zip(ORGANISATIONS, may, strict=True)}
+        made.append(Row(method, path, let_in, inside, outside))
+    return made
