@@ -22,11 +22,14 @@ from gridspine.apps.api import (
     decision,
     grant,
     incident,
+    keyring,
     ledger,
+    metrics,
     principal,
     product,
     query,
     readings,
+    standing,
     status,
     stream,
     thing,
@@ -36,6 +39,7 @@ from gridspine.apps.api.hosts import AllowedHosts
 from gridspine.apps.api.lane import ReadingsLane
 from gridspine.apps.api.problems import HANDLERS
 from gridspine.apps.api.token import token_routes
+from gridspine.apps.api.traced import Traced
 from gridspine.apps.node.node import Node
 from gridspine.apps.policies.entities import ROLES
 
@@ -70,11 +74,17 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     incident.list_quarantine,
     incident.release_source,
     query.query,
+    query.query_product,
     principal.list_organisations,
     principal.admit_organisation,
     principal.list_principals,
     principal.add_principal,
     principal.deactivate_principal,
+    standing.set_roles,
+    standing.reactivate_principal,
+    standing.sign_out_everywhere,
+    standing.set_password,
+    standing.new_device_password,
     credential.issue_certificate,
     credential.revoke_certificate,
     credential.add_key,
@@ -84,16 +94,19 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     ledger.read_receipt,
     ledger.read_checkpoint,
     ledger.read_ledger_key,
+    keyring.read_handovers,
+    keyring.read_authority,
+    keyring.rotate_key,
     status.health,
     status.ready,
     status.status,
-    status.metrics,
+    metrics.metrics,
 )
 
 
 def create_app(node: Node, extra: Sequence[ControllerRouterHandler] = ()) -> AllowedHosts:
     """Return the ASGI application of ``node``; ``extra`` routes are the portal's."""
-    return allowed_hosts(node, ReadingsLane(node, framework(node, extra)))
+    return allowed_hosts(node, Traced(ReadingsLane(node, framework(node, extra)), node.trace))
 
 
 def allowed_hosts(node: Node, app: ASGIApp) -> AllowedHosts:
