@@ -159,6 +159,21 @@ class Commander:
                         applied.setdefault(command.id, CommandChanged(become(command, "applied", now_us, reason)))
         return tuple(applied.values())
 
+    def on_step(self, step_us: int, now_us: int) -> tuple[CommandEvent, ...]:
+        """Let leases in force last as long as they would have: the clock was set by ``step_us``, to ``now_us``.
+
+        Those to come keep their times, which somebody else's clock may share.
+        """
+        events: list[CommandEvent] = []
+        for command in self._commands.values():
+            lease = command.lease
+            if _counts(command) and lease.in_force(now_us - step_us):
+                lease = msgspec.structs.replace(
+                    lease, from_us=lease.from_us + step_us, until_us=lease.until_us + step_us
+                )
+                events.append(CommandChanged(msgspec.structs.replace(command, lease=lease)))
+        return tuple(events)
+
     def tick(self, now_us: int, *, limit: int = 10_000) -> tuple[CommandEvent, ...]:
         """Return what time has changed by ``now_us``: commands that ended, orders to give.
 
@@ -276,7 +291,7 @@ class Commander:
         point = self._point(lease)
         if _counts(command):
             self._finished.pop(command.id, None)
-            if command.id not in point.leases:
+            if point.leases.get(command.id) != lease:
                 point.leases[command.id] = lease
                 self._remind(key, lease)
         else:

@@ -92,6 +92,13 @@ class Held:
         self._count -= len(np.unique(old))
         self._present.array[old] = False
 
+    def shift(self, step_us: int) -> None:
+        """Let what is held wait as long as it would have: the clock was set by ``step_us``."""
+        waiting = self._present.array & (self._until_us.array > NEVER_US)
+        self._until_us.array[waiting] += step_us
+        if NEVER_US < self.next_due_us < _FOREVER_US:
+            self.next_due_us += step_us
+
     def carried(self, released: Readings) -> int:
         """Return how many of the readings were held before the node last started, and counted then."""
         return int(np.count_nonzero(self._carried.array[released.point]))

@@ -12,7 +12,7 @@ import numpy as np
 from gridspine.infra.log.port import Position, Record
 from gridspine.infra.log.writer import Priority
 from gridspine.infra.registry.port import Event
-from gridspine.infra.runtime.clock import Clock, new_id
+from gridspine.infra.runtime.clock import Clock, Steps, new_id
 from gridspine.kernel.readings import Int64Array
 from gridspine.things.point import PointTable
 from gridspine.things.twin import TwinState
@@ -52,6 +52,12 @@ class Silence:
         distinct = np.unique(things)
         return silent if len(distinct) <= MAX_THINGS else silent[things < distinct[MAX_THINGS]]
 
+    def step(self, step_us: int, now_us: int, looked_us: int) -> None:
+        """Let silence last as long as it did: the clock was set by ``step_us``, ``looked_us`` ago at most."""
+        self._twins.shift_heard(step_us, now_us, looked_us)
+        self._since_us += step_us
+        self._next_us = min(self._since_us, now_us)
+
     def mark(self, silent: Int64Array) -> None:
         """Mark points as silent: their event is durable."""
         self._twins.age(silent)
@@ -84,7 +90,8 @@ def silence_records(
 class SilenceJob:
     """One sweep on its way through the writer: the events are durable before the twins are marked.
 
-    ``tell`` is called on the event loop with the points found, when there are any.
+    ``tell`` is called on the event loop with the points found, when there are any; ``on_step`` here, with the step
+    [µs], when ``steps`` finds that the wall clock was set.
     """
 
     def __init__(
@@ -94,15 +101,21 @@ class SilenceJob:
         twins: TwinState,
         clock: Clock,
         tell: Callable[[Int64Array], None] | None = None,
+        steps: Steps | None = None,
+        on_step: Callable[[int], None] = lambda _: None,
     ) -> None:
         self.priority, self.weight, self.source = Priority.CONTROL, 1, "sweep"
         self._silence, self._points, self._twins, self._clock = silence, points, twins, clock
-        self._tell = tell
+        self._tell, self._steps, self._on_step = tell, steps, on_step
         self._found = _NOBODY
 
     def prepare(self) -> Sequence[Record]:
         """Find the newly silent points; return their events."""
         now_us = self._clock.now_us()
+        step_us, looked_us = self._steps.take() if self._steps is not None else (0, 0)
+        if step_us:
+            self._silence.step(step_us, now_us, looked_us)
+            self._on_step(step_us)
         self._found = self._silence.sweep(now_us)
         return silence_records(self._points, self._twins, self._found, self._clock, now_us)
 

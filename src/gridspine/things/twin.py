@@ -78,6 +78,16 @@ class TwinState:
             with self._lock:
                 self._hear(point, received_us)
 
+    def shift_heard(self, step_us: int, now_us: int, since_us: int) -> None:
+        """Let what was heard stay as long ago as it was: the clock was set by ``step_us``, to ``now_us``.
+
+        What was heard in ``[now_us - since_us, now_us]`` was so since the clock was set, by the new time.
+        """
+        with self._lock:
+            heard_us = self.heard_us.array
+            fresh = (heard_us >= now_us - since_us) & (heard_us <= now_us)
+            heard_us[(heard_us > NEVER_US) & ~fresh] += step_us
+
     def overdue(self, limit_us: Int64Array, now_us: int, since_us: int) -> tuple[Int64Array, int]:
         """Return the points not heard of for longer than their limit, and when the next one can be [µs since 1970].
 

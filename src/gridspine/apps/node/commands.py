@@ -20,7 +20,7 @@ from gridspine.infra.log.port import EventLog, Record
 from gridspine.infra.log.scan import scan
 from gridspine.infra.log.writer import LogWriter, append
 from gridspine.infra.registry.port import Event
-from gridspine.infra.runtime.clock import Clock, new_urn
+from gridspine.infra.runtime.clock import Clock, Steps, new_urn
 from gridspine.infra.runtime.trace import NO_TRACE, Trace
 from gridspine.kernel.errors import NotFound
 from gridspine.things.adapter import Order, ProgressState
@@ -66,6 +66,7 @@ class Commands:
         self._directory = directory
         self._points = points
         self._clock = clock
+        self._steps = Steps(clock)
         self._checkpoints = checkpoints
         self._journeys = Journeys(trace)
         self._applied = 0
@@ -128,6 +129,10 @@ class Commands:
     async def tick(self) -> None:
         """Let time do its work: leases end, orders go out."""
         async with self._turn():
+            step_us, _ = self._steps.take()
+            if step_us:
+                log.warning("the clock was set: leases in force last as long as they would have", step_us=step_us)
+                await self._keep(self.commander.on_step(step_us, self._clock.now_us()))
             while events := self.commander.tick(self._clock.now_us()):
                 await self._keep(events)
 

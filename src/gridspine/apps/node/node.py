@@ -32,7 +32,7 @@ from gridspine.infra.ledger.ledger import Ledger
 from gridspine.infra.log.checkpoint import Checkpoints
 from gridspine.infra.log.measured import MeasuredLog
 from gridspine.infra.registry.sql import SqlRegistry, sqlite_url
-from gridspine.infra.runtime.clock import Clock
+from gridspine.infra.runtime.clock import Clock, Steps
 from gridspine.infra.runtime.datadir import DataDirectory
 from gridspine.infra.runtime.durable import write_whole
 from gridspine.infra.runtime.meter import Meter
@@ -258,6 +258,7 @@ class Node:
         restore_twins(self.log, self.twins, self.screen, self.paths.twins, points=self.points.count)
         restore_held(self.log, self.intake.books.held, self.screen.memory, self.twins, self.points)
         restore_offences(self.log, self.offences, self.checkpoints[EVENTS])
+        self.steps = Steps(self.clock)
         self.silence = Silence(self.points, self.twins, self.clock.now_us())
         self.commands.load()
         self.alarms.load()
@@ -294,7 +295,15 @@ class Node:
                     self.writer.submit(CatchUpJob(self.log, self.intake.books, self.hub.skip))
                 tell = self.alarms.on_silent
                 self.writer.submit(
-                    SilenceJob(self.silence, self.points, self.twins, self.clock, tell),
+                    SilenceJob(
+                        self.silence,
+                        self.points,
+                        self.twins,
+                        self.clock,
+                        tell,
+                        self.steps,
+                        self.intake.books.held.shift,
+                    ),
                     FlapJob(self.screen.flaps, self.points, self.clock),
                 )
 

@@ -105,6 +105,25 @@ class VirtualClock:
         self._monotonic_us = monotonic_us
 
 
+class Steps:
+    """Notices when the wall clock was set: when it moves otherwise than monotonic time, by more than `LEAST_US`."""
+
+    LEAST_US = 1_000_000
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._looked_us = clock.monotonic_us()
+        self._offset_us = clock.now_us() - self._looked_us
+
+    def take(self) -> tuple[int, int]:
+        """Return by how much the clock was set since the last look [µs], 0 mostly, and how long ago that was [µs]."""
+        now_us, looked_us = self._clock.monotonic_us(), self._looked_us
+        step_us = self._clock.now_us() - now_us - self._offset_us
+        self._offset_us += step_us
+        self._looked_us = now_us
+        return (step_us if abs(step_us) > self.LEAST_US else 0), now_us - looked_us
+
+
 def new_id(clock: Clock) -> str:
     """Return a new time-ordered UUID (version 7) as text."""
     return str(uuid7(clock.now_us(), clock.randbytes))

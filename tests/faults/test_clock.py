@@ -1,0 +1,132 @@
+"""A wall clock that is set by an hour, either way: no false silence, leases that end when they would have, no reading
+refused once the clock is right again."""
+
+import asyncio
+import time
+
+import pytest
+from running_node import BATTERY, SENML, World, settings_for, until
+
+from gridspine.apps.node.run import start
+from gridspine.infra.runtime.clock import Steps, SystemClock, VirtualClock
+from gridspine.things.model import parse_model
+
+HOUR_S = 3600.0
+PROBE = {
+    "@type": "tm:ThingModel",
+    "id": "https://example.org/models/probe",
+    "title": "Probe",
+    "properties": {"watched": {"gs:readingType": {"unit": "W"}, "gs:screen": {"maxSilenceS": 3.0}}},
+}
+
+
+class SetClock(SystemClock):
+    """The machine's clock, put forward or back by hand."""
+
+    step_s = 0.0
+
+    def now_us(self):
+        return super().now_us() + round(self.step_s * 1_000_000)
+
+
+@pytest.fixture
+async def clocked(tmp_path):
+    clock = SetClock()
+    world = World(await start(settings_for(), tmp_path / "data", clock), tmp_path / "data")
+    world.node.points.add_model(parse_model(PROBE))
+    await world.thing("urn:example:probe", PROBE["id"])
+    await world.thing("urn:example:battery", BATTERY)
+    yield world, clock
+    await world.stop()
+
+
+async def send(world, value, *, ahead_s=0.0):
+    body = [{"n": "urn:example:probe/watched", "v": value, "t": time.time() + ahead_s}]
+    return (await world.op.post("/readings", json=body, headers=SENML)).json()
+
+
+async def sweeps(world, count=3):
+    for _ in range(count):
+        looked = world.node.steps._looked_us
+        await until(lambda looked=looked: world.node.steps._looked_us != looked)
+
+
+@pytest.mark.parametrize("step_s", [HOUR_S, -HOUR_S])
+async def test_silence_counts_the_time_that_passed(clocked, step_s, tally):
+    world, clock = clocked
+    assert (await send(world, 1))["accepted"] == 1
+    clock.step_s = step_s
+    await sweeps(world)
+    alarms = (await world.op.get("/alarms")).json()
+    assert [alarm["kind"] for alarm in alarms if alarm["kind"] == "silence"] == []
+    await until(lambda: world.node.alarms.table.alarms(active=True), 30)  # and it is found when it is true
+    assert [alarm["kind"] for alarm in (await world.op.get("/alarms")).json()] == ["silence"]
+    tally("clock set by an hour", "silence", 1)
+
+
+@pytest.mark.parametrize("step_s", [HOUR_S, -HOUR_S])
+async def test_a_lease_lasts_as_long_as_it_was_given_for(clocked, step_s, tally):
+    world, clock = clocked
+    wanted = {"thing": "urn:example:battery", "point": "activePowerSetpoint", "value": 100, "durationS": 4}
+    command = (await world.op.post("/commands", json=wanted)).json()["id"]
+    later = {**wanted, "from": "2090-01-01T00:00:00Z"}
+    await world.op.post("/commands", json=later)
+    clock.step_s = step_s
+    await sweeps(world)
+    shown = (await world.op.get(f"/commands/{command}")).json()
+    assert shown["state"] in {"accepted", "sent"}
+    (order,) = world.node.commands.commander.in_force(clock.now_us())
+    assert 0 < order.until_us - clock.now_us() <= 4_000_000
+    await until(lambda: world.node.commands.commander.command(command).final, 30)
+    tally("clock set by an hour", "leases", 1)
+
+
+async def test_readings_are_taken_again_when_the_clock_is_right_again(clocked, tally):
+    """An hour slow, the node takes true times for the future; put right, it takes them, and nothing is in the way."""
+    world, clock = clocked
+    clock.step_s = -HOUR_S
+    assert (await send(world, 1))["refused"] == 1
+    clock.step_s = 0.0
+    assert (await send(world, 2))["accepted"] == 1
+    clock.step_s = HOUR_S
+    assert (await send(world, 3))["accepted"] == 1
+    clock.step_s = 0.0
+    assert (await send(world, 4))["accepted"] == 1
+    shown = (await world.op.get("/things/urn:example:probe/properties/watched")).json()
+    assert shown["value"] == 4
+    assert (await world.op.get("/status")).status_code == 200
+    tally("clock set by an hour", "readings", 1)
+
+
+def test_steps_are_told_once_and_drift_is_none():
+    clock = VirtualClock()
+    steps = Steps(clock)
+    assert steps.take() == (0, 0)
+    clock.step_wall(3600)
+    assert steps.take()[0] == 3_600_000_000
+    assert steps.take()[0] == 0
+    clock.step_wall(0.4)
+    assert steps.take()[0] == 0
+    clock.step_wall(-3600)
+    assert steps.take()[0] == -3_600_000_000
+
+
+async def test_what_is_held_is_released_all_the_same(tmp_path):
+    clock = SetClock()
+    world = World(await start(settings_for(), tmp_path / "data", clock), tmp_path / "data")
+    try:
+        model = {**PROBE, "properties": {"slow": {"gs:readingType": {"unit": "W"}, "gs:screen": {"minIntervalS": 2.0}}}}
+        world.node.points.add_model(parse_model(model))
+        await world.thing("urn:example:probe", PROBE["id"])
+        for value in (1, 2):
+            body = [{"n": "urn:example:probe/slow", "v": value, "t": time.time() - HOUR_S}]
+            await world.op.post("/readings", json=body, headers=SENML)
+        clock.step_s = -HOUR_S
+        for _ in range(100):
+            if (await world.op.get("/things/urn:example:probe/properties/slow")).json()["value"] == 2:
+                break
+            await asyncio.sleep(0.1)
+        else:
+            raise AssertionError("it is held for an hour")
+    finally:
+        await world.stop()
