@@ -5,7 +5,8 @@
     this process: libraries loaded once ── fork ──► a mutant's module instead of the real one, then pytest
                                                      exit 0: it survived · else: killed · too long: killed
 
-Runs on one module or all (``run.py things/lease.py``); the score of each goes to ``docs/data/mutation.json``.
+Runs on one module or all (``run.py things/lease.py``); the score of each goes to ``docs/data/mutation.json``. With
+``--again`` only what survived the last time is tried, where the module is still the same: tests were added since.
 """
 
 import hashlib
@@ -23,15 +24,18 @@ from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 OUT = ROOT / "docs" / "data" / "mutation.json"
 EXCUSED = Path(__file__).with_name("excused.toml")
 THINGS, SHARING = "tests/things/test_", "tests/sharing/test_"
 TESTS = {
-    "sharing/grant.py": [SHARING + name for name in ("grant.py", "gate.py", "access.py")],
-    "sharing/gate.py": [SHARING + name for name in ("gate.py", "grant.py", "delivery.py")],
-    "things/lease.py": [THINGS + name for name in ("lease.py", "command.py", "commander.py", "commander_machine.py")],
+    "sharing/grant.py": [SHARING + name for name in ("edges.py", "grant.py", "gate.py", "access.py")],
+    "sharing/gate.py": [SHARING + name for name in ("edges.py", "gate.py", "grant.py", "delivery.py")],
+    "things/lease.py": [
+        THINGS + name for name in ("lease.py", "lease_edges.py", "command.py", "commander.py", "commander_machine.py")
+    ],
     "things/screen.py": [THINGS + name for name in ("screen.py", "held.py", "flap.py", "intake.py")],
 }
 """Module → the tests that must notice a fault in it, the closest first."""
@@ -89,8 +93,8 @@ def _wait(child: int, seconds: float) -> int:
     return os.waitpid(child, 0)[1]
 
 
-def measure(module: str) -> dict[str, object]:
-    """Plant every fault of ``module``; return its score and the survivors."""
+def measure(module: str, before: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Plant every fault of ``module``, or those that survived ``before``; return its score and the survivors."""
     path = ROOT / "src" / "gridspine" / module
     source, tests = path.read_text(), TESTS[module]
     begin = time.monotonic()
@@ -98,8 +102,17 @@ def measure(module: str) -> dict[str, object]:
         raise SystemExit(f"{module}: its tests fail before any fault is planted")
     cpu_s = 20 + int(3 * (time.monotonic() - begin))
     excused = tomllib.loads(EXCUSED.read_text()).get(module, {})
-    killed, equivalent, alive = 0, 0, []
+    digest = hashlib.sha256(source.encode()).hexdigest()[:16]
+    if before is not None and before["source"] != digest:
+        raise SystemExit(f"{module} has changed since it was measured: run it without --again")
+    killed, equivalent, alive = 0 if before is None else before["killed"], 0, []
     for mutant in _mutants(source):
+        if (
+            before is not None
+            and mutant.name not in excused
+            and f"{mutant.line}: {mutant.name}" not in before["survivors"]
+        ):
+            continue
         if mutant.name in excused:
             equivalent += 1
         elif survives(module, mutant.source, tests, cpu_s):
@@ -109,7 +122,6 @@ def measure(module: str) -> dict[str, object]:
             killed += 1
     score = round(killed / max(killed + len(alive), 1), 4)
     print(f"{module}: {killed} killed, {len(alive)} survived, {equivalent} excused: {score:.1%}", flush=True)
-    digest = hashlib.sha256(source.encode()).hexdigest()[:16]
     return {
         "killed": killed, "survived": len(alive), "excused": equivalent, "score": score, "source": digest,
         "survivors": alive,
@@ -134,8 +146,10 @@ def main(modules: Sequence[str]) -> None:
     import structlog  # loaded before the forks: each mutant would load them again
 
     assert all((hypothesis.stateful, msgspec, numpy, pytest, structlog))
-    for module in modules or TESTS:
-        found = measure(module)
+    again = "--again" in modules
+    for module in [name for name in modules if name != "--again"] or TESTS:
+        known = json.loads(OUT.read_text()) if OUT.exists() else {}
+        found = measure(module, known[module] if again else None)
         known = json.loads(OUT.read_text()) if OUT.exists() else {}
         OUT.parent.mkdir(parents=True, exist_ok=True)
         OUT.write_text(json.dumps({**known, module: found}, indent=2, sort_keys=True) + "\n")

@@ -183,7 +183,7 @@ def _writer(node: "Node") -> Finding:
 def _clock(node: "Node") -> Finding:
     seen = node.clock_watch
     if seen.stepped_us and node.clock.now_us() - seen.stepped_us < STEP_SHOWN_US:
-        what = f"the clock was set by {seen.step_us / US:+.1f} s at {format_rfc3339(seen.stepped_us)}"
+        what = f"the clock was set by {seen.step_us / US:+.1f} s"
         return Finding("clock", "warn", what, "see that time is kept by NTP, without steps")
     return Finding("clock", "ok", "no step seen")
 
