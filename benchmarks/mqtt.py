@@ -267,9 +267,10 @@ def through(case: Case, port: int, broker: int | None) -> dict[str, Any]:
 
 def alone(case: Case) -> dict[str, Any]:
     """Let the devices publish through Mosquitto to a bare subscriber: what the broker does without a node."""
-    with mosquitto(case) as (port, broker), Child(
-        str(LOAD), "listen", f"127.0.0.1:{port}", "--messages", str(case.messages)
-    ) as subscriber:
+    with (
+        mosquitto(case) as (port, broker),
+        Child(str(LOAD), "listen", f"127.0.0.1:{port}", "--messages", str(case.messages)) as subscriber,
+    ):
         subscriber.answer()
         with publishing(case, port) as devices:
             before = cpu_s(broker)

@@ -139,6 +139,7 @@ async def test_a_broker_that_ends_under_load_loses_nothing_or_it_is_counted(brok
     async with linked(node) as adapter:
         assert adapter.counters is not None
         with device(broker.address, "meter-two", client_id="b") as meter:
+            await node.until(lambda: meter.connected)  # what comes first is where the count starts
             sent = publish(meter, everything)
             await node.until(lambda: len(node.stored) >= 200)
             node.gate.clear()

@@ -52,7 +52,13 @@ class BrokerLink:
         self._hold_s = 0.0
 
     async def run(self) -> None:
-        """Connect, serve, and connect again, until cancelled."""
+        """Connect, serve, and connect again, until cancelled; what is then under way is not acknowledged."""
+        try:
+            await self._keep_linked()
+        finally:
+            await self._inbound.close()
+
+    async def _keep_linked(self) -> None:
         attempt = 0
         settings, clock = self._settings, self._context.clock
         while True:
@@ -111,12 +117,11 @@ class BrokerLink:
         await asyncio.get_running_loop().create_future()
 
     async def _close(self, now: Connection) -> None:
+        """Let go of the connection. What it brought is taken in all the same: the broker may not have it any more."""
         try:
             await within(self._context.clock, _GOODBYE_S, now.close())
         except TimeoutError:
             now.abort()
-        finally:
-            await self._inbound.close()
 
     def _subscribe(self, now: Connection) -> None:
         wanted = set(self._inbound.routes.inbound_filters())
