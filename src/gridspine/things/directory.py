@@ -1,45 +1,40 @@
 """The directory of Things: standing data in the registry, points bound by a log event before their first use."""
 
 import asyncio
-import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import msgspec
 
+from gridspine.infra.log.port import EventLog
+from gridspine.infra.log.scan import scan
 from gridspine.infra.registry.port import Event, Registry, Transaction
 from gridspine.infra.runtime.clock import Clock, new_id, new_urn
-from gridspine.kernel.codecs.binding import PointBinding
-from gridspine.kernel.errors import Conflict, Invalid, NotFound
-from gridspine.kernel.ids import check_urn
+from gridspine.kernel.codecs.binding import PointBinding, decode_binding
+from gridspine.kernel.errors import Conflict, GridspineError, Invalid, NotFound
 from gridspine.things.model import ThingModel
 from gridspine.things.point import PointTable
+from gridspine.things.roll import Roll
+from gridspine.things.roll_file import read_roll, save_roll, take_up
+from gridspine.things.thing import Thing
+
+__all__ = ["EVENTS", "MAX_AT_ONCE", "POINTS", "Directory", "Thing"]
 
 POINTS, EVENTS = "points", "events"
-_MAX_TITLE = 200
-_MAX_CONNECTION_BYTES = 16_384
-_MAX_DEVICES = 100
+MAX_AT_ONCE = 10_000
+"""Things registered in one transaction at most."""
+Registered = Thing | GridspineError
+"""What became of a Thing to register."""
+_TURN = 1_000
+_MARK = "things"
+_IN_FLIGHT = 2 * MAX_AT_ONCE
+"""Bindings before a snapshot that are looked at again: their Things may have been on their way into it."""
 
 
-class Thing(msgspec.Struct, frozen=True, rename="camel"):
-    """A device, plant or site: what it is (``model``), whose it is, how it is reached.
+class RollMark(msgspec.Struct, frozen=True):
+    """What a registry knows of the snapshots taken of it: the stamps of the last two."""
 
-    ``adapter`` and ``connection`` say which adapter serves it and where; a Thing without an adapter is reached by
-    the API only. ``devices`` are the principals that speak for it. ``first`` is the number of its first point,
-    ``points`` are the names of all, in the order of their numbers. No secret is ever in
-    ``connection``.
-    """
-
-    id: str
-    organisation: str
-    title: str
-    model: str
-    first: int = -1
-    adapter: str = ""
-    connection: dict[str, Any] = {}
-    devices: tuple[str, ...] = ()
-    points: tuple[str, ...] = ()
-    created_us: int = 0
+    stamps: tuple[str, ...]
 
 
 class Directory:
@@ -49,32 +44,43 @@ class Directory:
         self._registry = registry
         self._points = points
         self._clock = clock
-        self._things: dict[str, Thing] = {}
-        self._names: dict[str, tuple[str, ...]] = {}
+        self._roll = Roll(points)
         self._change = asyncio.Event()
         self._unsure: set[str] = set()
+        self._bound = 0
+        self._saved = -1
         self.changes = 0
         """Rises with every change: what was compiled from the Things before is out of date."""
 
-    async def load(self, bound: int) -> None:
-        """Read the Things and bind their points when the node starts.
+    async def load(self, log: EventLog, snapshot: Path | None = None) -> None:
+        """Read the Things and bind their points when the node starts; from a snapshot, where there is a good one.
 
-        ``bound`` is one above the highest number the log ever bound: a restored registry may be behind the log, and
-        no number is given twice.
+        A restored registry may be behind the log: it goes on above the highest number the log ever bound, for no
+        number is given twice.
         """
+        await asyncio.to_thread(self._load, log, snapshot)
+        self.changes += 1
 
-        def skip(tx: Transaction) -> None:
-            following = tx.next_number("points", 0)
-            if following < bound:
-                tx.next_number("points", bound - following)
+    def save(self, log: EventLog, snapshot: Path) -> None:
+        """Write a snapshot when Things were added since the last one. Blocks; call it on any thread."""
+        changes = self.changes
+        if changes == self._saved or not len(self._roll):
+            return
+        first, following = log.bounds(POINTS)[0]
+        offset, stamp = max(first, following - _IN_FLIGHT), new_id(self._clock)
 
-        await self._registry.run(skip)
-        for thing in await self._registry.run(lambda tx: tx.list(Thing), write=False):
-            self._take_up(thing)
+        def mark(tx: Transaction) -> None:
+            known = tx.get(RollMark, _MARK)
+            before = () if known is None else known.stamps[:1]
+            tx.put(RollMark((stamp, *before)), id=_MARK)
+
+        self._registry.transact(mark)
+        save_roll(snapshot, self._roll, stamp, offset, max(self._bound, self._points.count))
+        self._saved = changes
 
     def get(self, id: str) -> Thing:
         """Return a Thing; raise `NotFound`."""
-        thing = self._things.get(id)
+        thing = self._roll.get(id)
         if thing is None:
             raise NotFound("there is no such Thing")
         return thing
@@ -89,9 +95,22 @@ class Directory:
         self._change = asyncio.Event()
 
     def list(self, organisation: str | None = None) -> Sequence[Thing]:
-        """Return the Things (of one organisation), in the order of their ids."""
-        things = self._things.values()
-        return sorted((t for t in things if organisation in {None, t.organisation}), key=lambda thing: thing.id)
+        """Return the Things (of one organisation), in the order of their ids; each is made when it is looked at."""
+        return self._roll.ordered(organisation)
+
+    def page(self, organisation: str, after: str, limit: int) -> Sequence[Thing]:
+        """Return the next Things of an organisation after an id, at most ``limit``."""
+        every = self._roll.ordered(organisation)
+        start = every.after(after)
+        return every[start : start + limit]
+
+    def of_device(self, principal: str) -> Sequence[Thing]:
+        """Return the Things that a device speaks for, of whatever organisation."""
+        return self._roll.of_device(principal)
+
+    def of_adapter(self, adapter: str) -> Sequence[Thing]:
+        """Return the Things that an adapter serves."""
+        return self._roll.of_adapter(adapter)
 
     def model(self, thing: Thing) -> ThingModel:
         """Return the model of a Thing."""
@@ -104,41 +123,30 @@ class Directory:
 
         An empty id gets a ``urn:uuid:``. When this returns, the binding is in the log and readings may come.
         """
-        model = self._points.model(thing.model)
-        if model is None:
-            known = ", ".join(sorted(m.id for m in self._points.models()))
-            raise Invalid(f"model: {thing.model[:100]!r} is not known; known are: {known}")
-        if not 0 < len(thing.title.strip()) <= _MAX_TITLE:
-            raise Invalid(f"title: 1 to {_MAX_TITLE} characters are needed")
-        if len(msgspec.json.encode(thing.connection)) > _MAX_CONNECTION_BYTES:
-            raise Invalid("connection: too large")
-        if len(thing.devices) > _MAX_DEVICES or len(thing.adapter) > _MAX_TITLE:
-            raise Invalid(f"devices: at most {_MAX_DEVICES}; adapter: at most {_MAX_TITLE} characters")
-        for device in thing.devices:
-            check_urn(device)
-        wanted = check_urn(thing.id) if thing.id else new_urn(self._clock)
-        now_us = self._clock.now_us()
-        names = tuple(point.name for point in model.points)
-        units = tuple(point.reading_type.unit for point in model.points)
+        (outcome,) = await self.register_all([thing], actor=actor)
+        if isinstance(outcome, GridspineError):
+            raise outcome
+        return outcome
 
-        def work(tx: Transaction) -> Thing:
-            if tx.get(Thing, wanted) is not None:
-                raise Conflict(f"there is a Thing {wanted} already")
-            first = tx.next_number("points", len(names))
-            kept = msgspec.structs.replace(thing, id=wanted, first=first, points=names, created_us=now_us)
-            tx.put(kept, id=wanted, owner=kept.organisation)
-            binding = PointBinding(first, wanted, kept.organisation, kept.model, names, units, now_us)
-            tx.emit(POINTS, wanted, binding)
-            data = {"title": kept.title, "model": kept.model, "organisation": kept.organisation}
-            tx.emit(EVENTS, wanted, Event(new_id(self._clock), "thing.registered", now_us, wanted, actor, data))
-            return kept
+    async def register_all(self, things: Sequence[Thing], *, actor: str) -> Sequence[Registered]:
+        """Register many Things, at most `MAX_AT_ONCE`, in one transaction; return each one, or why it was refused.
+
+        One that is refused does not stop the others.
+        """
+        assert len(things) <= MAX_AT_ONCE, f"{len(things)} Things at once"
+        now_us = self._clock.now_us()
+        outcomes: list[Registered] = [self._prepared(thing, now_us) for thing in things]
+        wanted = {one.id for one in outcomes if isinstance(one, Thing)}
+
+        def work(tx: Transaction) -> Sequence[Registered]:
+            return self._keep(tx, outcomes, actor)
 
         try:
             kept = await self._registry.run(work)
         except BaseException:
-            self._unsure.add(wanted)  # it may be committed, though its numbers are not bound in the log yet
+            self._unsure |= wanted  # they may be committed, though their numbers are not bound in the log yet
             raise
-        self._take_up(kept)
+        await self._take_up([one for one in kept if isinstance(one, Thing)])
         return kept
 
     async def settle(self) -> None:
@@ -148,26 +156,102 @@ class Directory:
         """
         for id_ in list(self._unsure):
             kept = await self._registry.run(lambda tx, id_=id_: tx.get(Thing, id_), write=False)  # type: ignore[misc]
-            if kept is not None and id_ not in self._things:
-                self._take_up(kept)
+            if kept is not None:
+                await self._take_up([kept])
             self._unsure.discard(id_)
 
-    def _take_up(self, thing: Thing) -> None:
+    def _prepared(self, thing: Thing, now_us: int) -> Registered:
+        """Return a Thing with its id and its points' names, or what is wrong with it."""
         model = self._points.model(thing.model)
         if model is None:
-            raise Invalid(f"{thing.id} has model {thing.model}, which this release does not know")
-        names = self._names.setdefault(model.id, tuple(point.name for point in model.points))
-        if thing.points != names:
-            # Numbers follow the order of names: another order would give old readings new meanings.
-            raise Conflict(
-                f"model {thing.model} has changed since {thing.id} was registered: give a new model a new id"
-            )
-        units = tuple(point.reading_type.unit for point in model.points)
-        binding = PointBinding(thing.first, thing.id, thing.organisation, thing.model, names, units, thing.created_us)
-        self._points.bind(binding)
-        # A million Things share the words they have in common.
-        self._things[thing.id] = msgspec.structs.replace(
-            thing, points=names, model=model.id, organisation=sys.intern(thing.organisation)
+            known = ", ".join(sorted(m.id for m in self._points.models()))
+            return Invalid(f"model: {thing.model[:100]!r} is not known; known are: {known}")
+        try:
+            thing.check()
+        except Invalid as error:
+            return error
+        names = tuple(point.name for point in model.points)
+        id_ = thing.id or new_urn(self._clock)
+        return msgspec.structs.replace(thing, id=id_, points=names, created_us=now_us)
+
+    def _keep(self, tx: Transaction, things: Sequence[Registered], actor: str) -> Sequence[Registered]:
+        """Put the Things that can be into the registry, and what they mean into the log."""
+        taken = tx.existing(Thing, [one.id for one in things if isinstance(one, Thing)])
+        outcomes: list[Registered] = []
+        kept: list[Thing] = []
+        following = start = tx.next_number("points", 0)
+        for one in things:
+            if isinstance(one, Thing):
+                if one.id in taken:
+                    outcomes.append(Conflict(f"there is a Thing {one.id} already"))
+                    continue
+                taken.add(one.id)
+                one = msgspec.structs.replace(one, first=following)
+                following += len(one.points)
+                kept.append(one)
+            outcomes.append(one)
+        tx.next_number("points", following - start)
+        tx.put_new((thing, thing.id, thing.organisation) for thing in kept)
+        tx.emit_all(event for thing in kept for event in self._events(thing, actor))
+        return outcomes
+
+    def _events(self, thing: Thing, actor: str) -> Iterable[tuple[str, str, msgspec.Struct]]:
+        units = tuple(point.reading_type.unit for point in self.model(thing).points)
+        now_us = thing.created_us
+        yield (
+            POINTS,
+            thing.id,
+            PointBinding(thing.first, thing.id, thing.organisation, thing.model, thing.points, units, now_us),
         )
-        self.changes += 1
+        data = {"title": thing.title, "model": thing.model, "organisation": thing.organisation}
+        yield EVENTS, thing.id, Event(new_id(self._clock), "thing.registered", now_us, thing.id, actor, data)
+
+    async def _take_up(self, things: Sequence[Thing]) -> None:
+        for start in range(0, len(things), _TURN):
+            if start:
+                await asyncio.sleep(0)  # others have their turn
+            self._roll.add(things[start : start + _TURN])
+            self.changes += 1
         self.wake()
+
+    def _load(self, log: EventLog, path: Path | None) -> None:
+        snapshot = None if path is None else read_roll(path)
+        mark = self._registry.read(lambda tx: tx.get(RollMark, _MARK))
+        first, following = log.bounds(POINTS)[0]
+        known = (
+            snapshot is not None
+            and mark is not None
+            and snapshot.head.stamp in mark.stamps
+            and first <= snapshot.head.offset <= following
+            and take_up(snapshot, self._roll)
+        )
+        start, bound = first, 0
+        if known and snapshot is not None:
+            start, bound = snapshot.head.offset, snapshot.head.bound
+        missing = []
+        for record in scan(log, POINTS, 0, start, following, max_records=5_000):
+            binding = decode_binding(record.body)
+            bound = max(bound, binding.first + len(binding.names))
+            if known and self._roll.get(binding.thing) is None:
+                missing.append(binding.thing)
+        self._registry.transact(lambda tx: _skip(tx, bound))
+        self._bound = bound
+        found = self._registry.read(lambda tx: [tx.get(Thing, id_) for id_ in dict.fromkeys(missing)])
+        self._roll.add([thing for thing in found if thing is not None])
+        if not known or self._registry.read(lambda tx: tx.count(Thing)) != len(self._roll):
+            self._read_all()
+        elif not missing:
+            self._saved = 1  # what is loaded is what was saved
+
+    def _read_all(self) -> None:
+        after = ""
+        while things := self._registry.read(lambda tx, at=after: tx.list(Thing, after=at, limit=MAX_AT_ONCE)):  # type: ignore[misc]
+            self._roll.add(things)
+            after = things[-1].id
+
+
+def _skip(tx: Transaction, bound: int) -> None:
+    """Give no number below ``bound``."""
+    following = tx.next_number("points", 0)
+    if following < bound:
+        tx.next_number("points", bound - following)

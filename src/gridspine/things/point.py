@@ -197,7 +197,12 @@ class PointTable:
     def organisation_of(self, urn: str) -> str | None:
         """Return the organisation a Thing belongs to, or None when it is not known."""
         thing = self.thing_number(urn)
-        return None if thing == NOBODY else self._organisations[self._organisation_of.array.item(thing)]
+        return None if thing == NOBODY else self.owner_of(thing)
+
+    def owner_of(self, thing: int) -> str:
+        """Return the organisation of the Thing at a place in `things`."""
+        number: int = self._organisation_of.array.item(thing)
+        return self._organisations[number]
 
     def owned(self, organisation: str) -> Int64Array:
         """Return the places in `things` of an organisation's Things, int64 (k,)."""

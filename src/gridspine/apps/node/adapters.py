@@ -88,8 +88,7 @@ class HostedContext:
                 thing.connection,
                 tuple(point.name for point in self._host.directory.model(thing).points),
             )
-            for thing in self._host.directory.list()
-            if thing.adapter == self._name
+            for thing in self._host.directory.of_adapter(self._name)
         ]
 
     async def bindings_changed(self) -> None:

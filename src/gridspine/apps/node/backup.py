@@ -22,7 +22,7 @@ import zstandard
 
 from gridspine.kernel.errors import Conflict, Invalid, NotFound, Unavailable
 
-_LEFT_OUT = {"lock", "ballast", "address"}
+_LEFT_OUT = {"lock", "ballast", "address", "things.npz"}
 _NAMING_POINTS = ("readings", "held", "quarantine", "alarms")
 """Topics whose records hold point numbers: copied before the topic that binds those."""
 _LEVEL = 3

@@ -13,10 +13,8 @@ from gridspine.infra.log.scan import scan
 from gridspine.infra.log.writer import Priority
 from gridspine.infra.registry.port import Event
 from gridspine.kernel.codecs.batch import decode_batch
-from gridspine.kernel.codecs.binding import decode_binding
 from gridspine.kernel.readings import Readings
 from gridspine.things.books import Books
-from gridspine.things.directory import POINTS
 from gridspine.things.horizon import DEFAULT_CAPACITY
 from gridspine.things.lot import READINGS
 from gridspine.things.offence import EVENTS, Offences
@@ -128,12 +126,3 @@ class OffencesJob:
 
     def finished(self, error: BaseException | None) -> None:
         """Nobody waits; the writer has said what went wrong, and the next time tries again."""
-
-
-def highest_binding(eventlog: EventLog) -> int:
-    """Return one above the highest point number that the log bound. Blocks."""
-    highest = 0
-    for record in scan(eventlog, POINTS, 0, *eventlog.bounds(POINTS)[0], max_records=5000):
-        binding = decode_binding(record.body)
-        highest = max(highest, binding.first + len(binding.names))
-    return highest

@@ -27,7 +27,7 @@ def submission(node: Node, caller: Caller) -> Submission:
     key = (caller.principal, caller.epoch, caller.roles, node.things.changes)
     known = node.submissions.get(key)
     if known is None:
-        own = (thing for thing in node.things.list(caller.organisation) if caller.principal in thing.devices)
+        own = (one for one in node.things.of_device(caller.principal) if one.organisation == caller.organisation)
         known = frozenset(thing.id for thing in own if node.authority.allows_submission(caller, thing))
         if len(node.submissions) > 10_000:
             node.submissions.clear()

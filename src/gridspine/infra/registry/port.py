@@ -5,7 +5,7 @@ one. ``owner`` is the organisation it belongs to. What ``emit`` is given reaches
 once, in order; its ``id`` lets a consumer drop a repetition.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -40,6 +40,18 @@ class Transaction(Protocol):
         """Keep ``document`` and return its new version; raise `Conflict` when ``expected`` is not the current one."""
         ...
 
+    def put_new(self, documents: Iterable[tuple[msgspec.Struct, str, str]]) -> None:
+        """Keep many documents that are not there yet, each with its id and owner; raise `Conflict` when one is."""
+        ...
+
+    def existing(self, kind: type[S], ids: Sequence[str]) -> set[str]:
+        """Return those of ``ids`` that have a document."""
+        ...
+
+    def count(self, kind: type[S]) -> int:
+        """Return how many documents there are."""
+        ...
+
     def delete(self, kind: type[S], id: str) -> None:
         """Forget the document and its keys."""
         ...
@@ -65,6 +77,10 @@ class Transaction(Protocol):
 
         Raises `TooLarge` when it is over what a record of the log may hold.
         """
+        ...
+
+    def emit_all(self, events: Iterable[tuple[str, str, msgspec.Struct]]) -> None:
+        """Send many events, each ``(topic, key, event)``, in that order."""
         ...
 
 

@@ -1,10 +1,10 @@
 """One unit of work on the registry's tables; see `gridspine.infra.registry.port.Transaction`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from gridspine.infra.log.port import MAX_RECORD_BYTES
@@ -12,6 +12,7 @@ from gridspine.infra.registry.tables import document, document_key, outbox, sequ
 from gridspine.kernel.errors import Conflict, Corrupt, TooLarge
 
 S = TypeVar("S", bound=msgspec.Struct)
+_ASKED_AT_ONCE = 500
 
 
 def kind_name(kind: type[msgspec.Struct]) -> str:
@@ -61,6 +62,40 @@ class SqlTransaction:
             self._connection.execute(insert(document).values(kind=kind_name(kind), id=id, **values))
         return current + 1
 
+    def put_new(self, documents: Iterable[tuple[msgspec.Struct, str, str]]) -> None:
+        """Keep many documents that are not there yet; raise `Conflict` when one is."""
+        rows = [
+            {
+                "kind": kind_name(type(one)),
+                "id": id_,
+                "owner": owner,
+                "version": 1,
+                "format": getattr(type(one), "FORMAT", 1),
+                "body": msgspec.json.encode(one),
+            }
+            for one, id_, owner in documents
+        ]
+        if not rows:
+            return
+        try:
+            self._connection.execute(insert(document), rows)
+        except IntegrityError as error:
+            raise Conflict("one of these is there already") from error
+
+    def existing(self, kind: type[S], ids: Sequence[str]) -> set[str]:
+        """Return those of ``ids`` that have a document."""
+        found: set[str] = set()
+        for start in range(0, len(ids), _ASKED_AT_ONCE):
+            part = ids[start : start + _ASKED_AT_ONCE]
+            query = select(document.c.id).where(document.c.kind == kind_name(kind), document.c.id.in_(part))
+            found.update(self._connection.execute(query).scalars())
+        return found
+
+    def count(self, kind: type[S]) -> int:
+        """Return how many documents there are."""
+        query = select(func.count()).select_from(document).where(document.c.kind == kind_name(kind))
+        return int(self._connection.execute(query).scalar() or 0)
+
     def delete(self, kind: type[S], id: str) -> None:
         """Forget the document and its keys."""
         self._connection.execute(delete(document).where(document.c.kind == kind_name(kind), document.c.id == id))
@@ -105,12 +140,20 @@ class SqlTransaction:
 
     def emit(self, topic: str, key: str, event: msgspec.Struct) -> None:
         """Send ``event`` to ``topic`` when this transaction commits; raise `TooLarge` when no record can hold it."""
-        body = msgspec.json.encode(event)
-        if len(body) > MAX_RECORD_BYTES:
-            # Once in the outbox it would stay there for ever, and every event after it.
-            raise TooLarge(f"the change makes an event of {len(body)} bytes, and the log takes {MAX_RECORD_BYTES}")
-        self._connection.execute(insert(outbox).values(topic=topic, key=key, time_us=self._now_us, body=body))
-        self.events += 1
+        self.emit_all([(topic, key, event)])
+
+    def emit_all(self, events: Iterable[tuple[str, str, msgspec.Struct]]) -> None:
+        """Send many events, in that order."""
+        rows = []
+        for topic, key, event in events:
+            body = msgspec.json.encode(event)
+            if len(body) > MAX_RECORD_BYTES:
+                # Once in the outbox it would stay there for ever, and every event after it.
+                raise TooLarge(f"the change makes an event of {len(body)} bytes, and the log takes {MAX_RECORD_BYTES}")
+            rows.append({"topic": topic, "key": key, "time_us": self._now_us, "body": body})
+        if rows:
+            self._connection.execute(insert(outbox), rows)
+        self.events += len(rows)
 
 
 def _decode(kind: type[S], format_: int, body: bytes) -> S:
