@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -12,8 +13,9 @@ import pytest
 
 from gridspine.infra.log.port import Record, Topic
 from gridspine.infra.log.room import Room
+from gridspine.infra.log.segment import Segment
 from gridspine.infra.log.sqlite import SqliteEventLog
-from gridspine.kernel.errors import DiskFull
+from gridspine.kernel.errors import DiskFull, Unavailable
 
 TOPICS = [Topic("data"), Topic("control", control=True)]
 
@@ -115,6 +117,7 @@ CHILD = """
 import os, sys
 from pathlib import Path
 from gridspine.infra.log.port import Record, Topic
+from gridspine.infra.log.segment import Segment
 from gridspine.infra.log.sqlite import SqliteEventLog
 log = SqliteEventLog(Path(sys.argv[1]), [Topic("data")], segment_bytes=50_000)
 n = log.bounds("data")[0][1]
@@ -141,3 +144,19 @@ def test_kill_9_loses_nothing_acknowledged(tmp_path: Path) -> None:
     log.close()
     assert numbers == list(range(len(numbers)))
     assert len(numbers) >= acknowledged
+
+
+def test_a_segment_that_cannot_be_read_is_not_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a full disk SQLite cannot make its index: skipping the segment would give its offsets a second time."""
+    with contextlib.closing(SqliteEventLog(tmp_path, TOPICS)) as log:
+        log.append([data(), data()])
+
+    def fails(self: Segment) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Segment, "extents", fails)
+        with pytest.raises(Unavailable, match="disk full"):
+            SqliteEventLog(tmp_path, TOPICS)
+    with contextlib.closing(SqliteEventLog(tmp_path, TOPICS)) as log:
+        assert log.append([data()])[0].offset == 2

@@ -8,6 +8,7 @@ from pathlib import Path
 from gridspine.infra.log.port import Position, Record, Stored, Topic
 from gridspine.infra.log.segment import Extents, Row, Segment
 from gridspine.infra.runtime.durable import make_folder
+from gridspine.kernel.errors import Unavailable
 
 
 class SegmentedTopic:
@@ -115,9 +116,11 @@ class SegmentedTopic:
             segment = Segment(path, writable=self._writable and path == paths[-1])
             try:
                 extents = segment.extents()
-            except sqlite3.OperationalError:
-                segment.close()  # being made by the writer this moment: the next look finds it
-                continue
+            except sqlite3.OperationalError as error:
+                segment.close()
+                if self._writable:  # passed over, its offsets would be given again
+                    raise Unavailable(f"{path} cannot be read ({error}); is the disk full?") from error
+                continue  # being made by the writer this moment: the next look finds it
             at = bisect.bisect([s.path for s in self._segments], path)
             self._segments.insert(at, segment)
             self._extents.insert(at, extents)
