@@ -8,9 +8,9 @@ ROOT = Path(__file__).parents[2]
 DATA, PAGE = ROOT / "docs" / "data" / "mutation.json", ROOT / "docs" / "mutation.md"
 HEAD = """# Planted faults
 
-Written by `make mutants`. Where a mistake would hurt most, small faults are planted one at a time (a bound moved by one,
-`and` for `or`, a condition turned round, a statement left out), and the tests of the part must notice each. *Killed* were
-noticed; *excused* change nothing that anyone could see, and `tests/mutation/excused.toml` says why of each.
+Written by `make mutants`. Where a mistake would hurt most, small faults are planted one at a time (a bound moved by
+one, `and` for `or`, a condition turned round, a statement left out), and the tests of the part must notice each.
+*Killed* were noticed; *excused* change nothing that anyone could see, and `tests/mutation/excused.toml` says why.
 
 | module | planted | killed | survived | excused | score |
 |---|---|---|---|---|---|

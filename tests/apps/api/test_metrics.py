@@ -3,13 +3,18 @@
 import json
 import re
 import shutil
+import ssl
 import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
+
+from gridspine.apps.cli.keys import ClientFile, certificate_request, new_key, private_pem
+from gridspine.infra.runtime.settings import Tls
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
 SENML = {"content-type": "application/senml+json"}
@@ -133,3 +138,27 @@ async def test_prometheus_takes_rules_and_figures(world):
     ours = "".join(line for line in text.splitlines(keepends=True) if "process_" not in line)
     figures = subprocess.run(["promtool", "check", "metrics"], input=ours, capture_output=True, text=True, timeout=60)
     assert figures.returncode == 0, figures.stdout + figures.stderr
+
+
+async def test_prometheus_proves_itself_by_a_certificate_alone_and_reads_nothing_else(tmp_path):
+    settings = settings_for(tls=Tls(enabled=True, port=0))
+    async with running(tmp_path / "data", settings) as world:
+        directory, authority = world.node.identity.directory, world.node.identity.authority
+        url = f"https://127.0.0.1:{world.running._servers[1].port}"
+        for role, code in (("auditor", 200), ("consumer", 403)):
+            key = new_key()
+            made = directory.add_principal("northside-networks", "application", role, [role])
+            file = ClientFile(made.id, world.url, key)
+            directory.add_key(made.id, file.public_jwk())
+            issued = authority.issue(directory.principal(made.id), certificate_request(file))
+            (tmp_path / "crt").write_bytes(issued)
+            (tmp_path / "key").write_bytes(private_pem(file))
+            context = ssl.create_default_context(cadata=authority.ca_pem.decode())
+            context.load_cert_chain(tmp_path / "crt", tmp_path / "key")
+            async with httpx.AsyncClient(base_url=url, verify=context) as prometheus:
+                assert (await prometheus.get("/metrics")).status_code == code
+                for path in ("/status", "/things", "/metrics/status", "/metrics/../status", "//status"):
+                    assert (await prometheus.get(path)).status_code in {401, 404}, path
+        strange = ssl.create_default_context(cadata=authority.ca_pem.decode())
+        async with httpx.AsyncClient(base_url=url, verify=strange) as nobody:
+            assert (await nobody.get("/metrics")).status_code == 401
