@@ -83,8 +83,9 @@ class Flaps:
 
     def __init__(self, points: PointTable) -> None:
         self._points = points
-        self._since_us = Column(np.int64, NEVER_US)
-        self._last_us = Column(np.int64, NEVER_US)
+        # Filled with zero, which takes no memory: few points can flap. The time it stands for is long ago as well.
+        self._since_us = Column(np.int64)
+        self._last_us = Column(np.int64)
         self._count = Column(np.int32)
         self._flapping = Column(np.bool_)
         self._columns = (self._since_us, self._last_us, self._count, self._flapping)

@@ -14,6 +14,25 @@ Before = tuple[Column, Int32Array | Int64Array, npt.NDArray[np.generic]]
 """A column, rows of it, and what they held."""
 
 
+class Newest(dict[Channel, Column]):
+    """The newest time of any reading of each point, a column for each channel that was ever used: mostly one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._size = 0
+
+    def __missing__(self, channel: Channel) -> Column:
+        column = self[channel] = Column(np.int64, NEVER_US)
+        column.grow(self._size)
+        return column
+
+    def grow(self, size: int) -> None:
+        """Make room for points up to ``size``."""
+        self._size = max(self._size, size)
+        for column in self.values():
+            column.grow(size)
+
+
 class Memory:
     """The last *reported* reading of each point, the newest one seen, and what is held back.
 
@@ -31,15 +50,16 @@ class Memory:
         self.until_us = Column(np.int64, NEVER_US)
         self.seen_value = Column(np.float64, np.nan)
         self.seen_us = Column(np.int64, NEVER_US)
-        self.newest = {channel: Column(np.int64, NEVER_US) for channel in Channel}
+        self.newest = Newest()
         self._live = (
             self.value, self.observed_us, self.quality, self.pending, self.until_us, self.seen_value, self.seen_us,
         )  # fmt: skip
 
     def grow(self, size: int) -> None:
         """Make room for points up to ``size``."""
-        for column in (*self._live, *self.newest.values()):
+        for column in self._live:
             column.grow(size)
+        self.newest.grow(size)
 
     def before(self, point: Int32Array, channel: Channel, *, live: bool) -> list[Before]:
         """Return what a batch on ``channel`` may change of distinct points, as it is now."""
