@@ -36,6 +36,9 @@ class Scene:
         """Make one of everything."""
         world = self.world
         world.node.identity.directory.add_organisation("third", "Third")
+        for organisation in ("brightfield", "third"):  # each has something of its own to list
+            _, http = world.client(organisation, "operator")
+            await http.post("/things", json={"title": "T", "model": METER})
         await world.op.post("/things", json={"id": METER_ID, "title": TITLE, "model": METER})
         await world.thing(BATTERY_ID, BATTERY, adapter="none")
         await world.send(f"{METER_ID}/activeEnergyImport", [VALUE])

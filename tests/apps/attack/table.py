@@ -1,7 +1,7 @@
 """Who may what, stated by hand: the policies and the routes are held against this table, not it against them.
 
 Roles: a administrator, o operator, w owner, c consumer, d device, u auditor.
-Organisations: own (owns everything here, and runs the node), granted (has a grant for the product), other (has nothing).
+Organisations: own (owns all that is asked for, runs the node), granted (has a grant for the product), other (has no grant).
 
 A row: method and path; which roles of own, granted and other organisation are let in; and what the rest are answered,
 first within the own organisation, then elsewhere. 403 comes with a decision's id; 404 is as if there were nothing: with
@@ -44,7 +44,7 @@ class Row(NamedTuple):
 
 _TEXT = """
 POST /readings                                          od      od      od     403 403
-GET  /things                                            aowdu   aowcdu  aowcdu 403 403
+GET  /things                                            aowdu   aowdu   aowdu  403 403
 POST /things                                            ao      ao      ao     403 403
 GET  /things/{thing_id}                                 aowu    -       -      403 403
 GET  /things/{thing_id}/properties                      aowu    -       -      403 403
@@ -70,7 +70,7 @@ POST /grants/{grant_id}/refuse                          w       -       -      4
 POST /grants/{grant_id}/revoke                          w       c       -      403 404g
 POST /grants/{grant_id}/suspend                         ow      -       -      403 404g
 POST /grants/{grant_id}/resume                          ow      -       -      403 404g
-GET  /alarms                                            aowdu   aowcdu  aowcdu 403 403
+GET  /alarms                                            aowdu   aowdu   aowdu  403 403
 POST /alarms/acknowledge                                o       -       -      403 403
 GET  /incidents                                         aowu    aowu    aowu   403 403
 POST /incidents                                         o       o       o      403 403

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from litestar import Litestar, Router
 from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
-from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.types import ASGIApp, ControllerRouterHandler
 
 from gridspine import __version__
@@ -35,6 +34,7 @@ from gridspine.apps.api import (
     thing,
 )
 from gridspine.apps.api.authenticate import PUBLIC, authentication
+from gridspine.apps.api.described import DescribedPlugin
 from gridspine.apps.api.hosts import AllowedHosts
 from gridspine.apps.api.lane import ReadingsLane
 from gridspine.apps.api.problems import HANDLERS
@@ -135,6 +135,6 @@ def openapi_config() -> OpenAPIConfig:
         title="gridspine",
         version=__version__,
         use_handler_docstrings=True,
-        render_plugins=[JsonRenderPlugin()],
+        render_plugins=[DescribedPlugin()],
         openapi_router=Router("/schema", route_handlers=[], opt=PUBLIC),
     )
