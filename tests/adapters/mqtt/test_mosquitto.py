@@ -210,6 +210,19 @@ async def test_orders_go_out_and_answers_come_in(broker: Broker, protocol: str) 
 
 
 @needs_mosquitto
+async def test_an_order_that_the_broker_refuses_does_not_count_as_sent(
+    broker: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
+    await broker.start()
+    node = make_node(broker)
+    node.set_bindings([Binding(OTHER, "Meter", "org", "m", {"username": "meter-two", "commands": "elsewhere/down"})])
+    async with linked(node):
+        node.order(Order("refused", OTHER, "limit", 1.0, node.clock.now_us() + 600 * US, 0.0, 1))
+        await node.until(lambda: "the broker refused order refused" in caplog.text)
+        assert node.progressed == []
+
+
+@needs_mosquitto
 async def test_the_access_list_keeps_devices_to_their_own_topics(broker: Broker) -> None:
     await broker.start()
     node = make_node(broker)
