@@ -76,7 +76,8 @@ def certificates(keys: Path) -> dict[str, int]:
 
 async def _registry(node: "Node") -> Finding:
     try:
-        await asyncio.wait_for(node.registry.run(lambda tx: tx.get(_Probe, "probe"), write=False), _PROBE_S)
+        async with asyncio.timeout(_PROBE_S):  # before Python 3.12 wait_for may swallow a cancellation
+            await node.registry.run(lambda tx: tx.get(_Probe, "probe"), write=False)
     except Exception as error:
         words = str(error).splitlines()[0] if str(error) else type(error).__name__
         return Finding("registry", "fail", f"the registry does not answer: {words}",
