@@ -8,7 +8,7 @@ import json
 import os
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,3 +56,9 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     path = os.environ.get("GRIDSPINE_TALLY")
     if path and exitstatus == 0:
         Path(path).write_text(json.dumps(_COUNTS, indent=2, sort_keys=True) + "\n")
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[Any]:
+    async with sys.modules["running_node"].running(tmp_path / "data") as made:
+        yield made

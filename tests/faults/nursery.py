@@ -8,6 +8,7 @@ import asyncio
 import ctypes
 import json
 import os
+import resource
 import signal
 import sys
 import tempfile
@@ -25,8 +26,13 @@ def say(path: str, what: dict[str, Any]) -> None:
     fresh.replace(path)
 
 
-def node(data: str, ready: str, principals: list[str], settings: dict[str, Any]) -> None:
-    """Run a node on ``data``; ``ready`` gets its port and a token for each of ``principals``."""
+def node(data: str, ready: str, principals: list[str], settings: dict[str, Any], files: int = 0) -> None:
+    """Run a node on ``data``; ``ready`` gets its port and a token for each of ``principals``.
+
+    ``files`` bounds the descriptors it may have open.
+    """
+    if files:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
     import msgspec
 
     from gridspine.apps.node.run import run

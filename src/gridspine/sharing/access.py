@@ -139,6 +139,12 @@ class Access:
         mine = [g for g in self._gate.grants() if g.product == product and g.consumer == consumer]
         return max(mine, key=lambda grant: grant.id, default=None)
 
+    def standing_of(self, consumer: str) -> int:
+        """Return how many grants ``consumer`` has, or asks for, that are not over."""
+        now_us = self._clock.now_us()
+        waits = {"requested", "active", "suspended"}
+        return sum(g.consumer == consumer and g.state in waits and g.until_us > now_us for g in self._gate.grants())
+
     def grants_of(self, organisation: str) -> list[Grant]:
         """Return the grants an organisation gave or got, newest first."""
         mine = [grant for grant in self._gate.grants() if organisation in {grant.owner, grant.consumer}]

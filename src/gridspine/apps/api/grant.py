@@ -59,6 +59,7 @@ async def ask_grant(request: Request[Any, Any, Any], node: TheNode, data: JSONBo
     """Ask for access to a product for the caller's organisation."""
     product = node.access.product(data.product)
     node.authority.on_product(request.user, "grant.ask", product)
+    node.quotas.grants(node.access.standing_of(request.user.organisation))
     from_us = parse_rfc3339(data.from_) if data.from_ else node.clock.now_us()
     grant = await node.access.ask(
         product,

@@ -108,6 +108,8 @@ def _health(node: Node) -> Iterator[Metric]:
                  [((task.name,), task.failures) for task in tasks])  # fmt: skip
     yield _counter("gridspine_task_restarts", "Restarts of each task", ("task",),
                    [((task.name,), task.restarts) for task in tasks])  # fmt: skip
+    met: _Values = [((quota,), times) for quota, times in sorted(node.quotas.refused.items())]
+    yield _counter("gridspine_quota_refusals", "Requests refused for a quota", ("quota",), met)
     disk = disk_usage(node.paths.root)
     yield _gauge("gridspine_disk_free_bytes", "Room left where the data is", (), [((), disk.free)])
     yield _gauge("gridspine_disk_size_bytes", "Size of the disk the data is on", (), [((), disk.total)])

@@ -85,6 +85,7 @@ async def add_principal(request: Request[Any, Any, Any], node: TheNode, data: JS
     if data.kind == "user" and not data.first_password:
         raise Invalid("first_password: a user needs one")
     check_known_roles(data.roles)
+    node.quotas.principals(len(node.identity.directory.principals(wanted)))
     return await asyncio.to_thread(_add, node, data, wanted, request.user.principal)
 
 

@@ -73,8 +73,10 @@ async def take_readings(node: Node, caller: Caller, scope: HTTPScope, receive: R
     readings = read() if len(body) <= _AT_ONCE_BYTES and not encoding else await asyncio.to_thread(read)
     if readings.received > most:
         raise TooLarge(f"at most {most} readings at once: send several smaller requests")
+    node.quotas.readings(caller.principal, readings.received)
     backfill = _header(scope, b"backfill").strip().lower() in {"true", "1", "?1", "yes"}
-    return json_answer(await node.intake.submit(readings, right.source, backfill=backfill, only=right.only))
+    work = node.intake.submit(readings, right.source, backfill=backfill, only=right.only)
+    return json_answer(await node.meter.timed("http", work))
 
 
 def _header(scope: HTTPScope, name: bytes) -> str:

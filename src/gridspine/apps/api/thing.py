@@ -73,6 +73,7 @@ async def register_thing(request: Request[Any, Any, Any], node: TheNode, data: J
         adapter=data.adapter, connection=data.connection, devices=data.devices,
     )  # fmt: skip
     node.authority.on_thing(request.user, "thing.register", thing)
+    node.quotas.things(len(node.things.list(thing.organisation)))
     if thing.connection and thing.organisation not in node.settings.adapters.connect_for:
         node.authority.on_node(request.user, "node.connect")
     return view(node, await node.things.register(thing, actor=request.user.principal))

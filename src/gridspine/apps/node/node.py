@@ -23,6 +23,7 @@ from gridspine.apps.node.commands import COMMANDS, Commands
 from gridspine.apps.node.condition import Conditions
 from gridspine.apps.node.engines import Engines
 from gridspine.apps.node.projection import CatchUpJob, OffencesJob, restore_offences, restore_twins
+from gridspine.apps.node.quotas import Quotas
 from gridspine.apps.node.retention import Retention
 from gridspine.apps.node.topics import TOPICS
 from gridspine.energy.models import load_models
@@ -148,6 +149,7 @@ class Node:
         self._compose_trust()
         self.hub = Hub({p: following for p, (_, following) in enumerate(self.log.bounds(READINGS))})
         self._restored = False
+        self.quotas = Quotas(settings.quotas, clock)
         self.stopping = False
         """Whether it was told to stop: it is not ready for anything new."""
         self.stored = 0

@@ -134,6 +134,21 @@ class Retention(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     disk_budget_bytes: int = 0
 
 
+class Quotas(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What one principal, or one organisation, may take of the node at most; 0 for no bound.
+
+    readings_per_s: readings a principal may send over HTTP for long [1/s]; ten seconds of them at once.
+    things: Things of one organisation.
+    principals: users, applications and devices of one organisation, deactivated ones too.
+    grants: grants of one consumer, those that are over not counted.
+    """
+
+    readings_per_s: float = 0.0
+    things: int = 2_000_000
+    principals: int = 200_000
+    grants: int = 20_000
+
+
 class Adapters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Adapters: only those named here are loaded.
 
@@ -166,6 +181,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     log: Log = msgspec.field(default_factory=Log)
     archive: Archive = msgspec.field(default_factory=Archive)
     retention: Retention = msgspec.field(default_factory=Retention)
+    quotas: Quotas = msgspec.field(default_factory=Quotas)
     adapters: Adapters = msgspec.field(default_factory=Adapters)
     tracing: Tracing = msgspec.field(default_factory=Tracing)
 
