@@ -14,7 +14,7 @@ from gridspine.kernel.codecs.binding import PointBinding, decode_binding
 from gridspine.kernel.errors import Conflict, GridspineError, Invalid, NotFound
 from gridspine.things.model import ThingModel
 from gridspine.things.point import PointTable
-from gridspine.things.roll import Roll
+from gridspine.things.roll import Ordered, Roll
 from gridspine.things.roll_file import read_roll, save_roll, take_up
 from gridspine.things.thing import Thing
 
@@ -94,15 +94,9 @@ class Directory:
         self._change.set()
         self._change = asyncio.Event()
 
-    def list(self, organisation: str | None = None) -> Sequence[Thing]:
+    def list(self, organisation: str | None = None) -> Ordered:
         """Return the Things (of one organisation), in the order of their ids; each is made when it is looked at."""
         return self._roll.ordered(organisation)
-
-    def page(self, organisation: str, after: str, limit: int) -> Sequence[Thing]:
-        """Return the next Things of an organisation after an id, at most ``limit``."""
-        every = self._roll.ordered(organisation)
-        start = every.after(after)
-        return every[start : start + limit]
 
     def of_device(self, principal: str) -> Sequence[Thing]:
         """Return the Things that a device speaks for, of whatever organisation."""
@@ -135,7 +129,11 @@ class Directory:
         """
         assert len(things) <= MAX_AT_ONCE, f"{len(things)} Things at once"
         now_us = self._clock.now_us()
-        outcomes: list[Registered] = [self._prepared(thing, now_us) for thing in things]
+        outcomes: list[Registered] = []
+        for start in range(0, len(things), _TURN):
+            if start:
+                await asyncio.sleep(0)  # others have their turn
+            outcomes += [self._prepared(thing, now_us) for thing in things[start : start + _TURN]]
         wanted = {one.id for one in outcomes if isinstance(one, Thing)}
 
         def work(tx: Transaction) -> Sequence[Registered]:

@@ -224,6 +224,7 @@ async def test_roles_that_do_not_suffice(full):
     _, auditor = full.client("northside-networks", "auditor")
     for method, path, body in (
         ("POST", "/things", {"title": "T", "model": METER}),
+        ("POST", "/things/batch", [{"title": "T", "model": METER}]),
         ("POST", "/products", PRODUCT),
         ("POST", "/query", {"sql": "select 1"}),
         ("POST", "/all-stop", {"reason": "x"}),

@@ -1,5 +1,7 @@
 """Things: listed, registered, and their points read."""
 
+from bisect import bisect_right
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -10,10 +12,12 @@ from gridspine.apps.api.dependency import TheNode
 from gridspine.apps.node.node import Node
 from gridspine.infra.identity.caller import Caller
 from gridspine.kernel.errors import NotFound
+from gridspine.kernel.ids import MAX_ID_LENGTH
 from gridspine.kernel.quality import describe
 from gridspine.kernel.time import format_rfc3339
 from gridspine.things.directory import Thing
 from gridspine.things.model import PointModel
+from gridspine.things.roll import Ordered
 from gridspine.things.twin import NEVER_US, TwinValue
 
 MAX_NAME_CHARS = 64
@@ -60,9 +64,19 @@ class PointView(msgspec.Struct, frozen=True, rename="camel"):
 
 
 @get("/things", summary="List Things", tags=["things"])
-async def list_things(request: Request[Any, Any, Any], node: TheNode) -> list[ThingView]:
-    """List the Things of the caller's organisation; to a device those it speaks for."""
-    return [view(node, thing) for thing in readable(node, request.user, "thing.read")]
+async def list_things(
+    request: Request[Any, Any, Any],
+    node: TheNode,
+    after: Annotated[str, Parameter(max_length=MAX_ID_LENGTH)] = "",
+    limit: Annotated[int, Parameter(ge=1, le=5_000)] = 1_000,
+) -> list[ThingView]:
+    """List the Things of the caller's organisation in the order of their ids; to a device those it speaks for.
+
+    At most ``limit`` at once: where so many came, ask for those ``after`` the last id.
+    """
+    things = readable(node, request.user, "thing.read")
+    start = things.after(after) if isinstance(things, Ordered) else bisect_right(things, after, key=lambda one: one.id)
+    return [view(node, thing) for thing in things[start : start + limit]]
 
 
 @post("/things", summary="Register a Thing", tags=["things"])
@@ -102,14 +116,16 @@ async def read_property(
     return point_of(node, permitted(node, request, thing_id, "thing.read"), name)
 
 
-def readable(node: Node, caller: Caller, action: str) -> list[Thing]:
+def readable(node: Node, caller: Caller, action: str) -> Sequence[Thing]:
     """Return the Things of the caller's organisation when it may do ``action`` to them; else raise `Forbidden`.
 
-    The policies look at the organisation only, and at the devices: one Thing stands for all the caller may act on.
+    They come in the order of their ids. The policies look at the organisation only, and at the devices: one Thing
+    stands for all the caller may act on.
     """
-    things = list(node.things.list(caller.organisation))
+    things: Sequence[Thing] = node.things.list(caller.organisation)
     if caller.kind == "device":
-        things = [thing for thing in things if caller.principal in thing.devices]
+        own = (thing for thing in node.things.of_device(caller.principal) if thing.organisation == caller.organisation)
+        things = sorted(own, key=lambda thing: thing.id)
     if things:
         node.authority.on_thing(caller, action, things[0])
     return things
