@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
+import structlog
 import typer
 
 from gridspine.apps.cli.client import Data
@@ -13,6 +14,8 @@ from gridspine.apps.cli.connect import check, connected, data_directory, setting
 from gridspine.infra.runtime.logs import configure_logs
 from gridspine.infra.runtime.settings import Settings, load_settings
 from gridspine.kernel.errors import Conflict, Invalid
+
+log = structlog.get_logger(__name__)
 
 
 def up(
@@ -108,7 +111,11 @@ def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def _say_ready(node: Any, port: int) -> None:
-    print(f"{node.settings.organisation}: ready at http://{node.settings.http.host}:{port}", flush=True)
+    address = f"http://{node.settings.http.host}:{port}"
+    if node.settings.log_json:
+        log.info("ready", organisation=node.settings.organisation, address=address)
+    else:
+        print(f"{node.settings.organisation}: ready at {address}", flush=True)
 
 
 async def _first_code(settings: Settings, data: Path) -> str:

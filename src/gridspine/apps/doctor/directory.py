@@ -49,8 +49,7 @@ def _format(data: Path) -> Line:
 def _lock(patient: Patient) -> Line:
     address = patient.data / "address"
     if patient.running:
-        where = address.read_text().strip() if address.exists() else "an address not told yet"
-        return ok("node", f"runs, at {where}")
+        return ok("node", f"runs, at {address.read_text().strip()}" if address.exists() else "is starting or stopping")
     if address.exists():
         return warn("node", "does not run, and did not end properly", "start it: the log is taken up where it ended")
     return ok("node", "does not run")

@@ -45,6 +45,8 @@ def _port(patient: Patient, what: str, host: str, port: int) -> Line:
     if patient.running:
         if _answers(host, port):
             return ok(what, f"{where} answers")
+        if not (patient.data / "address").exists():
+            return warn(what, f"{where} does not answer: the node is starting or stopping", "look again in a minute")
         return fail(what, f"{where} does not answer", "look at the node's log; restart it")
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
