@@ -63,10 +63,8 @@ class Matrix:
         method = "GET" if row.method == "WS" else row.method
         headers = who.headers(state, method, sent.path)
         if state == "replayed-proof":
-            proof = headers["dpop"]
-            async with self.http.stream(method, sent.path, headers=headers):
-                pass  # the proof is used up, whatever came of it
-            headers["dpop"] = proof
+            url = f"{self.world.url}{sent.path}"
+            self.world.node.identity.proofs.check(headers["dpop"], method=method, url=url, owner=who.id)
         if row.method == "WS":
             return await self._socket(sent, headers)
         headers |= sent.headers

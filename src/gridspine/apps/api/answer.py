@@ -6,6 +6,7 @@ from typing import NamedTuple
 import msgspec
 import structlog
 
+from gridspine.apps.api.safe import ALWAYS
 from gridspine.kernel.errors import GridspineError, Invalid
 
 JSON = "application/json"
@@ -25,7 +26,7 @@ class Answer(NamedTuple):
         """Return all headers as ASGI wants them."""
         further = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in self.headers.items()]
         size = str(len(self.body)).encode()
-        return [*further, (b"content-type", self.media_type.encode("latin-1")), (b"content-length", size)]
+        return [*further, *ALWAYS, (b"content-type", self.media_type.encode("latin-1")), (b"content-length", size)]
 
 
 def json_answer(value: object, status: int = 200) -> Answer:

@@ -39,6 +39,7 @@ from gridspine.apps.api.described import DescribedPlugin
 from gridspine.apps.api.hosts import AllowedHosts
 from gridspine.apps.api.lane import ReadingsLane
 from gridspine.apps.api.problems import HANDLERS
+from gridspine.apps.api.safe import SafeHeaders
 from gridspine.apps.api.token import token_routes
 from gridspine.apps.api.traced import Traced
 from gridspine.apps.node.node import Node
@@ -108,7 +109,7 @@ ROUTES: Sequence[ControllerRouterHandler] = (
 
 def create_app(node: Node, extra: Sequence[ControllerRouterHandler] = ()) -> AllowedHosts:
     """Return the ASGI application of ``node``; ``extra`` routes are the portal's."""
-    return allowed_hosts(node, Traced(ReadingsLane(node, framework(node, extra)), node.trace))
+    return allowed_hosts(node, Traced(ReadingsLane(node, SafeHeaders(framework(node, extra))), node.trace))
 
 
 def allowed_hosts(node: Node, app: ASGIApp) -> AllowedHosts:
