@@ -1,5 +1,6 @@
 """Leases at their very edges: equal limits, equal values, the last allowed second. Planted faults found each."""
 
+import msgspec
 import pytest
 
 from gridspine.kernel.time import US
@@ -37,7 +38,7 @@ def test_what_is_not_said() -> None:
     assert intersect([], SETPOINT, 0) == Bounds(-5000, 5000, "", "", ())
     assert resolve([], CEILING, 0).until_us == 0
     with pytest.raises(TypeError):
-        Lease("a")  # type: ignore[misc]
+        Lease(*msgspec.structs.astuple(lease("a", 1)))  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(("value", "end_s", "refused"), [
