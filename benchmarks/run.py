@@ -54,6 +54,8 @@ SCRIPTS: dict[str, tuple[Callable[[str], Lines], list[str], list[str]]] = {
     "memory": (own, [], ["--short"]),
     "mqtt": (own, [], ["--short"]),
     "archive": (of_archive, [], ["--days", "3"]),
+    "billion": (own, [], ["--short"]),
+    "peers": (own, [], ["--short"]),
 }
 
 
