@@ -1,53 +1,113 @@
-"""Reads a second of a twin's points over HTTP: one point, and all points of a Thing.
+"""Reads a second of a twin's points over HTTP, by each way to prove who is asking.
 
-``uv run python benchmarks/properties.py [--short]``
+``uv run python benchmarks/properties.py [--short] [--only mtls] [--profile FILE]``
+
+One kept connection carries one request at a time. The load generator (`reads.py`) is a process of its own on the same
+machine; its share of a core stands in the conditions.
 """
 
 import argparse
-import asyncio
-import time
+import json
+import socket
+import ssl
+from pathlib import Path
+from typing import Any
 
-import uvloop
-from load import connect, request_head
-from rig import Rig, report, seed, thing_id
+import httpx
+from rig import SETTINGS, Rig, answer, child, report, seed
 
+from gridspine.apps.cli.connect import check
+from gridspine.apps.cli.keys import ClientFile, certificate_request, new_key, private_pem
+from gridspine.apps.cli.signing import SigningAuth
 from gridspine.energy.models import load_models
 
 THINGS, CONNECTIONS = 200, 16
+ONE, ALL = "/properties/voltage", "/properties"
+CASES = (
+    ("one point, mutual TLS", "mtls", ONE, "≥ 20,000"),
+    ("all five points of a Thing, mutual TLS", "mtls", ALL, ""),
+    ("one point, a DPoP proof each (ES256)", "dpop", ONE, "≥ 6,000"),
+    ("one point, plain bearer token", "bearer", ONE, ""),
+    ("all five points of a Thing, plain bearer token", "bearer", ALL, ""),
+)
 
 
-async def reads(address: str, token: str, path: str, seconds: float) -> int:
-    """Read ``path`` of Thing after Thing over kept connections; return how many answers came."""
-    until = time.monotonic() + seconds
+def free_port() -> int:
+    """Return a TCP port that nobody listens on now."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
 
-    async def one(start: int) -> int:
-        http, count = await connect(address), 0
-        while time.monotonic() < until:
-            thing = thing_id((start + count) % THINGS)
-            status, _ = await http.send(request_head("GET", f"/things/{thing}{path}", address, token))
-            assert status == 200, status
-            count += 1
-        return count
 
-    return sum(await asyncio.gather(*(one(n * 7) for n in range(CONNECTIONS))))
+class Reader:
+    """A client that may read, and its secrets: a signing key, a certificate for it, and a token of each kind."""
+
+    def __init__(self, rig: Rig, tls_port: int) -> None:
+        body = {"kind": "application", "name": "reader", "roles": ["operator"]}
+        made = check(rig.operator.post("/principals", json=body)).json()
+        self.file = ClientFile(made["id"], (rig.data / "issuer").read_text().strip(), new_key("ES256"))
+        check(rig.operator.post(f"/principals/{made['id']}/keys", json={"jwk": self.file.public_jwk()}))
+        self._rig, self._bearer = rig, made["bearer"]
+        self.addresses = {"mtls": f"localhost:{tls_port}"}
+
+    def secret(self, kind: str) -> str:
+        """Return what `reads.py` needs, with a fresh token."""
+        known: dict[str, Any] = {"token": self._bearer}
+        if kind == "mtls":
+            known = self._certificate(self._rig.data)
+        elif kind == "dpop":
+            auth = SigningAuth(self.file, node=self._rig.url)
+            with httpx.Client(base_url=self._rig.url, auth=auth) as http:
+                check(http.get("/things"))
+            token = auth.headers("GET", self._rig.url)["Authorization"].removeprefix("DPoP ")
+            known = {"token": token, "jwk": dict(self.file.key.as_dict(private=True))}
+        return json.dumps(known)
+
+    def _certificate(self, folder: Path) -> dict[str, str]:
+        request = {"csr": certificate_request(self.file).decode()}
+        issued = check(self._rig.operator.post(f"/principals/{self.file.client}/certificates", json=request)).json()
+        files = {"authority": issued["authority"], "certificate": issued["certificate"]}
+        files["key"] = private_pem(self.file).decode()
+        paths = {name: str(folder / f"reader-{name}.pem") for name in files}
+        for name, text in files.items():
+            Path(paths[name]).write_text(text)
+        context = ssl.create_default_context(cafile=paths["authority"])
+        context.load_cert_chain(paths["certificate"], paths["key"])
+        form = {"grant_type": "client_credentials", "client_id": self.file.client}
+        with httpx.Client(base_url=f"https://{self.addresses['mtls']}", verify=context) as http:
+            return {**paths, "token": check(http.post("/token", data=form)).json()["access_token"]}
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--short", action="store_true")
+    parser.add_argument("--only", default="", help="mtls, dpop or bearer")
     parser.add_argument("--profile", default="", help="write a sampled profile of the node to this file")
     options = parser.parse_args()
-    seconds = 3.0 if options.short else 10.0
-    with Rig(profile=options.profile) as rig:
+    seconds, tls_port = 3.0 if options.short else 10.0, free_port()
+    tls = f"[tls]\nenabled = true\nport = {tls_port}\n"
+    with Rig(SETTINGS + tls, profile=options.profile) as rig:
         seed(rig.data, load_models()["meter"], THINGS)
         rig.start()
-        token = rig.principal("reader", ["operator"])
-        address = rig.url.removeprefix("http://")
-        words = f"{CONNECTIONS} kept connections, {THINGS} Things, policy decisions remembered for 5 s"
-        for name, path in (("one point", "/properties/voltage"), ("all five points of a Thing", "/properties")):
-            count = uvloop.run(reads(address, token, path, seconds))
-            report(f"reads of {name}", "", round(count / seconds), "requests/s", words)
+        reader = Reader(rig, tls_port)
+        for name, kind, path, goal in CASES:
+            if options.only in {"", kind}:
+                measure(rig, reader, name, kind, path, goal, seconds)
+
+
+def measure(rig: Rig, reader: Reader, name: str, kind: str, path: str, goal: str, seconds: float) -> None:
+    """Read for ``seconds`` [s] and print how often a second."""
+    address = reader.addresses.get(kind, rig.url.removeprefix("http://"))
+    words = ("reads.py", address, kind, path, str(seconds), str(CONNECTIONS))
+    with child(*words, secret=reader.secret(kind)) as process:
+        answer(process)
+        before_s = rig.cpu_s()
+        said = answer(process)
+        busy = (rig.cpu_s() - before_s) / said["seconds"]
+    conditions = f"{CONNECTIONS} kept connections, {THINGS} Things, policy decisions remembered for 5 s; "
+    conditions += f"processor: node and archive {busy:.2f}, load {said['cpu']:.2f} cores"
+    report(f"reads of {name}", goal, round(said["count"] / said["seconds"]), "requests/s", conditions)
 
 
 if __name__ == "__main__":

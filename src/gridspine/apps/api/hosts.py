@@ -5,6 +5,7 @@ under an attacker's name (DNS rebinding) and would hand over what it reads.
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 import msgspec
 from litestar.enums import ScopeType
@@ -12,6 +13,8 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from gridspine.kernel.errors import Misdirected
 
+_MAX_CHARS = 300
+"""A DNS name has 253 characters at most, and then there is the port; what is longer is not even remembered."""
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 
 
@@ -39,13 +42,14 @@ class AllowedHosts:
     def answer_for(self, scope: Scope) -> bool:
         """Whether the request names one host, and that is one of this node's."""
         given = _hosts(scope)
-        return len(given) == 1 and _bare(given[0]) in self._hosts
+        return len(given) == 1 and len(given[0]) <= _MAX_CHARS and _bare(given[0]) in self._hosts
 
 
 def _hosts(scope: Scope) -> list[str]:
     return [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
 
 
+@lru_cache(maxsize=256)
 def _bare(host: str) -> str:
     """Return ``host`` without its port, in small letters and without a final dot."""
     host = host.strip().lower()

@@ -12,6 +12,7 @@ kind, say one with a query or with a cookie instead of a token, is left to the f
 """
 
 import re
+from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
 
@@ -27,6 +28,7 @@ from gridspine.apps.api.thing import MAX_NAME_CHARS, permitted_to, point_of, pro
 from gridspine.apps.node.node import Node
 
 _THING = re.compile(rf"/things/([^/]+)/properties(?:/([^/]{{1,{MAX_NAME_CHARS}}}))?")
+_MAX_TARGET_BYTES = 512
 _UNUSUAL = frozenset({b"content-length", b"transfer-encoding", b"expect"})
 
 
@@ -38,22 +40,17 @@ class ReadLane:
 
     def __call__(self, target: bytes, scope: Any) -> Answer | None:
         """Answer a GET of ``target``, or return None: then nothing has happened."""
-        path = target.decode("latin-1")
-        if "%" in path:
-            path = unquote(path)
-        wanted = _THING.fullmatch(path)
-        if wanted is None or b"?" in target or b"#" in target or not target.isascii():
+        wanted = _wanted(target) if len(target) <= _MAX_TARGET_BYTES else None
+        if wanted is None or not _UNUSUAL.isdisjoint(dict(scope["headers"])) or not self._hosts.answer_for(scope):
             return None
-        if any(name in _UNUSUAL for name, _ in scope["headers"]) or not self._hosts.answer_for(scope):
-            return None
+        path, thing_id, name = wanted
         scope["method"], scope["path"], scope["raw_path"] = "GET", path, target
         try:
             caller = by_authorization(self._node.identity, scope)
             if caller is None:
                 return None
-            thing = permitted_to(self._node, caller, wanted[1], "thing.read")
-            found = point_of(self._node, thing, wanted[2]) if wanted[2] else properties(self._node, thing)
-            return json_answer(found)
+            thing = permitted_to(self._node, caller, thing_id, "thing.read")
+            return json_answer(point_of(self._node, thing, name) if name else properties(self._node, thing))
         except Exception as error:
             return failure(error, path)
 
@@ -80,3 +77,12 @@ class ReadingsLane:
             return None if caller is None else await take_readings(self._node, caller, scope, receive)
         except Exception as error:
             return failure(error, scope["path"])
+
+
+@lru_cache(maxsize=4096)
+def _wanted(target: bytes) -> tuple[str, str, str | None] | None:
+    """Return path, Thing and point of a request for properties, None for any other; without a point all are wanted."""
+    if not target.isascii() or b"?" in target or b"#" in target:
+        return None
+    found = _THING.fullmatch(unquote(target.decode()))
+    return (found[0], found[1], found[2]) if found else None
