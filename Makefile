@@ -4,7 +4,7 @@ UV := $(shell uv --version >/dev/null 2>&1 && echo uv || echo .tools/bin/uv)
 RUN := $(UV) run --locked
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-all check docs bench site mutants pythons wheel
+.PHONY: help setup demo test test-slow test-all check docs bench site mutants pythons wheel reliability
 
 help:  ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,10 @@ wheel: ## build wheel and sdist, and run the demo from the wheel, outside of thi
 
 pythons: ## the core of the fast tests on every Python we promise and this machine has
 	PATH="$$PWD/.tools/bin:$$PATH" tools/pythons.sh
+
+reliability: ## kill, stop and exhaust nodes more than a thousand times, and write down how often (half an hour)
+	GRIDSPINE_TALLY=docs/data/reliability.json $(RUN) pytest -rs tests/faults
+	$(RUN) python tests/faults/page.py
 
 mutants: ## plant small faults in screen, lease, grant and gate, and see whether tests notice (half an hour)
 	$(RUN) python tests/mutation/run.py
