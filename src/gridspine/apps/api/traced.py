@@ -4,11 +4,9 @@ The id is the trace id of the sender's ``traceparent`` (W3C Trace Context), or a
 ``traceparent``, so that whoever asks for help can name it.
 """
 
-import os
-
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from gridspine.infra.runtime.trace import Trace, parse_traceparent, request_in_logs
+from gridspine.infra.runtime.trace import REQUEST, Request, Trace, parse_traceparent
 
 _MAX_PATH = 200
 
@@ -21,20 +19,20 @@ class Traced:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request or a WebSocket."""
-        given = next((value for name, value in scope["headers"] if name == b"traceparent"), b"").decode("latin-1")
-        known = parse_traceparent(given)
+        given = ""
+        for name, value in scope["headers"]:
+            if name == b"traceparent":
+                given = value.decode("latin-1")
         if not self._trace.on:
-            trace_id = known[0] if known else os.urandom(16).hex()
-            answered = given if known else ""
-            with request_in_logs(trace_id):
-                await self._app(scope, receive, _naming(send, answered) if answered else send)
+            REQUEST.set(Request(given))
+            known = given and parse_traceparent(given)
+            await self._app(scope, receive, _naming(send, given) if known else send)
             return
-        method = scope.get("method", "WEBSOCKET")
-        path = scope["path"][:_MAX_PATH]
+        method, path = scope.get("method", "WEBSOCKET"), scope["path"][:_MAX_PATH]
         with self._trace.span(f"http {method}", traceparent=given, **{"url.path": path}):
             named = self._trace.traceparent()
-            with request_in_logs(named[3:35]):
-                await self._app(scope, receive, _naming(send, named))
+            REQUEST.set(Request(named))
+            await self._app(scope, receive, _naming(send, named))
 
 
 def _naming(send: Send, traceparent: str) -> Send:

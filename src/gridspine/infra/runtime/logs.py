@@ -7,6 +7,8 @@ from typing import Any
 
 import structlog
 
+from gridspine.infra.runtime.trace import add_trace_id
+
 _SECRET_WORDS = ("password", "secret", "token", "assertion", "private", "authorization", "cookie", "code_hash")
 
 
@@ -30,6 +32,7 @@ def configure_logs(level: str, *, as_json: bool) -> None:
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
+            add_trace_id,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             hide_secrets,

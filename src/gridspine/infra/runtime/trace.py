@@ -8,12 +8,12 @@
 What is off costs a comparison. `gridspine.infra.runtime.otel` is the engine behind it (OpenTelemetry).
 """
 
+import os
 import re
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import MutableMapping
+from contextlib import AbstractContextManager, nullcontext
+from contextvars import ContextVar
 from typing import Any, Protocol
-
-import structlog
 
 Context = Any
 """Where a span belongs: opaque, and None for a trace that nobody records."""
@@ -90,8 +90,31 @@ def parse_traceparent(text: str) -> tuple[str, str, bool] | None:
     return found[1], found[2], bool(int(found[3], 16) & 1)
 
 
-@contextmanager
-def request_in_logs(trace_id: str) -> Iterator[None]:
-    """Let the log lines of a block carry ``trace_id``, so that those of one request are found together."""
-    with structlog.contextvars.bound_contextvars(trace_id=trace_id):
-        yield
+class Request:
+    """Which request is being served, for its log lines; the id is made when a line asks for it."""
+
+    __slots__ = ("_given", "_trace_id")
+
+    def __init__(self, traceparent: str) -> None:
+        self._given = traceparent
+        self._trace_id = ""
+
+    @property
+    def trace_id(self) -> str:
+        """The trace id of the request's ``traceparent``, or one of its own."""
+        if not self._trace_id:
+            known = parse_traceparent(self._given) if self._given else None
+            self._trace_id = known[0] if known else os.urandom(16).hex()
+        return self._trace_id
+
+
+REQUEST: ContextVar[Request | None] = ContextVar("request", default=None)
+"""The request that is served here; what is started for it inherits it."""
+
+
+def add_trace_id(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Put the request's trace id into a log line, so that those of one request are found together."""
+    request = REQUEST.get()
+    if request is not None:
+        event["trace_id"] = request.trace_id
+    return event
