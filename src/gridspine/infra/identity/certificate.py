@@ -11,6 +11,7 @@ import threading
 import weakref
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from functools import lru_cache
 from ipaddress import ip_address
 
 import msgspec
@@ -186,6 +187,7 @@ class Authority:
         return fresh and list(names) == list(wanted) and certificate.public_key() == key.public_key()
 
 
+@lru_cache(maxsize=4096)  # a connection shows the same one with every request
 def thumbprint(der: bytes) -> str:
     """Return the ``x5t#S256`` of a certificate in DER: base64url of SHA-256 (RFC 8705 §3.1)."""
     return base64.urlsafe_b64encode(hashlib.sha256(der).digest()).rstrip(b"=").decode()
