@@ -27,6 +27,10 @@ for _name, _file in (
     ("running_node", "../apps/running.py"),
     ("running_streams", "../apps/streams.py"),
     ("killing", "killing.py"),
+    ("adapter_node", "../adapters/node.py"),
+    ("mqtt_authority", "../adapters/mqtt/authority.py"),
+    ("mqtt_device", "../adapters/mqtt/device.py"),
+    ("mqtt_brokering", "../adapters/mqtt/brokering.py"),
 ):
     if _name not in sys.modules:
         _load(_name, _file)

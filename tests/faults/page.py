@@ -23,6 +23,16 @@ INVARIANTS = [
      "tests/faults/test_kill_children.py"),
     ("A subscriber that keeps its cursor has every reading, once and in order", [("kill -9", "subscriber")],
      "tests/faults/test_kill_subscriber.py"),
+    (
+        "The link to a broker that was killed comes back, and what is sent then arrives",
+        [("kill -9", "broker beside the node")],
+        "tests/faults/test_kill_wire.py",
+    ),
+    (
+        "A device that was killed goes on where it was: no message counts twice, no register goes back",
+        [("kill -9", "simulated device")],
+        "tests/faults/test_kill_wire.py",
+    ),
     ("A stop under load answers or refuses each request, tells streams why, and leaves nothing to replay",
      [("SIGTERM under load", "node")], "tests/faults/test_drain.py"),
     ("Without file descriptors the node serves whom it has, tells the others, and recovers",
