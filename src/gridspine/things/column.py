@@ -24,7 +24,7 @@ class Column:
     def of(cls, array: npt.NDArray[Any], fill: float = 0) -> "Column":
         """Make a column of an array, which belongs to it from now on."""
         column = cls(array.dtype, fill)
-        column._room = column.array = array
+        column.put(array)
         return column
 
     def grow(self, size: int) -> None:
@@ -37,6 +37,10 @@ class Column:
         if self._fill != 0:  # NaN is not 0 either
             self._room[held:size] = self._fill
         self.array = self._room[:size]
+
+    def put(self, array: npt.NDArray[Any]) -> None:
+        """Hold ``array`` from now on, which belongs to the column."""
+        self._room = self.array = array
 
     def extend(self, values: npt.NDArray[Any]) -> None:
         """Add rows; ``array`` is the longer one only when they are in it."""

@@ -11,10 +11,12 @@ import threading
 import tokenize
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from gridspine.kernel.quality import VALIDITY_MASK, Quality
 from gridspine.kernel.readings import Channel, Int32Array, Int64Array, Readings
@@ -28,6 +30,8 @@ _UNREADABLE = (
     SyntaxError, tokenize.TokenError, struct.error, zlib.error, zipfile.BadZipFile,
 )  # fmt: skip
 """What numpy and zipfile raise for a damaged file."""
+_ROWS = 65_536
+"""Rows that are copied at once: the writer waits as long."""
 _COLUMNS = ("value", "observed_us", "quality", "heard_us", "silent")
 
 
@@ -120,13 +124,14 @@ class TwinState:
             )
 
     def save(self, path: Path, offsets: dict[int, int]) -> None:
-        """Write a snapshot with the log offsets (partition → next) it stands for, atomically."""
-        with self._lock:
-            columns: dict[str, Any] = {name: getattr(self, name).array.copy() for name in _COLUMNS}
+        """Write a snapshot with the log offsets (partition → next) it stands for, atomically.
+
+        The writer goes on meanwhile: the offsets were taken before, and what it does from then on is replayed.
+        """
         temporary = path.with_suffix(".tmp")
         try:
             with temporary.open("wb") as file:
-                np.savez(file, format=_FORMAT, offsets=np.array(sorted(offsets.items()), np.int64), **columns)
+                self._write(file, {"format": np.array(_FORMAT), "offsets": np.array(sorted(offsets.items()), np.int64)})
                 file.flush()
                 os.fsync(file.fileno())
         except OSError:
@@ -156,8 +161,25 @@ class TwinState:
             return {}
         with self._lock:
             for name, array in columns.items():
-                getattr(self, name).array = array
+                getattr(self, name).put(array)
         return offsets
+
+    def _write(self, file: IO[bytes], more: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Write the columns and ``more`` as `numpy.savez` does, a part at a time: there is no second copy of all."""
+        with zipfile.ZipFile(file, "w") as archive:
+            for name, array in more.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, array, allow_pickle=False)
+            size = len(self.value.array)
+            for name in _COLUMNS:  # what was heard before what is silent: who is heard meanwhile is not silent
+                column: Column = getattr(self, name)
+                kind = {"descr": column.array.dtype.str, "fortran_order": False, "shape": (size,)}
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array_header_1_0(member, kind)
+                    for start in range(0, size, _ROWS):
+                        with self._lock:
+                            part = column.array[start : min(start + _ROWS, size)].tobytes()
+                        member.write(part)
 
     def _move(self, readings: Readings) -> None:
         newer = readings.observed_us >= self.observed_us.array[readings.point]
