@@ -90,7 +90,7 @@ async def _checked(story: Any, end: float) -> int:
     story.say(f"  the battery still charges at {power_w:.0f} W: the lease is its own")
     await asyncio.sleep(max(0.0, sent + _LEASE_S + 2.0 - time.monotonic()))
     power_w = await judge_fallback(home, verdict, obeying=False)
-    story.say(f"  the lease is over: {power_w:.0f} W, with nobody's help")
+    story.say(f"  the lease is over: {power_w:z.0f} W, with nobody's help")
     for claim in verdict.failed:
         story.say(f"DID NOT HOLD: {claim}")
     order = ("things", "points", "received", "accepted", "suppressed", "duplicate", "refused", "stored", "delivered",
