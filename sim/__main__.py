@@ -1,0 +1,7 @@
+"""``python -m sim``."""
+
+import sys
+
+from sim.command import main
+
+sys.exit(main())
