@@ -169,7 +169,8 @@ class Flaps:
                 state.value, seen_us = value, time_us
                 if state.flapping:
                     quality = _oscillatory(quality)
-                    passes = quality != reported or beyond[at] or time_us == reported_us
+                    revision = time_us == reported_us and value != number
+                    passes = quality != reported or beyond[at] or revision
                     verdict = _ACCEPTED if passes or time_us >= until_us else _HELD
                 pending = verdict == _HELD
             if verdict == _ACCEPTED and time_us >= reported_us:

@@ -49,7 +49,7 @@ class Screened:
     ``verdict`` uint8 (n,) of the codes above; ``reason`` uint8 (n,) into `REASONS` where refused; ``accepted`` in
     the order they came, with their quality as marked; ``held`` wait, ``held_until_us`` int64 says until when at
     most; ``beyond`` bool, one for each accepted reading: it is beyond an operating limit or rate. ``flapped`` are
-    the flappings that this batch ended.
+    the flappings that this batch ended. ``latest`` is each point's last accepted live reading, in order of points.
     """
 
     verdict: npt.NDArray[np.uint8]
@@ -58,6 +58,7 @@ class Screened:
     held: Readings
     held_until_us: Int64Array
     beyond: BoolArray
+    latest: Readings
     flapped: Sequence[Flapped] = ()
     undo: Sequence[Before] = ()
 
@@ -78,18 +79,25 @@ class Screen:
     def screen(self, readings: Readings) -> Screened:
         """Screen a batch whose points are all numbered, and remember what it brings."""
         self._grow(self._points.count)
-        verdict, reason = np.zeros(len(readings), np.uint8), self._refuse(readings)
-        verdict[reason > 0] = REFUSED
-        order = _sorted(readings, np.flatnonzero(reason == 0))
+        order = _sorted(readings)
         ordered = readings.take(order)
-        beyond = self._beyond_limits(ordered)
-        ordered = marked(ordered, beyond, OUT_OF_RANGE)
-        repeated = self._repeated(ordered)
-        if repeated.any():
+        runs = runs_of(ordered.point)
+        verdict, reason = np.zeros(len(readings), np.uint8), np.zeros(len(readings), np.uint8)
+        beyond = np.zeros(len(readings), np.bool_)
+        if not self._plain(ordered, runs):
+            reason = self._refuse(readings)
+            verdict[reason > 0] = REFUSED
+            order = order[reason[order] == 0]
+            ordered = readings.take(order)
+            beyond = self._beyond_limits(ordered)
+            ordered = marked(ordered, beyond, OUT_OF_RANGE)
+            runs = runs_of(ordered.point)
+        repeated = self._repeated(ordered, runs)
+        if repeated is not None:
             verdict[order[repeated]] = DUPLICATE
             kept = ~repeated
             order, ordered, beyond = order[kept], ordered.take(kept), beyond[kept]
-        runs = runs_of(ordered.point)
+            runs = runs_of(ordered.point)
         live = not readings.backfill and readings.channel == Channel.REPORTED
         undo = self.memory.before(runs.point, readings.channel, live=live)
         flapped: list[Flapped] = []
@@ -104,7 +112,9 @@ class Screen:
             put_back(undo)
             raise
         self.horizon.remember(sent)
-        return self._gather(readings, order, ordered, beyond, verdict, reason, flapped, undo)
+        latest = _latest(ordered, runs, verdict[order] == ACCEPTED) if live else readings.take(slice(0, 0))
+        accepted, held, until_us, beyond = self._gather(readings, order, ordered, beyond, verdict, sent)
+        return Screened(verdict, reason, accepted, held, until_us, beyond, latest, flapped, undo)
 
     def settle(self) -> None:
         """The oldest screened batch that was not settled is durable."""
@@ -135,7 +145,7 @@ class Screen:
         none = held.take(slice(0, 0))
         self.horizon.remember(none)  # they were remembered when they came
         codes = np.zeros(len(held), np.uint8)
-        return Screened(codes, codes, held, none, none.observed_us, self._beyond_limits(held), (), undo)
+        return Screened(codes, codes, held, none, none.observed_us, self._beyond_limits(held), held, (), undo)
 
     def restore(self, twins: TwinState) -> None:
         """Start from the twins: what was accepted last is what was reported last."""
@@ -160,6 +170,23 @@ class Screen:
         self.memory.grow(size)
         self.flaps.grow(size)
 
+    def _plain(self, ordered: Readings, runs: Runs) -> bool:
+        """Whether nothing is refused and nothing is beyond a limit: told by the extremes of each point's readings."""
+        if not len(ordered):
+            return True
+        rules, rule = self._points.rules, self._points.rule.array[runs.point]
+        lowest = np.minimum.reduceat(ordered.value, runs.first)
+        highest = np.maximum.reduceat(ordered.value, runs.first)
+        latest_us = MAX_US if ordered.channel in _PLANS else ordered.received_us + rules.max_future_us.array[rule]
+        strange: BoolArray = ~(np.isfinite(lowest) & np.isfinite(highest))  # NaN is the extreme of any that has it
+        strange |= (lowest < rules.possible_min.array[rule]) | (highest > rules.possible_max.array[rule])
+        strange |= (lowest < rules.limit_min.array[rule]) | (highest > rules.limit_max.array[rule])
+        strange |= (ordered.observed_us[runs.first] < MIN_US) | (ordered.observed_us[runs.last] > latest_us)
+        if strange.any() or ordered.quality.max() > ALL_BITS:
+            return False
+        state = rules.state.array[rule]
+        return not (state.any() and _no_codes(ordered.value[np.repeat(state, runs.count)]).any())
+
     def _refuse(self, readings: Readings) -> npt.NDArray[np.uint8]:
         """Return a code into `REASONS` for each reading, 0 where it may go on."""
         rules = self._points.rules
@@ -169,7 +196,7 @@ class Screen:
         reason[readings.quality > ALL_BITS] = 5
         state = rules.state.array[rule]
         if state.any():
-            reason[state & ((value != np.rint(value)) | (np.abs(value) > _EXACT_INTEGERS))] = 4
+            reason[state & _no_codes(value)] = 4
         reason[(value < rules.possible_min.array[rule]) | (value > rules.possible_max.array[rule])] = 3
         if readings.channel in _PLANS:
             reason[time_us > MAX_US] = 2
@@ -208,10 +235,14 @@ class Screen:
 
         The time is 0 where there is none before.
         """
-        previous = np.repeat(self.memory.seen_value.array[runs.point], runs.count)
-        before_us = np.repeat(self.memory.seen_us.array[runs.point], runs.count)
-        if len(ordered) > 1:
+        seen_value, seen_us = self.memory.seen_value.array[runs.point], self.memory.seen_us.array[runs.point]
+        if (ordered.observed_us[runs.first] >= seen_us).all():
+            previous, before_us = np.empty_like(ordered.value), np.empty_like(ordered.observed_us)
+            previous[1:], before_us[1:] = ordered.value[:-1], ordered.observed_us[:-1]
+            previous[runs.first], before_us[runs.first] = seen_value, seen_us
+        else:
             # A late reading is no previous one of a reading that comes after the remembered one.
+            previous, before_us = np.repeat(seen_value, runs.count), np.repeat(seen_us, runs.count)
             follows = np.flatnonzero(ordered.point[1:] == ordered.point[:-1]) + 1
             follows = follows[ordered.observed_us[follows - 1] >= before_us[follows]]
             previous[follows] = ordered.value[follows - 1]
@@ -246,44 +277,68 @@ class Screen:
 
     def _gather(
         self, readings: Readings, order: Int64Array, ordered: Readings, beyond: BoolArray,
-        verdict: npt.NDArray[np.uint8], reason: npt.NDArray[np.uint8], flapped: Sequence[Flapped],
-        undo: Sequence[Before],
-    ) -> Screened:  # fmt: skip
-        """Bring what was found back into the order in which the readings came."""
-        quality, alarmed = readings.quality.copy(), np.zeros(len(readings), np.bool_)
-        quality[order], alarmed[order] = ordered.quality, beyond
-        whole = with_quality(readings, quality)
-        accepted, held = verdict == ACCEPTED, whole.take(np.flatnonzero(verdict == HELD))
+        verdict: npt.NDArray[np.uint8], sent: Readings,
+    ) -> tuple[Readings, Readings, Int64Array, BoolArray]:  # fmt: skip
+        """Bring what was found back into the order in which the readings came.
+
+        Returns those accepted, those held and until when, and which of the accepted are beyond a limit or rate.
+        """
+        whole, alarmed = readings, np.zeros(len(readings), np.bool_)
+        if ordered.quality is not sent.quality or beyond.any():
+            quality = readings.quality.copy()
+            quality[order], alarmed[order] = ordered.quality, beyond
+            whole = with_quality(readings, quality)
+        held = whole.take(np.flatnonzero(verdict == HELD))
         until_us = self.memory.until_us.array[held.point]
-        if not accepted.all():
+        if verdict.any():
+            accepted = verdict == ACCEPTED
             whole, alarmed = whole.take(accepted), alarmed[accepted]
-        return Screened(verdict, reason, whole, held, until_us, alarmed, flapped, undo)
+        return whole, held, until_us, alarmed
 
-    def _repeated(self, ordered: Readings) -> BoolArray:
-        """Return which readings (sorted by point, time) repeat one before them, here or within the horizon."""
+    def _repeated(self, ordered: Readings, runs: Runs) -> BoolArray | None:
+        """Return which readings (sorted by point, time) repeat one before them, here or within the horizon.
+
+        None: none does.
+        """
+        newest_us = self.memory.newest[ordered.channel].array[runs.point]
+        same_place = ordered.observed_us[1:] == ordered.observed_us[:-1]
+        same_place &= ordered.point[1:] == ordered.point[:-1]
+        anew = not (ordered.observed_us[runs.first] <= newest_us).any()
+        if anew and not same_place.any():
+            return None
         repeated = np.zeros(len(ordered), np.bool_)
-        late = ordered.observed_us <= self.memory.newest[ordered.channel].array[ordered.point]
-        if late.any():
-            at = np.flatnonzero(late)
+        if not anew:
+            at = np.flatnonzero(ordered.observed_us <= np.repeat(newest_us, runs.count))
             repeated[at] = self.horizon.seen(keys_of(ordered).take(at))
-        if len(ordered) > 1:
-            same_place = ordered.point[1:] == ordered.point[:-1]
-            same_place &= ordered.observed_us[1:] == ordered.observed_us[:-1]
-            if same_place.any():
-                _mark_alike(ordered, same_place, repeated)
-        return repeated
+        if same_place.any():
+            _mark_alike(ordered, same_place, repeated)
+        return repeated if repeated.any() else None
 
 
-def _sorted(readings: Readings, chosen: Int64Array) -> Int64Array:
-    """Return ``chosen`` in the order of point, then time, then arrival."""
-    point, time_us = readings.point[chosen], readings.observed_us[chosen]
+def _no_codes(value: Float64Array) -> BoolArray:
+    """Return which values are no codes of a state: whole numbers that a float64 holds exactly."""
+    wrong: BoolArray = (value != np.rint(value)) | (np.abs(value) > _EXACT_INTEGERS)
+    return wrong
+
+
+def _latest(ordered: Readings, runs: Runs, accepted: BoolArray) -> Readings:
+    """Return the last accepted reading of each point."""
+    if accepted.all():
+        return ordered.take(runs.last)
+    at = np.flatnonzero(accepted)
+    return ordered.take(at[runs_of(ordered.point[at]).last])
+
+
+def _sorted(readings: Readings) -> Int64Array:
+    """Return the order of point, then time, then arrival."""
+    point, time_us = readings.point, readings.observed_us
     if (time_us[1:] < time_us[:-1]).any():
-        return chosen[np.lexsort((time_us, point))]
+        return np.lexsort((time_us, point))
     # Times in order already, as they mostly are: sort numbers that carry their own place.
-    bits = len(chosen).bit_length()
-    keys = (point.astype(np.int64) << bits) | np.arange(len(chosen))
+    bits = len(point).bit_length()
+    keys = (point.astype(np.int64) << bits) | np.arange(len(point))
     keys.sort()
-    order: Int64Array = chosen[keys & ((1 << bits) - 1)]
+    order: Int64Array = keys & ((1 << bits) - 1)
     return order
 
 

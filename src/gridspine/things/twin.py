@@ -75,6 +75,20 @@ class TwinState:
         with self._lock:
             self._move(accepted)
 
+    def move(self, latest: Readings) -> None:
+        """Move the twins to live reported readings that the log holds: one a point, in order of points."""
+        if not len(latest):
+            return
+        self.grow(int(latest.point[-1]) + 1)
+        with self._lock:
+            newer = latest.observed_us >= self.observed_us.array[latest.point]
+            if not newer.all():
+                latest = latest.take(newer)
+            self._hear(latest.point, latest.received_us)
+            self.value.array[latest.point] = latest.value
+            self.observed_us.array[latest.point] = latest.observed_us
+            self.quality.array[latest.point] = latest.quality
+
     def heard(self, point: Int64Array, received_us: int) -> None:
         """Note that points were heard of, though nothing changed."""
         if len(point):
