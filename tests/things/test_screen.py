@@ -130,7 +130,7 @@ def test_the_screen_agrees_with_a_slow_and_obvious_one(width: int, data: st.Data
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [1, 2, 64])
 @given(data=st.data())
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=700, deadline=None)
 def test_the_screen_agrees_at_length(width: int, data: st.DataObject) -> None:
     with narrow(width):
         agree(data, data.draw(st.integers(1, 10)), start=data.draw(st.integers(1, 3)))

@@ -86,7 +86,7 @@ class Lot:
         self._mark("twin")
         was, books.behind = books.behind, True  # until all of this is done: should it fail, the log has it
         books.screen.settle()
-        books.twins.apply(screened.accepted)
+        books.twins.move(screened.latest)
         if len(screened.accepted) < len(screened.verdict):
             waits = (screened.verdict == SUPPRESSED) | (screened.verdict == HELD)  # of live reported readings only
             books.twins.heard(readings.point[waits], readings.received_us)
