@@ -108,10 +108,11 @@ def asked(pool: QueryPool, sql: str, repeat: int) -> tuple[float, float]:
     return round(statistics.median(taken), 1), round(max(taken), 1)
 
 
-def measure(folder: Path, points: int, days: int, repeat: int) -> None:
+def measure(folder: Path, points: int, repeat: int) -> None:
     """Ask, and report."""
     known = read_manifest(folder / "archive")
     assert known is not None
+    days = len({file.day for file in known.files})
     count = sum(file.rows for file in known.files)
     size = sum(file.size_bytes for file in known.files)
     sums = sum(path.stat().st_size for path in (folder / "archive" / "daily").iterdir())
@@ -155,7 +156,7 @@ def main() -> None:
             report(
                 "archive at scale, written", "", rate, "readings/s of processor time", "compacted files, sums, fsync"
             )
-        measure(folder, points, days, 3 if options.short else 7)
+        measure(folder, points, 3 if options.short else 7)
     finally:
         if options.keep is None:
             shutil.rmtree(folder)
