@@ -72,5 +72,5 @@ def register(machine: Machine, template: Path) -> Cast:
     machine.loop.run_until_complete(fill())
     machine.stop()
     cast.now_s = machine.now_s + 10.0
-    shutil.copytree(machine.data, template)
+    shutil.copytree(machine.data, template)  # makes the folders above, too
     return cast

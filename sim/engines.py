@@ -11,7 +11,7 @@ from gridspine.apps.node.engines import Engines
 from gridspine.infra.log.port import EventLog, Follower, Position, Record, Stored
 from gridspine.infra.log.room import Room
 from gridspine.infra.log.sqlite import SqliteEventLog
-from gridspine.infra.log.writer import Job, LogWriter, Part, Work
+from gridspine.infra.log.writer import Job, LogWriter, Part, Priority, Work
 from gridspine.infra.runtime.settings import Settings
 from gridspine.things.adapter import Adapter
 from sim.disk import shim
@@ -36,6 +36,10 @@ class LoopWriter(LogWriter):
         super().submit(*jobs)
         self._plan()
 
+    def is_alive(self) -> bool:
+        """Whether it works: as long as the loop does."""
+        return True
+
     def _start(self) -> None:
         """There is no thread."""
 
@@ -49,7 +53,7 @@ class LoopWriter(LogWriter):
 
     def _turn(self) -> None:
         self._planned = False
-        if any(self._queues.values()):
+        if any(self.waiting(priority) for priority in Priority):
             self._tell(self._work(self._next_group()))
             self._plan()
 

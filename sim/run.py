@@ -4,7 +4,6 @@ import logging
 import random
 import shutil
 import sqlite3
-import tempfile
 import traceback
 from pathlib import Path
 from typing import Any
@@ -291,7 +290,7 @@ class Theatre:
         structlog.configure(logger_factory=structlog.ReturnLoggerFactory(), processors=[lambda *_: ""])
         logging.disable(logging.CRITICAL)
         self._root, self._trace = root, Trace(trace)
-        self._folder = Path(tempfile.mkdtemp(prefix="spine-cast-"))
+        self._folder = root.parent / "cast"  # beside the root: what is written there is not noted
         template = self._folder / "data"
         story = Story()
         network = Network(random.Random("cast"))
