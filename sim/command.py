@@ -20,7 +20,7 @@ from pathlib import Path
 import msgspec
 
 from sim.disk import shim
-from sim.result import Result, Sum
+from sim.result import Result, Sum, add_counts
 
 STEPS = 80
 _SHOWN = 25
@@ -32,6 +32,8 @@ def main(arguments: list[str] | None = None) -> int:
     if options.worker:
         _work(options)
         return 0
+    if options.prove:
+        return _prove(options)
     total, broken = Sum(), 0
     for result in results(options.first, options.last, steps=options.steps, jobs=options.jobs, plant=options.plant):
         total.add(result)
@@ -52,6 +54,24 @@ def main(arguments: list[str] | None = None) -> int:
     if options.json:
         total.write(options.json)
     return 1 if broken else 0
+
+
+def _prove(options: argparse.Namespace) -> int:
+    """Plant each violation in turn, and say which seed found it; return 1 when one was not found."""
+    from sim.plant import PLANTS
+
+    found: dict[str, int] = {}
+    for plant in PLANTS:
+        runs = results(options.first, options.last, steps=options.steps, jobs=options.jobs, plant=plant)
+        with contextlib.closing(runs):
+            first = next((one for one in runs if one.broken), None)
+        print(f"{plant}: " + (f"seed {first.seed} breaks: {first.broken}" if first else "NOT FOUND"), flush=True)
+        if first is not None:
+            found[plant] = first.seed - options.first + 1
+    if options.json:
+        counts = {"planted": len(PLANTS), "planted_and_found": len(found), "seeds_until_found": found}
+        add_counts(options.json, counts)
+    return 0 if len(found) == len(PLANTS) else 1
 
 
 def results(first: int, last: int, *, steps: int = STEPS, jobs: int = 1, plant: str = "") -> Iterator[Result]:
@@ -122,6 +142,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--plant", default="", help="a violation to plant: see sim/plant.py")
     parser.add_argument("--most", type=int, default=5, help="stop after so many seeds that break something")
+    parser.add_argument("--prove", action="store_true", help="plant every violation, one after another: all are found")
     parser.add_argument("--json", type=Path, help="add the counts to this file")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--every", type=int, default=1, help=argparse.SUPPRESS)

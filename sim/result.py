@@ -64,17 +64,28 @@ class Sum:
 
     def write(self, path: Path) -> None:
         """Put the counts into ``path``, beside what else is there."""
-        known: dict[str, Any] = msgspec.json.decode(path.read_bytes()) if path.exists() else {}
-        known["simulation"] = {
-            "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-            "seeds": self.seeds,
-            "steps": self.steps.total(),
-            "virtualHours": round(self.virtual_s / 3600, 1),
-            "readingsKept": self.readings,
-            "readingsDelivered": self.delivered,
-            "faults": dict(sorted(self.faults.items())),
-            "checks": dict(sorted(self.checked.items())),
-            "broken": dict(sorted(self.broken.items())),
-        }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(known), indent=2) + b"\n")
+        add_counts(
+            path,
+            {
+                "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+                "seeds": self.seeds,
+                "seeds_that_break_an_invariant": sum(self.broken.values()),
+                "steps": self.steps.total(),
+                "virtual_hours": round(self.virtual_s / 3600),
+                "readings_kept": self.readings,
+                "readings_delivered": self.delivered,
+                "faults": self.faults.total(),
+                "invariants": len(self.checked),
+                "checks": self.checked.total(),
+                "faults_by_kind": dict(sorted(self.faults.items())),
+                "checks_by_invariant": dict(sorted(self.checked.items())),
+                "broken_by_invariant": dict(sorted(self.broken.items())),
+            },
+        )
+
+
+def add_counts(path: Path, counts: dict[str, Any]) -> None:
+    """Put ``counts`` into ``path``, in the place of older ones of the same names."""
+    known: dict[str, Any] = msgspec.json.decode(path.read_bytes()) if path.exists() else {}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(known | counts), indent=2) + b"\n")
