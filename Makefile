@@ -4,7 +4,7 @@ UV := $(shell uv --version >/dev/null 2>&1 && echo uv || echo .tools/bin/uv)
 RUN := $(UV) run --locked
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-all check docs bench site mutants pythons wheel reliability
+.PHONY: help setup demo test test-slow test-all check docs bench site mutants pythons wheel reliability sim fuzz security
 
 help:  ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,19 @@ reliability: ## kill, stop and exhaust nodes more than a thousand times, and wri
 	GRIDSPINE_TALLY=docs/data/reliability.json $(RUN) pytest -rs tests/faults
 	$(RUN) python tests/faults/page.py
 
+SEEDS ?= 0..1000
+sim: ## whole nodes through faults by seed: make sim SEEDS=0..5000; the counts go to docs/data
+	$(RUN) python -m sim --seeds $(SEEDS) --jobs 2 --json docs/data/reliability-sim.json
+	$(RUN) python -m sim --prove --jobs 2 --json docs/data/reliability-sim.json
+
 mutants: ## plant small faults in screen, lease, grant and gate, and see whether tests notice (half an hour)
 	$(RUN) python tests/mutation/run.py
 	$(RUN) python tests/mutation/page.py
+
+fuzz: ## every decoder, a million inputs each (an hour), for docs/security.md
+	nice -n 10 $(RUN) python fuzz/run.py --write
+
+security: ## the matrix, the description, the bill of materials and advisories; writes their counts into docs/security.md
+	GRIDSPINE_SECURITY_DATA=$$PWD/docs/data $(RUN) pytest -rs tests/apps/attack
+	PATH="$$PWD/.tools/bin:$$PATH" $(RUN) python tools/supply.py --data || test $$? -eq 3
+	$(RUN) python tools/security_page.py

@@ -39,10 +39,8 @@ class Mutator:
         if size == 0 or kind < 0.12:
             word = self._words[int(pick() * len(self._words))]
             data[at:at] = word
-        elif kind < 0.30:
-            data[at] ^= 1 << int(pick() * 8)
         elif kind < 0.45:
-            data[at] = int(pick() * 256)
+            data[at] = data[at] ^ (1 << int(pick() * 8)) if kind < 0.30 else int(pick() * 256)
         elif kind < 0.55:
             data[at] = (data[at] + int(pick() * 33) - 16) & 0xFF
         elif kind < 0.67:

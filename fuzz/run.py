@@ -150,7 +150,18 @@ def supervise(name: str, inputs: int, seed: int) -> dict[str, Any]:
 
 
 def _one_child(name: str, inputs: int, seed: int, state: Path) -> tuple[dict[str, Any] | None, str]:
-    command = [sys.executable, __file__, "--child", name, "--inputs", str(inputs), "--seed", str(seed), "--state", str(state)]
+    command = [
+        sys.executable,
+        __file__,
+        "--child",
+        name,
+        "--inputs",
+        str(inputs),
+        "--seed",
+        str(seed),
+        "--state",
+        str(state),
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         last, since = -1, time.monotonic()
         while True:

@@ -18,7 +18,7 @@ from gridspine.kernel.errors import Invalid, TooLarge
 
 NOW_US = 1_767_225_600_000_000
 _CONNECT = bytes.fromhex("101600044d51545404c2003c000161000175000470617373")
-_PUBLISH = b"\x32\x13\x00\x05a/b/c\x00\x07[{\"v\":1}]"
+_PUBLISH = b'\x32\x13\x00\x05a/b/c\x00\x07[{"v":1}]'
 _SUBSCRIBE = b"\x82\x0a\x00\x01\x00\x05a/b/#\x01"
 _OTHERS = b"\xc0\x00\x40\x02\x00\x07\x62\x02\x00\x07\xa2\x09\x00\x02\x00\x05a/b/#\xe0\x00"
 
@@ -58,8 +58,21 @@ def mqtt_packets() -> Target:
             raise AssertionError("packets depend on where the bytes were cut")
         return min(len(whole), 9)
 
-    seeds = [b"\x00\x05" + _PUBLISH * 3, b"\x00\x02" + _SUBSCRIBE + _OTHERS, b"\xff\x03\x30\x09\x00\x01a\x02\x01\x00hey\xc0\x00", b"\x00\x09" + _PUBLISH + _OTHERS + _PUBLISH]
-    return Target("mqtt-packets", "MQTT packets", run, (Invalid, TooLarge), seeds, [b"\x30\xff\xff\xff\x7f", b"\xff\xff\xff\xff\xff", b"\x00\x00", b"\x32\x02", b"#", b"+/"], shape=int)
+    seeds = [
+        b"\x00\x05" + _PUBLISH * 3,
+        b"\x00\x02" + _SUBSCRIBE + _OTHERS,
+        b"\xff\x03\x30\x09\x00\x01a\x02\x01\x00hey\xc0\x00",
+        b"\x00\x09" + _PUBLISH + _OTHERS + _PUBLISH,
+    ]
+    return Target(
+        "mqtt-packets",
+        "MQTT packets",
+        run,
+        (Invalid, TooLarge),
+        seeds,
+        [b"\x30\xff\xff\xff\x7f", b"\xff\xff\xff\xff\xff", b"\x00\x00", b"\x32\x02", b"#", b"+/"],
+        shape=int,
+    )
 
 
 @target
@@ -73,8 +86,20 @@ def mqtt_connect() -> Target:
         reader.feed_eof()
         return str(_at_once(read_connect(reader)).variable_header.flags)
 
-    seeds = [_CONNECT, bytes.fromhex("100c00044d5154540402003c0000"), bytes.fromhex("101c00044d51545404ce003c000161000177000268690001750001 70".replace(" ", ""))]
-    return Target("mqtt-connect", "MQTT CONNECT", run, (Invalid, TooLarge, EndOfStream, WrongProtocol), seeds, [b"\x00\x04MQTT\x04", b"\x00\x04MQTT\x05", b"\x00\x06MQIsdp\x03", b"\xff\xff"], shape=str)
+    seeds = [
+        _CONNECT,
+        bytes.fromhex("100c00044d5154540402003c0000"),
+        bytes.fromhex("101c00044d51545404ce003c000161000177000268690001750001 70".replace(" ", "")),
+    ]
+    return Target(
+        "mqtt-connect",
+        "MQTT CONNECT",
+        run,
+        (Invalid, TooLarge, EndOfStream, WrongProtocol),
+        seeds,
+        [b"\x00\x04MQTT\x04", b"\x00\x04MQTT\x05", b"\x00\x06MQIsdp\x03", b"\xff\xff"],
+        shape=str,
+    )
 
 
 @target
@@ -83,7 +108,11 @@ def mqtt_payload() -> Target:
 
     def run(data: bytes) -> tuple[Any, ...]:
         shapes: list[Any] = []
-        for decode in (lambda body: decode_readings(body, thing="urn:x:a", now_us=NOW_US), decode_acknowledgement, decode_command):
+        for decode in (
+            lambda body: decode_readings(body, thing="urn:x:a", now_us=NOW_US),
+            decode_acknowledgement,
+            decode_command,
+        ):
             try:
                 shapes.append(type(decode(data)).__name__)
             except (Invalid, TooLarge) as error:
@@ -95,7 +124,15 @@ def mqtt_payload() -> Target:
         b'{"command":"c","state":"acknowledged","reason":"x"}', b'{"command":"c","point":"p","value":1.5,"until":"2026-01-01T00:00:00Z","fallback":0,"sequence":1}',
         b"\x81\xa2\x00\x61p\x02\x01", b' {"activePower": 5}',
     ]  # fmt: skip
-    return Target("mqtt-payload", "MQTT payloads", run, (), seeds, [b'"values":{', b'"units":{', b'"time":', b'"seq":', b"-1", b"1e999", b"{}"], shape=lambda shapes: shapes)
+    return Target(
+        "mqtt-payload",
+        "MQTT payloads",
+        run,
+        (),
+        seeds,
+        [b'"values":{', b'"units":{', b'"time":', b'"seq":', b"-1", b"1e999", b"{}"],
+        shape=lambda shapes: shapes,
+    )
 
 
 @target
@@ -125,9 +162,20 @@ def sunspec() -> Target:
     def model(id_: int, length: int, fill: int) -> bytes:
         return id_.to_bytes(2, "big") + length.to_bytes(2, "big") + fill.to_bytes(2, "big") * length
 
-    seeds = [b"SunS" + model(1, 66, 0x4142) + model(id_, 50, 7) + model(120, 26, 1) + b"\xff\xff\x00\x00" for id_ in (101, 103)]
+    seeds = [
+        b"SunS" + model(1, 66, 0x4142) + model(id_, 50, 7) + model(120, 26, 1) + b"\xff\xff\x00\x00"
+        for id_ in (101, 103)
+    ]
     seeds += [b"SunS" + model(802, 62, 0x8000) + b"\xff\xff\x00\x00", b"SunS\xff\xff\x00\x00"]
-    return Target("sunspec", "Modbus registers, SunSpec models", run, (Invalid, Refused), seeds, [b"SunS", b"\xff\xff\x00\x00", b"\x80\x00", b"\x7f\xff", b"\x00\x67\x00\x32", b"\x7f\xc0\x00\x00"], shape=int)
+    return Target(
+        "sunspec",
+        "Modbus registers, SunSpec models",
+        run,
+        (Invalid, Refused),
+        seeds,
+        [b"SunS", b"\xff\xff\x00\x00", b"\x80\x00", b"\x7f\xff", b"\x00\x67\x00\x32", b"\x7f\xc0\x00\x00"],
+        shape=int,
+    )
 
 
 def _points(layout: Any) -> list[str]:

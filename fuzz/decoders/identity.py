@@ -26,8 +26,29 @@ from gridspine.infra.runtime.settings import load_settings
 from gridspine.kernel.errors import Invalid, Unauthenticated
 
 ISSUER = "https://node.example"
-_WORDS = [b'"alg":"none"', b'"kid":', b'"crit":["b64"]', b'"b64":false', b'"jwk":{', b'"typ":"at+jwt"', b"..", b"eyJ", b"e30", b".", b"-_", b"=", b"W10"]
-_KEY = OKPKey.import_key({"kty": "OKP", "crv": "Ed25519", "d": "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"})
+_WORDS = [
+    b'"alg":"none"',
+    b'"kid":',
+    b'"crit":["b64"]',
+    b'"b64":false',
+    b'"jwk":{',
+    b'"typ":"at+jwt"',
+    b"..",
+    b"eyJ",
+    b"e30",
+    b".",
+    b"-_",
+    b"=",
+    b"W10",
+]
+_KEY = OKPKey.import_key(
+    {
+        "kty": "OKP",
+        "crv": "Ed25519",
+        "d": "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A",
+        "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",
+    }
+)
 
 
 def _text(data: bytes) -> str:
@@ -78,7 +99,14 @@ def jwt() -> Target:
              _signed({"typ": "at+jwt", "kid": kid}, {"iss": ISSUER}), _signed({"typ": "at+jwt", "kid": kid, "b64": False, "crit": ["b64"]}, {}),
              _signed({"typ": "JWT"}, {"sub": 1})]  # fmt: skip
     seeds += [_parts(one) for one in seeds[:3]] * 2
-    return Target("jwt", "access tokens (JWT)", lambda data: tokens.verify(_maybe_signed(data, key)), (Unauthenticated,), seeds, _WORDS)
+    return Target(
+        "jwt",
+        "access tokens (JWT)",
+        lambda data: tokens.verify(_maybe_signed(data, key)),
+        (Unauthenticated,),
+        seeds,
+        _WORDS,
+    )
 
 
 @target
@@ -115,9 +143,21 @@ def client_assertion() -> Target:
     assertions = Assertions(directory, clock, frozenset({ISSUER}), replay=_Open(60))
     now_s = clock.now_us() // 1_000_000
     claims = {"iss": client, "sub": client, "aud": ISSUER, "exp": now_s + 60, "iat": now_s, "jti": "j"}
-    seeds = [_signed({}, claims), _signed({"kid": "x"}, claims), _signed({}, {**claims, "aud": [ISSUER, "b"]}), _signed({}, {"sub": client})]
+    seeds = [
+        _signed({}, claims),
+        _signed({"kid": "x"}, claims),
+        _signed({}, {**claims, "aud": [ISSUER, "b"]}),
+        _signed({}, {"sub": client}),
+    ]
     seeds += [_parts(one) for one in seeds]
-    return Target("client-assertion", "client assertions (JWT)", lambda data: assertions.check(_maybe_signed(data)), (Unauthenticated,), seeds, _WORDS)
+    return Target(
+        "client-assertion",
+        "client assertions (JWT)",
+        lambda data: assertions.check(_maybe_signed(data)),
+        (Unauthenticated,),
+        seeds,
+        _WORDS,
+    )
 
 
 @target
@@ -133,8 +173,19 @@ def jwk() -> Target:
             raise Invalid(str(error)) from error
         return jws.import_key(members)[0]
 
-    seeds = [msgspec.json.encode(public), msgspec.json.encode(ec_key), msgspec.json.encode({**public, "use": "enc", "key_ops": ["sign"]})]
-    return Target("jwk", "public keys (JWK)", run, (Invalid,), seeds, [b'"crv":"P-384"', b'"x":"', b'"kty":"oct"', b'"d":"', b"AAAA"])
+    seeds = [
+        msgspec.json.encode(public),
+        msgspec.json.encode(ec_key),
+        msgspec.json.encode({**public, "use": "enc", "key_ops": ["sign"]}),
+    ]
+    return Target(
+        "jwk",
+        "public keys (JWK)",
+        run,
+        (Invalid,),
+        seeds,
+        [b'"crv":"P-384"', b'"x":"', b'"kty":"oct"', b'"d":"', b"AAAA"],
+    )
 
 
 @target
@@ -142,16 +193,30 @@ def certificate_request() -> Target:
     """Certificate requests (PKCS #10, PEM)."""
     key = ec.derive_private_key(12345, ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "c")])
-    made = x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256(), ecdsa_deterministic=True)
+    made = (
+        x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256(), ecdsa_deterministic=True)
+    )
     pem = made.public_bytes(Encoding.PEM)
     words = [b"-----BEGIN CERTIFICATE REQUEST-----\n", b"-----END CERTIFICATE REQUEST-----\n", b"MII", b"AQH/"]
-    return Target("certificate-request", "certificate requests (PEM)", _requested_key, (Invalid,), [pem, pem + pem, b"-----BEGIN X-----\n"], words)
+    return Target(
+        "certificate-request",
+        "certificate requests (PEM)",
+        _requested_key,
+        (Invalid,),
+        [pem, pem + pem, b"-----BEGIN X-----\n"],
+        words,
+    )
 
 
 @target
 def proof_url() -> Target:
     """The address in a DPoP proof, normalised."""
-    seeds = [b"https://node.example/things", b"HTTP://Node.Example:80/a%2fb/../c?q#f", b"http://[::1]:8600/%7Ea", b"https://u:p@h/"]
+    seeds = [
+        b"https://node.example/things",
+        b"HTTP://Node.Example:80/a%2fb/../c?q#f",
+        b"http://[::1]:8600/%7Ea",
+        b"https://u:p@h/",
+    ]
 
     def run(data: bytes) -> str:
         once = normalise_url(_text(data))
@@ -159,19 +224,37 @@ def proof_url() -> Target:
             raise AssertionError(f"not stable: {once!r}")
         return once
 
-    return Target("proof-url", "addresses in proofs", run, (), seeds, [b"%00", b"%zz", b"//", b"@", b":99999", b"[", b"]", b"\t", b"#"])
+    return Target(
+        "proof-url",
+        "addresses in proofs",
+        run,
+        (),
+        seeds,
+        [b"%00", b"%zz", b"//", b"@", b":99999", b"[", b"]", b"\t", b"#"],
+    )
 
 
 @target
 def settings() -> Target:
     """Settings (TOML)."""
-    memory = Path("/dev/shm")  # noqa: S108 - a file a run: on disk it would take most of the time
+    memory = Path("/dev/shm")  # a file a run: on disk it would take most of the time
     path = Path(tempfile.mkdtemp(dir=memory if memory.is_dir() else None)) / "settings.toml"
 
     def run(data: bytes) -> object:
         path.write_bytes(data)
         return load_settings(path, {})
 
-    seeds = [b'organisation = "X"\n[http]\nport = 8600\n[adapters]\nallow = ["mqtt"]\n[adapters.settings.mqtt]\na = 1\n', b"[tls]\nenabled = true\nnames = []\n", b"demo = true\n"]
-    return Target("settings", "settings (TOML)", run, (Invalid,), seeds, [b"[http]\n", b"= ", b'"""', b"\n", b"1979-05-27", b"[[a]]"], kind="disk")
-
+    seeds = [
+        b'organisation = "X"\n[http]\nport = 8600\n[adapters]\nallow = ["mqtt"]\n[adapters.settings.mqtt]\na = 1\n',
+        b"[tls]\nenabled = true\nnames = []\n",
+        b"demo = true\n",
+    ]
+    return Target(
+        "settings",
+        "settings (TOML)",
+        run,
+        (Invalid,),
+        seeds,
+        [b"[http]\n", b"= ", b'"""', b"\n", b"1979-05-27", b"[[a]]"],
+        kind="disk",
+    )

@@ -24,7 +24,20 @@ _SENML = [
     b'[{"bn":"x","bs":1},{"n":"y","v":9007199254740993,"q_":1}]',
     b"[]",
 ]
-_WORDS = [b'"n":', b'"bn":"', b'"v":', b'"t":', b'"bt":', b'"bu":', b'"u":"', b'"vb":true', b'"quality":', b"},{", b"null", b"1e308"]
+_WORDS = [
+    b'"n":',
+    b'"bn":"',
+    b'"v":',
+    b'"t":',
+    b'"bt":',
+    b'"bu":',
+    b'"u":"',
+    b'"vb":true',
+    b'"quality":',
+    b"},{",
+    b"null",
+    b"1e308",
+]
 
 
 def _shape(batch: object) -> tuple[int, int, frozenset[str]]:
@@ -51,7 +64,19 @@ def senml_cbor() -> Target:
         cbor2.dumps([{0: "a", 2: cbor2.CBORTag(1, 5)}]),
         b"\x9f\xbf\x00\x61a\x02\xf9\x3c\x00\xff\xff",
     ]
-    words = [b"\x9f", b"\xbf", b"\xff", b"\xfb", b"\xc2\x49", b"\xd8\x1c", b"\xd8\x1d\x00", b"\x9b" + b"\xff" * 8, b"\xbb" + b"\x7f" * 8, b"\x20", b"\x21"]
+    words = [
+        b"\x9f",
+        b"\xbf",
+        b"\xff",
+        b"\xfb",
+        b"\xc2\x49",
+        b"\xd8\x1c",
+        b"\xd8\x1d\x00",
+        b"\x9b" + b"\xff" * 8,
+        b"\xbb" + b"\x7f" * 8,
+        b"\x20",
+        b"\x21",
+    ]
     return Target(
         "senml-cbor", "SenML CBOR", lambda body: decode_senml_cbor(body, now_us=NOW_US, max_items=MOST),
         _REFUSED, seeds, words, shape=_shape,
@@ -95,9 +120,31 @@ def arrow() -> Target:
     """Arrow IPC streams."""
     names, times = ["urn:x:a/p", "urn:x:a/q"], np.arange(4, dtype=np.int64) + NOW_US
     plain = encode_arrow(names, np.array([0, 1, 0, 1], np.int32), times, np.arange(4.0), np.zeros(4, np.uint16))
-    text = pa.table({"point": ["a", "b", None], "observed": pa.array([1, 2, 3], pa.timestamp("ns")), "value": [1.0, None, 3.0], "unit": ["W", None, "V"]})
-    numbers = pa.table({"point": pa.array(["a"] * 8).dictionary_encode(), "observed": list(range(8)), "value": pa.array([1] * 8, pa.int8()), "quality": pa.array([0] * 8, pa.int64())})
-    view = pa.table({"point": pa.array(["abcdefghijklmnop"] * 3, pa.large_string()), "observed": pa.array([1, 2, 3], pa.timestamp("s", "UTC")), "value": pa.array([1, 2, 3], pa.float16()) if hasattr(pa, "nothing") else pa.array([1.0, 2.0, 3.0], pa.float32())})
+    text = pa.table(
+        {
+            "point": ["a", "b", None],
+            "observed": pa.array([1, 2, 3], pa.timestamp("ns")),
+            "value": [1.0, None, 3.0],
+            "unit": ["W", None, "V"],
+        }
+    )
+    numbers = pa.table(
+        {
+            "point": pa.array(["a"] * 8).dictionary_encode(),
+            "observed": list(range(8)),
+            "value": pa.array([1] * 8, pa.int8()),
+            "quality": pa.array([0] * 8, pa.int64()),
+        }
+    )
+    view = pa.table(
+        {
+            "point": pa.array(["abcdefghijklmnop"] * 3, pa.large_string()),
+            "observed": pa.array([1, 2, 3], pa.timestamp("s", "UTC")),
+            "value": pa.array([1, 2, 3], pa.float16())
+            if hasattr(pa, "nothing")
+            else pa.array([1.0, 2.0, 3.0], pa.float32()),
+        }
+    )
     seeds = [plain, _stream(text), _stream(numbers), _stream(view), _stream(text, "zstd"), _stream(numbers, "lz4")]
     return Target(
         "arrow", "Arrow IPC stream", lambda body: decode_arrow(body, max_items=MOST), _REFUSED, seeds,

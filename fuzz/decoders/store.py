@@ -33,14 +33,31 @@ def batch() -> Target:
             sources, Channel.REPORTED, 7, False, origin,
         )  # fmt: skip
         seeds.append(encode_batch(readings))
-    return Target("batch", "batches in the log", decode_batch, (Corrupt,), seeds, [b"\x28\xb5\x2f\xfd", b"\x95", b"\x92", b"\xce\xff\xff\xff\xff"], kind="disk", shape=len)
+    return Target(
+        "batch",
+        "batches in the log",
+        decode_batch,
+        (Corrupt,),
+        seeds,
+        [b"\x28\xb5\x2f\xfd", b"\x95", b"\x92", b"\xce\xff\xff\xff\xff"],
+        kind="disk",
+        shape=len,
+    )
 
 
 @target
 def binding() -> Target:
     """Bindings of point numbers in the log."""
     whole = encode_binding(PointBinding(5, "urn:x:a", "acme", "m", ("p", "q"), ("W", "V"), 1))
-    return Target("binding", "point bindings in the log", decode_binding, (Corrupt,), [whole], [b'"first":', b'"names":[', b"2147483647", b"-1"], kind="disk")
+    return Target(
+        "binding",
+        "point bindings in the log",
+        decode_binding,
+        (Corrupt,),
+        [whole],
+        [b'"first":', b'"names":[', b"2147483647", b"-1"],
+        kind="disk",
+    )
 
 
 @target
@@ -54,14 +71,23 @@ def cursor() -> Target:
         return offsets
 
     seeds = [format_cursor({0: 1207, 1: 88}).encode(), b"0:0", b"3:4611686018427387903"]
-    return Target("cursor", "cursors", run, (Invalid,), seeds, [b":", b",", b"-1", b"_", b" ", b"\xd9\xa3", b"9" * 30], shape=len)
+    return Target(
+        "cursor", "cursors", run, (Invalid,), seeds, [b":", b",", b"-1", b"_", b" ", b"\xd9\xa3", b"9" * 30], shape=len
+    )
 
 
 @target
 def rfc3339() -> Target:
     """Times in text."""
     seeds = [b"2026-01-01T00:00:00Z", b"1970-01-01T00:00:00.123456789+05:30", b"9999-12-31t23:59:59z"]
-    return Target("rfc3339", "times (RFC 3339)", lambda data: parse_rfc3339(data.decode("utf-8", "replace")), (Invalid,), seeds, [b":60Z", b"24:", b"+24:00", b"-00:00", b"0000-"])
+    return Target(
+        "rfc3339",
+        "times (RFC 3339)",
+        lambda data: parse_rfc3339(data.decode("utf-8", "replace")),
+        (Invalid,),
+        seeds,
+        [b":60Z", b"24:", b"+24:00", b"-00:00", b"0000-"],
+    )
 
 
 def _tree(size: int) -> tuple[list[bytes], Any]:
@@ -109,7 +135,12 @@ def checkpoint() -> Target:
 
     def run(data: bytes) -> object:
         note = data.decode("utf-8", "replace")
-        if note[:1] == "S" and note.endswith("\n") and min(note) >= "\n" and not set(note) & set(map(chr, range(11, 32))):
+        if (
+            note[:1] == "S"
+            and note.endswith("\n")
+            and min(note) >= "\n"
+            and not set(note) & set(map(chr, range(11, 32)))
+        ):
             return parse_checkpoint(open_note(sign_note(note[1:], _KEY.name, _SIGNER), _KEY))  # signed rightly
         opened = open_note(note, _KEY)
         if opened != text:
@@ -117,10 +148,19 @@ def checkpoint() -> Target:
         return parse_checkpoint(opened)
 
     words = ["\u2014 ".encode(), b"\n\n", b"\n", base64.b64encode(_KEY.key_id(_KEY.name)), b"example.org/ledger "]
-    return Target("checkpoint", "signed checkpoints", run, (Invalid,), [whole, whole + b"x\n", b"S" + text.encode()], words)
+    return Target(
+        "checkpoint", "signed checkpoints", run, (Invalid,), [whole, whole + b"x\n", b"S" + text.encode()], words
+    )
 
 
 @target
 def verifier_key() -> Target:
     """Public keys of ledgers, as people paste them."""
-    return Target("verifier-key", "ledger keys", lambda data: parse_key(data.decode("utf-8", "replace")), (Invalid,), [str(_KEY).encode(), b"-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA\n-----END PUBLIC KEY-----\n"], [b"+", b"-----BEGIN PUBLIC KEY-----\n", b"AQ"])
+    return Target(
+        "verifier-key",
+        "ledger keys",
+        lambda data: parse_key(data.decode("utf-8", "replace")),
+        (Invalid,),
+        [str(_KEY).encode(), b"-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA\n-----END PUBLIC KEY-----\n"],
+        [b"+", b"-----BEGIN PUBLIC KEY-----\n", b"AQ"],
+    )

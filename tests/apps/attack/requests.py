@@ -13,6 +13,7 @@ from running_node import BATTERY, METER, SENML, World
 METER_ID, BATTERY_ID = "urn:example:s", "urn:example:battery"
 TITLE, VALUE = "Quellenweg-31", 987654.25
 FOREVER = "2100-01-01T00:00:00Z"
+CONTRACT = {"licence": "x", "purposes": ["a"]}
 INCIDENT = {"subject": "s", "owner": "o", "deadline": FOREVER, "evidence": "e"}
 
 
@@ -120,9 +121,10 @@ class Scene:
         bodies: dict[str, Any] = {
             "/readings": [{"n": f"{METER_ID}/voltage", "v": 230}],
             "/things": {"title": "T", "model": METER},
+            "/things/batch": [{"title": "T", "model": METER}],
             "/commands": self.command() | {"thing": ids.get("other_thing", BATTERY_ID)},
             "/all-stop": {"reason": "r"},
-            "/products": {"title": "P", "points": [f"{METER_ID}/voltage"], "contract": {"licence": "x", "purposes": ["a"]}},
+            "/products": {"title": "P", "points": [f"{METER_ID}/voltage"], "contract": CONTRACT},
             "/products/{product_id}/query": {"sql": "select 1 as one", "purpose": "a"},
             "/grants": {"product": ids["product_id"], "purpose": "a", "until": FOREVER},
             "/alarms/acknowledge": {"point": f"{ids['thing_id']}/activeEnergyImport", "kind": "high"},
@@ -138,7 +140,7 @@ class Scene:
             "/principals/{principal_id}/password": {"password": "another horse battery"},
             "/principals/{principal_id}/certificates": {"csr": csr()},
             "/principals/{principal_id}/keys": {
-                "jwk": {k: str(v) for k, v in OKPKey.generate_key("Ed25519").as_dict(private=False).items() if k != "kid"},
+                "jwk": public_jwk(),
             },
         }  # fmt: skip
         return bodies.get(path)
@@ -155,3 +157,9 @@ def csr() -> str:
         .public_bytes(Encoding.PEM)
         .decode()
     )
+
+
+def public_jwk() -> dict[str, str]:
+    """Return a new public key."""
+    members = OKPKey.generate_key("Ed25519").as_dict(private=False)
+    return {name: str(value) for name, value in members.items() if name != "kid"}

@@ -1,7 +1,7 @@
 """Who may what, stated by hand: the policies and the routes are held against this table, not it against them.
 
 Roles: a administrator, o operator, w owner, c consumer, d device, u auditor.
-Organisations: own (owns all that is asked for, runs the node), granted (has a grant for the product), other (has no grant).
+Organisations: own (owns all that is asked for, runs the node), granted (has a grant), other (has none).
 
 A row: method and path; which roles of own, granted and other organisation are let in; and what the rest are answered,
 first within the own organisation, then elsewhere. 403 comes with a decision's id; 404 is as if there were nothing: with
@@ -46,6 +46,7 @@ _TEXT = """
 POST /readings                                          od      od      od     403 403
 GET  /things                                            aowdu   aowdu   aowdu  403 403
 POST /things                                            ao      ao      ao     403 403
+POST /things/batch                                      ao      ao      ao     403 403
 GET  /things/{thing_id}                                 aowu    -       -      403 403
 GET  /things/{thing_id}/properties                      aowu    -       -      403 403
 GET  /things/{thing_id}/properties/{name}               aowu    -       -      403 403

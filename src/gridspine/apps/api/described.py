@@ -72,7 +72,7 @@ class DescribedPlugin(JsonRenderPlugin):
 
 
 def described(schema: dict[str, Any], public: frozenset[tuple[str, str]]) -> dict[str, Any]:
-    """Return ``schema`` with what every operation may answer besides; ``public`` are those that ask for nobody's name."""
+    """Return ``schema`` with what every operation may answer besides; ``public`` ones ask for nobody's name."""
     components = schema.get("components", {})
     schemas = {**components.get("schemas", {}), "Problem": _PROBLEM, "OAuthError": _OAUTH_ERROR}
     paths = {
