@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import msgspec
@@ -34,7 +34,19 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     if options.prove:
         return _prove(options)
-    total, broken = Sum(), 0
+    total = Sum()
+    try:
+        _run(options, total)
+    except KeyboardInterrupt:
+        print("interrupted: the counts are of what ran")
+    print(total.text())
+    if options.json:
+        total.write(options.json)
+    return 1 if total.broken else 0
+
+
+def _run(options: argparse.Namespace, total: Sum) -> None:
+    """Run the seeds, and tell of each that breaks something as it comes."""
     for result in results(options.first, options.last, steps=options.steps, jobs=options.jobs, plant=options.plant):
         total.add(result)
         if options.seed is not None:
@@ -44,16 +56,11 @@ def main(arguments: list[str] | None = None) -> int:
             print("\n".join(result.lines[-_SHOWN:]))
             print(f"seed {result.seed} breaks: {result.broken}\n  {result.seen[:1000]}")
         if result.broken:
-            broken += 1
             plant = f" --plant {options.plant}" if options.plant else ""
             steps = f" --steps {options.steps}" if options.steps != STEPS else ""
             print(f"  replay: python -m sim --seed {result.seed}{steps}{plant}   at commit {_commit()}", flush=True)
-            if broken >= options.most:
-                break
-    print(total.text())
-    if options.json:
-        total.write(options.json)
-    return 1 if broken else 0
+            if sum(total.broken.values()) >= options.most:
+                return
 
 
 def _prove(options: argparse.Namespace) -> int:
@@ -74,7 +81,9 @@ def _prove(options: argparse.Namespace) -> int:
     return 0 if len(found) == len(PLANTS) else 1
 
 
-def results(first: int, last: int, *, steps: int = STEPS, jobs: int = 1, plant: str = "") -> Iterator[Result]:
+def results(
+    first: int, last: int, *, steps: int = STEPS, jobs: int = 1, plant: str = ""
+) -> Generator[Result, None, None]:
     """Yield the results of seeds ``first`` … ``last``-1 as they come; runs take place in processes of their own."""
     folder = Path(tempfile.mkdtemp(prefix="spine-sim-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
     with contextlib.ExitStack() as ending:
