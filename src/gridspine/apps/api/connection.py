@@ -12,9 +12,12 @@
 
 import asyncio
 import contextlib
+import fcntl
 import math
 import socket
 import struct
+import termios
+from array import array
 from collections.abc import Callable
 from typing import Any
 
@@ -227,6 +230,18 @@ async def send_answer(answer: Answer, send: Send) -> None:
     start = {"type": "http.response.start", "status": answer.status, "headers": answer.raw_headers()}
     await send(start)  # type: ignore[arg-type]
     await send({"type": "http.response.body", "body": answer.body, "more_body": False})
+
+
+def waiting_bytes(scope: Scope) -> int:
+    """Return how much the client has not taken yet: what waits in this process, and in the kernel for its word."""
+    transport = (scope.get("state") or {}).get(_TRANSPORT_KEY)
+    if transport is None:
+        return 0
+    unsent = array("i", [0])
+    raw = transport.get_extra_info("socket")
+    with contextlib.suppress(OSError, ValueError, TypeError):  # closed already
+        fcntl.ioctl(raw.fileno(), termios.TIOCOUTQ, unsent)
+    return int(transport.get_write_buffer_size()) + unsent[0]
 
 
 def reset_connection(scope: Scope) -> None:

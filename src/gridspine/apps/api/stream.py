@@ -11,13 +11,14 @@
 
 Source: WHATWG HTML, server-sent events (``id``, ``Last-Event-ID``); RFC 6455.
 The cut: a send that waits when the grant ends is abandoned, and no readings are handed to the socket after it. A
-client that does not read is not waited for: its connection is reset, with what lies in its buffers.
+client that does not read is not waited for: its connection is reset, with what lies in its buffers. So is, at once, one
+whose right has ended while more than `MAX_WAITING_BYTES` wait for it: it would go on reading for a while.
 """
 
 import asyncio
 import base64
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Annotated, Any
 
 import msgspec
@@ -26,7 +27,7 @@ from litestar import Request, WebSocket, get, websocket
 from litestar.params import FromPath, FromQuery, HeaderParameter
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from gridspine.apps.api.connection import reset_connection
+from gridspine.apps.api.connection import reset_connection, waiting_bytes
 from gridspine.apps.api.dependency import TheNode
 from gridspine.apps.api.negotiate import negotiated
 from gridspine.apps.api.product import receiving
@@ -35,6 +36,7 @@ from gridspine.infra.identity.caller import Caller
 from gridspine.kernel.errors import Overloaded
 from gridspine.sharing.cursor import format_cursor, parse_cursor
 from gridspine.sharing.delivery import Subscription, check_place
+from gridspine.sharing.gate import STALE
 from gridspine.sharing.grant import Grant
 from gridspine.sharing.parcel import Format, Parcel
 from gridspine.sharing.product import Product
@@ -44,6 +46,10 @@ WATCH_S = 0.25
 """How often a stream asks whether its caller is still let in."""
 LAST_WORD_S = 0.5
 """How long a client may take to receive the end of its stream."""
+MAX_WAITING_BYTES = 64 << 10
+"""What may lie in the node's buffers for a client whose right has ended [bytes]; with more it gets no last word."""
+_HARMLESS = {"node-stopping", "failed", "gone", "closed", STALE}
+"""Ends after which the client may read on, what waits for it too."""
 PRINCIPAL_SHARE = 0.5
 """Part of all streams that one principal may have open."""
 _HEADERS = [
@@ -206,7 +212,7 @@ class EventStream:
             await _chunk(send, f"retry: 2000\nid: {cursor}\nevent: open\ndata: {{}}\n\n".encode())
             if await _run_until_left(self._run(send), _left(receive)):
                 last = b"event: end\ndata: " + self._pump.ending() + b"\n\n"
-                await _last_word(_chunk(send, last, more=False), scope)
+                await _last_word(self._pump, _chunk(send, last, more=False), scope)
         finally:
             self._pump.subscription.close()
 
@@ -242,7 +248,7 @@ class _Socket:
     async def run(self) -> None:
         """Send until the client leaves or the subscription ends."""
         if await _run_until_left(self._pump.pump(self._parcel, self._behind, self._beat), self._left()):
-            await _last_word(self._end(), self._socket.scope)
+            await _last_word(self._pump, self._end(), self._socket.scope)
 
     async def _parcel(self, _: Parcel, body: bytes) -> None:
         cursor = format_cursor(self._pump.subscription.offsets)
@@ -285,8 +291,13 @@ async def _run_until_left(pump: Awaitable[None], left: Awaitable[None]) -> bool:
         await asyncio.gather(pumping, leaving, return_exceptions=True)
 
 
-async def _last_word(saying: Awaitable[None], scope: Scope) -> None:
-    """Say the end; reset the connection of a client that does not read it."""
+async def _last_word(pump: _Pump, saying: Coroutine[Any, Any, None], scope: Scope) -> None:
+    """Say the end; reset the connection of a client that does not read it, or has too much to read before it."""
+    end = pump.subscription.end
+    if end is not None and end.reason not in _HARMLESS and waiting_bytes(scope) > MAX_WAITING_BYTES:
+        saying.close()
+        reset_connection(scope)
+        return
     try:
         await asyncio.wait_for(saying, LAST_WORD_S)
     except TimeoutError:
