@@ -50,6 +50,7 @@ SCRIPTS: dict[str, tuple[Callable[[str], Lines], list[str], list[str]]] = {
     "intake": (own, [], ["--short"]),
     "latency": (own, [], ["--short"]),
     "cut": (own, [], ["--short"]),
+    "flood": (own, [], ["--short"]),
     "properties": (own, [], ["--short"]),
     "memory": (own, [], ["--short"]),
     "mqtt": (own, [], ["--short"]),

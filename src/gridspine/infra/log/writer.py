@@ -8,12 +8,12 @@
               backfill
 
 Classes never mix in a group and control goes first, so a full disk or a flood of backfill never delays a command.
+Readings of several sources take turns, so that the flood of one does not delay the others'.
 Parts of the same kin that wait become one job: many small ones then cost hardly more than one.
 """
 
 import asyncio
 import threading
-from collections import deque
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -21,6 +21,7 @@ from typing import Any, Protocol, cast
 
 import structlog
 
+from gridspine.infra.log.fair import FairQueue
 from gridspine.infra.log.port import MAX_RECORD_BYTES, EventLog, Position, Record
 from gridspine.kernel.errors import Overloaded, Unavailable
 
@@ -105,7 +106,9 @@ class LogWriter:
     def __init__(self, log: EventLog, loop: asyncio.AbstractEventLoop) -> None:
         self._log = log
         self._loop = loop
-        self._queues: dict[Priority, deque[Job | Part]] = {priority: deque() for priority in Priority}
+        self._queues: dict[Priority, FairQueue[Job | Part]] = {
+            priority: FairQueue(fair=priority is not Priority.CONTROL) for priority in Priority
+        }
         self._waiting: dict[Priority, int] = dict.fromkeys(Priority, 0)
         self._by_source: dict[tuple[Priority, str], int] = {}
         self._changed = threading.Condition()
@@ -174,12 +177,8 @@ class LogWriter:
                     return []
                 self._changed.wait()
             queue = next(self._queues[priority] for priority in Priority if self._queues[priority])
-            group: list[Job | Part] = []
-            weight = 0
-            while queue and (not group or weight + queue[0].weight <= GROUP_WEIGHT):
-                job = queue.popleft()
-                group.append(job)
-                weight += job.weight
+            group = queue.take(GROUP_WEIGHT)
+            for job in group:
                 self._release(job)
             return group
 
