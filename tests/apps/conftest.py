@@ -24,10 +24,3 @@ for _name, _file in (("running_node", "running.py"), ("running_streams", "stream
 async def world(tmp_path):
     async with sys.modules["running_node"].running(tmp_path / "data") as made:
         yield made
-
-
-def pytest_collection_modifyitems(items):
-    """The portal's routes, which a whole node serves, still declare their parameters the old way."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.filterwarnings("ignore::litestar.exceptions.LitestarDeprecationWarning"))
