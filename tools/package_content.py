@@ -14,7 +14,8 @@ MUST = ("gridspine/py.typed", "gridspine/apps/policies/node.cedar", "gridspine/a
 
 def tracked() -> set[str]:
     """Return the paths under ``src`` that belong to the package."""
-    listed = subprocess.run(["git", "ls-files", "src"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    words = ["git", "ls-files", "src"]
+    listed = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     return {line.removeprefix("src/") for line in listed.splitlines() if (ROOT / line).exists()}
 
 

@@ -45,7 +45,7 @@ def run(folder, text, skips=""):
     (folder / "test_planted.py").write_text(text)
     environment = {name: value for name, value in os.environ.items() if name != "TESTS_OF_THIS_RUN"}
     words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", folder]
-    return subprocess.run([*words, folder], cwd=folder, env=environment, capture_output=True, text=True, timeout=60)
+    return subprocess.run([*words, folder], cwd=folder, env=environment, capture_output=True, text=True, timeout=240)
 
 
 @pytest.mark.parametrize(
