@@ -6,6 +6,7 @@ Its memory is bounded by the readings it holds at a time, and given back when it
 """
 
 import argparse
+import contextlib
 import os
 import sys
 import threading
@@ -57,7 +58,8 @@ def main(argv: list[str] | None = None) -> int:
     parent = os.getppid()
     os.nice(19)
     if hasattr(os, "sched_setscheduler"):
-        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+        with contextlib.suppress(PermissionError):
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     files = msgspec.json.decode(sys.stdin.buffer.read(), type=list[DataFile])
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     now_ms = time.time_ns() // 1_000_000
