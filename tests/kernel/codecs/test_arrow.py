@@ -8,8 +8,10 @@ import pyarrow as pa
 import pytest
 from codec_strategies import as_rows, check_whole, named_readings, rows
 from hypothesis import given
+from hypothesis import strategies as st
 
-from gridspine.kernel.codecs.arrow import MAX_MESSAGES, decode_arrow, encode_arrow
+from gridspine.kernel.codecs import arrow
+from gridspine.kernel.codecs.arrow import MAX_MESSAGES, SCHEMA, decode_arrow, encode_arrow
 from gridspine.kernel.codecs.ipc_size import claimed_bytes
 from gridspine.kernel.errors import GridspineError, Invalid, TooLarge
 from gridspine.kernel.time import MAX_US
@@ -211,3 +213,28 @@ def test_what_is_no_stream_is_refused() -> None:
     for body in (b"", b"\0" * 100, b"ARROW1\0\0" * 20, b"\xff\xff\xff\xff\xff\xff\xff\x7f"):
         with pytest.raises(GridspineError):
             decode_arrow(body, max_items=10)
+
+
+@given(rows(), st.data())
+def test_the_short_way_agrees_with_the_long_one(
+    sent: list[tuple[str, str, int, float, int]], data: st.DataObject
+) -> None:
+    """Streams of the schema that gridspine sends, with nulls, odd times and odd qualities among them."""
+    named = named_readings(sent)
+    columns = [
+        [data.draw(st.sampled_from((value, value, value, None, *odd))) for value in values]
+        for values, odd in (
+            (named.name_index.tolist(), ()), (named.observed_us.tolist(), (-1, MAX_US + 1)), (named.value.tolist(), ()),
+            (named.quality.tolist(), (40_000,)),
+        )
+    ]  # fmt: skip
+    words = pa.array([*named.names, data.draw(st.sampled_from(["more", None]))], pa.string())
+    point = pa.DictionaryArray.from_arrays(pa.array(columns[0], pa.int32()), words)
+    arrays = [point, *(pa.array(c, f.type) for c, f in zip(columns[1:], list(SCHEMA)[1:], strict=True))]
+    body = stream(pa.record_batch(arrays, schema=SCHEMA))
+    got = decode_arrow(body, max_items=100)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(arrow, "_plain", lambda _: None)
+        want = decode_arrow(body, max_items=100)
+    assert as_rows(got) == as_rows(want)
+    assert (got.item.tolist(), got.problems) == (want.item.tolist(), want.problems)

@@ -12,6 +12,7 @@ from codec_strategies import NAMES, SENML_TIMES_US, as_rows, check_whole, mutate
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gridspine.kernel.codecs import senml
 from gridspine.kernel.codecs.senml import decode_senml_cbor, decode_senml_json, encode_senml
 from gridspine.kernel.errors import GridspineError, Invalid
 from gridspine.kernel.time import US
@@ -165,3 +166,38 @@ def test_the_quality_field_is_one_that_must_be_understood() -> None:
     batch = named_readings([("a", "W", NOW_US, 1.0, 11), ("a", "W", NOW_US, 2.0, 0)])
     columns = (batch.names, batch.units, batch.name_index, batch.observed_us, batch.value, batch.quality)
     assert [record.get("q_") for record in msgspec.json.decode(encode_senml(*columns, cbor=False))] == [11, None]
+
+
+_NUMBERS = st.one_of(st.integers(-5, 5), st.floats(allow_nan=False, allow_infinity=False, width=32))
+_FIELDS: dict[str, st.SearchStrategy[Any]] = {
+    "n": st.sampled_from(["a", "b", "bn", "urn:x/é", ""]), "u": st.sampled_from(["W", "Wh", ""]), "v": _NUMBERS,
+    "t": st.sampled_from([0, -5.5, 1.7e9, 1e300]),
+}  # fmt: skip
+_BASES: dict[str, st.SearchStrategy[Any]] = {
+    "bn": st.sampled_from(["urn:x/", "b"]), "bt": st.sampled_from([1.7e9, 1.0]), "bu": st.just("kW"), "bv": _NUMBERS,
+    "bver": st.just(10),
+}  # fmt: skip
+_RARE = st.sampled_from([{}] * 12 + [{"vb": True}, {"vs": "x"}, {"q": 1}, {"bn": "later/"}, {"x": 1}, {"v": "no"}])
+_RECORD = st.fixed_dictionaries({}, optional=_FIELDS) | st.fixed_dictionaries(_FIELDS)
+
+
+@given(
+    st.fixed_dictionaries({}, optional={**_FIELDS, **_BASES}),
+    st.lists(st.tuples(_RECORD, _RARE).map(lambda pair: {**pair[0], **pair[1]}), max_size=8),
+)
+def test_the_short_way_agrees_with_the_long_one(first: dict[str, Any], others: list[dict[str, Any]]) -> None:
+    body = msgspec.json.encode([first, *others])
+    got = decode_senml_json(body, now_us=NOW_US)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(senml, "_plain", lambda *_: None)
+        want = decode_senml_json(body, now_us=NOW_US)
+    named = [list(zip(b.names, b.units, strict=True)) for b in (got, want)]
+    rows = [
+        [(named[at][i], *row) for i, *row in zip(
+            b.name_index.tolist(), b.item.tolist(), b.observed_us.tolist(), b.value.tolist(), b.quality.tolist(),
+            strict=True,
+        )]
+        for at, b in enumerate((got, want))
+    ]  # fmt: skip
+    assert rows[0] == rows[1]
+    assert got.problems == want.problems

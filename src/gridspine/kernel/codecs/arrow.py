@@ -42,8 +42,12 @@ SCHEMA = pa.schema(
 def decode_arrow(body: bytes, *, max_items: int) -> NamedReadings:
     """Read an Arrow IPC stream; raise `Invalid` when it is damaged or lacks a column, `TooLarge` beyond a bound."""
     try:
-        table = _read(body, max_items)
-        return _named(table)
+        batches, schema = _read(body, max_items)
+        if len(batches) == 1 and schema.equals(SCHEMA):
+            plain = _plain(batches[0])
+            if plain is not None:
+                return plain
+        return _named(pa.Table.from_batches(batches, schema))
     except (pa.ArrowException, OSError, KeyError, ValueError, OverflowError, MemoryError) as error:
         raise Invalid(f"not an Arrow IPC stream of readings: {error}") from error
 
@@ -68,7 +72,7 @@ def encode_arrow(names: Sequence[str], name_index: Any, observed_us: Any, value:
     return bytes(sink.getvalue())
 
 
-def _read(body: bytes, max_items: int) -> pa.Table:
+def _read(body: bytes, max_items: int) -> tuple[list[pa.RecordBatch], pa.Schema]:
     if claimed_bytes(body, max_messages=MAX_MESSAGES) > MAX_BYTES:
         raise TooLarge(f"at most {MAX_BYTES >> 20} MiB of columns at once")
     batches = []
@@ -86,7 +90,30 @@ def _read(body: bytes, max_items: int) -> pa.Table:
             if items > max_items or size > MAX_BYTES:
                 raise TooLarge(f"at most {max_items} readings and {MAX_BYTES >> 20} MiB of columns at once")
             batches.append(batch)
-        return pa.Table.from_batches(batches, reader.schema)
+        return batches, reader.schema
+
+
+def _plain(batch: pa.RecordBatch) -> NamedReadings | None:
+    """Return the readings of a batch of `SCHEMA`, straight from its buffers; None where it needs a closer look."""
+    point, observed, value, quality = batch.columns
+    words = point.dictionary
+    if observed.null_count or value.null_count or quality.null_count or point.null_count or words.null_count:
+        return None
+    observed_us, bits = observed.view(pa.int64()).to_numpy(), quality.to_numpy()
+    count = len(observed_us)
+    if count and (observed_us.min() < MIN_US or observed_us.max() > MAX_US or bits.max() > ALL_BITS):
+        return None
+    if len(words) > count:
+        return None
+    return NamedReadings(
+        _packed(words),
+        [""] * len(words),
+        point.indices.to_numpy(),
+        np.arange(count),
+        observed_us,
+        value.to_numpy(),
+        bits,
+    )
 
 
 def _named(table: pa.Table) -> NamedReadings:

@@ -13,7 +13,6 @@ is there only where there are several sources. Version 1 named one source in pla
 """
 
 import struct
-import threading
 from typing import Any
 
 import msgspec
@@ -46,17 +45,9 @@ class _FirstHeader(msgspec.Struct, array_like=True):
     count: int
 
 
-class _Compressor(threading.local):
-    """One for each thread: making one takes as long as compressing a small batch."""
-
-    def __init__(self) -> None:
-        self.compress = zstandard.ZstdCompressor(level=1).compress
-
-
 _encode_header = msgspec.msgpack.Encoder().encode
 _decode_header = msgspec.msgpack.Decoder(_Header).decode
 _decode_first_header = msgspec.msgpack.Decoder(_FirstHeader).decode
-_compressor = _Compressor()
 
 
 def encode_batch(readings: Readings) -> bytes:
@@ -75,7 +66,7 @@ def encode_batch(readings: Readings) -> bytes:
         _transposed(column.astype(dtype, copy=False))
         for column, dtype in zip(columns, (*_COLUMNS, _ORIGIN), strict=False)
     )
-    return _PREFIX.pack(VERSION, len(header)) + header + _compressor.compress(plain)
+    return _PREFIX.pack(VERSION, len(header)) + header + zstandard.ZstdCompressor(level=1).compress(plain)
 
 
 def decode_batch(body: bytes) -> Readings:

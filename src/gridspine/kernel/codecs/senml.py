@@ -12,6 +12,7 @@ Records carry quality in the extension field ``q_`` (the trailing underscore mak
 understand, §4.4, so that no one takes a questionable value for a good one); on intake, ``q`` is taken too.
 """
 
+import dataclasses
 import io
 import re
 from collections.abc import Iterable, Sized
@@ -52,6 +53,19 @@ class _Record(msgspec.Struct):
     bs: Any = msgspec.UNSET
 
 
+class _Plain(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """A record as nearly all are: a number, its name, time and unit; base fields are the first record's only."""
+
+    v: float | None = None
+    n: str = ""
+    t: float = 0.0
+    u: str = ""
+    bn: str = ""
+    bt: float = 0.0
+    bu: str = ""
+    bv: float = 0.0
+
+
 _CBOR_LABELS = {
     -6: "bs", -5: "bv", -4: "bu", -3: "bt", -2: "bn", -1: "bver",
     0: "n", 1: "u", 2: "v", 3: "vs", 4: "vb", 5: "s", 6: "t", 8: "vd",
@@ -59,6 +73,8 @@ _CBOR_LABELS = {
 _SENML_UNITS = {"degC": "Cel", "1": "/"}
 _BASE_FIELDS = (("bn", str), ("bu", str), ("bt", float), ("bv", float))
 _NAMES_BASE = re.compile(rb'"b[ntuv]"|\\\\')
+_BASE_KEYS = (b'"bn"', b'"bt"', b'"bu"', b'"bv"')
+_decode_plain = msgspec.json.Decoder(list[_Plain]).decode
 _decode_pack = msgspec.json.Decoder(list[_Record]).decode
 _decode_items = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _UNREADABLE = (msgspec.MsgspecError, ValueError, TypeError, OverflowError, RecursionError)
@@ -76,12 +92,54 @@ def decode_senml_json(body: bytes, *, now_us: int, max_items: int | None = None)
             raise _too_many(max_items)
     if b'_"' in body or b"\\" in body:  # perhaps a field that must be understood: look at each item's field names
         return _one_by_one(body, now_us, max_items)
+    plain = _plain(body, max_items, now_us)
+    if plain is not None:
+        return plain
     try:
         records = [(index, record, True) for index, record in enumerate(_decode_pack(body))]
     except _UNREADABLE:
         return _one_by_one(body, now_us, max_items)
     _bound(records, max_items)
     return _resolve(records, [], now_us)
+
+
+def _plain(body: bytes, max_items: int | None, now_us: int) -> NamedReadings | None:
+    """Return the readings of a pack of plain records; None where it is another, or may be."""
+    first_end = body.find(b"}")
+    if body.find(b'"b', first_end) >= 0 and any(body.find(key, first_end) >= 0 for key in _BASE_KEYS):
+        return None
+    try:
+        records = _decode_plain(body)
+    except _UNREADABLE:
+        return None
+    _bound(records, max_items)
+    if not records:
+        return None
+    base, bare = records[0], records[0].v is None and not records[0].n
+    return _columns(records[1:] if bare else records, base, int(bare), now_us)
+
+
+def _columns(records: list[_Plain], base: _Plain, first: int, now_us: int) -> NamedReadings | None:
+    """Gather the columns of ``records``, of which the first is item ``first`` of its pack; None: one has no ``v``."""
+    count = len(records)
+    values = np.fromiter((record.v for record in records), np.float64, count)
+    if np.isnan(values).any():  # JSON has no NaN: it stands for None
+        return None
+    times = np.fromiter((record.t for record in records), np.float64, count)
+    names, units = [record.n for record in records], [record.u for record in records]
+    keys: list[Any] = list(zip(names, units, strict=True)) if any(units) else names
+    place = {key: at for at, key in enumerate(dict.fromkeys(keys))}
+    pairs = [(name, "") for name in place] if keys is names else list(place)
+    batch = NamedReadings(
+        names=[base.bn + name for name, _ in pairs],
+        units=[unit or base.bu for _, unit in pairs],
+        name_index=np.fromiter(map(place.__getitem__, keys), np.int32, count),
+        item=np.arange(first, first + count),
+        observed_us=np.zeros(count, np.int64),
+        value=base.bv + values,
+        quality=np.zeros(count, np.uint16),
+    )
+    return _with_times(batch, base.bt + times, np.zeros(count, np.int64), now_us)
 
 
 def decode_senml_cbor(body: bytes, *, now_us: int, max_items: int | None = None) -> NamedReadings:
@@ -207,6 +265,8 @@ def _with_times(batch: NamedReadings, times_s: Any, qualities: Any, now_us: int)
     good_time = sensible & (observed >= MIN_US) & (observed <= MAX_US)
     good_quality = (qualities >= 0) & (qualities <= ALL_BITS)
     good = good_time & good_quality
+    if good.all():
+        return dataclasses.replace(batch, observed_us=observed.astype(np.int64), quality=qualities.astype(np.uint16))
     for at in np.flatnonzero(~good):
         reason, detail = ("time", "time is not one") if not good_time[at] else ("quality", "quality is not 0…32767")
         batch.problems.append(ItemProblem(int(batch.item[at]), reason, detail, batch.names[batch.name_index[at]]))
