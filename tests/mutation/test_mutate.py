@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import sys
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -65,4 +66,4 @@ def test_a_fault_names_its_line_and_statement():
 def test_every_part_that_is_tested_yields_many():
     root = Path(__file__).parents[2] / "src" / "gridspine"
     for path in ("things/screen.py", "things/lease.py", "sharing/grant.py", "sharing/gate.py"):
-        assert len(list(mutants((root / path).read_text()))) > 20, path
+        assert len(list(islice(mutants((root / path).read_text()), 20))) == 20, path
