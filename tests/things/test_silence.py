@@ -139,3 +139,13 @@ def test_a_sweep_that_finds_nothing_due_looks_at_nothing(monkeypatch: pytest.Mon
     plant.add()  # another rule could be shorter; a new Thing of the same model is not
     silence.sweep(NOW_US + LIMIT_S * US - 1)
     assert len(looks) == 1
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 1000])
+def test_points_are_looked_at_some_at_a_time(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(silence_module, "_AT_ONCE", at_once)
+    plant, twins = Plant(3), TwinState()
+    heard = [0, 5, 14, 30]
+    twins.apply(readings([(point, 0, 1, 0) for point in heard], received_s=0))
+    silence = Silence(plant.points, twins, NOW_US)
+    assert silence.sweep(NOW_US + (LIMIT_S + 1) * US).tolist() == heard

@@ -20,6 +20,7 @@ from gridspine.things.twin import TwinState
 EVENTS, SILENT = "events", "point.silent"
 MAX_THINGS = 5_000
 """Things that one sweep finds silent at most; the others wait for the next, so that an outage is no flood."""
+_AT_ONCE = 1 << 18
 _NOBODY: Int64Array = np.zeros(0, np.int64)
 
 
@@ -43,14 +44,23 @@ class Silence:
             return _NOBODY
         self._rules = len(rules.points)
         limit_us = rules.max_silence_us.array[: self._rules]
-        rule = self._points.rule.array[: self._points.count]
-        silent, next_us = self._twins.overdue(np.where(rule >= 0, limit_us[rule], 0), now_us, self._since_us)
+        silent, next_us = self._overdue(limit_us, now_us)
         # A point first heard of from now on has at least the shortest silence before it.
         shortest_us = int(limit_us.min(where=limit_us > 0, initial=np.iinfo(np.int64).max - now_us))
         self._next_us = min(next_us, now_us + shortest_us)
         things = self._points.things_of(silent)
         distinct = np.unique(things)
         return silent if len(distinct) <= MAX_THINGS else silent[things < distinct[MAX_THINGS]]
+
+    def _overdue(self, limit_us: Int64Array, now_us: int) -> tuple[Int64Array, int]:
+        """Look at all points, some at a time: what millions would need at once is not held."""
+        found, next_us = [_NOBODY], int(np.iinfo(np.int64).max)
+        for first in range(0, self._points.count, _AT_ONCE):
+            rule = self._points.rule.array[first : min(first + _AT_ONCE, self._points.count)]
+            silent, due_us = self._twins.overdue(first, np.where(rule >= 0, limit_us[rule], 0), now_us, self._since_us)
+            found.append(silent)
+            next_us = min(next_us, due_us)
+        return np.concatenate(found), next_us
 
     def step(self, step_us: int, now_us: int, looked_us: int) -> None:
         """Let silence last as long as it did: the clock was set by ``step_us``, ``looked_us`` ago at most."""

@@ -106,18 +106,19 @@ class TwinState:
             fresh = (heard_us >= now_us - since_us) & (heard_us <= now_us)
             heard_us[(heard_us > NEVER_US) & ~fresh] += step_us
 
-    def overdue(self, limit_us: Int64Array, now_us: int, since_us: int) -> tuple[Int64Array, int]:
+    def overdue(self, first: int, limit_us: Int64Array, now_us: int, since_us: int) -> tuple[Int64Array, int]:
         """Return the points not heard of for longer than their limit, and when the next one can be [µs since 1970].
 
-        ``limit_us`` int64 (k,) [µs] of the first k points, 0 for no limit. Silence counts from ``since_us`` at the
-        earliest. Points never heard of, and those marked silent already, are not among them.
+        ``limit_us`` int64 (k,) [µs] of the k points from number ``first`` on, 0 for no limit. Silence counts from
+        ``since_us`` at the earliest. Points never heard of, and those marked silent already, are not among them.
         """
         with self._lock:
-            size = min(len(limit_us), len(self.heard_us.array))
-            heard_us, limit_us = self.heard_us.array[:size], limit_us[:size]
-            watched = np.flatnonzero((heard_us > NEVER_US) & ~self.silent.array[:size] & (limit_us > 0))
+            part = slice(first, min(first + len(limit_us), len(self.heard_us.array)))
+            heard_us = self.heard_us.array[part]
+            limit_us = limit_us[: len(heard_us)]
+            watched = np.flatnonzero((heard_us > NEVER_US) & ~self.silent.array[part] & (limit_us > 0))
             due_us = np.maximum(heard_us[watched], since_us) + limit_us[watched]
-        return watched[due_us < now_us], int(due_us.min(initial=np.iinfo(np.int64).max))
+        return watched[due_us < now_us] + first, int(due_us.min(initial=np.iinfo(np.int64).max))
 
     def age(self, point: Int64Array) -> None:
         """Mark the last values of points as old data: their maximum silence has passed."""
