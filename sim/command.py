@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -35,6 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.prove:
         return _prove(options)
     total = Sum()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         _run(options, total)
     except KeyboardInterrupt:
