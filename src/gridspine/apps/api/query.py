@@ -1,4 +1,4 @@
-"""``POST /query``: the operator's SQL over history; ``POST /products/{id}/query``: a consumer's, over what is granted."""
+"""``POST /query``: the operator's SQL over history; ``POST /products/{id}/query``: a consumer's, over its grant."""
 
 import asyncio
 import contextlib
