@@ -4,6 +4,7 @@ Sources: WHATWG Fetch (``X-Content-Type-Options``, ``Cross-Origin-Resource-Polic
 Content Security Policy Level 3, Referrer Policy (W3C), RFC 6797 (HSTS, over TLS only).
 """
 
+from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 ALWAYS = (
@@ -28,7 +29,7 @@ class SafeHeaders:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, and the answer back with its headers."""
-        if scope["type"] != "http":
+        if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
         wanted = _OVER_TLS if scope["scheme"] == "https" else _FURTHER

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import structlog
 
 log = structlog.get_logger(__name__)
-Listener = Callable[[str], None]
+Listener = Callable[[str], object]
 
 
 class Watch:
