@@ -1,6 +1,7 @@
 """The books of the intake: everything that a batch moves on its way in, and who is told of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import structlog
@@ -69,6 +70,15 @@ class Books:
     behind: bool = False
     listeners: list[Listener] = field(default_factory=list)
     trace: Trace = NO_TRACE
+
+    @contextmanager
+    def moving(self) -> Iterator[None]:
+        """Around what a durable batch moves: should it fail, the log has what the twins lack."""
+        try:
+            yield
+        except BaseException:
+            self.behind = True
+            raise
 
     def passed(self, position: Position) -> None:
         """Note that the twins have the batch at ``position``."""

@@ -81,24 +81,10 @@ class Lot:
 
     def committed(self, positions: Sequence[Position]) -> None:
         """Publish: the twins move, the totals grow."""
-        assert self._screened is not None and self._readings is not None
-        screened, readings, books = self._screened, self._readings, self._books
+        assert self._screened is not None
         self._mark("twin")
-        was, books.behind = books.behind, True  # until all of this is done: should it fail, the log has it
-        books.screen.settle()
-        books.twins.move(screened.latest)
-        if len(screened.accepted) < len(screened.verdict):
-            waits = (screened.verdict == SUPPRESSED) | (screened.verdict == HELD)  # of live reported readings only
-            books.twins.heard(readings.point[waits], readings.received_us)
-        books.held.keep(self._organisation, screened)
-        for principal, items in self._refused.items():
-            books.quota.spend(principal, items, readings.received_us)
-        if len(screened.accepted):
-            self._position = positions[0]
-            books.passed(self._position)
-        for outcome in self._outcomes:
-            books.totals.add(outcome)
-        books.behind = was
+        with self._books.moving():
+            self._move(self._screened, positions)
         self._mark("handover")
 
     def undone(self) -> None:
@@ -123,6 +109,23 @@ class Lot:
         for posting, outcome in zip(self._postings, self._outcomes, strict=True):
             if not posting.done.done():
                 posting.done.set_result(outcome)
+
+    def _move(self, screened: Screened, positions: Sequence[Position]) -> None:
+        assert self._readings is not None
+        readings, books = self._readings, self._books
+        books.screen.settle()
+        books.twins.move(screened.latest)
+        if len(screened.accepted) < len(screened.verdict):
+            waits = (screened.verdict == SUPPRESSED) | (screened.verdict == HELD)  # of live reported readings only
+            books.twins.heard(readings.point[waits], readings.received_us)
+        books.held.keep(self._organisation, screened)
+        for principal, items in self._refused.items():
+            books.quota.spend(principal, items, readings.received_us)
+        if len(screened.accepted):
+            self._position = positions[0]
+            books.passed(self._position)
+        for outcome in self._outcomes:
+            books.totals.add(outcome)
 
     def _mark(self, step: str) -> None:
         if self._steps is not None:

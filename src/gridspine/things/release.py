@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from gridspine.infra.log.port import Position, Record
 from gridspine.infra.log.writer import Priority
 from gridspine.kernel.codecs.batch import encode_batch
+from gridspine.kernel.readings import Readings
 from gridspine.things.books import Books, Committed
 from gridspine.things.held import Due
 from gridspine.things.lot import READINGS
@@ -37,17 +38,12 @@ class ReleaseJob:
 
     def committed(self, positions: Sequence[Position]) -> None:
         """The twins move; what was suppressed is now accepted."""
-        books = self._books
         self._positions = positions
-        for (_, readings), _ in self._released:
-            books.screen.settle()
-            books.twins.apply(readings)
-            carried = books.held.carried(readings)
-            books.held.drop(readings)
-            books.totals.received += carried  # these totals have not seen them yet
-            books.totals.suppressed -= len(readings) - carried
-            books.totals.accepted += len(readings)
-        books.applied.update({position.partition: position.offset + 1 for position in positions})
+        with self._books.moving():
+            for (_, readings), _ in self._released:
+                self._move(readings)
+            for position in positions:
+                self._books.passed(position)
 
     def undone(self) -> None:
         """It is held still."""
@@ -59,3 +55,13 @@ class ReleaseJob:
         if error is None:
             for (_, screened), position in zip(self._released, self._positions, strict=True):
                 self._books.tell(Committed(position, screened))
+
+    def _move(self, readings: Readings) -> None:
+        books = self._books
+        books.screen.settle()
+        books.twins.apply(readings)
+        carried = books.held.carried(readings)
+        books.held.drop(readings)
+        books.totals.received += carried  # these totals have not seen them yet
+        books.totals.suppressed -= len(readings) - carried
+        books.totals.accepted += len(readings)

@@ -73,7 +73,7 @@ async def test_a_batch_that_was_kept_but_not_published_reaches_twins_and_subscri
     await world.send(energy, [1])
     books = world.node.intake.books
     call, raised = failing_once(books.twins.apply, RuntimeError("planted"))
-    monkeypatch.setattr(type(books.twins), "apply", lambda self, accepted: call(accepted))
+    monkeypatch.setattr(type(books.twins), "move", lambda self, accepted: call(accepted))
     body = [{"n": energy, "v": 2, "t": BEGIN_S + 1}, {"n": "urn:example:m1/voltage", "v": 230, "t": BEGIN_S}]
     assert (await world.op.post("/readings", json=body, headers=SENML)).status_code == 500
     assert raised
@@ -93,7 +93,7 @@ async def test_the_last_batch_is_made_good_too_and_no_snapshot_passes_it(world, 
     await stream.opened.wait()
     books = world.node.intake.books
     call, _ = failing_once(books.twins.apply, RuntimeError("planted"))
-    monkeypatch.setattr(type(books.twins), "apply", lambda self, accepted: call(accepted))
+    monkeypatch.setattr(type(books.twins), "move", lambda self, accepted: call(accepted))
     before = dict(books.applied)
     body = [{"n": energy, "v": 2, "t": BEGIN_S + 1}]
     assert (await world.op.post("/readings", json=body, headers=SENML)).status_code == 500
