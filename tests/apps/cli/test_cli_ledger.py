@@ -6,12 +6,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from typer.testing import CliRunner
 
 from gridspine.apps.cli.ledger import app
+from gridspine.infra.ledger import merkle
+from gridspine.infra.ledger.handover import make_handover
 from gridspine.infra.ledger.ledger import TOPIC, Ledger
+from gridspine.infra.ledger.note import note_text, parse_checkpoint
 from gridspine.infra.ledger.receipt import encode_proof
 from gridspine.infra.log.port import Position, Stored
 from gridspine.infra.registry.port import Event
 
 SIGNER = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+SECOND, THIRD = (Ed25519PrivateKey.from_private_bytes(bytes([n] * 32)) for n in (2, 3))
 
 
 @pytest.fixture
@@ -68,6 +72,57 @@ def test_two_stories_fail(shop, tmp_path):
     found = run("verify", folder / "good.json", folder / "other.json", "--key", folder / "key.pub")
     assert found.exit_code == 1
     assert "two stories" in found.output
+
+
+@pytest.fixture
+def rotated(shop):
+    """The key was replaced twice: three events, a receipt and a proof of growth by the third key, and the notes."""
+    folder, ledger = shop
+    old, notes = ledger.checkpoint(), []
+    for signer in (SECOND, THIRD):
+        ledger.hand_over(signer, notes.append)
+    event = msgspec.json.encode(Event("e3", "grant.ended", 3, "urn:x:y", "ann", {}))
+    ledger.consume([Stored(Position(TOPIC, 0, 3), b"", event, 0)])
+    grown = msgspec.structs.replace(ledger.growth(ledger.checkpoint()), old_checkpoint=old)
+    path = merkle.consistency_path(ledger._node, 3, 4)
+    (folder / "late.json").write_bytes(encode_proof(msgspec.structs.replace(ledger.receipt("e3"), leaf=event)))
+    (folder / "late-growth.json").write_bytes(encode_proof(msgspec.structs.replace(grown, path=tuple(path))))
+    (folder / "handovers.json").write_bytes(msgspec.json.encode(notes))
+    return folder, notes
+
+
+def test_an_old_key_verifies_what_later_keys_signed_by_the_handovers(rotated):
+    folder, notes = rotated
+    files = [folder / name for name in ("good.json", "late.json", "late-growth.json")]
+    without = run("verify", *files, "--key", folder / "key.pub")
+    assert (without.exit_code, "1 of 3 verified" in without.output) == (1, True)
+    assert "not signed by this key" in without.output
+    found = run("verify", *files, "--key", folder / "key.pub", "--handover", folder / "handovers.json")
+    assert found.exit_code == 0, found.output
+    assert "3 of 3 verified" in found.output
+    assert found.output.count("vouched for by the one before") == 2
+    single = []
+    for at, note in enumerate(notes):  # one note a file, as it is
+        (folder / f"{at}.note").write_text(note)
+        single += ["--handover", folder / f"{at}.note"]
+    assert run("verify", *files, "--key", folder / "key.pub", *single).exit_code == 0
+
+
+def test_a_handover_that_is_missing_forged_or_unreadable_leads_nowhere(rotated):
+    folder, notes = rotated
+    stranger = Ed25519PrivateKey.from_private_bytes(bytes([9] * 32))
+    head = parse_checkpoint(note_text(notes[0]))
+    forged = make_handover(head, stranger, THIRD)
+    for kept in (notes[1:], [notes[0], forged], [forged]):
+        (folder / "some.json").write_bytes(msgspec.json.encode(kept))
+        found = run("verify", folder / "late.json", "--key", folder / "key.pub", "--handover", folder / "some.json")
+        assert found.exit_code == 1, found.output
+        assert "0 of 1 verified" in found.output
+    (folder / "some.json").write_text("[1]")
+    for file in ("some.json", "none.json"):
+        found = run("verify", folder / "late.json", "--key", folder / "key.pub", "--handover", folder / file)
+        assert found.exit_code == 1
+        assert f"{folder / file}: " in found.output
 
 
 def test_show(shop):

@@ -117,6 +117,13 @@ async def test_curl_speaks_to_the_running_node(child, tmp_path):
     refused(await run("client", "../evil", "--role", "consumer", data=data), "name")
     refused(await run("client", "other", "--role", "emperor", data=data), "emperor")
     assert not (data / "clients" / "other.json").exists()
+    refused(await run("keys", "rotate", "session", "--as", "meter-reader", data=data), "403")
+    for key in ("token", "ledger", "authority", "session", "device"):
+        replaced = await run("keys", "rotate", key, data=data)
+        assert (replaced.returncode, replaced.stdout.partition(":")[0]) == (0, key), replaced.stderr
+    assert "every access token ended" in (await run("keys", "rotate", "token", "--at-once", data=data)).stdout
+    refused(await run("keys", "rotate", "ledger", "--at-once", data=data), "at_once")
+    assert len(json.loads((await run("curl", "/ledger/handovers", data=data)).stdout)) == 1
     file.chmod(0o644)
     refused(await run("curl", "--as", "meter-reader", "/products", data=data))
 
@@ -145,6 +152,7 @@ def test_what_cannot_be_done_is_said_in_one_line(tmp_path, inside):
     empty = tmp_path / "none"
     refused(inside("curl", "/things", data=empty), "no node runs")
     refused(inside("query", "select 1", data=empty), "not a data directory")
+    refused(inside("keys", "rotate", "token", data=empty), "not a data directory")
     assert not empty.exists()  # a mistyped name makes nothing
     refused(inside("backup", tmp_path / "x", data=empty), "not a data directory")
     refused(inside("restore", tmp_path / "x", data=empty), "x")

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from gridspine.infra.ledger.handover import follow, read_notes
 from gridspine.infra.ledger.ledger import event_of, summary
 from gridspine.infra.ledger.note import Checkpoint, VerifierKey, parse_key
 from gridspine.infra.ledger.receipt import MAX_PROOF_BYTES, Receipt, decode_proof, verify, verify_growth
@@ -18,22 +19,25 @@ app = typer.Typer(help="The ledger: verify receipts without the node, show what 
 def verify_files(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Receipts or proofs of growth, as JSON.")],
     key: Annotated[Path, typer.Option("--key", metavar="PUBFILE", help="The ledger's public key.")],
+    handover: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Notes by which the key was replaced since; may be repeated."),
+    ] = None,
 ) -> None:
     """Verify receipts with the ledger's public key alone; exit 1 when any of them fails.
 
     PUBFILE holds one line ``name+keyid+base64`` or a PEM public key. Two checkpoints of one size with different
     roots mean that the ledger told two stories: that fails too.
+
+    Where the key was replaced after you got PUBFILE, ``--handover`` takes what the node's ``/ledger/handovers``
+    answers (or one note of it): each key vouches for the next, so nothing but PUBFILE needs to be trusted.
     """
-    try:
-        verifier = parse_key(_read(key).decode(errors="replace"))
-    except GridspineError as error:
-        typer.echo(f"{key}: {error.detail}", err=True)
-        raise typer.Exit(1) from error
+    keys = _keys(key, handover or [])
     failed = 0
     heads: dict[tuple[str, int], tuple[bytes, Path]] = {}
     for file in files:
         try:
-            line, checkpoints = _verify(_read(file), verifier)
+            line, checkpoints = _verify(_read(file), keys)
             for checkpoint in checkpoints:
                 _same_story(heads, checkpoint, file)
         except GridspineError as error:
@@ -71,14 +75,33 @@ def _read(path: Path) -> bytes:
         raise Invalid(f"cannot be read: {error.strerror}") from error
 
 
-def _verify(body: bytes, key: VerifierKey) -> tuple[str, list[Checkpoint]]:
+def _keys(path: Path, handovers: list[Path]) -> list[VerifierKey]:
+    """Return the key in ``path`` and those it leads to, which are shown; end where a file is unreadable."""
+    at = path
+    try:
+        key = parse_key(_read(path).decode(errors="replace"))
+        notes: list[str] = []
+        for at in handovers:
+            notes += read_notes(_read(at))
+    except GridspineError as error:
+        typer.echo(f"{at}: {error.detail}", err=True)
+        raise typer.Exit(1) from error
+    keys = follow(key, notes)
+    for following in keys[1:]:
+        typer.echo(f"key     {following}: vouched for by the one before")
+    if notes and len(keys) == 1:
+        typer.echo("no handover leads on from this key", err=True)
+    return keys
+
+
+def _verify(body: bytes, keys: list[VerifierKey]) -> tuple[str, list[Checkpoint]]:
     proof = decode_proof(body)
     if isinstance(proof, Receipt):
-        checkpoint = verify(proof, key)
+        checkpoint = verify(proof, *keys)
         return f"{_recorded(proof)} is leaf {proof.leaf_index} of {proof.tree_size} in {checkpoint.origin}", [
             checkpoint
         ]
-    old, new = verify_growth(proof, key)
+    old, new = verify_growth(proof, *keys)
     return f"{new.origin} grew from {old.size} to {new.size} leaves, nothing changed", [old, new]
 
 

@@ -36,6 +36,20 @@ class Handover(msgspec.Struct, frozen=True):
     time_us: int
 
 
+_notes = msgspec.json.Decoder(list[str])
+
+
+def read_notes(body: bytes) -> list[str]:
+    """Return the notes in a file: one as it is, or a JSON array of them; raise `Invalid` when it is neither."""
+    text = body.decode(errors="replace")
+    if not text.lstrip().startswith("["):
+        return [text]
+    try:
+        return _notes.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise Invalid(f"neither a note nor a JSON array of notes: {error}") from error
+
+
 def make_handover(checkpoint: Checkpoint, old: Ed25519PrivateKey, new: Ed25519PrivateKey) -> str:
     """Return the note in which ``old``, the key of ``checkpoint``'s origin, hands over to ``new``."""
     origin = checkpoint.origin

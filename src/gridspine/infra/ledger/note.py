@@ -14,7 +14,7 @@ Sources: C2SP signed-note v1.0.0 (format, key ids, Ed25519), C2SP tlog-checkpoin
 import base64
 import binascii
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidSignature
@@ -108,6 +108,17 @@ def open_note(note: str, key: VerifierKey) -> str:
     if not verified:
         raise Invalid("the checkpoint is not signed by this key")
     return text
+
+
+def open_by_any(note: str, keys: Sequence[VerifierKey]) -> str:
+    """Return the text of a note that one of ``keys`` signed; raise `Invalid`, as the first has it, when none did."""
+    refused: list[Invalid] = []
+    for key in keys:
+        try:
+            return open_note(note, key)
+        except Invalid as error:
+            refused.append(error)
+    raise refused[0]
 
 
 def note_text(note: str) -> str:

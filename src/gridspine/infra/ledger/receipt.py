@@ -5,7 +5,7 @@ from typing import Annotated
 import msgspec
 
 from gridspine.infra.ledger import merkle
-from gridspine.infra.ledger.note import Checkpoint, VerifierKey, open_note, parse_checkpoint
+from gridspine.infra.ledger.note import Checkpoint, VerifierKey, open_by_any, parse_checkpoint
 from gridspine.kernel.errors import Invalid
 
 MAX_PROOF_BYTES = 2_000_000
@@ -55,9 +55,12 @@ def decode_proof(body: bytes) -> Proof:
         raise Invalid(f"not a receipt: {error}") from error
 
 
-def verify(receipt: Receipt, key: VerifierKey) -> Checkpoint:
-    """Return the checkpoint under which ``receipt`` holds; raise `Invalid`, saying what is wrong, when it does not."""
-    checkpoint = parse_checkpoint(open_note(receipt.checkpoint, key))
+def verify(receipt: Receipt, key: VerifierKey, *later: VerifierKey) -> Checkpoint:
+    """Return the checkpoint under which ``receipt`` holds; raise `Invalid`, saying what is wrong, when it does not.
+
+    ``later`` are the keys that followed ``key`` (`handover.follow`): any of them may have signed.
+    """
+    checkpoint = parse_checkpoint(open_by_any(receipt.checkpoint, (key, *later)))
     if checkpoint.size != receipt.tree_size:
         raise Invalid("the receipt's tree size is not the checkpoint's")
     if receipt.leaf is not None and merkle.leaf_hash(receipt.leaf) != receipt.leaf_hash:
@@ -69,10 +72,13 @@ def verify(receipt: Receipt, key: VerifierKey) -> Checkpoint:
     return checkpoint
 
 
-def verify_growth(growth: Growth, key: VerifierKey) -> tuple[Checkpoint, Checkpoint]:
-    """Return old and new checkpoint when the one grew into the other; raise `Invalid` otherwise."""
-    old = parse_checkpoint(open_note(growth.old_checkpoint, key))
-    new = parse_checkpoint(open_note(growth.new_checkpoint, key))
+def verify_growth(growth: Growth, key: VerifierKey, *later: VerifierKey) -> tuple[Checkpoint, Checkpoint]:
+    """Return old and new checkpoint when the one grew into the other; raise `Invalid` otherwise.
+
+    ``later`` as in `verify`: each checkpoint is signed by one of the keys.
+    """
+    old = parse_checkpoint(open_by_any(growth.old_checkpoint, (key, *later)))
+    new = parse_checkpoint(open_by_any(growth.new_checkpoint, (key, *later)))
     if old.origin != new.origin:
         raise Invalid("the checkpoints belong to different ledgers")
     if not merkle.consistency_holds(old.size, old.root, new.size, new.root, growth.path):
