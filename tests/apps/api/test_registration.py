@@ -2,8 +2,9 @@
 
 import pytest
 import pytest_asyncio
-from running_node import METER, World, settings_for
+from running_node import METER, World, running, settings_for
 
+from gridspine.infra.runtime.settings import Quotas
 from gridspine.things.directory import MAX_AT_ONCE
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -71,3 +72,25 @@ async def test_the_list_comes_a_part_at_a_time_in_order(world):
     assert seen == whole == sorted(whole)
     assert len(whole) >= 300
     assert (await world.op.get("/things", params={"limit": 0})).status_code == 400
+
+
+async def test_those_beyond_the_quota_are_refused_each_and_the_others_registered(tmp_path):
+    async with running(tmp_path / "data", settings_for(quotas=Quotas(things=3))) as world:
+        await world.thing("urn:example:q0")
+        sent = [{"id": f"urn:example:q{n}", "title": "Q", "model": METER} for n in (0, 1, 2, 3, 4)]
+        sent.insert(1, {"title": "no model"})
+        said = (await world.op.post("/things/batch", json=sent)).json()
+        assert said["ids"] == [None, None, "urn:example:q1", "urn:example:q2", None, None]
+        assert [one["reason"] for one in said["problems"]] == ["conflict", "invalid", "overloaded", "overloaded"]
+        assert "quotas.things" in said["problems"][2]["detail"]
+        assert len((await world.op.get("/things")).json()) == 3
+        assert node_refusals(await world.op.get("/metrics")) == 1, "requests are counted, not Things"
+        again = (await world.op.post("/things/batch", json=sent[-1:])).json()
+        assert (again["registered"], again["problems"][0]["reason"]) == (0, "overloaded")
+
+
+def node_refusals(metrics):
+    (line,) = [
+        one for one in metrics.text.splitlines() if one.startswith('gridspine_quota_refusals_total{quota="things"')
+    ]
+    return float(line.rpartition(" ")[2])

@@ -10,7 +10,7 @@ from gridspine.apps.api.dependency import TheNode
 from gridspine.apps.api.thing import NewThing
 from gridspine.apps.node.node import Node
 from gridspine.infra.identity.caller import Caller
-from gridspine.kernel.errors import Forbidden, GridspineError, Invalid, TooLarge
+from gridspine.kernel.errors import Forbidden, GridspineError, Invalid, NotFound, Overloaded, TooLarge
 from gridspine.things.directory import MAX_AT_ONCE, Thing
 
 _NO_CONNECTION = "connection: your organisation may not say where the node connects to"
@@ -44,7 +44,8 @@ async def register_things(
 ) -> Registration:
     """Register up to 10,000 Things of the caller's organisation; one that is refused does not stop the others.
 
-    When this has answered, the registered ones are durable and their points may report.
+    When this has answered, the registered ones are durable and their points may report. Those that are more than the
+    organisation may have (``quotas.things``) are refused, each as ``overloaded``.
     """
     if len(data) > MAX_AT_ONCE:
         raise TooLarge(f"at most {MAX_AT_ONCE} Things at once: send several smaller requests")
@@ -54,6 +55,7 @@ async def register_things(
     asked = [_read(fields, caller.organisation) for fields in data]
     if any(isinstance(one, Thing) and one.connection for one in asked) and not _may_connect(node, caller):
         asked = [Forbidden(_NO_CONNECTION) if isinstance(one, Thing) and one.connection else one for one in asked]
+    asked = _within_quota(node, caller.organisation, asked)
     good = [one for one in asked if isinstance(one, Thing)]
     became = iter(await node.things.register_all(good, actor=caller.principal))
     return _answer([next(became) if isinstance(one, Thing) else one for one in asked], data)
@@ -68,6 +70,38 @@ def _read(fields: dict[str, Any], organisation: str) -> Thing | GridspineError:
         new.id, organisation, new.title, new.model,
         adapter=new.adapter, connection=new.connection, devices=new.devices,
     )  # fmt: skip
+
+
+def _within_quota(node: Node, organisation: str, asked: list[Thing | GridspineError]) -> list[Thing | GridspineError]:
+    """Refuse those beyond the quota; ids that are known already take no room, for they are refused in any case."""
+    present = len(node.things.list(organisation))
+    over: Overloaded | None = None
+    within: list[Thing | GridspineError] = []
+    for one in asked:
+        if not isinstance(one, Thing) or (one.id and _known(node, one.id)):
+            within.append(one)
+            continue
+        if over is None:  # once it is met, it is not asked again: it counts requests
+            over = _met(node, present)
+        present += 1
+        within.append(over or one)
+    return within
+
+
+def _met(node: Node, present: int) -> Overloaded | None:
+    try:
+        node.quotas.things(present)
+    except Overloaded as error:
+        return error
+    return None
+
+
+def _known(node: Node, id: str) -> bool:
+    try:
+        node.things.get(id)
+    except NotFound:
+        return False
+    return True
 
 
 def _may_connect(node: Node, caller: Caller) -> bool:
