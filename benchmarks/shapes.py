@@ -36,10 +36,10 @@ class Shape:
 
 
 SHAPES = {
-    "large": Shape(gateways=4, things=200, readings=10_000, points=1_000),
-    "distinct": Shape(gateways=4, things=5_000, readings=10_000, points=10_000),
-    "small": Shape(gateways=16, things=20, readings=100, points=100),
-    "senml": Shape(gateways=4, things=200, readings=10_000, points=1_000, media=SENML),
+    "large": Shape(gateways=8, things=200, readings=10_000, points=1_000),
+    "distinct": Shape(gateways=10, things=2_000, readings=10_000, points=10_000),
+    "small": Shape(gateways=64, things=20, readings=100, points=100),
+    "senml": Shape(gateways=8, things=200, readings=10_000, points=1_000, media=SENML),
 }
 
 

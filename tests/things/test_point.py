@@ -54,6 +54,7 @@ def test_names_are_resolved_for_those_they_belong_to_only() -> None:
     names = ["urn:dev:t0/aPlain", "urn:dev:t1/aPlain", "urn:dev:t9/aPlain", "urn:dev:t0/x", "urn:dev:t0/aPlain"]
     resolved = plant.points.resolve(names, ["kW", "W", "W", "W", "VA"], "org")
     assert resolved.point.tolist() == [0, NOT_YOURS, UNKNOWN, UNKNOWN, WRONG_UNIT]
+    assert resolved.scale is not None
     assert resolved.scale[0] == 1000
     assert plant.points.resolve(names[:1], [""], "nobody").point.tolist() == [NOT_YOURS]
     narrowed = plant.points.resolve(names[:1], [""], "org", ["urn:dev:t1"])
@@ -65,6 +66,7 @@ def test_a_unit_that_means_something_else_is_wrong_and_the_own_one_changes_nothi
     names = ["urn:dev:t0/aPlain"] * 5
     resolved = plant.points.resolve(names, ["var", "VA", "furlong", "W", "MW"], "org")
     assert resolved.point.tolist() == [WRONG_UNIT, WRONG_UNIT, WRONG_UNIT, 0, 0]
+    assert resolved.scale is not None
     assert resolved.scale[3:].tolist() == [1, 1e6]
 
 
@@ -121,21 +123,28 @@ def test_names_are_resolved_alike_one_by_one_and_all_at_once(
     assert [n if n != WRONG_UNIT else w for n, w in zip(one.point.tolist(), wanted, strict=True)] == wanted
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(point_module, "_MANY", 0)
+        patch.setattr(point_module, "_FEW", 0)
         for many in (names, PackedNames.of(names), PackedNames.of(names)):  # the last comes again
             got = plant.points.resolve(many, units, organisation, only)
             assert got.point.tolist() == one.point.tolist()
-            assert (got.scale.tolist(), got.shift.tolist()) == (one.scale.tolist(), one.shift.tolist())
+            assert (listed(got.scale), listed(got.shift)) == (listed(one.scale), listed(one.shift))
 
 
-def test_a_list_that_comes_again_is_resolved_anew_when_things_were_added() -> None:
+def listed(column: np.ndarray | None) -> list[float] | None:
+    return None if column is None else column.tolist()
+
+
+@pytest.mark.parametrize("count", [20, 300])
+def test_a_list_that_comes_again_is_resolved_anew_when_things_were_added(count: int) -> None:
     plant = Plant(1)
-    names = PackedNames.of(f"urn:dev:t{n}/aPlain" for n in range(300))
-    before = plant.points.resolve(names, [""] * 300, "org")
-    assert before.point.tolist() == [0] + [UNKNOWN] * 299
+    names = PackedNames.of(f"urn:dev:t{n}/aPlain" for n in range(count))
+    before = plant.points.resolve(names, [""] * count, "org")
+    assert before.point.tolist() == [0] + [UNKNOWN] * (count - 1)
     plant.add()
-    after = plant.points.resolve(names, [""] * 300, "org")
+    after = plant.points.resolve(names, [""] * count, "org")
     assert after.point[1] == len(POINTS)
-    assert plant.points.resolve(names, [""] * 300, "other").point.tolist() == [NOT_YOURS] * 2 + [UNKNOWN] * 298
+    wanted = [NOT_YOURS] * 2 + [UNKNOWN] * (count - 2)
+    assert plant.points.resolve(names, [""] * count, "other").point.tolist() == wanted
 
 
 def test_lists_kept_take_no_more_than_they_may() -> None:

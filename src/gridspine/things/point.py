@@ -29,6 +29,8 @@ from gridspine.things.rule import Rules
 
 __all__ = ["NOT_YOURS", "UNKNOWN", "WRONG_UNIT", "Block", "Column", "PlacedModel", "PointTable", "Resolved"]
 
+_FEW = 16
+"""Fewer names than this are looked up before it is known whether they came lately."""
 _MANY = 256
 """From so many names on they are looked up all at once; fewer are quicker one by one."""
 _KNOWN = 131_072
@@ -158,10 +160,9 @@ class PointTable:
         caller answers it as unknown, so that nobody learns what exists. The numbers are not to be changed.
         """
         owner = self._organisation_number.get(organisation, -1)
-        look_up = self._one_by_one if len(names) < _MANY else self._all_at_once
-        point = look_up(names, owner, only)
+        point = self._numbered(names, owner, only)
         if not any(units):
-            return Resolved(point, np.ones(len(point)), np.zeros(len(point)))
+            return Resolved(point)
         models = self.rules.points
         return converted(point, units, [models[rule].reading_type.unit for rule in self.rule.array[point]])
 
@@ -240,6 +241,24 @@ class PointTable:
         urn, model = self.place(point)
         return f"{urn}/{model.name}"
 
+    def _numbered(self, names: Sequence[str], owner: int, only: Collection[str] | None) -> Int32Array:
+        if len(names) < _FEW:
+            return self._one_by_one(names, owner, only)
+        packed = names if isinstance(names, PackedNames) else None
+        if packed is None:
+            if len(names) < _MANY:
+                return self._one_by_one(names, owner, only)
+            packed = PackedNames.of(names)
+        keeps = only is None or isinstance(only, frozenset)
+        asked = (owner, only if keeps else None, len(self._index))
+        point = self._recent.get(packed, asked) if keeps else None
+        if point is None:
+            look_up = self._one_by_one if len(packed) < _MANY else self._all_at_once
+            point = look_up(packed, owner, only)
+            if keeps:
+                self._recent.keep(packed, asked, point)
+        return point
+
     def _one_by_one(self, names: Sequence[str], owner: int, only: Collection[str] | None) -> Int32Array:
         point = np.full(len(names), UNKNOWN, np.int32)
         known, models = self._known, self._model_list
@@ -258,13 +277,7 @@ class PointTable:
             point[at] = base(thing) + offset if yours else NOT_YOURS
         return point
 
-    def _all_at_once(self, names: Sequence[str], owner: int, only: Collection[str] | None) -> Int32Array:
-        packed = names if isinstance(names, PackedNames) else PackedNames.of(names)
-        asked = (owner, only if isinstance(only, frozenset) else None, len(self._index))
-        keeps = only is None or isinstance(only, frozenset)
-        point = self._recent.get(packed, asked) if keeps else None
-        if point is not None:
-            return point
+    def _all_at_once(self, packed: PackedNames, owner: int, only: Collection[str] | None) -> Int32Array:
         urns, words = split(packed)
         thing, word = self._index.find(urns), self._words.find(words)
         row = self._model_of.array[thing] if len(self._index) else np.zeros(len(thing), np.int32)
@@ -276,8 +289,6 @@ class PointTable:
         if only is not None:
             yours &= np.isin(thing, self._numbers(only))
         point[known] = np.where(yours, self._base.array[thing] + offset[known], NOT_YOURS)
-        if keeps:
-            self._recent.keep(packed, asked, point)
         return point
 
     def _numbers(self, only: Collection[str]) -> Int32Array:

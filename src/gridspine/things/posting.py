@@ -49,7 +49,7 @@ class Posting:
         self.trace = trace
         self.point: Int32Array = resolved.point[named.name_index] if len(named) else np.zeros(0, np.int32)
         self.value: Float64Array = named.value
-        if (resolved.scale != 1).any() or resolved.shift.any():
+        if resolved.scale is not None and resolved.shift is not None:
             with np.errstate(over="ignore", invalid="ignore"):  # what becomes infinite is refused
                 self.value = self.value * resolved.scale[named.name_index] + resolved.shift[named.name_index]
         all_known = resolved.point.min(initial=0) >= 0

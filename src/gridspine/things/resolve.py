@@ -24,11 +24,14 @@ _SHOWN = 96
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Resolved:
-    """Names as numbers: ``point`` int32 (k,), negative where refused; ``scale`` and ``shift`` float64 (k,)."""
+    """Names as numbers: ``point`` int32 (k,), negative where refused.
+
+    ``scale`` and ``shift`` float64 (k,) turn values into the points' own units; None: they are in those already.
+    """
 
     point: Int32Array
-    scale: Float64Array
-    shift: Float64Array
+    scale: Float64Array | None = None
+    shift: Float64Array | None = None
 
 
 def split(names: PackedNames) -> tuple[Spans, Spans]:
