@@ -165,6 +165,44 @@ async def test_idle_connections_are_ended(monkeypatch):
         assert (await said(listening, GET)).count(b"HTTP/1.1 200") == 1
 
 
+async def test_idle_connections_are_ended_too_when_the_answer_came_before_the_body(monkeypatch):
+    monkeypatch.setattr(connection, "IDLE_S", 0.3)
+
+    async def refuses(scope, receive, send):
+        await send({"type": "http.response.start", "status": 401, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"no"})
+
+    async with server(refuses) as listening:
+        reader, writer = await asyncio.open_connection("127.0.0.1", listening.port)
+        writer.write(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\n")
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 401")
+        writer.write(b"abc")
+        assert await rest(reader) == b"no"
+        writer.close()
+
+
+async def test_a_pipelined_request_is_not_idle_while_it_is_answered(monkeypatch):
+    monkeypatch.setattr(connection, "IDLE_S", 0.1)
+    asked, going = asyncio.Semaphore(0), asyncio.Event()
+
+    async def second_waits(scope, receive, send):
+        asked.release()
+        if scope["path"] == "/second":
+            await going.wait()
+        await hello(scope, receive, send)
+
+    async with server(second_waits) as listening:
+        reader, writer = await asyncio.open_connection("127.0.0.1", listening.port)
+        writer.write(GET + GET.replace(b"GET /", b"GET /second"))
+        await asked.acquire()
+        await asked.acquire()
+        (held,) = listening.state.connections
+        held.end_if_slow(asyncio.get_running_loop().time() + 3600)
+        going.set()
+        assert (await rest(reader)).count(b"hello") == 2
+        writer.close()
+
+
 async def test_a_client_that_reads_nothing_is_ended(monkeypatch):
     monkeypatch.setattr(serving, "UNREAD_S", 0.5)
 

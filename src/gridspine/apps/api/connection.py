@@ -144,16 +144,15 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
     def on_message_complete(self) -> None:
         """The request is complete."""
         self._head_bytes = 0
-        if self._in_lane:
-            self._due_s = self.loop.time() + IDLE_S
-            return
-        self._due_s = math.inf
-        super().on_message_complete()
+        answered = self._in_lane or (self.cycle is not None and self.cycle.response_complete)  # refused by its head
+        self._due_s = self.loop.time() + IDLE_S if answered else math.inf
+        if not self._in_lane:
+            super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Wait for the next request."""
+        """Wait for the next request, unless one waits already."""
         super().on_response_complete()
-        if self._due_s == math.inf:
+        if self._due_s == math.inf and self.cycle.response_complete:
             self._due_s = self.loop.time() + IDLE_S
 
     def handle_websocket_upgrade(self) -> None:
