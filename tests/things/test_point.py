@@ -70,6 +70,12 @@ def test_a_unit_that_means_something_else_is_wrong_and_the_own_one_changes_nothi
     assert resolved.scale[3:].tolist() == [1, 1e6]
 
 
+@pytest.mark.parametrize("many", [1, 300])
+def test_nothing_is_known_where_there_are_no_things_whatever_the_unit(many: int) -> None:
+    resolved = PointTable().resolve(["urn:dev:t0/aPlain"] * many, ["W"] * many, "org")
+    assert resolved.point.tolist() == [UNKNOWN] * many
+
+
 def test_the_same_binding_again_changes_nothing_and_another_is_a_conflict() -> None:
     plant = Plant()
     plant.points.bind(binding(0, "urn:dev:t0"))

@@ -163,8 +163,9 @@ class PointTable:
         point = self._numbered(names, owner, only)
         if not any(units):
             return Resolved(point)
-        models = self.rules.points
-        return converted(point, units, [models[rule].reading_type.unit for rule in self.rule.array[point]])
+        models, rule = self.rules.points, self.rule.array.item
+        own = [models[rule(at)].reading_type.unit if at >= 0 else "" for at in point.tolist()]
+        return converted(point, units, own)
 
     def number(self, point_id: str) -> int:
         """Return a point's number, `UNKNOWN` when there is none."""
