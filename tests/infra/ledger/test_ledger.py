@@ -1,5 +1,7 @@
 """The ledger over a real log: receipts, repetition, rebuilding, and every mutation refused."""
 
+import sqlite3
+
 import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -7,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gridspine.infra.ledger.ledger import TOPIC, Ledger, summary
-from gridspine.infra.ledger.note import parse_checkpoint
+from gridspine.infra.ledger.note import note_text, parse_checkpoint
 from gridspine.infra.ledger.receipt import Receipt, decode_proof, encode_proof, verify, verify_growth
 from gridspine.infra.log.port import Position, Record, Stored, Topic
 from gridspine.infra.log.sqlite import SqliteEventLog
 from gridspine.infra.registry.port import Event
-from gridspine.kernel.errors import Corrupt, Invalid, NotFound
+from gridspine.kernel.errors import Corrupt, DiskFull, Invalid, NotFound
 
 ORIGIN = "example.org/ledger"
 SIGNER = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
@@ -75,6 +77,48 @@ def test_batches_may_come_twice_and_offsets_may_have_gaps(make):
     assert ledger.consume(stored([body(0), body(1), body(2)])) == 1
     assert ledger.consume(stored([body(9)], first=9)) == 1
     assert (ledger.size, ledger.consumed) == (4, 10)
+
+
+class FullDisk:
+    """Stands in for the ledger's connection: every change fails as on a full disk, which ends the transaction."""
+
+    def __init__(self, ledger):
+        self._ledger, self._db = ledger, ledger._db
+        ledger._db = self
+
+    def execute(self, statement, *values):
+        if statement.partition(" ")[0] in {"INSERT", "UPDATE", "COMMIT"}:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            error = sqlite3.OperationalError("database or disk is full")
+            error.sqlite_errorcode = sqlite3.SQLITE_FULL
+            raise error
+        return self._db.execute(statement, *values)
+
+    @property
+    def in_transaction(self):
+        return self._db.in_transaction
+
+    def free(self):
+        self._ledger._db = self._db
+
+
+def test_on_a_full_disk_nothing_new_is_signed_and_it_goes_on_afterwards(make, tmp_path):
+    ledger = make()
+    ledger.consume(stored([body(0)]))
+    signed = ledger.checkpoint()
+    ledger.consume(stored([body(1)], first=1))
+    disk = FullDisk(ledger)
+    with pytest.raises(DiskFull, match="free some room"):
+        ledger.checkpoint()
+    with pytest.raises(DiskFull):
+        ledger.receipt("event-1")
+    with pytest.raises(DiskFull):
+        ledger.consume(stored([body(2)], first=2))
+    assert (ledger.size, summary(tmp_path / "ledger.sqlite").note) == (2, signed)
+    disk.free()
+    assert ledger.consume(stored([body(2)], first=2)) == 1
+    assert parse_checkpoint(note_text(ledger.checkpoint())).size == 3
 
 
 def test_a_failing_batch_leaves_nothing(make):

@@ -10,8 +10,9 @@ Delete it, and it is built again from the log, leaf for leaf.
     state (consumed, size, note)    next offset, leaves, and the last checkpoint signed
 """
 
+import contextlib
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from threading import RLock
@@ -32,8 +33,9 @@ from gridspine.infra.ledger.note import (
 )
 from gridspine.infra.ledger.receipt import Growth, Receipt
 from gridspine.infra.log.port import EventLog, Stored
+from gridspine.infra.log.sqlite import no_room
 from gridspine.infra.registry.port import Event
-from gridspine.kernel.errors import Corrupt, Gone, Invalid, NotFound
+from gridspine.kernel.errors import Corrupt, DiskFull, Gone, Invalid, NotFound
 
 TOPIC = "ledger"
 _SCHEMA = """
@@ -94,9 +96,10 @@ class Ledger:
     def consume(self, records: Iterable[Stored]) -> int:
         """Append the bodies of ``records`` (partition 0 of the topic, in order) as leaves; return how many were new.
 
-        Records below `consumed` are passed over, so that a batch may be given twice. All are kept, or none.
+        Records below `consumed` are passed over, so that a batch may be given twice. All are kept, or none. Raises
+        `DiskFull`.
         """
-        with self._lock:
+        with self._lock, _room_for():
             consumed, size, _ = self._state()
             before = size
             self._db.execute("BEGIN IMMEDIATE")
@@ -109,7 +112,8 @@ class Ledger:
                 self._db.execute("UPDATE state SET consumed = ?, size = ?", (consumed, size))
                 self._db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                if self._db.in_transaction:  # a full disk may have ended it
+                    self._db.execute("ROLLBACK")
                 raise
             return int(size - before)
 
@@ -138,7 +142,7 @@ class Ledger:
             return Place(row[0], row[1], self._node(0, row[0]))
 
     def checkpoint(self) -> str:
-        """Return the signed checkpoint of the tree as it stands."""
+        """Return the signed checkpoint of the tree as it stands; raise `DiskFull` when a new one cannot be kept."""
         with self._lock:
             return self._checkpoint()
 
@@ -177,7 +181,10 @@ class Ledger:
         self._db.execute("INSERT OR IGNORE INTO event VALUES (?, ?, ?)", (event_id, index, record.position.offset))
 
     def _checkpoint(self) -> str:
-        """Sign the tree's head, unless it is the last one signed; refuse when it contradicts that one."""
+        """Sign the tree's head, unless it is the last one signed; refuse when it contradicts that one.
+
+        What could not be kept is not handed out: a later head would not be held against it.
+        """
         _, size, note = self._state()
         digest = merkle.root(self._node, 0, size)
         if note:
@@ -186,7 +193,8 @@ class Ledger:
                 raise Corrupt("the ledger's file does not continue the checkpoint it signed last")
         signed = sign_note(Checkpoint(self.origin, size, digest).text(), self.origin, self._signer)
         if signed != note:
-            self._db.execute("UPDATE state SET note = ?", (signed,))
+            with _room_for():
+                self._db.execute("UPDATE state SET note = ?", (signed,))
         return signed
 
     def _leaf(self, place: Place) -> bytes | None:
@@ -209,6 +217,17 @@ class Ledger:
     def _state(self) -> tuple[int, int, str]:
         row: tuple[int, int, str] = self._db.execute("SELECT consumed, size, note FROM state").fetchone()
         return row
+
+
+@contextlib.contextmanager
+def _room_for() -> Iterator[None]:
+    """Say of a full disk that it is one."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if not no_room(error):
+            raise
+        raise DiskFull("the disk is full, even for the ledger: free some room") from error
 
 
 @dataclass(frozen=True, slots=True)
