@@ -163,6 +163,41 @@ async def test_off_costs_no_span_and_still_names_the_request(world):
     assert "traceparent" not in (await world.op.post("/readings", json=body, headers=running_node.SENML)).headers
 
 
+async def test_reads_of_points_are_traced_like_any_request(tmp_path):
+    async with traced(tmp_path / "data") as (world, exporter, _):
+        path = f"/things/{await world.thing()}/properties"
+        exporter.clear()
+        answer = await world.op.get(path, headers={"traceparent": SENT})
+        assert TRACE in answer.headers["traceparent"]
+        assert "traceparent" in (await world.op.get(path)).headers
+        (span,) = exporter.get_finished_spans()
+        assert span.name == "http GET"
+    async with running_node.running(tmp_path / "off") as world:
+        path = f"/things/{await world.thing()}/properties"
+        answer = await world.op.get(path, headers={"traceparent": SENT})
+        assert answer.headers["traceparent"] == SENT
+
+
+async def test_what_fails_in_a_read_of_points_names_its_request(world, monkeypatch):
+    out = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", out)
+    before = structlog.get_config()
+    configure_logs("info", as_json=True)
+    try:
+
+        def fail(*_, **__):
+            raise RuntimeError("planted")
+
+        thing = await world.thing()
+        monkeypatch.setattr(world.node.twins, "get", fail)
+        for _ in range(2):
+            assert (await world.op.get(f"/things/{thing}/properties")).status_code == 500
+    finally:
+        structlog.configure(**before)
+    lines = [json.loads(line) for line in out.getvalue().splitlines() if "planted" in line]
+    assert len({line["trace_id"] for line in lines}) == 2
+
+
 async def test_log_lines_of_a_request_carry_its_trace(world, monkeypatch):
     out = io.StringIO()
     monkeypatch.setattr(sys, "stderr", out)

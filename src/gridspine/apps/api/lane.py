@@ -8,7 +8,7 @@
 
 Nothing is decided here: host, caller, authority, reading and answers are the very functions that the framework's routes
 call, and what they raise is answered by the function that answers for those routes. A request that is not the usual
-kind, say one with a query or with a cookie instead of a token, is left to the framework.
+kind, say one with a query, with a cookie instead of a token, or to be traced, is left to the framework.
 """
 
 import re
@@ -26,10 +26,11 @@ from gridspine.apps.api.hosts import AllowedHosts
 from gridspine.apps.api.readings import take_readings
 from gridspine.apps.api.thing import MAX_NAME_CHARS, permitted_to, point_of, properties
 from gridspine.apps.node.node import Node
+from gridspine.infra.runtime.trace import REQUEST, Request
 
 _THING = re.compile(rf"/things/([^/]+)/properties(?:/([^/]{{1,{MAX_NAME_CHARS}}}))?")
 _MAX_TARGET_BYTES = 512
-_UNUSUAL = frozenset({b"content-length", b"transfer-encoding", b"expect"})
+_UNUSUAL = frozenset({b"content-length", b"transfer-encoding", b"expect", b"traceparent"})
 
 
 class ReadLane:
@@ -41,8 +42,11 @@ class ReadLane:
     def __call__(self, target: bytes, scope: Any) -> Answer | None:
         """Answer a GET of ``target``, or return None: then nothing has happened."""
         wanted = _wanted(target) if len(target) <= _MAX_TARGET_BYTES else None
-        if wanted is None or not _UNUSUAL.isdisjoint(dict(scope["headers"])) or not self._hosts.answer_for(scope):
+        if wanted is None or self._node.trace.on or not _UNUSUAL.isdisjoint(dict(scope["headers"])):
             return None
+        if not self._hosts.answer_for(scope):
+            return None
+        REQUEST.set(Request(""))
         path, thing_id, name = wanted
         scope["method"], scope["path"], scope["raw_path"] = "GET", path, target
         try:
