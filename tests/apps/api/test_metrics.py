@@ -1,6 +1,7 @@
 """`/metrics` as Prometheus reads it, and the dashboard and alerts that ask for it: every name they use is there."""
 
 import json
+import operator
 import re
 import shutil
 import ssl
@@ -15,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gridspine.apps.cli.keys import ClientFile, certificate_request, new_key, private_pem
 from gridspine.infra.runtime.settings import Tls
+from gridspine.kernel.errors import Overloaded
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
 SENML = {"content-type": "application/senml+json"}
@@ -111,6 +113,27 @@ async def test_the_figures_are_what_happened(world):
     assert value[("gridspine_things",)] == 1
     assert value[("gridspine_log_next_offset", ("partition", "0"))] >= 0
     assert value[("gridspine_disk_free_bytes",)] <= value[("gridspine_disk_size_bytes",)]
+
+
+async def test_refusals_by_limit_are_counted(tmp_path):
+    at_most = {"requests_per_s": 0.001, "request_burst": 3}
+    async with running(tmp_path / "data", settings_for(http=at_most)) as world:
+        codes = [(await world.co.get("/products")).status_code for _ in range(5)]
+        assert codes == [200, 200, 200, 429, 429]
+        for name in ("failures", "users.addresses"):
+            limit = operator.attrgetter(name)(world.node.identity)
+            for _ in range(30):
+                limit.failed("192.0.2.1")
+            with pytest.raises(Overloaded):
+                limit.check("192.0.2.1")
+        text = (await world.op.get("/metrics")).text
+    found = {
+        sample.labels["limit"]: sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == "gridspine_limit_refusals_total"
+    }
+    assert found == {"rate": 2, "failures": 1, "sign-in": 1}
 
 
 async def test_names_say_their_unit(world):

@@ -110,6 +110,8 @@ def _health(node: Node) -> Iterator[Metric]:
                    [((task.name,), task.restarts) for task in tasks])  # fmt: skip
     met: _Values = [((quota,), times) for quota, times in sorted(node.quotas.refused.items())]
     yield _counter("gridspine_quota_refusals", "Requests refused for a quota", ("quota",), met)
+    yield _counter("gridspine_limit_refusals", "Requests answered by 429 for their rate or for failures before them",
+                   ("limit",), _limited(node))  # fmt: skip
     disk = disk_usage(node.paths.root)
     yield _gauge("gridspine_disk_free_bytes", "Room left where the data is", (), [((), disk.free)])
     yield _gauge("gridspine_disk_size_bytes", "Size of the disk the data is on", (), [((), disk.total)])
@@ -123,6 +125,16 @@ def _health(node: Node) -> Iterator[Metric]:
     yield _gauge("gridspine_certificate_end_timestamp_seconds", text, ("certificate",), ends)
     yield _gauge("gridspine_build_info", "Always 1", ("version", "python"),
                  [((__version__, platform.python_version()), 1)])  # fmt: skip
+
+
+def _limited(node: Node) -> _Values:
+    """Return refusals by limit: a principal's rate of requests, failed proofs and failed sign-ins of an address."""
+    identity = node.identity
+    return [
+        (("rate",), identity.rate.refused),
+        (("failures",), identity.failures.refused),
+        (("sign-in",), identity.users.addresses.refused),
+    ]
 
 
 def _standing(node: Node) -> Iterator[Metric]:
