@@ -31,6 +31,36 @@ def test_systemd_takes_the_unit_and_finds_it_hardened(tmp_path):
     assert float(found[1]) < 2.0
 
 
+def allowed_calls(text):
+    """Return the system calls that a unit allows, by the sets this machine's systemd knows."""
+    sets, name = {}, ""
+    told = subprocess.run(["systemd-analyze", "syscall-filter"], capture_output=True, text=True, timeout=60).stdout
+    for line in told.splitlines():
+        if line.startswith("@"):
+            name = line.strip()
+            sets[name] = set()
+        elif line.startswith(" ") and not line.strip().startswith("#") and name:
+            sets[name].add(line.strip())
+
+    def calls(word):
+        return set().union(*map(calls, sets[word])) if word in sets else {word}
+
+    allowed = set()
+    for value in re.findall(r"^SystemCallFilter=(.+)$", text, re.MULTILINE):
+        named = set().union(*map(calls, value.removeprefix("~").split()))
+        allowed = allowed - named if value.startswith("~") else allowed | named
+    return allowed
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
+def test_the_unit_lets_the_query_process_fence_itself_in():
+    text = UNIT.read_text()
+    allowed = allowed_calls(text)
+    assert {"seccomp", "prctl", "prlimit64", "execve", "socket", "fsync"} <= allowed
+    assert not {"mount", "reboot", "ptrace", "bpf", "init_module"} & allowed
+    assert "seccomp" not in allowed_calls(text.replace("=seccomp", "=@timer\nSystemCallFilter=~seccomp"))
+
+
 def test_the_unit_says_what_the_node_keeps_to():
     words = dict(line.split("=", 1) for line in UNIT.read_text().splitlines() if "=" in line and line[0] not in "#[")
     assert (words["Type"], words["NoNewPrivileges"], words["ProtectSystem"]) == ("notify", "yes", "strict")
