@@ -80,10 +80,9 @@ class House:
 
 def left_processes(mark):
     """Return what still runs of the run ``mark``, after some patience with those that are just ending."""
-    found = [process for process in psutil.process_iter() if process.pid != os.getpid() and _is_of(process, mark)]
-    _, alive = psutil.wait_procs(found, timeout=_PATIENCE_S)
+    psutil.wait_procs(_of_run(mark), timeout=_PATIENCE_S)
     complaints = []
-    for process in alive:
+    for process in _of_run(mark):  # looked for anew: one that ended may have started another meanwhile
         try:
             complaints.append(f"a process was left: {process.pid} {' '.join(process.cmdline())[:200]}")
             process.kill()
@@ -96,6 +95,10 @@ def listening():
     """Return the TCP ports this process still listens on."""
     connections = psutil.Process().net_connections("tcp")
     return sorted({found.laddr.port for found in connections if found.status == psutil.CONN_LISTEN})
+
+
+def _of_run(mark):
+    return [process for process in psutil.process_iter() if process.pid != os.getpid() and _is_of(process, mark)]
 
 
 def _is_of(process, mark):
