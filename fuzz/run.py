@@ -130,7 +130,7 @@ def supervise(name: str, inputs: int, seed: int) -> dict[str, Any]:
     total: dict[str, Any] = {"decoder": name, "decodes": make(name).decodes, "kind": make(name).kind, "seed": seed, "inputs": 0, "seconds": 0.0,
                              "outcomes": {}, "distinct": 0, "crashes": 0, "hangs": 0, "faults": [], "slowest_ms": 0.0, "slowest_bytes": 0, "grown_mib": 0.0}  # fmt: skip
     FOUND.mkdir(exist_ok=True)
-    state = FOUND / f".{name}.state"
+    state = FOUND / f".{name}.{os.getpid()}.state"  # two runs at a time do not meet
     while total["inputs"] < inputs and total["crashes"] + total["hangs"] < MAX_FOUND:
         state.write_bytes(b"\0" * (_HEAD + MAX_BYTES + 1024))
         more, how = _one_child(name, inputs - total["inputs"], seed + total["crashes"] + total["hangs"], state)
