@@ -5,19 +5,24 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from things_intake_rig import SOURCE, Rig
 from things_plant import Plant
 
-from gridspine.kernel.codecs.batch import decode_batch
+from gridspine.infra.log.port import MAX_RECORD_BYTES
+from gridspine.infra.log.writer import JOINED_PARTS
+from gridspine.kernel.codecs.batch import decode_batch, encode_batch
+from gridspine.kernel.ids import MAX_ID_LENGTH
 from gridspine.kernel.readings import MAX_BATCH, Channel, Readings
 from gridspine.things.adapter import Outcome, Source
 from gridspine.things.quarantine import Quota, decode_quarantined
 from gridspine.things.screen import Screened
 
 Row = tuple[str, float, float, int]
+KINDS = ((1 << 31, np.int32), (1 << 15, np.uint16), (JOINED_PARTS, np.uint16))
 
 
 @pytest.fixture
@@ -118,6 +123,17 @@ async def test_a_lot_holds_no_more_than_a_record(rig: Rig) -> None:
     outcomes = await together(rig, [(half, source(0)), (later, source(1)), ([("aPlain", 0, 1, 0)], source(2))])
     assert [outcome.accepted for outcome in outcomes] == [len(half), len(later), 1]
     assert [len(batch) for batch in batches(rig)] == [MAX_BATCH, 1]
+
+
+def test_a_lot_of_the_longest_names_fits_a_record_though_nothing_of_it_can_be_compressed() -> None:
+    sources = tuple(f"adapter:some-name:{at:0{MAX_ID_LENGTH}}" for at in range(JOINED_PARTS))
+    noise = np.random.default_rng(1)
+    point, quality, origin = (noise.integers(0, most, MAX_BATCH).astype(kind) for most, kind in KINDS)
+    readings = Readings(
+        point, noise.integers(0, 1 << 62, MAX_BATCH), noise.random(MAX_BATCH), quality, sources, Channel.REPORTED, 1,
+        origin=origin,
+    )  # fmt: skip
+    assert len(encode_batch(readings)) <= MAX_RECORD_BYTES
 
 
 async def test_a_quota_counts_all_that_a_lot_refuses(rig: Rig) -> None:

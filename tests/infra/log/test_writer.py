@@ -333,6 +333,16 @@ async def test_a_joined_job_is_no_heavier_than_a_record(rig: Rig) -> None:
     assert rig.bodies() == ["0+1", "2"]
 
 
+async def test_a_joined_job_has_no_more_parts_than_a_record_can_name(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer_module, "JOINED_PARTS", 2)
+    parts = [Part(rig.story, str(at), "k") for at in range(5)]
+    with rig.writer._changed:
+        for part in parts:
+            rig.writer.submit(part)
+    await asyncio.gather(*(part.done for part in parts))
+    assert rig.bodies() == ["0+1", "2+3", "4"]
+
+
 async def test_a_part_that_cannot_be_prepared_fails_alone(rig: Rig) -> None:
     parts = [Part(rig.story, name, "k") for name in ("one", "bad", "two")]
     with rig.writer._changed:

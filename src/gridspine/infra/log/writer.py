@@ -29,6 +29,8 @@ log = structlog.get_logger(__name__)
 
 JOINED_WEIGHT = 32_768
 """Weight of the parts that become one job at most: as many readings as one record holds."""
+JOINED_PARTS = 512
+"""Parts that become one job at most: their sources are named in the record, which has a bound in bytes."""
 GROUP_WEIGHT = 200_000
 """Readings (or records) that one commit gathers at most."""
 
@@ -235,7 +237,7 @@ class LogWriter:
 
 
 def _units(group: Sequence[Job | Part]) -> list[_Unit]:
-    """Join parts of the same kin; never past a job that stands between them, nor beyond `JOINED_WEIGHT`."""
+    """Join parts of the same kin; never past a job that stands between them, nor beyond what one record holds."""
     units: list[_Unit] = []
     open_: dict[Hashable, tuple[list[Part], int]] = {}
 
@@ -250,9 +252,10 @@ def _units(group: Sequence[Job | Part]) -> list[_Unit]:
                 close(each)
             units.append(_Unit(cast("Job", one)))
             continue
-        if kin in open_ and open_[kin][1] + one.weight > JOINED_WEIGHT:
-            close(kin)
         parts, weight = open_.get(kin, ([], 0))
+        if parts and (weight + one.weight > JOINED_WEIGHT or len(parts) == JOINED_PARTS):
+            close(kin)
+            parts, weight = [], 0
         parts.append(cast("Part", one))
         open_[kin] = (parts, weight + one.weight)
     for kin in list(open_):
