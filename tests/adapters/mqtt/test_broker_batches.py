@@ -2,12 +2,16 @@
 
 import asyncio
 import struct
+import threading
+from collections.abc import Sequence
 
 import pytest
 from mqtt_device import OTHER, THING, Packet, Raw, pack, raw, topic
 from mqtt_serving import make_node, serving
 
+from gridspine.adapters.mqtt import inbound
 from gridspine.adapters.mqtt.frames import encode_packet
+from gridspine.adapters.mqtt.packs import Batch, Published, decode_batch
 from gridspine.infra.runtime.clock import VirtualClock
 
 PUBACK, PINGRESP = 4, 13
@@ -42,6 +46,27 @@ async def test_what_comes_in_one_write_is_one_intake_and_acknowledged_in_order()
         assert adapter.counters is not None
         counts = adapter.counters.of(THING).as_dict()
         assert (counts["received"], counts["stored"], counts["readings"], counts["lost"]) == (100, 100, 100, 0)
+
+
+@pytest.mark.parametrize(("size", "on_loop"), [(0, False), (1 << 20, True)])
+async def test_much_at_once_is_decoded_beside_the_event_loop(
+    monkeypatch: pytest.MonkeyPatch, size: int, on_loop: bool
+) -> None:
+    threads: set[int] = set()
+
+    def decode(messages: Sequence[Published]) -> Batch:
+        threads.add(threading.get_ident())
+        return decode_batch(messages)
+
+    monkeypatch.setattr(inbound, "_AT_ONCE_BYTES", size)
+    monkeypatch.setattr(inbound, "decode_batch", decode)
+    node = make_node()
+    async with serving(node), raw(node.address["mqtt"]) as meter:
+        await meter.connect()
+        meter.writer.write(b"".join(published(pack(power=float(n)), n) for n in range(1, 11)))
+        assert await answers(meter, 10) == [(PUBACK, n) for n in range(1, 11)]
+        assert [one.value for one in node.stored] == [float(n) for n in range(1, 11)]
+    assert (threading.get_ident() in threads) == on_loop
 
 
 async def test_each_message_of_a_batch_is_counted_for_itself() -> None:

@@ -27,6 +27,9 @@ from gridspine.things.adapter import AdapterContext, Source
 
 log = logging.getLogger(__name__)
 
+_AT_ONCE_BYTES = 256 << 10
+"""Messages up to this size together are decoded on the event loop; more would keep grants and commands waiting."""
+
 
 class _Line:
     """What one client waits for: the messages of the next batch, and the future that all of them share."""
@@ -132,7 +135,8 @@ class Inbound:
     async def _take_readings(
         self, client: str, messages: Sequence[Published], source: Source, counters: ClientCounters
     ) -> None:
-        batch = decode_batch(messages)
+        few = sum(len(message.body) for message in messages) <= _AT_ONCE_BYTES
+        batch = decode_batch(messages) if few else await asyncio.to_thread(decode_batch, messages)
         self._counters.note(client, batch.counts)
         outcome = await self._context.intake(batch.readings, source)
         counters.took(outcome, messages=len(messages), unreadable=batch.unreadable)
