@@ -9,6 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import psutil
 import pytest
 
 from gridspine.infra.log.port import Record, Topic
@@ -160,3 +161,17 @@ def test_a_segment_that_cannot_be_read_is_not_passed_over(tmp_path: Path, monkey
             SqliteEventLog(tmp_path, TOPICS)
     with contextlib.closing(SqliteEventLog(tmp_path, TOPICS)) as log:
         assert log.append([data()])[0].offset == 2
+
+
+@pytest.mark.parametrize("broken", ["data/000000000001.db", "control/000000000001.db", "offsets.db"])
+def test_a_log_that_cannot_be_opened_leaves_nothing_open(tmp_path: Path, broken: str) -> None:
+    with contextlib.closing(SqliteEventLog(tmp_path, TOPICS)) as log:
+        log.append([data(), data(topic="control")])
+    for left in ("-wal", "-shm"):
+        (tmp_path / f"{broken}{left}").unlink(missing_ok=True)
+    (tmp_path / broken).write_bytes(b"no database at all" * 100)
+    with pytest.raises((sqlite3.DatabaseError, Unavailable)) as raised:
+        SqliteEventLog(tmp_path, TOPICS)
+    # The error still holds what was on its way: nothing is closed by being forgotten.
+    assert raised.value.__traceback__ is not None
+    assert [file.path for file in psutil.Process().open_files() if file.path.startswith(str(tmp_path))] == []

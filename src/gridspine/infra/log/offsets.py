@@ -26,9 +26,13 @@ class Offsets:
             f"file:{path}?mode={mode}", uri=True, check_same_thread=False, isolation_level=None, timeout=10.0
         )
         if writable:
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=FULL")
-            self._db.executescript(_SCHEMA)
+            try:
+                self._db.execute("PRAGMA journal_mode=WAL")
+                self._db.execute("PRAGMA synchronous=FULL")
+                self._db.executescript(_SCHEMA)
+            except BaseException:
+                self._db.close()
+                raise
 
     def commit(self, group: str, offsets: Mapping[tuple[str, int], int]) -> None:
         """Keep the next offset of each (topic, partition) for ``group``, durably."""

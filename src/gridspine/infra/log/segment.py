@@ -37,9 +37,13 @@ class Segment:
             f"file:{path}?mode={mode}", uri=True, check_same_thread=False, isolation_level=None, timeout=10.0
         )
         if writable:
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=FULL")
-            self._db.executescript(_SCHEMA)
+            try:
+                self._db.execute("PRAGMA journal_mode=WAL")
+                self._db.execute("PRAGMA synchronous=FULL")
+                self._db.executescript(_SCHEMA)
+            except BaseException:
+                self._db.close()
+                raise
 
     def write(self, rows: Sequence[Row]) -> None:
         """Append ``rows`` in one durable transaction; on an error none of them is kept."""

@@ -11,6 +11,7 @@ Records of one topic are kept all or none; when one call names several topics an
 one (in order of name) may have theirs.
 """
 
+import contextlib
 import sqlite3
 import threading
 import zlib
@@ -50,17 +51,20 @@ class SqliteEventLog:
         self._room = room
         if not read_only:
             make_folder(directory, mode=0o700)
-        self._offsets = Offsets(directory / "offsets.db", writable=not read_only)
-        self._kept = {
-            name: SegmentedTopic(
-                topic,
-                directory / name,
-                segment_bytes=segment_bytes,
-                writable=not read_only,
-                trimmed=self._offsets.trimmed(name, topic.partitions),
-            )
-            for name, topic in self._topics.items()
-        }
+        self._kept: dict[str, SegmentedTopic] = {}
+        with contextlib.ExitStack() as opened:  # a log that cannot be opened leaves nothing open
+            self._offsets = Offsets(directory / "offsets.db", writable=not read_only)
+            opened.callback(self._offsets.close)
+            for name, topic in self._topics.items():
+                self._kept[name] = SegmentedTopic(
+                    topic,
+                    directory / name,
+                    segment_bytes=segment_bytes,
+                    writable=not read_only,
+                    trimmed=self._offsets.trimmed(name, topic.partitions),
+                )
+                opened.callback(self._kept[name].close)
+            opened.pop_all()
         self._lock = threading.RLock()
         self._arrived = threading.Condition(self._lock)
         self._memberships = Memberships()

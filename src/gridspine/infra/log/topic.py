@@ -26,7 +26,11 @@ class SegmentedTopic:
         self._next = list(trimmed)  # offsets are never reused, not even when all their segments are gone
         if writable:
             make_folder(directory)
-        self._open_existing()
+        try:
+            self._open_existing()
+        except BaseException:
+            self.close()
+            raise
 
     def refresh(self) -> None:
         """Look for segments and records that another process has added or trimmed (read-only logs).
@@ -121,6 +125,9 @@ class SegmentedTopic:
                 if self._writable:  # passed over, its offsets would be given again
                     raise Unavailable(f"{path} cannot be read ({error}); is the disk full?") from error
                 continue  # being made by the writer this moment: the next look finds it
+            except BaseException:
+                segment.close()
+                raise
             at = bisect.bisect([s.path for s in self._segments], path)
             self._segments.insert(at, segment)
             self._extents.insert(at, extents)
