@@ -1,6 +1,7 @@
 """Postings that wait become one lot: one batch of the log, and an answer for each as if it had come alone."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,9 +17,12 @@ from gridspine.infra.log.port import MAX_RECORD_BYTES
 from gridspine.infra.log.writer import JOINED_PARTS
 from gridspine.kernel.codecs.batch import decode_batch, encode_batch
 from gridspine.kernel.ids import MAX_ID_LENGTH
-from gridspine.kernel.readings import MAX_BATCH, Channel, Readings
+from gridspine.kernel.readings import MAX_BATCH, Channel, ItemProblem, NamedReadings, Readings
 from gridspine.things.adapter import Outcome, Source
+from gridspine.things.lot import MAX_PROBLEMS
+from gridspine.things.posting import Posting
 from gridspine.things.quarantine import Quota, decode_quarantined
+from gridspine.things.resolve import Resolved
 from gridspine.things.screen import Screened
 
 Row = tuple[str, float, float, int]
@@ -142,6 +146,36 @@ async def test_a_quota_counts_all_that_a_lot_refuses(rig: Rig) -> None:
     await together(rig, [(nothing, SOURCE), (nothing, SOURCE), ([("nothing", 0, 1, 0)], source(1))])
     kept = [decode_quarantined(stored.body) for stored in rig.read("quarantine")]
     assert [(len(one.item), one.beyond) for one in kept] == [(20, {}), (10, {"unknown-point": 10}), (1, {})]
+
+
+@pytest.mark.parametrize("left", [0, 1_500, 10_000])
+async def test_of_a_quarantined_sources_flood_only_the_first_items_are_listed_and_all_are_counted(
+    rig: Rig, left: int
+) -> None:
+    flood: list[Row] = [("aPlain", t / 1000 - 900, 5.0, 0) for t in range(5_000)]
+    rig.offences.restore({"device-0": "org"})
+    rig.intake.books.quota = Quota(left)
+    (outcome,) = await together(rig, [(flood, source(0))])
+    assert (outcome.received, outcome.refused, len(outcome.problems)) == (5_000, 5_000, MAX_PROBLEMS)
+    rig.check_counts(outcome)
+    kept = [decode_quarantined(stored.body) for stored in rig.read("quarantine")]
+    assert sum(len(one.item) for one in kept) == min(left, 5_000)
+    assert sum(one.beyond.get("source-quarantined", 0) for one in kept) == max(5_000 - left, 0)
+    assert batches(rig) == []
+
+
+@given(unreadable=st.integers(0, 5), known=st.integers(0, 5), most=st.integers(0, 12))
+async def test_what_is_not_listed_is_counted(unreadable: int, known: int, most: int) -> None:
+    named = NamedReadings(
+        ["x"], [""], np.zeros(known, np.int32), np.arange(known), np.zeros(known, np.int64), np.zeros(known),
+        np.zeros(known, np.uint16), [ItemProblem(known + at, "time", "") for at in range(unreadable)],
+    )  # fmt: skip
+    posting = Posting(named, SOURCE, Resolved(np.zeros(1, np.int32), np.ones(1), np.zeros(1)))
+    whole, nothing = posting.quarantined(100)
+    problems, beyond = posting.quarantined(most)
+    assert (len(whole), nothing.total()) == (unreadable + known, 0)
+    assert problems == whole[:most]
+    assert beyond == Counter(problem.reason for problem in whole[most:])
 
 
 POINTS = ("aPlain", "bDeadband", "dInterval")

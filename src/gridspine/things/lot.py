@@ -28,6 +28,8 @@ READINGS = "readings"
 MAX_PROBLEMS = 1_000
 """Refused items that an answer lists one by one; all of them are counted and kept."""
 _CODES = 5
+_NONE: Counter[str] = Counter()
+"""Nothing beyond what is listed; not to be changed."""
 
 
 class LotPart:
@@ -175,8 +177,9 @@ class Lot:
         counts = np.bincount(which, minlength=len(sizes) * _CODES).reshape(-1, _CODES).tolist()
         for posting, wanted, size, end, count in zip(self._postings, taken, sizes.tolist(), ends, counts, strict=True):
             problems: list[ItemProblem] = []
+            beyond = _NONE
             if not wanted:
-                problems = posting.quarantined()
+                problems, beyond = posting.quarantined(max(self._left(posting, now_us), MAX_PROBLEMS))
             elif count[REFUSED] or posting.known is not None or posting.named.problems:
                 problems = posting.problems(screened.verdict[end - size : end], screened.reason[end - size : end])
             outcome = Outcome(
@@ -184,20 +187,26 @@ class Lot:
                 accepted=count[ACCEPTED],
                 suppressed=count[SUPPRESSED] + count[HELD],
                 duplicate=count[DUPLICATE],
-                refused=len(problems),
+                refused=len(problems) + beyond.total(),
                 problems=tuple(problems[:MAX_PROBLEMS]),
             )
             self._outcomes.append(outcome)
             if problems:
-                records += self._quarantine(posting, problems, now_us)
+                records += self._quarantine(posting, problems, beyond, now_us)
             counted = self._books.offences.count(posting.source, outcome, now_us)
             self._counted.append(counted)
             records += counted.records
         return records
 
-    def _quarantine(self, posting: Posting, problems: list[ItemProblem], now_us: int) -> list[Record]:
+    def _quarantine(
+        self, posting: Posting, problems: list[ItemProblem], beyond: Counter[str], now_us: int
+    ) -> list[Record]:
         """Return the records of refused items, within what its quota leaves of the source's."""
+        left = self._left(posting, now_us)
+        self._refused[posting.source.principal] += min(len(problems), left)
+        return quarantine_records(posting.named, problems, posting.source, now_us, left, beyond)
+
+    def _left(self, posting: Posting, now_us: int) -> int:
+        """Return how many refused items of the posting's source its quota leaves room for."""
         principal = posting.source.principal
-        left = max(self._books.quota.left(principal, now_us) - self._refused[principal], 0)
-        self._refused[principal] += min(len(problems), left)
-        return quarantine_records(posting.named, problems, posting.source, now_us, left)
+        return max(self._books.quota.left(principal, now_us) - self._refused[principal], 0)

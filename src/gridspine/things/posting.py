@@ -1,6 +1,7 @@
 """A posting: what one source sent in one go, its points resolved; and what became of each of its items."""
 
 import asyncio
+from collections import Counter
 
 import numpy as np
 import numpy.typing as npt
@@ -78,9 +79,16 @@ class Posting:
                 problems.append(self._problem(at, REASONS[code], _SCREENING[REASONS[code]]))
         return problems
 
-    def quarantined(self) -> list[ItemProblem]:
-        """Return a problem for every item: the source's readings are not taken."""
-        return list(self.named.problems) + [self._problem(at, *_QUARANTINED) for at in range(len(self.named))]
+    def quarantined(self, most: int) -> tuple[list[ItemProblem], Counter[str]]:
+        """Return a problem for each of the first ``most`` items, and for each reason how many more there are.
+
+        None of the source's readings are taken; a flood of them costs next to nothing.
+        """
+        problems, beyond = self.named.problems[:most], Counter(one.reason for one in self.named.problems[most:])
+        listed = min(len(self.named), most - len(problems))
+        problems += [self._problem(at, *_QUARANTINED) for at in range(listed)]
+        beyond[_QUARANTINED[0]] += len(self.named) - listed
+        return problems, +beyond
 
     def _problem(self, at: int, reason: str, detail: str) -> ItemProblem:
         named = self.named

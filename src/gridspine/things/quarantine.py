@@ -5,7 +5,7 @@ so that a flood of nonsense neither vanishes nor fills the disk.
 """
 
 from collections import Counter, OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -68,10 +68,19 @@ class Quota:
 
 
 def quarantine_records(
-    named: NamedReadings, problems: Sequence[ItemProblem], source: Source, time_us: int, left: int = DEFAULT_QUOTA
+    named: NamedReadings,
+    problems: Sequence[ItemProblem],
+    source: Source,
+    time_us: int,
+    left: int = DEFAULT_QUOTA,
+    more: Mapping[str, int] | None = None,
 ) -> list[Record]:
-    """Return the records that keep the first ``left`` problems of a batch, each well under the log's limit."""
+    """Return the records that keep the first ``left`` problems of a batch, each well under the log's limit.
+
+    ``more`` counts, for each reason, refused items that are not among ``problems``.
+    """
     kept, beyond = problems[:left], Counter(problem.reason for problem in problems[left:])
+    beyond.update(more or {})
     names = [_cut(problem.name, _NAME_BYTES) for problem in kept]
     details = [_cut(problem.detail, _DETAIL_BYTES) for problem in kept]
     place = _places(named, kept)
