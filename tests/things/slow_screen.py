@@ -149,9 +149,8 @@ class SlowScreen:
             if wait_us and time_us < known.until_us:
                 known.pending = True
                 return HELD
-        late_in_flap = known.flapping and time_us < known.seen_us
         known.value, known.observed_us, known.quality = value, time_us, quality
-        known.pending = known.pending and late_in_flap
+        known.pending = known.pending and time_us < known.seen_us  # what is held is newer than what is revised
         if wait_us:
             known.until_us = time_us + wait_us
         return ACCEPTED

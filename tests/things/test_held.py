@@ -138,3 +138,12 @@ def test_an_interval_is_in_whole_microseconds() -> None:
     plant = Plant()
     rule = plant.points.rule.array[plant.number("dInterval")]
     assert plant.points.rules.min_interval_us.array[rule] == 5 * US
+
+
+async def test_a_revision_of_the_last_report_lets_what_is_held_wait_on(rig: Rig) -> None:
+    await rig.send([("dInterval", 0, 0, 0), ("dInterval", 1, 9, 0)])
+    revised = await rig.send([("dInterval", 0, 5, 0)])
+    assert (revised.accepted, len(rig.intake.books.held)) == (1, 1)
+    rig.clock.step_wall(10)
+    await rig.sweep()
+    assert rig.kept() == [("dInterval", 0, 0, 0), ("dInterval", 0, 5, 0), ("dInterval", 1, 9, 0)]

@@ -37,7 +37,8 @@ _NARROW = 64
 class _References:
     """What readings are compared with: one row for each point of the batch, those with most readings first.
 
-    ``band`` is -1 where there is no deadband: no difference lies within it.
+    ``band`` is -1 where there is no deadband: no difference lies within it. ``held_us`` is the time of the reading that
+    is held, where one is.
     """
 
     point: Int32Array
@@ -45,6 +46,7 @@ class _References:
     observed_us: Int64Array
     quality: UInt16Array
     pending: BoolArray
+    held_us: Int64Array
     until_us: Int64Array
     band: Float64Array
     interval_us: Int64Array
@@ -70,6 +72,7 @@ def report_by_exception(
         memory.observed_us.array[at],
         memory.quality.array[at],
         memory.pending.array[at],
+        memory.seen_us.array[at],
         np.where(interval_us[most_first] > 0, memory.until_us.array[at], NEVER_US),
         np.where(band > 0, band, -1.0)[most_first],
         interval_us[most_first],
@@ -112,7 +115,9 @@ def _judge(refs: _References, ordered: Readings, at: Int64Array, width: int, *, 
         verdict[pending & ~late] = _ACCEPTED
         verdict[held] = _HELD
         moves = (moves | (pending & ~late)) & ~held
-        refs.pending[:width] = (pending & ~moves) | held
+        newer = refs.held_us[:width] > time_us  # what is held, when an older one is revised
+        refs.pending[:width] = (pending & (~moves | newer)) | held
+        np.copyto(refs.held_us[:width], time_us, where=held)
         np.copyto(refs.until_us[:width], time_us + refs.interval_us[:width], where=moves)
     np.copyto(refs.value[:width], value, where=moves)
     np.copyto(refs.observed_us[:width], time_us, where=moves)
@@ -125,7 +130,7 @@ def _one_after_another(
 ) -> None:
     """Judge readings ``start`` to ``end``, all of the point in ``row``, as `_judge` would."""
     value, reported_us, reported = float(refs.value[row]), int(refs.observed_us[row]), int(refs.quality[row])
-    pending, until_us = bool(refs.pending[row]), int(refs.until_us[row])
+    pending, until_us, held_us = bool(refs.pending[row]), int(refs.until_us[row]), int(refs.held_us[row])
     band, interval_us = float(refs.band[row]), int(refs.interval_us[row])
     outcome = []
     rows = zip(
@@ -143,10 +148,11 @@ def _one_after_another(
             outcome.append(_SUPPRESSED)
         elif time_us < until_us and not must:
             outcome.append(_HELD)
-            pending = True
+            pending, held_us = True, time_us
         else:
             outcome.append(_ACCEPTED)
-            value, reported_us, reported, pending = number, time_us, quality, False
+            value, reported_us, reported = number, time_us, quality
+            pending = pending and held_us > time_us
             if interval_us:
                 until_us = time_us + interval_us
     verdict[start:end] = outcome
