@@ -62,4 +62,5 @@ async def test_what_is_over_changes_nothing_of_what_is_there(tmp_path):
         assert len((await world.co.get("/grants")).json()) == 1
         metrics = (await world.op.get("/metrics")).text
         for quota in ("things", "grants", "principals", "readings_per_s"):
-            assert f'gridspine_quota_refusals_total{{quota="{quota}"}}' in metrics
+            (line,) = [one for one in metrics.splitlines() if f'quota_refusals_total{{quota="{quota}"}}' in one]
+            assert float(line.rpartition(" ")[2]) >= 1

@@ -17,6 +17,7 @@ from gridspine.apps.api.dependency import TheNode
 from gridspine.apps.node.checks import certificates
 from gridspine.apps.node.condition import SEVERITY
 from gridspine.apps.node.node import Node
+from gridspine.apps.node.quotas import NAMES
 from gridspine.infra.archive.published import read_published
 from gridspine.infra.log.writer import LIMITS, Priority
 from gridspine.kernel.time import US
@@ -108,7 +109,7 @@ def _health(node: Node) -> Iterator[Metric]:
                  [((task.name,), task.failures) for task in tasks])  # fmt: skip
     yield _counter("gridspine_task_restarts", "Restarts of each task", ("task",),
                    [((task.name,), task.restarts) for task in tasks])  # fmt: skip
-    met: _Values = [((quota,), times) for quota, times in sorted(node.quotas.refused.items())]
+    met: _Values = [((quota,), node.quotas.refused[quota]) for quota in NAMES]  # a rate needs the zeros as well
     yield _counter("gridspine_quota_refusals", "Requests refused for a quota", ("quota",), met)
     yield _counter("gridspine_limit_refusals", "Requests answered by 429 for their rate or for failures before them",
                    ("limit",), _limited(node))  # fmt: skip

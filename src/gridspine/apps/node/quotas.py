@@ -19,6 +19,7 @@ from gridspine.infra.runtime.settings import Quotas as Settings
 from gridspine.kernel.errors import Overloaded
 from gridspine.kernel.time import US
 
+NAMES = ("grants", "principals", "readings_per_s", "things")
 BURST_S = 10.0
 _NEVER_S = 86_400
 _MAX_PRINCIPALS = 100_000
