@@ -17,6 +17,8 @@ PUBLIC = {
     ("GET", "/ready"),
     ("GET", "/ledger/checkpoint"),
     ("GET", "/ledger/key"),
+    ("GET", "/ledger/handovers"),
+    ("GET", "/authority"),
     ("POST", "/token"),
     ("POST", "/revoke"),
     ("GET", "/.well-known/oauth-authorization-server"),

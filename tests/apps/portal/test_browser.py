@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from playwright.async_api import Page, expect
+
 from tests.apps.portal.conftest import BATTERY, METER, PASSWORD, Opens, Portal
 
 LONG = "Substation_" + "Northside" * 12 + ' <img src=x onerror="window.hacked=1"> a title much longer than it should be'

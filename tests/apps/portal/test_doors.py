@@ -7,11 +7,11 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.apps.portal.conftest import METER, PASSWORD, PEOPLE, Portal, running
 
 from gridspine.apps.portal import live
 from gridspine.apps.portal.headers import SECURITY_HEADERS
 from gridspine.apps.portal.routes import PAGES
+from tests.apps.portal.conftest import METER, PASSWORD, PEOPLE, Portal, running
 
 FORM = "application/x-www-form-urlencoded"
 

@@ -1,5 +1,6 @@
 """When a day is compacted, and the child process that does it, as the worker sees them. No engine is imported here."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -124,4 +125,8 @@ class ChildCompactor:
         child, self._child = self._child, None
         if child is not None:
             child.kill()
-            child.communicate()
+            child.wait()
+            for pipe in (child.stdin, child.stdout):
+                if pipe is not None:
+                    with contextlib.suppress(BrokenPipeError):
+                        pipe.close()
