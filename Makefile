@@ -4,7 +4,7 @@ UV := $(shell uv --version >/dev/null 2>&1 && echo uv || echo .tools/bin/uv)
 RUN := $(UV) run --locked
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-all check docs bench site mutants pythons wheel reliability sim fuzz security
+.PHONY: help setup demo test test-slow test-long test-all check docs bench site mutants pythons wheel reliability sim fuzz security
 
 help:  ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,8 +25,11 @@ demo: ## three homes, two organisations, a portal: the whole story on this machi
 test: ## tests that are fast
 	$(RUN) pytest -rs -m "not slow"
 
-test-slow: ## only the tests that are slow
-	$(RUN) pytest -rs -m slow
+test-slow: ## the tests that are slow
+	$(RUN) pytest -rs -m "slow and not long"
+
+test-long: ## the tests of many minutes: a thousand kills, hundreds of seeds
+	$(RUN) pytest -rs -m long
 
 test-all: ## every test
 	$(RUN) pytest -rs

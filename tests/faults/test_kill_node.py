@@ -195,6 +195,7 @@ async def test_the_node_survives_kills(nursery, tmp_path, tally):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("series", range(7))
 async def test_the_node_survives_very_many_kills(nursery, tmp_path, tally, series):

@@ -27,6 +27,7 @@ async def test_a_missing_sync_is_found_by_both_looks(tmp_path, plant):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("seed", range(5))
 async def test_power_cuts_anywhere_lose_nothing_acknowledged(tmp_path, seed):

@@ -14,6 +14,7 @@ def test_invariants_hold_in_some_seeds():
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(3600)
 def test_invariants_hold_in_many_seeds():
     broken = [f"seed {one.seed}: {one.broken}: {one.seen}" for one in results(1000, 1400, jobs=2) if one.broken]

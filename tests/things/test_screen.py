@@ -128,6 +128,7 @@ def test_the_screen_agrees_with_a_slow_and_obvious_one(width: int, data: st.Data
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("width", [1, 2, 64])
 @given(data=st.data())
 @settings(max_examples=700, deadline=None)
