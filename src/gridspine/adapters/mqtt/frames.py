@@ -20,7 +20,6 @@ from gridspine.kernel.errors import Invalid, TooLarge
 PUBLISH_HOT = frozenset({0x30, 0x31, 0x32, 0x33, 0x38, 0x39, 0x3A, 0x3B})
 """First bytes of PUBLISH at QoS 0 and 1, with and without DUP and RETAIN (§3.3.1)."""
 QOS_1, RETAIN, DUP = 0x02, 0x01, 0x08
-_QOS_3 = 0x06
 _ZERO = b"\0\0"
 _LENGTH_BYTES = 4
 
