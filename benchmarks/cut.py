@@ -24,6 +24,7 @@ from gridspine.energy.models import load_models
 
 SHAPE = SHAPES["large"]
 THINGS = SHAPE.gateways * SHAPE.things
+PURPOSES = 50
 FOLLOWED = 1
 """Things whose points the followed product has: each of the followers gets all of them."""
 
@@ -31,17 +32,20 @@ FOLLOWED = 1
 class Followers:
     """The followers' process, and the grants they follow under."""
 
-    def __init__(self, rig: Rig, consumer: httpx.Client, product: str, process: "subprocess.Popen[str]") -> None:
-        self._rig, self._consumer, self._product, self._process = rig, consumer, product, process
+    def __init__(
+        self, rig: Rig, consumer: httpx.Client, products: dict[str, str], process: "subprocess.Popen[str]"
+    ) -> None:
+        self._rig, self._consumer, self._products, self._process = rig, consumer, products, process
         self.grants: dict[str, str] = {}
 
     def open(self, purpose: str) -> None:
         """Grant ``purpose`` and follow."""
-        asked = {"product": self._product, "purpose": purpose, "until": "2100-01-01T00:00:00Z"}
+        product = self._products[purpose]
+        asked = {"product": product, "purpose": purpose, "until": "2100-01-01T00:00:00Z"}
         self.grants[purpose] = check(self._consumer.post("/grants", json=asked)).json()["id"]
         check(self._rig.operator.post(f"/grants/{self.grants[purpose]}/approve", json={}))
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps({"open": purpose}) + "\n")
+        self._process.stdin.write(json.dumps({"product": product, "purpose": purpose}) + "\n")
         self._process.stdin.flush()
 
     def flowing(self, count: int) -> None:
@@ -60,11 +64,16 @@ class Followers:
         return (said["ended_s"] - began_s) * 1e3, (answered_s - began_s) * 1e3, after, said["reason"]
 
 
-def publish(rig: Rig, purposes: list[str]) -> str:
-    """Publish the points of `FOLLOWED` Things for ``purposes`` and return the product."""
-    contract = {"licence": "CC-BY-4.0", "purposes": purposes}
-    asked = {"title": "Followed", "points": names_of(0, FOLLOWED), "contract": contract}
-    return str(check(rig.operator.post("/products", json=asked)).json()["id"])
+def publish(rig: Rig, purposes: list[str]) -> dict[str, str]:
+    """Publish the points of `FOLLOWED` Things; return the product of each purpose: a contract names 50 at most."""
+    products: dict[str, str] = {}
+    for first in range(0, len(purposes), PURPOSES):
+        some = purposes[first : first + PURPOSES]
+        contract = {"licence": "CC-BY-4.0", "purposes": some}
+        asked = {"title": f"Followed, from {first} on", "points": names_of(0, FOLLOWED), "contract": contract}
+        id_ = str(check(rig.operator.post("/products", json=asked)).json()["id"])
+        products |= dict.fromkeys(some, id_)
+    return products
 
 
 def main() -> None:
@@ -79,14 +88,14 @@ def main() -> None:
         seed(rig.data, load_models()["meter"], THINGS)
         rig.start()
         producer, token = rig.principal("gateway", ["operator"]), rig.principal("follower", ["consumer"], READER)
-        product = publish(rig, purposes)
+        products = publish(rig, purposes)
         address = rig.url.removeprefix("http://")
         headers = {"Authorization": f"Bearer {token}"}
         with (
             httpx.Client(base_url=rig.url, headers=headers, timeout=60.0) as consumer,
-            child("followers.py", address, product, secret=token) as process,
+            child("followers.py", address, secret=token) as process,
         ):
-            followers = Followers(rig, consumer, product, process)
+            followers = Followers(rig, consumer, products, process)
             for purpose in purposes:
                 followers.open(purpose)
             with child("load.py", address, "large", "600", secret=producer) as load:

@@ -1,8 +1,8 @@
-"""Many followers of one data product in a process of its own: ``python followers.py HOST:PORT PRODUCT``.
+"""Many followers of one data product in a process of its own: ``python followers.py HOST:PORT``.
 
-Each line of standard input opens the event stream of a purpose: ``{"open": "purpose 3"}``. When a stream ends it says
-so as JSON: the reason (empty: the connection was reset), when its last byte was read, and when how many bytes were read
-in the last second before that. Times are of the machine's monotonic clock, which all processes share.
+Each line of standard input opens an event stream: ``{"product": "…", "purpose": "purpose 3"}``. When a stream ends it
+says so as JSON: the reason (empty: the connection was reset), when its last byte was read, and when how many bytes were
+read in the last second before that. Times are of the machine's monotonic clock, which all processes share.
 """
 
 import json
@@ -23,7 +23,7 @@ class Stream:
 
     def __init__(self, address: str, product: str, purpose: str) -> None:
         host, _, port = address.rpartition(":")
-        self.purpose, self.tail, self.flowing = purpose, b"", False
+        self.purpose, self.tail, self.flows, self.flowing = purpose, b"", False, False
         self.reads: deque[tuple[float, int]] = deque(maxlen=20_000)
         self.socket = socket.create_connection((host, int(port)))
         lines = [
@@ -43,6 +43,7 @@ class Stream:
             return False
         if got:
             self.reads.append((time.monotonic(), len(got)))
+            self.flows = self.flows or b"event: readings" in got
             self.tail = (self.tail + got)[-400:]
         return bool(got) and b"event: end" not in self.tail
 
@@ -56,24 +57,27 @@ class Stream:
         return {"purpose": self.purpose, "reason": reason, "ended_s": now_s, "reads": recent}
 
 
-def main(address: str, product: str) -> None:
+def main(address: str) -> None:
     """Open what is asked for, read all, say what ends."""
     selector = selectors.DefaultSelector()
     selector.register(sys.stdin, selectors.EVENT_READ)
+    asked = b""
     while True:
         for found, _ in selector.select():
             if found.fileobj is sys.stdin:
-                line = sys.stdin.readline()
-                if not line:
+                more = os.read(sys.stdin.fileno(), 1 << 16)
+                if not more:
                     return
-                stream = Stream(address, product, json.loads(line)["open"])
-                selector.register(stream.socket, selectors.EVENT_READ, stream)
+                *lines, asked = (asked + more).split(b"\n")
+                for line in lines:
+                    stream = Stream(address, **json.loads(line))
+                    selector.register(stream.socket, selectors.EVENT_READ, stream)
                 continue
             stream = found.data
             if not stream.read():
                 selector.unregister(stream.socket)
                 print(json.dumps(stream.ended()), flush=True)
-            elif not stream.flowing and b"event: readings" in stream.tail:
+            elif stream.flows and not stream.flowing:
                 stream.flowing = True
                 print(json.dumps({"purpose": stream.purpose, "flowing": True}), flush=True)
 

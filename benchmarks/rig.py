@@ -36,7 +36,7 @@ from gridspine.things.point import PointTable
 HERE = Path(__file__).parent
 ORGANISATION, READER = "bench", "reader"
 PURPOSE = "measuring"
-SETTINGS = 'organisation = "Bench"\ndemo = true\nlog_level = "warning"\n[http]\nport = 0\n'
+SETTINGS = 'organisation = "Bench"\ndemo = true\nlog_level = "warning"\n[http]\nport = 0\nrequests_per_s = 0\n'
 
 
 def thing_id(number: int) -> str:
