@@ -58,6 +58,7 @@ from gridspine.things.silence import Silence, SilenceJob
 from gridspine.things.twin import TwinState
 
 TICK_S = 0.1
+LEDGER_S = 0.4
 SNAPSHOT_S = 60.0
 SWEEP_S = 0.5
 OUTBOX_S = 1.0
@@ -319,7 +320,7 @@ class Node:
     async def _follow_ledger(self) -> None:
         while True:
             await asyncio.to_thread(self.ledger.catch_up)
-            await self.clock.sleep(TICK_S)
+            await self.clock.sleep(LEDGER_S)
 
     async def _follow_outbox(self) -> None:
         """Hand on what the log did not take when it was committed; then what waited for it is seen."""
