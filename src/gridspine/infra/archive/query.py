@@ -135,7 +135,9 @@ class QueryPool:
     def warm(self) -> None:
         """Start spare children, so that the next query need not wait for imports."""
         with self._lock:
-            self._spares = [child for child in self._spares if child.poll() is None]
+            for dead in [child for child in self._spares if child.poll() is not None]:
+                self._spares.remove(dead)
+                _end(dead)
             while not self._closed and len(self._spares) < self._spares_wanted:
                 self._spares.append(_start())
             if self._cooling is not None:
@@ -202,9 +204,10 @@ class QueryPool:
             if self._closed:
                 raise Unavailable("queries are not answered any more")
             child = self._spares.pop() if self._spares else None
-        if child is None or child.poll() is not None:
-            child = _start()
-        return child
+        if child is not None and child.poll() is not None:
+            _end(child)  # it died while it waited
+            child = None
+        return child or _start()
 
 
 def _start() -> subprocess.Popen[bytes]:
