@@ -37,8 +37,8 @@ _NARROW = 64
 class _References:
     """What readings are compared with: one row for each point of the batch, those with most readings first.
 
-    ``band`` is -1 where there is no deadband: no difference lies within it. ``held_us`` is the time of the reading that
-    is held, where one is.
+    ``band`` is -1 where there is no deadband: no difference lies within it. ``held_us`` is the newest time seen: where a
+    reading is held, its own.
     """
 
     point: Int32Array
@@ -117,7 +117,7 @@ def _judge(refs: _References, ordered: Readings, at: Int64Array, width: int, *, 
         moves = (moves | (pending & ~late)) & ~held
         newer = refs.held_us[:width] > time_us  # what is held, when an older one is revised
         refs.pending[:width] = (pending & (~moves | newer)) | held
-        np.copyto(refs.held_us[:width], time_us, where=held)
+        np.maximum(refs.held_us[:width], time_us, out=refs.held_us[:width], where=held)
         np.copyto(refs.until_us[:width], time_us + refs.interval_us[:width], where=moves)
     np.copyto(refs.value[:width], value, where=moves)
     np.copyto(refs.observed_us[:width], time_us, where=moves)
@@ -148,7 +148,7 @@ def _one_after_another(
             outcome.append(_SUPPRESSED)
         elif time_us < until_us and not must:
             outcome.append(_HELD)
-            pending, held_us = True, time_us
+            pending, held_us = True, max(held_us, time_us)
         else:
             outcome.append(_ACCEPTED)
             value, reported_us, reported = number, time_us, quality
