@@ -1,6 +1,8 @@
 """What proves who is asking: tokens, proofs, assertions, keys, certificate requests, forms; and addresses."""
 
+import atexit
 import base64
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -86,6 +88,13 @@ class _Open(ReplayCache):
         return True
 
 
+def _folder(beside: Path | None = None) -> Path:
+    """Return a folder that goes with this process."""
+    folder = Path(tempfile.mkdtemp(dir=beside))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
 @target
 def jwt() -> Target:
     """Access tokens (RFC 9068)."""
@@ -135,7 +144,7 @@ def dpop_proof() -> Target:
 def client_assertion() -> Target:
     """Client assertions (RFC 7523)."""
     clock = VirtualClock()
-    registry = SqlRegistry(sqlite_url(Path(tempfile.mkdtemp()) / "registry.db"), clock, None)
+    registry = SqlRegistry(sqlite_url(_folder() / "registry.db"), clock, None)
     directory = Directory(registry, clock)
     directory.add_organisation("acme", "Acme")
     client = directory.add_principal("acme", "application", "c", ("operator",), id="urn:example:client").id
@@ -238,7 +247,7 @@ def proof_url() -> Target:
 def settings() -> Target:
     """Settings (TOML)."""
     memory = Path("/dev/shm")  # a file a run: on disk it would take most of the time
-    path = Path(tempfile.mkdtemp(dir=memory if memory.is_dir() else None)) / "settings.toml"
+    path = _folder(memory if memory.is_dir() else None) / "settings.toml"
 
     def run(data: bytes) -> object:
         path.write_bytes(data)
