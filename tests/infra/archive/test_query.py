@@ -11,8 +11,7 @@ import psutil
 import pyarrow as pa
 import pytest
 
-from gridspine.infra.archive import query as query_module
-from gridspine.infra.archive.query import QueryInput, QueryPool
+from gridspine.infra.archive.query import QueryInput
 from gridspine.infra.archive.schema import HANDED_IN, READING_COLUMNS, TABLES
 from gridspine.kernel.errors import GridspineError, Invalid, Overloaded, TooLarge, Unavailable
 
@@ -380,22 +379,3 @@ time.sleep(600)
 
 def test_columns_named_in_the_schema_are_all_handed_in():
     assert set(QueryInput.__dataclass_fields__) == set(HANDED_IN)
-
-
-def test_a_spare_child_that_died_leaves_no_pipe_open(node, monkeypatch):
-    pool = QueryPool(node.archive, node.log_folder, spares=1)
-    pool.warm()
-    (first,) = pool._spares
-    first.kill()
-    first.wait()
-    pool.warm()
-    assert first.stdin.closed
-    assert first.stdout.closed
-    (second,) = pool._spares
-    second.kill()
-    second.wait()
-    third = pool._take()
-    assert second.stdout.closed
-    assert third is not second
-    query_module._end(third)
-    pool.close()
