@@ -18,6 +18,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from gridspine.infra.runtime.durable import sync_folder
 from gridspine.kernel.quality import VALIDITY_MASK, Quality
 from gridspine.kernel.readings import Channel, Int32Array, Int64Array, Readings
 from gridspine.things.column import Column
@@ -153,11 +154,7 @@ class TwinState:
             temporary.unlink(missing_ok=True)  # half a snapshot only takes room on a full disk
             raise
         temporary.replace(path)
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)  # the log may be trimmed up to what this snapshot stands for
-        finally:
-            os.close(directory)
+        sync_folder(path.parent)  # the log may be trimmed up to what this snapshot stands for
 
     def load(self, path: Path) -> dict[int, int]:
         """Read a snapshot and return the offsets to go on from; none, or a damaged one, gives no offsets."""

@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gridspine.infra.archive.manifest import DAILY_FOLDER
-from gridspine.infra.archive.published import sync
 from gridspine.infra.archive.rows import whole
+from gridspine.infra.runtime.durable import sync
 from gridspine.kernel.quality import VALIDITY_MASK
 
 _UTC = pa.timestamp("us", "UTC")

@@ -18,8 +18,8 @@ from typing import Any
 import msgspec
 
 from gridspine.infra.archive.manifest import LAST_TEXT, UNKNOWN_US, DataFile
-from gridspine.infra.archive.published import sync
 from gridspine.infra.archive.schema import DAY_US, LATE, STORED
+from gridspine.infra.runtime.durable import sync
 
 LOG_FOLDER = "_delta_log"
 _EPOCH = date(1970, 1, 1)

@@ -64,7 +64,7 @@ def _named(tree: Any, offered: Sequence[str]) -> set[str]:
     tables: set[str] = set()
     functions: set[str] = set()
     own: set[str] = set()
-    for node in _nodes(tree):
+    for node in nodes(tree):
         if isinstance(node.get("cte_map"), dict):
             own |= {entry["key"].lower() for entry in node["cte_map"].get("map", [])}
         kind = node.get("type")
@@ -99,7 +99,7 @@ def _function_name(node: dict[str, Any]) -> str:
     return str(path[-1] if path else node.get("function_name", "")).lower()
 
 
-def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
+def nodes(tree: Any) -> Iterator[dict[str, Any]]:
     """Yield every object of the tree; iterative, since a stranger chooses its depth."""
     waiting = [tree]
     while waiting:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from gridspine.infra.archive.published import sync
+from gridspine.infra.runtime.durable import write_whole
 from gridspine.kernel.errors import Corrupt
 
 FILE_NAME = "manifest.json"
@@ -77,8 +77,4 @@ def read_manifest(archive: Path) -> Manifest | None:
 
 def write_manifest(archive: Path, manifest: Manifest) -> None:
     """Replace the manifest in one step; on return it survives power loss."""
-    temporary = archive / (FILE_NAME + ".new")
-    temporary.write_bytes(msgspec.json.encode(manifest))
-    sync(temporary)
-    temporary.replace(archive / FILE_NAME)
-    sync(archive)
+    write_whole(archive / FILE_NAME, msgspec.json.encode(manifest))

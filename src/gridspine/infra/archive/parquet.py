@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 
 from gridspine.infra.archive.delta import iso_day
 from gridspine.infra.archive.manifest import TABLE_FOLDER, DataFile
-from gridspine.infra.archive.published import sync
 from gridspine.infra.archive.rows import SCHEMA, whole
+from gridspine.infra.runtime.durable import sync
 
 FRESH_GROUP_ROWS, SETTLED_GROUP_ROWS = 16_384, 65_536
 TEXTS = ("point", "thing", "property", "unit", "channel", "source")

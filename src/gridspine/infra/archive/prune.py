@@ -12,6 +12,7 @@ from typing import Any
 
 import duckdb
 
+from gridspine.infra.archive.guard import nodes
 from gridspine.infra.archive.manifest import LAST_TEXT, UNKNOWN_US, DataFile
 from gridspine.infra.archive.schema import DAY_US
 
@@ -65,7 +66,7 @@ def needed(files: Sequence[DataFile], spans: Sequence[Span]) -> list[DataFile]:
 def spans(connection: Any, tree: Any, tables: frozenset[str]) -> list[Span]:
     """Return a span for each mention of one of ``tables`` (and table functions) in a serialized statement."""
     found: list[Span] = []
-    for node in _walk(tree):
+    for node in nodes(tree):
         if node.get("type") != "SELECT_NODE":
             continue
         conditions = list(_conjuncts(node.get("where_clause")))
@@ -76,7 +77,7 @@ def spans(connection: Any, tree: Any, tables: frozenset[str]) -> list[Span]:
                 for condition in conditions:
                     span = _narrowed(connection, span, condition, (_called(table), alone))
             found.append(span)
-    mentions = sum(1 for node in _walk(tree) if _is_mention(node, tables))
+    mentions = sum(1 for node in nodes(tree) if _is_mention(node, tables))
     # every mention must be seen in its SELECT: one that stands anywhere else may need everything
     return found if len(found) == mentions else [Span()]
 
@@ -96,7 +97,7 @@ def _plainly_joined(source: Any) -> bool:
     """Whether a condition on a joined table may be asked of the table before: not so where order picks the partner."""
     return all(
         node.get("ref_type") in _JOINS and node.get("join_type") in _JOIN_TYPES
-        for node in _walk(source)
+        for node in nodes(source)
         if node.get("type") == "JOIN"
     )
 
@@ -213,7 +214,7 @@ def _made(connection: Any, kind: str) -> str:
     sql = "SELECT CAST(NULL AS VARCHAR)" if kind == "VARCHAR" else "SELECT epoch_us(CAST(NULL AS TIMESTAMPTZ))"
     ((text,),) = connection.execute("SELECT json_serialize_sql(?::VARCHAR)", [sql]).fetchall()
     tree = json.loads(text)
-    for node in _walk(tree):
+    for node in nodes(tree):
         if node.get("class") == "CAST":
             node["child"] = "__HERE__"
             break
@@ -221,22 +222,11 @@ def _made(connection: Any, kind: str) -> str:
 
 
 def _is_constant(expression: Any) -> bool:
-    classes = [node["class"] for node in _walk(expression) if "class" in node]
-    functions = [_name(node) for node in _walk(expression) if node.get("class") == "FUNCTION"]
+    classes = [node["class"] for node in nodes(expression) if "class" in node]
+    functions = [_name(node) for node in nodes(expression) if node.get("class") == "FUNCTION"]
     return set(classes) <= _CONSTANTS and set(functions) <= _STEADY
 
 
 def _is_text(expression: Any) -> bool:
     """Whether it is a text as it stands: compared with a number, a column is not compared as a text."""
     return expression.get("class") == "CONSTANT" and (expression.get("literal") or {}).get("kind") == "STRING"
-
-
-def _walk(tree: Any) -> Iterator[Node]:
-    waiting = [tree]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, dict):
-            yield node
-            waiting.extend(node.values())
-        elif isinstance(node, list):
-            waiting.extend(node)

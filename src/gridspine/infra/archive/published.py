@@ -1,10 +1,10 @@
 """How far the archive is: a small file the worker replaces after each durable commit, for the node to read."""
 
-import os
 from pathlib import Path
 
 import msgspec
 
+from gridspine.infra.runtime.durable import write_whole
 from gridspine.kernel.errors import Corrupt
 
 FILE_NAME = "published.json"
@@ -37,17 +37,4 @@ def read_published(archive: Path) -> Published:
 
 def write_published(archive: Path, published: Published) -> None:
     """Replace the file in one step; on return it survives power loss."""
-    temporary = archive / (FILE_NAME + ".new")
-    temporary.write_bytes(msgspec.json.encode(published))
-    sync(temporary)
-    temporary.replace(archive / FILE_NAME)
-    sync(archive)
-
-
-def sync(path: Path) -> None:
-    """Force a file's bytes, or a folder's entries, to the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    write_whole(archive / FILE_NAME, msgspec.json.encode(published))

@@ -24,7 +24,8 @@ from gridspine.infra.archive.manifest import (
     write_manifest,
 )
 from gridspine.infra.archive.parquet import free_memory, write_fresh
-from gridspine.infra.archive.published import Published, read_published, sync, write_published
+from gridspine.infra.archive.published import Published, read_published, write_published
+from gridspine.infra.runtime.durable import sync
 from gridspine.kernel.errors import Conflict, Corrupt
 
 

@@ -9,6 +9,7 @@ import stat
 from pathlib import Path
 
 from gridspine.infra.runtime.clock import Clock
+from gridspine.infra.runtime.durable import sync_folder
 from gridspine.kernel.errors import Invalid
 
 
@@ -33,14 +34,14 @@ def create_private(path: Path, content: bytes, clock: Clock) -> bool:
         return False
     finally:
         temporary.unlink()
-        _sync(path.parent)
+        sync_folder(path.parent)
     return True
 
 
 def replace_private(path: Path, content: bytes, clock: Clock) -> None:
     """Put ``content`` in the place of ``path``, whether it exists or not."""
     _write_beside(path, content, clock).replace(path)
-    _sync(path.parent)
+    sync_folder(path.parent)
 
 
 def sweep(folder: Path) -> None:
@@ -65,11 +66,3 @@ def _write_beside(path: Path, content: bytes, clock: Clock) -> Path:
         file.flush()
         os.fsync(file.fileno())
     return temporary
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

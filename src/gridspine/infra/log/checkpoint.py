@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 import zstandard
 
-from gridspine.infra.runtime.durable import make_folder
+from gridspine.infra.runtime.durable import make_folder, sync_folder
 from gridspine.kernel.errors import Conflict, Corrupt
 
 _MAGIC = b"gridspine checkpoint\n"
@@ -63,7 +63,7 @@ class Checkpoints:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-        _sync(self._folder)
+        sync_folder(self._folder)
         for old in self._paths()[:-_KEPT]:
             old.unlink()
 
@@ -111,11 +111,3 @@ def _read(path: Path) -> tuple[bytes, ...]:
     if content.offset != _offset(path):
         raise Corrupt(f"{path} is damaged: it holds offset {content.offset}")
     return content.items
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

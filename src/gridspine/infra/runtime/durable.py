@@ -12,13 +12,18 @@ import os
 from pathlib import Path
 
 
-def sync_folder(folder: Path) -> None:
-    """Make the names in ``folder`` durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def sync(path: Path, *, flags: int = 0) -> None:
+    """Force a file's bytes, or a folder's names, to the disk; ``flags`` are more of open(2)."""
+    descriptor = os.open(path, os.O_RDONLY | flags)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in ``folder`` durable; raise `NotADirectoryError` for anything else."""
+    sync(folder, flags=os.O_DIRECTORY)
 
 
 def make_folder(folder: Path, *, mode: int = 0o777) -> None:
