@@ -83,7 +83,7 @@ class SimLog(SqliteEventLog):
         """Join ``group`` as one that does not wait in earnest."""
         return _Patient(super().follow(group, topics), self._sim)
 
-    def wait(self, timeout_s: float) -> None:
+    def wait(self, timeout_s: float, _: int) -> None:
         """Wait on virtual time."""
         self._sim.blocked_s += timeout_s
 

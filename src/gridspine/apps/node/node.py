@@ -58,6 +58,7 @@ from gridspine.things.silence import Silence, SilenceJob
 from gridspine.things.twin import TwinState
 
 TICK_S = 0.1
+GATE_S = 0.2
 LEDGER_S = 0.4
 SNAPSHOT_S = 60.0
 SWEEP_S = 0.5
@@ -315,11 +316,12 @@ class Node:
         while True:
             self.gate.confirm()
             self.gate.sweep()
-            await self.clock.sleep(TICK_S)
+            await self.clock.sleep(GATE_S)
 
     async def _follow_ledger(self) -> None:
         while True:
-            await asyncio.to_thread(self.ledger.catch_up)
+            if self.ledger.behind:
+                await asyncio.to_thread(self.ledger.catch_up)
             await self.clock.sleep(LEDGER_S)
 
     async def _follow_outbox(self) -> None:

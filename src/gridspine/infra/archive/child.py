@@ -16,7 +16,6 @@ import duckdb
 import msgspec
 import pyarrow as pa
 
-from gridspine.infra.archive.confine import confine, shut
 from gridspine.infra.archive.granted import granted_session
 from gridspine.infra.archive.guard import check, first_lines
 from gridspine.infra.archive.prune import needed, spans
@@ -44,6 +43,7 @@ from gridspine.infra.archive.wire import (
     read_frame,
     write_frame,
 )
+from gridspine.infra.runtime.confine import confine, shut
 from gridspine.kernel.errors import GridspineError, Invalid, TooLarge, Unavailable
 
 _BATCH_ROWS = 8192
@@ -168,7 +168,7 @@ def main() -> int:
         return 0
     job = msgspec.msgpack.decode(body, type=Job)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    confine(job.limits)
+    confine(job.limits.memory_bytes, job.limits.cpu_s)
     try:
         reply: Done | Failed = answer(connection, job, stdin, stdout)
     except Exception as error:

@@ -219,7 +219,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--partitions", type=int, default=1, help="partitions of topic readings")
     parser.add_argument("--max-rows", type=int, default=MAX_ROWS, help="readings in a commit at most, about")
     parser.add_argument("--max-age-s", type=float, default=60.0, help="a reading waits so long for a commit")
-    parser.add_argument("--poll-s", type=float, default=0.2, help="how often to look for new records")
+    parser.add_argument("--poll-s", type=float, default=0.5, help="how often to look for new records")
     parser.add_argument("--compaction-bytes", type=int, default=COMPACTION_BYTES, help="memory of a compaction")
     parser.add_argument("--keep-days", type=int, default=0, help="days of readings to keep; 0 keeps them all")
     return parser.parse_args(argv)

@@ -80,6 +80,7 @@ class Ledger:
         self._lock = RLock()
         self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         self._db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;" + _SCHEMA)
+        self._consumed = -1  # not looked yet
 
     @property
     def size(self) -> int:
@@ -117,12 +118,19 @@ class Ledger:
                 raise
             return int(size - before)
 
+    @property
+    def behind(self) -> bool:
+        """Whether the log may hold more than was consumed; asks no disk and waits for nobody who writes."""
+        assert self._log is not None, "only a ledger with a log can be behind it"
+        return self._log.bounds(TOPIC)[0][1] > self._consumed
+
     def catch_up(self, *, max_records: int = 1000) -> int:
         """Consume all that ``log`` holds now; return how many leaves were new."""
         assert self._log is not None, "catch_up needs the log"
         total = 0
         while batch := self._log.read(TOPIC, 0, self.consumed, max_records=max_records):
             total += self.consume(batch)
+        self._consumed = self.consumed
         return total
 
     def hand_over(self, signer: Ed25519PrivateKey, keep: Callable[[str], None]) -> None:

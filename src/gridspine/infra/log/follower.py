@@ -8,8 +8,6 @@ from typing import Protocol
 from gridspine.infra.log.offsets import Offsets
 from gridspine.infra.log.port import Stored
 
-_READ_ONLY_POLL_S = 0.05
-
 
 class _Readable(Protocol):
     def read(
@@ -18,7 +16,9 @@ class _Readable(Protocol):
 
     def bounds(self, topic: str) -> list[tuple[int, int]]: ...
 
-    def wait(self, timeout_s: float) -> None: ...
+    appended: int
+
+    def wait(self, timeout_s: float, appended: int) -> None: ...
 
 
 class Memberships:
@@ -71,11 +71,12 @@ class LocalFollower:
         """Return the next records, waiting up to ``timeout_s`` [s] for the first."""
         deadline = time.monotonic() + timeout_s
         while True:
+            appended = self._log.appended
             found = self._take(max_records)
             left = deadline - time.monotonic()
             if found or left <= 0:
                 return found
-            self._log.wait(min(left, _READ_ONLY_POLL_S))
+            self._log.wait(left, appended)
 
     def commit(self, offsets: Mapping[tuple[str, int], int]) -> None:
         """Make durable where the group goes on."""

@@ -28,6 +28,7 @@ from gridspine.infra.runtime.durable import make_folder
 from gridspine.kernel.errors import DiskFull, Gone
 
 DEFAULT_SEGMENT_BYTES = 64 << 20
+_READ_ONLY_POLL_S = 0.05
 
 
 class SqliteEventLog:
@@ -68,6 +69,8 @@ class SqliteEventLog:
         self._lock = threading.RLock()
         self._arrived = threading.Condition(self._lock)
         self._memberships = Memberships()
+        self.appended = 0
+        """How often `append` was called: what `wait` waits for."""
 
     @property
     def topics(self) -> Mapping[str, Topic]:
@@ -86,6 +89,7 @@ class SqliteEventLog:
             for name in sorted(by_topic):
                 chosen = [records[index] for index in by_topic[name]]
                 positions.update(zip(by_topic[name], self._append_to(name, chosen), strict=True))
+            self.appended += 1
             self._arrived.notify_all()
         return [positions[index] for index in range(len(records))]
 
@@ -124,10 +128,14 @@ class SqliteEventLog:
             self._offsets.trim(topic, partition, min(before, following))
             self._kept[topic].drop_below(self._offsets.trimmed(topic, self._topics[topic].partitions))
 
-    def wait(self, timeout_s: float) -> None:
-        """Block until something is appended by this process, or ``timeout_s`` [s] have passed."""
+    def wait(self, timeout_s: float, appended: int) -> None:
+        """Block until this process has appended more often than ``appended``, or ``timeout_s`` [s] have passed.
+
+        What another process appends is not heard of: read-only, it returns early to have it looked for.
+        """
+        patience_s = min(timeout_s, _READ_ONLY_POLL_S) if self._read_only else timeout_s
         with self._arrived:
-            self._arrived.wait(timeout_s)
+            self._arrived.wait_for(lambda: self.appended != appended, patience_s)
 
     def close(self) -> None:
         """Close all files."""

@@ -1,8 +1,9 @@
-"""Hard limits of a query's process, set by the kernel: memory, processor time, and what it may ask of the system.
+"""Hard limits of a process that runs what strangers wrote, set by the kernel: memory, processor time, system calls.
 
 Limits hold on any POSIX system. On Linux (x86-64, ARM64) a filter of system calls comes on top: no network, no other
 program, no process of its own; and once everything it needs is in memory, no file either. Where the kernel does not
-have it, the other fences stand alone: `guard`, DuckDB without external access, no secrets in the environment.
+have it, the other fences stand alone: those of the engine inside (for SQL `gridspine.infra.archive.guard` and DuckDB
+without external access; for Starlark its lack of any input or output), and no secrets in the environment.
 
 Source: Linux seccomp(2), filter mode; classic BPF over ``struct seccomp_data``: nr at 0, arch at 4, args from 16.
 """
@@ -13,8 +14,6 @@ import platform
 import resource
 import struct
 from pathlib import Path
-
-from gridspine.infra.archive.wire import QueryLimits
 
 _ALLOW, _KILL, _EPERM, _ENOSYS = 0x7FFF0000, 0x80000000, 0x00050000 | 1, 0x00050000 | 38
 _LOAD, _JUMP_EQUAL, _JUMP_SET, _JUMP_FROM, _RETURN = 0x20, 0x15, 0x45, 0x35, 0x06
@@ -44,13 +43,14 @@ _MACHINES: dict[str, tuple[int, int, int, tuple[int, ...], tuple[int, ...]]] = {
 _CLONE3 = 435
 
 
-def confine(limits: QueryLimits) -> None:
-    """Set the kernel's limits for this process: memory on top of what it maps now, processor time from now on."""
+def confine(memory_bytes: int, cpu_s: int | None = None) -> None:
+    """Set the kernel's limits for this process: memory on top of what it maps now, processor time [s] from now on."""
     mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    cpu_s = int(used.ru_utime + used.ru_stime) + limits.cpu_s
-    resource.setrlimit(resource.RLIMIT_AS, (mapped + limits.memory_bytes,) * 2)
-    resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 1))
+    resource.setrlimit(resource.RLIMIT_AS, (mapped + memory_bytes,) * 2)
+    if cpu_s is not None:
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        last_s = int(used.ru_utime + used.ru_stime) + cpu_s
+        resource.setrlimit(resource.RLIMIT_CPU, (last_s, last_s + 1))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
