@@ -83,7 +83,7 @@ def main() -> None:
     parser.add_argument("--profile", default="", help="write a sampled profile of the node to this file")
     options = parser.parse_args()
     for name in [options.only] if options.only else GOALS:
-        measure(name, 4.0 if options.short else 10.0, options.profile)
+        measure(name, 4.0 if options.short else 60.0, options.profile)
 
 
 if __name__ == "__main__":

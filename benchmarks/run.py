@@ -48,6 +48,7 @@ SCRIPTS: dict[str, tuple[Callable[[str], Lines], list[str], list[str]]] = {
     # name: how its output reads, arguments of a full run, arguments of a short one
     "startup": (own, [], ["--short"]),
     "intake": (own, [], ["--short"]),
+    "flat": (own, [], ["--short"]),
     "latency": (own, [], ["--short"]),
     "cut": (own, [], ["--short"]),
     "flood": (own, [], ["--short"]),

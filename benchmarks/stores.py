@@ -69,6 +69,10 @@ class Peer(Protocol):
         ...
 
 
+class Unavailable(RuntimeError):
+    """A store does not answer yet."""
+
+
 def lines(values: Values, points: np.ndarray, steps: np.ndarray) -> bytes:
     """Return a batch in InfluxDB's line protocol."""
     rows = zip(points.tolist(), time_s(steps).tolist(), values[points, steps].tolist(), strict=True)
@@ -82,6 +86,8 @@ def fetched(port: int, path: str, body: bytes | None = None, headers: dict[str, 
         connection.request("GET" if body is None else "POST", path, body, headers or {})
         answer = connection.getresponse()
         said = answer.read()
+    if answer.status == 503:
+        raise Unavailable(f"{path[:80]}: {said[:300]!r}")
     if answer.status >= 300:
         raise RuntimeError(f"{path[:80]}: {answer.status} {said[:300]!r}")
     return said
@@ -213,7 +219,7 @@ class Own:
 
     def settle(self) -> None:
         wanted = self.rig.status()["stored"]
-        while sum(row[0] for row in self._rows("SELECT count(*) FROM readings")) < wanted:
+        while self._archived() < wanted:
             time.sleep(0.5)
         deadline = time.monotonic() + 60
         while read_published(self.rig.data / "archive").version < 1 and time.monotonic() < deadline:
@@ -232,6 +238,13 @@ class Own:
     def stop(self) -> None:
         """End it."""
         self.rig.close()
+
+    def _archived(self) -> int:
+        """Return how many readings can be asked for; −1 while too many still wait for that."""
+        try:
+            return sum(int(row[0]) for row in self._rows("SELECT count(*) FROM readings"))
+        except Unavailable:
+            return -1
 
     def _rows(self, sql: str) -> list[list[Any]]:
         headers = self._headers | {"Content-Type": "application/json"}
