@@ -74,10 +74,7 @@ class Proofs:
         try:
             envelope = jws.Envelope(proof)
             envelope.check_type(("dpop+jwt",))
-            jwk = envelope.header.get("jwk")
-            if not isinstance(jwk, dict):
-                raise Invalid("the proof's header has no jwk")
-            thumbprint, key = jws.import_key(jwk)
+            thumbprint, key = envelope.embedded_key()
         except Invalid as error:
             raise _bad("proof-malformed", f"the DPoP proof is malformed: {error.detail}") from error
         try:

@@ -40,7 +40,7 @@ class _Algorithm(Protocol):
 class Envelope:
     """A compact JWS taken apart, not yet verified: nothing of it may be believed before `verified`."""
 
-    __slots__ = ("_algorithm", "_signature", "_signed", "header", "unverified")
+    __slots__ = ("_algorithm", "_header", "_signature", "_signed", "header", "unverified")
 
     header: Mapping[str, Any]
     unverified: bytes
@@ -51,19 +51,23 @@ class Envelope:
         if len(compact) > MAX_JWS_CHARS:
             raise Invalid(f"the token is longer than {MAX_JWS_CHARS} characters")
         try:
-            header, payload, self._signature = compact.encode("ascii").split(b".")
+            self._header, payload, self._signature = compact.encode("ascii").split(b".")
             _REGISTRY.validate_signature_size(self._signature)
-            self.header, self._algorithm = _header(header)
+            self.header, self._algorithm = _header(self._header)
             self.unverified = urlsafe_b64decode(payload)
         except _FAILURES as error:
             raise Invalid("the token is not a compact JSON Web Signature") from error
-        self._signed = header + b"." + payload
+        self._signed = self._header + b"." + payload
 
     def check_type(self, types: Collection[str]) -> None:
         """Raise `Invalid` unless the header's ``typ`` is one of ``types`` (compared as RFC 7515 §4.1.9 says)."""
         typ = self.header.get("typ")
         if not isinstance(typ, str) or typ.lower().removeprefix("application/") not in types:
             raise Invalid(f"the token's typ must be {' or '.join(types)}")
+
+    def embedded_key(self) -> tuple[str, Key]:
+        """Return ``(thumbprint, key)`` of the header's ``jwk``; raise `Invalid` when it has none we take."""
+        return _embedded_key(self._header)
 
     def verified(self, key: Key) -> bytes:
         """Return the payload once ``key`` proves its signature; raise `Invalid` otherwise."""
@@ -91,6 +95,14 @@ def _header(segment: bytes) -> tuple[Mapping[str, Any], _Algorithm]:
         raise Invalid(f"the token must be signed with one of {', '.join(ALGORITHMS)}")
     _REGISTRY.check_header(header)
     return MappingProxyType(header), _REGISTRY.get_alg(header["alg"])
+
+
+@lru_cache(maxsize=4096)
+def _embedded_key(segment: bytes) -> tuple[str, Key]:
+    jwk = _header(segment)[0].get("jwk")
+    if not isinstance(jwk, dict):
+        raise Invalid("the header has no jwk")
+    return import_key(jwk)
 
 
 def decode_claims(decoder: msgspec.json.Decoder[C], payload: bytes) -> C:
