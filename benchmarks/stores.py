@@ -86,7 +86,7 @@ def fetched(port: int, path: str, body: bytes | None = None, headers: dict[str, 
         connection.request("GET" if body is None else "POST", path, body, headers or {})
         answer = connection.getresponse()
         said = answer.read()
-    if answer.status == 503:
+    if answer.status in (413, 503):  # too much waits to be archived, for the node or for a query's memory
         raise Unavailable(f"{path[:80]}: {said[:300]!r}")
     if answer.status >= 300:
         raise RuntimeError(f"{path[:80]}: {answer.status} {said[:300]!r}")
