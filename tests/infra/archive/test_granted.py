@@ -164,7 +164,8 @@ def test_even_past_the_guard_there_is_nothing_else(shop, tmp_path):
     """The other fences by themselves: the same attempts without the guard, and the system's calls without DuckDB."""
     script = f"""
 import os, socket, subprocess, sys
-from gridspine.infra.archive import child, confine, granted, session, wire
+from gridspine.infra.archive import child, granted, session, wire
+from gridspine.infra.runtime import confine
 part = wire.Granted([{MINE!r}], ["W"], {T0}, {T0 + 10 * DAY})
 job = wire.Job("", {str(shop.archive)!r}, {str(shop.log_folder)!r}, 1, "json", None, wire.QueryLimits(), part)
 child.prepare()
