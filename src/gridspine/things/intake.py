@@ -25,6 +25,7 @@ from gridspine.things.offence import Offences
 from gridspine.things.point import PointTable
 from gridspine.things.posting import Posting
 from gridspine.things.screen import Screen
+from gridspine.things.standing import Standings
 from gridspine.things.twin import TwinState
 
 
@@ -36,6 +37,7 @@ class Intake:
     ) -> None:
         self.books = Books(points, screen, twins, offences, clock, Held(points))
         self.writer = writer
+        self.standings = Standings(points)
 
     async def submit(
         self,
@@ -54,6 +56,7 @@ class Intake:
         trace = self.books.trace
         with trace.span("names") if trace.on and trace.current() else nullcontext():
             resolved = self.books.points.resolve(readings.names, readings.units, source.organisation, only)
+            resolved = self.standings.admit(resolved)
         context = trace.current()
         if len(readings) <= MAX_BATCH:
             posting = Posting(readings, source, resolved, context)

@@ -18,12 +18,14 @@ from gridspine.kernel.readings import (
 )  # fmt: skip
 from gridspine.things.adapter import Outcome, Source
 from gridspine.things.point import NOT_YOURS, UNKNOWN, WRONG_UNIT, Resolved
+from gridspine.things.resolve import OUT_OF_SERVICE
 from gridspine.things.screen import REASONS, REFUSED
 
 _NAMING = {
     UNKNOWN: ("unknown-point", "no such point, or it is not yours"),
     NOT_YOURS: ("unknown-point", "no such point, or it is not yours"),
     WRONG_UNIT: ("wrong-unit", "the unit is not one of this point's quantity"),
+    OUT_OF_SERVICE: ("out-of-service", "the Thing is retired: its readings are not taken any more"),
 }
 _SCREENING = {
     "not-finite": "the value is not a finite number",

@@ -16,6 +16,7 @@ from gridspine.things.name_index import Spans
 UNKNOWN = -1
 NOT_YOURS = -2
 WRONG_UNIT = -3
+OUT_OF_SERVICE = -4
 RECENT_BYTES = 32 << 20
 """Memory that lists of names may take which are kept for their senders to come again with."""
 _SLASH = ord("/")

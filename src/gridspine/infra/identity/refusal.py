@@ -10,7 +10,7 @@ from gridspine.kernel.errors import Unauthenticated
 ALGORITHMS = ("Ed25519", "ES256")
 """JOSE algorithms taken anywhere: RFC 9864 ``Ed25519``, and RFC 7518 ``ES256``. All asymmetric."""
 
-Scheme = Literal["DPoP", "Bearer"]
+Scheme = Literal["DPoP", "Bearer", "Basic"]
 
 
 def refuse(reason: str, detail: str, *, scheme: Scheme = "DPoP", error: str = "invalid_token") -> Unauthenticated:

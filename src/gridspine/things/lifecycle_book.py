@@ -1,0 +1,160 @@
+"""The lives of all Things, kept: each step a document, an event in the log and an entry of the ledger, in one go.
+
+::
+
+    step ─► registry: whole life, standing ─outbox─► log "events"  ─► history
+                                             └─────► log "ledger"  ─► receipt, signed
+         ─► standings (one byte a Thing): readings, commands and automatic control ask them
+
+Of a Thing that a person registered, and so commissioned, nothing is kept but what the registry knows of it anyway.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from gridspine.infra.registry.port import Event, Registry, Transaction
+from gridspine.infra.runtime.clock import Clock, new_id
+from gridspine.things.lifecycle import Lifecycle, State, Step, advance, plain
+from gridspine.things.standing import Standing, Standings
+from gridspine.things.thing import Thing
+
+EVENTS, LEDGER = "events", "ledger"
+Commissioning = Literal["on-registration", "required"]
+_PAGE = 10_000
+
+
+class Lifecycles:
+    """The book of lives. ``commissioning`` says whether registering a Thing commissions it."""
+
+    def __init__(
+        self, registry: Registry, standings: Standings, clock: Clock, commissioning: Commissioning = "on-registration"
+    ) -> None:
+        self._registry = registry
+        self._clock = clock
+        self.standings = standings
+        self.commissioning = commissioning
+        self._begun: dict[str, tuple[Step, ...]] = {}
+
+    def load(self) -> None:
+        """Read how the Things stand that are not plainly commissioned; call it once they are bound. Blocks."""
+        after = ""
+        while page := self._registry.read(lambda tx, at=after: tx.list(Standing, after=at, limit=_PAGE)):  # type: ignore[misc]
+            for one in page:
+                self.standings.set(one.thing, one.state)
+            after = _standing_id(page[-1].thing)
+
+    async def of(self, thing: Thing) -> Lifecycle:
+        """Return the life of a Thing."""
+        kept = await self._registry.run(lambda tx: tx.get(Lifecycle, thing.id), write=False)
+        return kept or plain(thing.id, thing.organisation, thing.created_us)
+
+    async def move(
+        self,
+        thing: Thing,
+        to: State,
+        *,
+        by: str,
+        why: str,
+        evidence: Sequence[str] = (),
+        data: Mapping[str, Any] | None = None,
+        type_: str = "",
+    ) -> Lifecycle:
+        """Take the step to state ``to``; return the life after it, durable and in force.
+
+        ``data`` is told with the event, whose type is ``thing.<state>`` unless ``type_`` names another. Raises
+        `Conflict` where that state does not follow, `Invalid` without a reason.
+        """
+
+        def work(tx: Transaction) -> Lifecycle:
+            life = tx.get(Lifecycle, thing.id) or plain(thing.id, thing.organisation, thing.created_us)
+            step = Step(self._clock.now_us(), to, by, why, tuple(evidence), new_id(self._clock))
+            return self._keep(tx, life, (step,), data or {}, type_)
+
+        try:
+            life = await self._registry.run(work)
+        except Exception:
+            await self._look_again(thing.id)  # it may be committed although its event is not in the log yet
+            raise
+        self.standings.set(thing.id, life.state)
+        return life
+
+    async def resume(self, thing: Thing, *, by: str, why: str, evidence: Sequence[str] = ()) -> Lifecycle:
+        """End a pause: the Thing goes on as what it was before. Raises `Conflict` when it is not paused."""
+        resumed = (await self.of(thing)).resumed
+        return await self.move(thing, resumed, by=by, why=why, evidence=evidence, type_="thing.resumed")
+
+    async def tell(self, thing: Thing, type_: str, *, by: str, data: Mapping[str, Any]) -> str:
+        """Put what happened to a Thing, and changes no state, into log and ledger; return the event's id."""
+        return await self._registry.run(lambda tx: self.emit(tx, thing.id, type_, by, data, thing.organisation))
+
+    def emit(
+        self, tx: Transaction, thing: str, type_: str, by: str, data: Mapping[str, Any], organisation: str, id: str = ""
+    ) -> str:
+        """Emit an event of a Thing's life to log and ledger within a transaction; return its id."""
+        id_ = id or new_id(self._clock)
+        event = Event(id_, type_, self._clock.now_us(), thing, by, {"organisation": organisation, **data})
+        tx.emit_all([(EVENTS, thing, event), (LEDGER, thing, event)])
+        return id_
+
+    # -- at registration, called by the directory -----------------------------------------------------------------
+
+    def expect(self, thing: str, steps: Sequence[Step]) -> None:
+        """Let the Thing that is about to be registered under this id begin its life with ``steps``."""
+        self._begun[thing] = tuple(steps)
+
+    def forget(self, thing: str) -> None:
+        """Expect it no more."""
+        self._begun.pop(thing, None)
+
+    def born(self, tx: Transaction, things: Sequence[Thing], actor: str) -> None:
+        """Keep the beginnings of lives that begin with these registrations, in their transaction."""
+        if self.commissioning == "on-registration" and not self._begun:
+            return
+        for thing in things:
+            steps = self._begun.get(thing.id)
+            if steps is None and self.commissioning == "required":
+                now_us = self._clock.now_us()
+                steps = (Step(now_us, "described", actor, "registered; its commissioning is to come"),)
+            if steps:
+                life = Lifecycle(thing.id, thing.organisation, "announced")
+                named = [msgspec.structs.replace(step, event=new_id(self._clock)) for step in steps]
+                self._keep(tx, life, named, {}, "")
+
+    def taken_up(self, things: Sequence[Thing]) -> None:
+        """Let the standing of newly registered Things be in force."""
+        for thing in things:
+            steps = self._begun.pop(thing.id, None)
+            if steps or self.commissioning == "required":
+                self.standings.set(thing.id, steps[-1].to if steps else "described")
+
+    # -- inside -----------------------------------------------------------------------------------------------------
+
+    def _keep(
+        self, tx: Transaction, life: Lifecycle, steps: Sequence[Step], data: Mapping[str, Any], type_: str
+    ) -> Lifecycle:
+        for step in steps:
+            before = life.state
+            if step.to == "announced":  # where every life begins that does not begin with a person's word
+                life = msgspec.structs.replace(life, steps=(*life.steps, step))
+            else:
+                life = advance(life, step)
+            told = {"from": before, "to": step.to, "why": step.why, "evidence": list(step.evidence), **data}
+            self.emit(tx, life.thing, type_ or f"thing.{step.to}", step.by, told, life.organisation, step.event)
+        tx.put(life, id=life.thing, owner=life.organisation)
+        if life.state == "commissioned":
+            tx.delete(Standing, _standing_id(life.thing))
+        else:
+            tx.put(Standing(life.thing, life.state), id=_standing_id(life.thing), owner=life.organisation)
+        return life
+
+    async def _look_again(self, thing: str) -> None:
+        kept = await self._registry.run(lambda tx: tx.get(Lifecycle, thing), write=False)
+        if kept is not None:
+            self.standings.set(thing, kept.state)
+
+
+def _standing_id(thing: str) -> str:
+    # Not the Thing's own id: deleting a document takes the unique keys bound to its id along.
+    return f"{thing}/standing"
