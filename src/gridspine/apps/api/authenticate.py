@@ -93,8 +93,8 @@ class AuthenticationMiddleware(AbstractAuthenticationMiddleware):
         """Raise `Forbidden` when another site may have made the browser send this with its cookie."""
         if connection.scope["type"] == ScopeType.WEBSOCKET:
             # A WebSocket carries no CSRF header, but browsers always say where it was opened from.
-            origin = connection.headers.get("origin", "")
-            if origin != _origin(connection.scope):
+            given = connection.headers.get("origin", "")
+            if given != origin(connection.scope):
                 raise Forbidden("this WebSocket was opened from another site", reason="cross-site")
             return
         if _method(connection.scope) in _SAFE:
@@ -173,7 +173,7 @@ def session_cookie(value: str, *, secure: bool) -> Cookie:
 def request_url(scope: Scope) -> str:
     """Return the URL of a request without its query, as the client wrote it; WebSockets count as http(s)."""
     raw: bytes = scope.get("raw_path") or scope["path"].encode()
-    return _origin(scope) + raw.partition(b"?")[0].decode("ascii", "replace")
+    return origin(scope) + raw.partition(b"?")[0].decode("ascii", "replace")
 
 
 def place_of(scope: Scope) -> str:
@@ -199,7 +199,8 @@ def _is_loopback(address: str) -> bool:
         return False
 
 
-def _origin(scope: Scope) -> str:
+def origin(scope: Scope) -> str:
+    """Return scheme and authority by which the node was asked, as the client wrote them; no slash at the end."""
     hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
     return f"{'https' if _is_secure(scope) else 'http'}://{hosts[0] if len(hosts) == 1 else ''}"
 

@@ -37,7 +37,7 @@ AUDIT = "audit"
 _REMEMBERED = 20_000
 _REMEMBER_US = 5_000_000
 _NAME_CHARS, _REASON_CHARS = 300, 2000
-_OFTEN = frozenset({"thing.read", "readings.submit"})
+_OFTEN = frozenset({"thing.read", "readings.submit", "readings.plan", "readings.emulate"})
 """Actions asked so often that the audit topic would fill with the same answer."""
 log = structlog.get_logger(__name__)
 
@@ -51,6 +51,7 @@ class Authority:
         self._organisation = organisation
         self._policy = Policy(policy_texts(), clock, schema=policy_schema(), record=self._record)
         self._fresh: dict[tuple[Any, ...], tuple[int, Decision]] = {}
+        self._foreseen: dict[tuple[Any, ...], bool] = {}
 
     def on_node(self, caller: Caller, action: str) -> Decision:
         """Decide on ``action`` at the node itself; raise `Forbidden`."""
@@ -78,6 +79,21 @@ class Authority:
             decision = self._decide(caller, action, _thing_entity(thing, id))
             known = self._fresh[key] = (now_us + _REMEMBER_US, decision)
         return known[1].check(explain=thing is not None and caller.organisation == thing.organisation)
+
+    def would_allow(self, caller: Caller, action: str, thing: Thing) -> bool:
+        """Whether ``caller`` would be let do ``action`` to ``thing``: to show what may be asked for, and not recorded.
+
+        Policies look at a Thing's organisation and devices only: it is asked once for all Things that are alike there.
+        """
+        speaks = caller.principal in thing.devices
+        key = (action, caller.principal, caller.roles, caller.epoch, thing.organisation, speaks)
+        known = self._foreseen.get(key)
+        if known is None:
+            if len(self._foreseen) >= _REMEMBERED:
+                self._foreseen.clear()
+            entity = _thing_entity(thing)
+            known = self._foreseen[key] = self._policy.foresee(caller_entity(caller), action, entity).allowed
+        return known
 
     def on_product(self, caller: Caller, action: str, product: Product) -> Decision:
         """Decide on ``action`` at a product, other than receiving it; raise `Forbidden`."""
@@ -109,9 +125,9 @@ class Authority:
         decision = self._decide(caller, action, entity, context)
         return decision.check(explain=grant is not None or caller.organisation == product.owner)
 
-    def allows_submission(self, caller: Caller, thing: Thing) -> bool:
-        """Whether ``caller`` may send readings of ``thing``."""
-        return self._decide(caller, "readings.submit", _thing_entity(thing)).allowed
+    def allows_submission(self, caller: Caller, thing: Thing, action: str = "readings.submit") -> bool:
+        """Whether ``caller`` may send readings of ``thing``; another ``action`` for those of another channel."""
+        return self._decide(caller, action, _thing_entity(thing)).allowed
 
     def _check(self, caller: Caller, action: str, resource: Entity) -> Decision:
         decision = self._decide(caller, action, resource)

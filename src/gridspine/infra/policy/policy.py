@@ -55,6 +55,20 @@ class Policy:
         ``context`` holds facts of this request, ``entities`` others that attributes refer to, when policies look
         into them. The principal and the resource are taken as given: whoever calls has authenticated them.
         """
+        decision = self.foresee(principal, action, resource, context, entities)
+        if self._record is not None:
+            self._record(decision)
+        return decision
+
+    def foresee(
+        self,
+        principal: Entity,
+        action: str,
+        resource: Entity,
+        context: Mapping[str, Any] | None = None,
+        entities: Iterable[Entity] = (),
+    ) -> Decision:
+        """Return what `decide` would say, for those who only show what may be asked for: nothing is recorded."""
         known = {(entity.kind, entity.id): entity for entity in (*entities, principal, resource)}
         request = {
             "principal": principal.uid,
@@ -64,10 +78,7 @@ class Policy:
         }
         documents = [entity.document() for entity in known.values()]
         result = cedarpy.is_authorized(request, self._set, documents, self._schema)
-        decision = self._decision(result, principal, action, resource)
-        if self._record is not None:
-            self._record(decision)
-        return decision
+        return self._decision(result, principal, action, resource)
 
     def who_may(self, action: str) -> list[str]:
         """Return the reasons of the permits that name ``action``: who could be allowed it."""

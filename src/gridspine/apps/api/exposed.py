@@ -1,0 +1,25 @@
+"""What a Thing offers to one caller at one address: the way from a request to a Thing Description."""
+
+from typing import Any
+
+from litestar.types import Scope
+
+from gridspine.apps.api.authenticate import origin
+from gridspine.apps.node.node import Node
+from gridspine.infra.identity.caller import Caller
+from gridspine.things.directory import Thing
+from gridspine.things.exposed import Reach, describe
+
+SERVICES = frozenset({"hold", "stop"})
+"""The services by which this node carries out actions."""
+
+
+def reach_of(node: Node, caller: Caller, scope: Scope, thing: Thing) -> Reach:
+    """Return what ``caller`` may do to a Thing it may read, and where. It offers; whatever is asked is decided anew."""
+    may = {action: node.authority.would_allow(caller, action, thing) for action in ("thing.command", "alarm.read")}
+    return Reach(origin(scope), may["thing.command"], may["alarm.read"], SERVICES)
+
+
+def thing_description(node: Node, caller: Caller, scope: Scope, thing: Thing) -> dict[str, Any]:
+    """Return the Thing Description of a Thing that ``caller`` may read; do not change it, its parts are shared."""
+    return describe(thing, node.things.model(thing), reach_of(node, caller, scope, thing))
