@@ -17,7 +17,10 @@ PAIRS = [(a, b) for a, b in itertools.product(UNITS.values(), repeat=2)]
     ("value", "source", "target", "expected"),
     [(1.5, "kW", "W", 1500), (1, "MWh", "kWh", 1000), (3.6, "J", "Wh", 0.001), (20, "degC", "K", 293.15),
      (0, "K", "degC", -273.15), (50, "%", "1", 0.5), (3.6, "m3/h", "m3/h", 3.6), (90, "min", "h", 1.5),
-     (250, "l", "m3", 0.25), (1.2, "bar", "Pa", 120_000), (11, "kvar", "var", 11_000), (2, "kVAh", "VAh", 2000)],
+     (250, "l", "m3", 0.25), (1.2, "bar", "Pa", 120_000), (11, "kvar", "var", 11_000), (2, "kVAh", "VAh", 2000),
+     (1, "kWh", "MJ", 3.6), (180, "deg", "rad", 3.141592653589793), (1013.25, "mbar", "kPa", 101.325),
+     (420, "ppm", "%", 0.042), (1, "m3/h", "l/min", 1000 / 60),
+     (1500, "mA", "A", 1.5), (305, "mm", "m", 0.305)],
 )  # fmt: skip
 def test_known_conversions(value: float, source: str, target: str, expected: float) -> None:
     assert convert(value, unit(source), unit(target)) == pytest.approx(expected, rel=1e-12)

@@ -14,7 +14,7 @@ from gridspine.kernel.units import unit
 Kind = Literal["instantaneous", "register", "interval", "state", "setting"]
 Flow = Literal["none", "import", "export", "net", "total"]
 Phase = Literal["all", "a", "b", "c", "n", "ab", "bc", "ca"]
-Commodity = Literal["electricity", "gas", "water", "heat", "none"]
+Commodity = Literal["electricity", "gas", "water", "heat", "cooling", "none"]
 
 
 class ReadingType(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, forbid_unknown_fields=True):
@@ -24,7 +24,9 @@ class ReadingType(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tru
     *interval* (energy of one interval), *state* (a code), *setting* (what was set).
     ``interval_s`` [s] and ``stamp`` say, for *interval*, how long it is and which end its time stamp names.
     ``rollover`` [in ``unit``] is the value at which a register starts again from 0, if known.
-    ``codes`` names the values of a *state*; codes are exact integers.
+    ``codes`` names the values of a *state*, or of a *setting* of unit ``code``; codes are exact integers.
+    ``commodity`` is what flows (*none* for weather and the like); for *heat* import is heat taken by the customer.
+    ``flow`` of *net* is import positive; of *import* and *export* a magnitude one way; *total* has no direction.
     """
 
     unit: str

@@ -1,12 +1,14 @@
 """Quantities and units: static SI factors with UCUM and UN/CEFACT Recommendation 20 codes.
 
 W, VA and var are three quantities, not one: active, apparent and reactive power share a dimension and must never
-be converted into each other. So are their energies.
+be converted into each other. So are their energies. Heat is energy like any other (J, Wh); the reading type's
+commodity tells it apart. A power factor is a ratio.
 
 Sources: UCUM (case-sensitive codes), UN/CEFACT Recommendation 20 (common codes), SenML RFC 8428 §12.1 and
 RFC 8798 §3 (unit symbols accepted as other spellings).
 """
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -45,27 +47,51 @@ _TABLE: Final = (
     Unit("kWh", "active_energy", 3.6e6, "kW.h", "KWH"),
     Unit("MWh", "active_energy", 3.6e9, "MW.h", "MWH"),
     Unit("J", "active_energy", 1.0, "J", "JOU"),
+    Unit("kJ", "active_energy", 1e3, "kJ", "KJO"),
+    Unit("MJ", "active_energy", 1e6, "MJ", "3B"),
+    Unit("GJ", "active_energy", 1e9, "GJ", "GV"),
     Unit("VAh", "apparent_energy", 3600.0, "V.A.h", ""),
     Unit("kVAh", "apparent_energy", 3.6e6, "kV.A.h", "C79"),
     Unit("varh", "reactive_energy", 3600.0, "", ""),
     Unit("kvarh", "reactive_energy", 3.6e6, "", "K3"),
+    Unit("mV", "voltage", 1e-3, "mV", "2Z"),
     Unit("V", "voltage", 1.0, "V", "VLT"),
     Unit("kV", "voltage", 1e3, "kV", "KVT"),
+    Unit("mA", "current", 1e-3, "mA", "4K"),
     Unit("A", "current", 1.0, "A", "AMP"),
+    Unit("kA", "current", 1e3, "kA", "B22"),
+    Unit("Ah", "charge", 3600.0, "A.h", "AMH"),
     Unit("Hz", "frequency", 1.0, "Hz", "HTZ"),
+    Unit("Hz/s", "frequency_rate", 1.0, "Hz/s", ""),
+    Unit("rpm", "rotational_speed", 1 / 60, "{rev}/min", "RPM"),
+    Unit("rad", "angle", 1.0, "rad", "C81"),
+    Unit("deg", "angle", math.pi / 180, "deg", "DD"),
     Unit("degC", "temperature", 1.0, "Cel", "CEL", 273.15),
     Unit("K", "temperature", 1.0, "K", "KEL"),
     Unit("%", "ratio", 0.01, "%", "P1"),
     Unit("1", "ratio", 1.0, "1", "C62"),
+    Unit("ppm", "ratio", 1e-6, "[ppm]", "59"),
+    Unit("mm", "length", 1e-3, "mm", "MMT"),
+    Unit("m", "length", 1.0, "m", "MTR"),
+    Unit("km", "length", 1e3, "km", "KMT"),
     Unit("m3", "volume", 1.0, "m3", "MTQ"),
     Unit("l", "volume", 1e-3, "L", "LTR"),
+    Unit("m3/s", "volume_flow", 1.0, "m3/s", "MQS"),
     Unit("m3/h", "volume_flow", 1 / 3600, "m3/h", "MQH"),
+    Unit("l/s", "volume_flow", 1e-3, "L/s", "G51"),
+    Unit("l/min", "volume_flow", 1e-3 / 60, "L/min", "L2"),
+    Unit("l/h", "volume_flow", 1e-3 / 3600, "L/h", "E32"),
+    Unit("MJ/m3", "calorific_value", 1e6, "MJ/m3", "JM"),
     Unit("s", "duration", 1.0, "s", "SEC"),
     Unit("min", "duration", 60.0, "min", "MIN"),
     Unit("h", "duration", 3600.0, "h", "HUR"),
     Unit("m/s", "speed", 1.0, "m/s", "MTS"),
     Unit("W/m2", "irradiance", 1.0, "W/m2", "D54"),
+    Unit("lx", "illuminance", 1.0, "lx", "LUX"),
     Unit("Pa", "pressure", 1.0, "Pa", "PAL"),
+    Unit("hPa", "pressure", 100.0, "hPa", "A97"),
+    Unit("mbar", "pressure", 100.0, "mbar", "MBR"),
+    Unit("kPa", "pressure", 1e3, "kPa", "KPA"),
     Unit("bar", "pressure", 1e5, "bar", "BAR"),
     Unit("g/kWh", "carbon_intensity", 1e-3 / 3.6e6, "g/(kW.h)", ""),
     Unit("code", "code", 1.0, "", ""),

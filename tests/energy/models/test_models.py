@@ -1,8 +1,11 @@
 """The Thing Models that come with the house say what the domain's rules ask of them."""
 
+from typing import get_args
+
 import pytest
 
 from gridspine.energy.models import load_models
+from gridspine.kernel.reading_type import Commodity
 from gridspine.kernel.units import unit
 from gridspine.things.model import PointModel, ThingModel
 
@@ -11,7 +14,7 @@ POINTS = [(name, point) for name, model in MODELS.items() for point in model.poi
 
 
 def test_the_models_are_there_and_a_caller_cannot_spoil_them():
-    assert set(MODELS) >= {"meter", "pv_inverter", "battery"}
+    assert set(MODELS) >= {"meter", "pv_inverter", "battery", "home"}
     load_models().clear()
     assert set(load_models()) == set(MODELS)
 
@@ -59,11 +62,30 @@ def test_a_commandable_point_falls_back_by_the_device_and_can_be_confirmed(name:
 @pytest.mark.parametrize(("name", "point"), [(name, p) for name, p in POINTS if p.reading_type.kind == "register"])
 def test_registers_are_never_negative_and_one_way(name: str, point: PointModel):
     assert point.screen.possible_min == 0
-    assert point.reading_type.flow in {"import", "export"}
+    if point.reading_type.unit not in {"1", "mm"}:  # a count and rain have no direction
+        assert point.reading_type.flow in {"import", "export"}
     assert point.screen.effective_deadband == 0
 
 
-def test_a_pv_inverter_with_its_sign_reversed_is_impossible():
-    screen = MODELS["pv_inverter"].point("activePower").screen
+@pytest.mark.parametrize(("name", "rated_w"), [("pv_inverter", 6000), ("chp", 50_000), ("wind_turbine", 3_000_000)])
+def test_a_generator_with_its_sign_reversed_is_impossible(name: str, rated_w: float):
+    screen = MODELS[name].point("activePower").screen
     assert screen.possible_max is not None
-    assert screen.possible_max < 6000
+    assert screen.possible_max < rated_w / 5
+
+
+@pytest.mark.parametrize(("name", "point"), [(name, p) for name, p in POINTS if p.reading_type.flow == "net"])
+def test_a_signed_point_says_which_direction_is_positive(name: str, point: PointModel):
+    words = MODELS[name].document["properties"][point.name]["description"]
+    assert any(word in words for word in ("positive", "negative"))
+
+
+@pytest.mark.parametrize(("name", "point"), [(name, p) for name, p in POINTS if p.reading_type.codes])
+def test_codes_are_what_the_screen_lets_pass(name: str, point: PointModel):
+    codes = [int(code) for code in point.reading_type.codes]
+    assert (point.screen.possible_min, point.screen.possible_max) == (min(codes), max(codes))
+
+
+def test_there_is_a_model_for_each_class_of_the_house():
+    assert len(MODELS) >= 20
+    assert {point.reading_type.commodity for _, point in POINTS} == set(get_args(Commodity))
