@@ -10,6 +10,7 @@ import msgspec
 from gridspine.infra.registry.port import Event, Registry, Transaction
 from gridspine.infra.runtime.clock import Clock, new_id, new_urn
 from gridspine.kernel.errors import Conflict, Invalid, NotFound, Overloaded
+from gridspine.kernel.readings import Channel
 from gridspine.sharing.gate import Gate
 from gridspine.sharing.grant import Grant, Verb, decide
 from gridspine.sharing.parcel import Mask, make_mask
@@ -64,7 +65,8 @@ class Access:
         if mask is None:
             places = {name: self._point_of(name) for name in product.points}
             units = [places[name][1] for name in product.points]
-            mask = make_mask(product.id, product.version, product.points, units, lambda name: places[name][0])
+            channel = Channel[product.contract.channel.upper()]
+            mask = make_mask(product.id, product.version, product.points, units, lambda name: places[name][0], channel)
         self._masks[key] = mask
         size = sum(kept.local.nbytes for kept in self._masks.values())
         while size > MAX_MASK_BYTES and len(self._masks) > 1:

@@ -24,17 +24,21 @@ _COLUMNS = (("point", np.int32), ("observed_us", np.int64), ("value", np.float64
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mask:
-    """One product version's points as a lookup: ``local`` int32 (points,) is a point's place in ``names``, or -1."""
+    """One product version's points as a lookup: ``local`` int32 (points,) is a point's place in ``names``, or -1.
+
+    Readings on another channel than ``channel`` are none of its own.
+    """
 
     product: str
     version: int
     names: list[str]
     units: list[str]
     local: Int32Array
+    channel: Channel = Channel.REPORTED
 
     def pick(self, readings: Readings) -> Readings:
-        """Return the readings of this product, on the channel *reported* only, their points as places in ``names``."""
-        if readings.channel != Channel.REPORTED:
+        """Return the readings of this product, on its channel only, their points as places in ``names``."""
+        if readings.channel != self.channel:
             return readings.take(slice(0, 0))
         point = readings.point
         inside = point < len(self.local)
@@ -47,7 +51,12 @@ class Mask:
 
 
 def make_mask(
-    product: str, version: int, names: Sequence[str], units: Sequence[str], number: Callable[[str], int]
+    product: str,
+    version: int,
+    names: Sequence[str],
+    units: Sequence[str],
+    number: Callable[[str], int],
+    channel: Channel = Channel.REPORTED,
 ) -> Mask:
     """Compile a product's points to a mask; names that have no number (yet) are left out."""
     numbers = [number(name) for name in names]
@@ -55,7 +64,7 @@ def make_mask(
     for place, at in enumerate(numbers):
         if at >= 0:
             local[at] = place
-    return Mask(product, version, list(names), list(units), local)
+    return Mask(product, version, list(names), list(units), local, channel)
 
 
 @dataclass(slots=True, eq=False)

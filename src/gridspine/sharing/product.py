@@ -19,7 +19,8 @@ class Contract(msgspec.Struct, frozen=True, rename="camel"):
 
     ``licence`` is an SPDX identifier or a URL; ``purposes`` are those a grant may name; ``schema`` names the form of
     the readings, which is the same for all products of this release. ``sample`` is what anyone may see before asking:
-    the form only, or the last readings too.
+    the form only, or the last readings too. ``channel`` is what the readings are: reported by devices, planned, or
+    emulated; a product has those of one channel and of no other.
     """
 
     licence: str
@@ -27,6 +28,7 @@ class Contract(msgspec.Struct, frozen=True, rename="camel"):
     description: str = ""
     schema: str = "gridspine.readings.v1"
     sample: Literal["form", "readings"] = "form"
+    channel: Literal["reported", "planned", "emulated"] = "reported"
 
     def check(self) -> None:
         """Raise `Invalid` naming the field that is wrong."""

@@ -116,7 +116,10 @@ class Lot:
         assert self._readings is not None
         readings, books = self._readings, self._books
         books.screen.settle()
-        books.twins.move(screened.latest)
+        if self._channel is Channel.REPORTED:
+            books.twins.move(screened.latest)
+        else:
+            books.twins.channels.apply(screened.accepted)
         if len(screened.accepted) < len(screened.verdict):
             waits = (screened.verdict == SUPPRESSED) | (screened.verdict == HELD)  # of live reported readings only
             books.twins.heard(readings.point[waits], readings.received_us)

@@ -22,7 +22,8 @@ class Newest(dict[Channel, Column]):
         self._size = 0
 
     def __missing__(self, channel: Channel) -> Column:
-        column = self[channel] = Column(np.int64, NEVER_US)
+        # Only pages that are written take memory where the empty value is 0, and no reading is from before 1970.
+        column = self[channel] = Column(np.int64, NEVER_US if channel is Channel.REPORTED else 0)
         column.grow(self._size)
         return column
 

@@ -2,7 +2,8 @@
 
 Delete its snapshot and it comes back from the log; only when a point was last heard of without saying anything new,
 and which points are silent, is then found out anew. Backfill and late readings never move it back in time; only the
-channel *reported* moves it at all.
+channel *reported* moves it at all. What other channels say is kept beside it (`gridspine.things.channel`), in the same
+snapshot.
 """
 
 import os
@@ -21,6 +22,7 @@ import numpy.typing as npt
 from gridspine.infra.runtime.durable import sync_folder
 from gridspine.kernel.quality import VALIDITY_MASK, Quality
 from gridspine.kernel.readings import Channel, Int32Array, Int64Array, Readings
+from gridspine.things.channel import Channels, snapshot_names
 from gridspine.things.column import Column
 
 NEVER_US = -(1 << 62)
@@ -61,6 +63,7 @@ class TwinState:
         self.quality = Column(np.uint16)
         self.heard_us = Column(np.int64, NEVER_US)
         self.silent = Column(np.bool_)
+        self.channels = Channels()
 
     def grow(self, size: int) -> None:
         """Make room for points up to ``size``."""
@@ -70,7 +73,10 @@ class TwinState:
 
     def apply(self, accepted: Readings) -> None:
         """Move the twins to readings that the log holds; ``accepted`` may be in any order."""
-        if accepted.channel != Channel.REPORTED or accepted.backfill or not len(accepted):
+        if accepted.channel != Channel.REPORTED:
+            self.channels.apply(accepted)
+            return
+        if accepted.backfill or not len(accepted):
             return
         self.grow(int(accepted.point.max()) + 1)
         with self._lock:
@@ -145,9 +151,10 @@ class TwinState:
         The writer goes on meanwhile: the offsets were taken before, and what it does from then on is replayed.
         """
         temporary = path.with_suffix(".tmp")
+        head = {"format": np.array(_FORMAT), "offsets": np.array(sorted(offsets.items()), np.int64)}
         try:
             with temporary.open("wb") as file:
-                self._write(file, {"format": np.array(_FORMAT), "offsets": np.array(sorted(offsets.items()), np.int64)})
+                self._write(file, head | self.channels.rows())
                 file.flush()
                 os.fsync(file.fileno())
         except OSError:
@@ -164,12 +171,13 @@ class TwinState:
                     return {}
                 offsets = {int(partition): int(following) for partition, following in stored["offsets"].reshape(-1, 2)}
                 columns = {name: stored[name] for name in _COLUMNS}
+                others = {name: stored[name] for name in snapshot_names(stored.files)}
         except _UNREADABLE:
             return {}
         if any(
             columns[name].dtype != getattr(self, name).array.dtype or columns[name].shape != columns["value"].shape
             for name in _COLUMNS
-        ):
+        ) or not self.channels.load(others):
             return {}
         with self._lock:
             for name, array in columns.items():

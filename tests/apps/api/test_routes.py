@@ -165,7 +165,7 @@ async def everything(world):
 
 @pytest.mark.parametrize(
     "path",
-    ["/things/{}", "/things/{}/properties", "/things/{}/properties/activePower", "/commands?thing={}"],
+    ["/things/{}", "/things/{}/properties", "/things/{}/properties/activePower", "/things/{}/channels", "/commands?thing={}"],
 )
 async def test_a_thing_of_others_and_none_are_answered_alike(full, path):
     """Only the decision's id differs: its length too is the same."""

@@ -50,6 +50,7 @@ POST /things/batch                                      ao      ao      ao     4
 GET  /things/{thing_id}                                 aowu    -       -      403 403
 GET  /things/{thing_id}/properties                      aowu    -       -      403 403
 GET  /things/{thing_id}/properties/{name}               aowu    -       -      403 403
+GET  /things/{thing_id}/channels                        aowu    -       -      403 403
 GET  /commands                                          aowu    -       -      403 403
 POST /commands                                          o       -       -      403 403
 GET  /commands/{command_id}                             aowu    -       -      403 403

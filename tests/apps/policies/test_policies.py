@@ -45,6 +45,9 @@ OWN = {
     "thing.command": thing_entity(METER, "acme"),
     "thing.register": thing_entity(METER, "acme"),
     "readings.submit": thing_entity(METER, "acme"),
+    "readings.plan": thing_entity(METER, "acme"),
+    "readings.emulate": thing_entity(METER, "acme"),
+    "thing.form": thing_entity(METER, "acme"),
     "alarm.read": thing_entity(METER, "acme"),
     "alarm.handle": thing_entity(METER, "acme"),
     "product.create": organisation_entity("acme"),
@@ -76,6 +79,7 @@ MAY = {
     },
     "operator": {
         "thing.read", "alarm.read", "thing.command", "alarm.handle", "thing.register", "readings.submit",
+        "readings.plan", "readings.emulate", "thing.form",
         "product.receive", "product.query", "grant.read", "grant.suspend", "grant.resume", "metrics.read",
         "status.read", "sql.run", "node.stop", "quarantine.handle", "node.connect", "incident.read", "incident.handle",
     },
@@ -141,10 +145,12 @@ def test_a_device_speaks_for_its_own_things_only() -> None:
     device = caller("device", kind="device", id=METER)
     own = thing_entity(METER, "acme", [METER])
     assert decide(device, "readings.submit", own).allowed
+    assert decide(device, "readings.plan", own).allowed
+    assert not decide(device, "readings.emulate", own).allowed
     assert decide(device, "thing.read", own).allowed
     assert not decide(device, "thing.command", own).allowed
     other = thing_entity("urn:x:other", "acme", ["urn:x:other"])
-    for action in ("readings.submit", "thing.read"):
+    for action in ("readings.submit", "readings.plan", "thing.read"):
         decision = decide(device, action, other)
         assert not decision.allowed
         assert decision.reason == "the device does not speak for this Thing"

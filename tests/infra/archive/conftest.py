@@ -66,11 +66,11 @@ class Node:
             )  # fmt: skip
         self._offset += 1
 
-    def latest(self, as_of_us=None):
-        """Return the rows of ``readings`` as they should be: the last revision in log order, known by then."""
+    def latest(self, as_of_us=None, channel="reported"):
+        """Return the rows of ``readings`` (or of another channel's table): the last revision in log order, by then."""
         found = {}
         for row in self.rows:
-            if as_of_us is None or row[4] <= as_of_us:
+            if row[8] == channel and (as_of_us is None or row[4] <= as_of_us):
                 found[row[0], row[3], row[8]] = row[:11]
         return sorted(found.values())
 

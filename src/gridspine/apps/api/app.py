@@ -16,6 +16,7 @@ from litestar.types import ASGIApp, ControllerRouterHandler
 from gridspine import __version__
 from gridspine.apps.api import (
     alarm,
+    channel,
     command,
     credential,
     decision,
@@ -53,6 +54,7 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     thing.read_thing,
     thing.read_properties,
     thing.read_property,
+    channel.read_channels,
     command.list_commands,
     command.send_command,
     command.read_command,

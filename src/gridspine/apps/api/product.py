@@ -8,6 +8,7 @@ import numpy as np
 from litestar import Request, Response, get, post
 from litestar.params import FromPath, FromQuery, JSONBody, Parameter
 
+from gridspine.apps.api.channel import last_value
 from gridspine.apps.api.dependency import TheNode
 from gridspine.apps.api.negotiate import negotiated
 from gridspine.apps.node.node import Node
@@ -17,7 +18,6 @@ from gridspine.sharing.delivery import check_place, pull
 from gridspine.sharing.grant import Grant
 from gridspine.sharing.parcel import MEDIA_TYPES, encode_parcels
 from gridspine.sharing.product import Contract, Product
-from gridspine.things.twin import NEVER_US
 
 SAMPLE_READINGS = 20
 CURSOR_HEADER = "Gridspine-Cursor"
@@ -79,12 +79,12 @@ async def sample_product(node: TheNode, product_id: FromPath[str]) -> dict[str, 
         properties = {(name.rpartition("/")[2], unit) for name, unit in zip(mask.names, mask.units, strict=True)}
         return form | {"properties": [{"name": name, "unit": unit} for name, unit in sorted(properties)]}
     numbers = np.flatnonzero(mask.local >= 0)[:SAMPLE_READINGS]
-    values = [(mask.local[number], node.twins.get(int(number))) for number in numbers]
+    values = [(mask.local[number], last_value(node, int(number), mask.channel)) for number in numbers]
     return form | {
         "readings": [
-            {"n": mask.names[at], "u": mask.units[at], "v": twin.value, "t": twin.observed_us / 1e6, "q_": twin.quality}
-            for at, twin in values
-            if twin.observed_us != NEVER_US
+            {"n": mask.names[at], "u": mask.units[at], "v": last.value, "t": last.observed_us / 1e6, "q_": last.quality}
+            for at, last in values
+            if last is not None
         ]
     }
 

@@ -53,8 +53,8 @@ class ProductQuestion(msgspec.Struct, frozen=True, rename="camel", forbid_unknow
     "/query",
     status_code=200,
     summary="Ask history in SQL",
-    description="One SELECT over tables readings, revisions, daily, points, things and events, run in a process of its "
-    f"own with hard limits. JSON, or Arrow with Accept: {ARROW}.",
+    description="One SELECT over tables readings, planned, emulated, revisions, daily, points, things and events, run "
+    f"in a process of its own with hard limits. JSON, or Arrow with Accept: {ARROW}.",
     tags=["history"],
 )
 async def query(request: Request[Any, Any, Any], node: TheNode, data: JSONBody[Question]) -> Response[bytes]:
@@ -69,8 +69,8 @@ async def query(request: Request[Any, Any, Any], node: TheNode, data: JSONBody[Q
     status_code=200,
     summary="Ask a data product in SQL",
     description="One SELECT over tables readings and points, which hold what the grant covers and nothing else: the "
-    "product's points, their reported readings observed between the grant's `from` and `until`. Run in a process of "
-    "its own with hard limits, one at a time for each caller; ended when the grant is. "
+    "product's points, their readings on the contract's channel observed between the grant's `from` and `until`. Run "
+    "in a process of its own with hard limits, one at a time for each caller; ended when the grant is. "
     f"`{CURSOR_HEADER}` of the answer goes on as `changedSince`. JSON, or Arrow with Accept: {ARROW}.",
     tags=["sharing"],
 )
@@ -120,7 +120,7 @@ def _granted(node: Node, product: Product, grant: Grant | None, changed_since: s
     mask = node.access.mask(product)
     since_us, since = _since(node, changed_since)
     from_us, until_us = (grant.from_us, grant.until_us) if grant else (-_EVER_US, _EVER_US)
-    return Granted(mask.names, mask.units, from_us, until_us, since_us, since)
+    return Granted(mask.names, mask.units, from_us, until_us, since_us, since, product.contract.channel)
 
 
 def _since(node: Node, text: str) -> tuple[int | None, dict[int, int] | None]:

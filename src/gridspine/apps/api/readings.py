@@ -12,13 +12,13 @@ from gridspine.apps.api.body import decompress, read_body
 from gridspine.apps.api.dependency import TheNode
 from gridspine.apps.api.problems import response
 from gridspine.apps.node.node import Node
-from gridspine.apps.node.submission import submission
+from gridspine.apps.node.submission import ACTIONS, submission
 from gridspine.infra.identity.caller import Caller
 from gridspine.kernel.codecs.arrow import decode_arrow
 from gridspine.kernel.codecs.rows import decode_csv, decode_ndjson
 from gridspine.kernel.codecs.senml import decode_senml_cbor, decode_senml_json
-from gridspine.kernel.errors import TooLarge, UnsupportedMedia
-from gridspine.kernel.readings import NamedReadings
+from gridspine.kernel.errors import Invalid, TooLarge, UnsupportedMedia
+from gridspine.kernel.readings import Channel, NamedReadings
 
 Decode = Callable[[bytes, int, int], NamedReadings]
 DECODERS: dict[str, Decode] = {
@@ -30,6 +30,8 @@ DECODERS: dict[str, Decode] = {
     "application/vnd.apache.arrow.stream": lambda body, _, most: decode_arrow(body, max_items=most),
 }
 """Content type → decoder of (body, now [µs], most items)."""
+CHANNELS = {"": Channel.REPORTED, **{one.name.lower(): one for one in ACTIONS}}
+"""What the header ``Channel`` may say."""
 _CBOR = "application/senml+cbor"
 _MAX_CBOR_BYTES = 8 << 20
 """A byte of CBOR can be an object of 60: larger bodies are for Arrow."""
@@ -43,7 +45,8 @@ _AT_ONCE_BYTES = 64 << 10
     summary="Send readings",
     description=(
         "Body: SenML JSON or CBOR, NDJSON, CSV or an Arrow IPC stream, by Content-Type; gzip and zstd are taken. "
-        "Header `Backfill: true` declares history. The answer comes when the accepted readings are durable; "
+        "Header `Backfill: true` declares history; `Channel: planned` or `Channel: emulated` says that nothing of it "
+        "was reported. The answer comes when the accepted readings are durable; "
         "received = accepted + suppressed + duplicate + refused, and `problems` names each refused item."
     ),
     tags=["readings"],
@@ -59,7 +62,10 @@ async def take_readings(node: Node, caller: Caller, scope: HTTPScope, receive: R
     decode = DECODERS.get(kind)
     if decode is None:
         raise UnsupportedMedia(f"{kind[:80] or 'no content type'} is not taken; send one of: {', '.join(DECODERS)}")
-    right = submission(node, caller)
+    channel = CHANNELS.get(_header(scope, b"channel").strip().lower())
+    if channel is None:
+        raise Invalid("Channel: reported, planned or emulated; what is commanded, leases say")
+    right = submission(node, caller, channel)
     most, limit = node.settings.http.max_items, node.settings.http.max_body_bytes
     if kind == _CBOR:
         limit = min(limit, _MAX_CBOR_BYTES)
@@ -75,7 +81,7 @@ async def take_readings(node: Node, caller: Caller, scope: HTTPScope, receive: R
         raise TooLarge(f"at most {most} readings at once: send several smaller requests")
     node.quotas.readings(caller.principal, readings.received)
     backfill = _header(scope, b"backfill").strip().lower() in {"true", "1", "?1", "yes"}
-    work = node.intake.submit(readings, right.source, backfill=backfill, only=right.only)
+    work = node.intake.submit(readings, right.source, channel=channel, backfill=backfill, only=right.only)
     return json_answer(await node.meter.timed("http", work))
 
 

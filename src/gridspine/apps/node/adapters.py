@@ -104,6 +104,8 @@ class HostedContext:
         backfill: bool = False,
     ) -> Outcome:
         """Hand in readings; see the contract."""
+        if channel is Channel.COMMANDED:
+            raise Invalid("channel: what is commanded is the commander's to say; report `progress`")
         work = self._host.intake.submit(readings, source, channel=channel, backfill=backfill)
         with self._host.trace.span(f"{self._name} readings"):
             return await self._host.meter.timed(self._name, work)

@@ -20,7 +20,7 @@ from gridspine.infra.archive.granted import granted_session
 from gridspine.infra.archive.guard import check, first_lines
 from gridspine.infra.archive.prune import needed, spans
 from gridspine.infra.archive.rows import Bindings, build
-from gridspine.infra.archive.schema import GRANTED_TABLES, HANDED_IN, TABLE_MACROS
+from gridspine.infra.archive.schema import GRANTED_TABLES, HANDED_IN, OTHER_CHANNELS, TABLE_MACROS
 from gridspine.infra.archive.session import (
     bound,
     data_paths,
@@ -47,7 +47,7 @@ from gridspine.infra.runtime.confine import confine, shut
 from gridspine.kernel.errors import GridspineError, Invalid, TooLarge, Unavailable
 
 _BATCH_ROWS = 8192
-_OF_ARCHIVE = frozenset({"readings", "revisions", "daily", *TABLE_MACROS})
+_OF_ARCHIVE = frozenset({"readings", *OTHER_CHANNELS, "revisions", "daily", *TABLE_MACROS})
 
 
 def prepare() -> Any:

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from gridspine.infra.archive.manifest import LAST_TEXT, UNKNOWN_US
 from gridspine.infra.archive.prune import Span, needed, spans
-from gridspine.infra.archive.schema import GRANTED_TABLES
+from gridspine.infra.archive.schema import CHANNELS, GRANTED_TABLES
 from gridspine.infra.archive.session import bound, offer_current, open_session
 from gridspine.infra.archive.tail import snapshot
 from gridspine.infra.archive.wire import Granted, Job
@@ -60,8 +60,9 @@ def granted_session(job: Job, granted: Granted, tree: Any) -> tuple[Any, dict[in
 def _copy(source: Any, session: Any, job: Job, granted: Granted, asked: Sequence[Span]) -> None:
     kept = ", ".join(f'"{name}"' for name in GRANTED_TABLES["readings"])
     most = job.limits.max_source_rows
+    assert granted.channel in CHANNELS, granted.channel
     sql = (
-        f"SELECT {kept} FROM _current WHERE channel = 'reported' "  # noqa: S608 - constants of our own
+        f"SELECT {kept} FROM _current WHERE channel = '{granted.channel}' "  # noqa: S608 - constants of our own
         f"AND observed >= make_timestamptz({granted.from_us}) AND observed < make_timestamptz({granted.until_us}) "
         f"AND {_points(source, granted)} AND {_since(granted)} AND {_any_of(asked)} LIMIT {most + 1}"
     )

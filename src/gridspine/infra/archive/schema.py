@@ -9,6 +9,9 @@ POINTS_TOPIC = "points"
 
 CHANNELS = ("reported", "commanded", "planned", "emulated")
 """Names of `gridspine.kernel.readings.Channel`, in the order of its numbers."""
+REPORTED = "reported"
+OTHER_CHANNELS = frozenset({"planned", "emulated"})
+"""Channels with a table of their own beside ``readings``; what was commanded are no readings, but commands."""
 
 SETTLED, FRESH, LATE = 0, 1, 2
 """Values of ``pending``: compacted, so that ``superseded`` says all; not yet compacted; and able to supersede."""
@@ -29,10 +32,13 @@ REVISION_COLUMNS = {
     "offset": "BIGINT",
     "item": "INTEGER",
 }
-"""Columns of table ``revisions``: every reading ever accepted."""
+"""Columns of table ``revisions``: every reading ever accepted, on whatever channel."""
 
 READING_COLUMNS = {name: kind for name, kind in REVISION_COLUMNS.items() if name not in {"partition", "offset", "item"}}
-"""Columns of table ``readings``: the latest revision of each (point, observed, channel)."""
+"""Columns of table ``readings``: the latest revision of each (point, observed), reported ones only.
+
+Tables ``planned`` and ``emulated`` have them too: no sum over one table ever mixes channels.
+"""
 
 STORED = {**REVISION_COLUMNS, "superseded": "TIMESTAMP WITH TIME ZONE", "pending": "TINYINT"}
 """What the archive's files hold.
@@ -93,9 +99,16 @@ DAILY_COLUMNS = {
     "first_observed": "TIMESTAMP WITH TIME ZONE",
     "last_observed": "TIMESTAMP WITH TIME ZONE",
 }
-"""Columns of table ``daily``: what ``readings`` comes to, a row for each UTC day, point, channel and unit."""
+"""Columns of table ``daily``: what ``readings`` comes to, a row for each UTC day, point and unit; reported only."""
 
-TABLES = {"readings": READING_COLUMNS, "revisions": REVISION_COLUMNS, "daily": DAILY_COLUMNS, **HANDED_IN}
+TABLES = {
+    "readings": READING_COLUMNS,
+    "planned": READING_COLUMNS,
+    "emulated": READING_COLUMNS,
+    "revisions": REVISION_COLUMNS,
+    "daily": DAILY_COLUMNS,
+    **HANDED_IN,
+}
 """Every table a query may name, with its columns and their types."""
 
 TABLE_MACROS = {"readings_as_of": READING_COLUMNS}

@@ -3,8 +3,8 @@
 ::
 
     _files    the archive's Parquet files ─┐
-    _tail     the log's youngest readings ─┴► revisions ─► readings_as_of(t) ─► readings
-    _late     those able to supersede ─────────────────────┘
+    _tail     the log's youngest readings ─┴► revisions ─► readings_as_of(t) ─► readings, daily     reported only
+    _late     those able to supersede ─────────────────────┘    └────────────► planned, emulated    their channel only
 
 A reading is the latest known at ``t`` when it was received by then, was not superseded by then (settled by
 compaction), and no later revision received by then is among ``_late``.
@@ -20,7 +20,16 @@ import pyarrow as pa
 
 from gridspine.infra.archive.manifest import DAILY_FOLDER, TABLE_FOLDER, DataFile
 from gridspine.infra.archive.rows import whole
-from gridspine.infra.archive.schema import DAY_US, HANDED_IN, LATE, READING_COLUMNS, REVISION_COLUMNS, STORED
+from gridspine.infra.archive.schema import (
+    DAY_US,
+    HANDED_IN,
+    LATE,
+    OTHER_CHANNELS,
+    READING_COLUMNS,
+    REPORTED,
+    REVISION_COLUMNS,
+    STORED,
+)
 from gridspine.infra.archive.wire import QueryLimits
 from gridspine.kernel.errors import Invalid
 from gridspine.kernel.quality import VALIDITY_MASK
@@ -100,6 +109,9 @@ def offer_readings(
     moment = _moment(as_of_us)
     if "readings" in tables:
         connection.execute(f"CREATE VIEW readings AS FROM readings_as_of({moment})")
+    for channel in sorted(OTHER_CHANNELS & set(tables)):
+        rows = _as_of("_all", nothing_late, READING_COLUMNS, moment, channel)
+        connection.execute(f"CREATE VIEW {channel} AS {rows}")
     if "revisions" in tables:
         kept = ", ".join(f'"{name}"' for name in REVISION_COLUMNS)
         connection.execute(f"CREATE VIEW revisions AS SELECT {kept} FROM _all WHERE received <= {moment}")  # noqa: S608
@@ -133,7 +145,7 @@ def offer_daily(
     partial = _DAILY_OF.format(source=f"readings_as_of_other({_moment(as_of_us)})")
     if paths:
         listed = ", ".join(map(_quoted, paths))
-        partial += f" UNION ALL BY NAME SELECT * FROM read_parquet([{listed}])"  # noqa: S608 - paths of our own
+        partial += f" UNION ALL BY NAME SELECT * FROM read_parquet([{listed}]) WHERE channel = '{REPORTED}'"  # noqa: S608
     connection.execute(f"CREATE VIEW daily AS {_DAILY.format(partial=partial)}")
     return paths
 
@@ -146,7 +158,7 @@ def _offer_all(connection: Any, suffix: str, archive: Path, files: Sequence[Data
         f"CREATE VIEW _all{suffix} AS SELECT {_STORED} FROM _files{suffix} "  # noqa: S608
         f"UNION ALL SELECT {_STORED} FROM _tail"
     )
-    rows = _as_of(f"_all{suffix}", nothing_late)
+    rows = _as_of(f"_all{suffix}", nothing_late, channel=REPORTED)
     connection.execute(f"CREATE MACRO readings_as_of{suffix}(t) AS TABLE {rows}")
 
 
@@ -191,10 +203,17 @@ def _view(connection: Any, name: str, archive: Path, files: Sequence[DataFile]) 
     connection.execute(f"CREATE VIEW {name} AS SELECT {_STORED} FROM {source}")  # noqa: S608 - paths of our own
 
 
-def _as_of(table: str, nothing_late: bool, columns: Collection[str] = READING_COLUMNS, t: str = "t") -> str:
-    """Return the SELECT behind ``readings_as_of(t)``; without readings able to supersede it needs no join."""
+def _as_of(
+    table: str, nothing_late: bool, columns: Collection[str] = READING_COLUMNS, t: str = "t", channel: str = ""
+) -> str:
+    """Return the SELECT behind ``readings_as_of(t)``; without readings able to supersede it needs no join.
+
+    Of one ``channel``; "" of all.
+    """
     kept = ", ".join(f'r."{name}"' for name in columns)
     known = f"r.received <= {t} AND (r.superseded IS NULL OR r.superseded > {t})"
+    if channel:
+        known += f" AND r.channel = '{channel}'"
     if nothing_late:
         return f"SELECT {kept} FROM {table} r WHERE {known}"  # noqa: S608
     place = f'"offset" * {MAX_BATCH} + item'

@@ -37,10 +37,10 @@ class QueryLimits(msgspec.Struct, frozen=True):
 
 
 class Granted(msgspec.Struct, frozen=True):
-    """What a consumer's query may see: reported readings of ``points`` observed in ``[from_us, until_us)`` [µs].
+    """What a consumer's query may see: readings of ``points`` on ``channel`` observed in ``[from_us, until_us)`` [µs].
 
-    ``units`` belong to the points. Only what changed: received after ``since_us`` [µs], or in the log at or after
-    the offsets ``since``, by partition.
+    ``channel`` is one of `gridspine.infra.archive.schema.CHANNELS`. ``units`` belong to the points. Only what changed:
+    received after ``since_us`` [µs], or in the log at or after the offsets ``since``, by partition.
     """
 
     points: list[str]
@@ -49,6 +49,7 @@ class Granted(msgspec.Struct, frozen=True):
     until_us: int
     since_us: int | None = None
     since: dict[int, int] | None = None
+    channel: str = "reported"
 
 
 class Job(msgspec.Struct, frozen=True):
