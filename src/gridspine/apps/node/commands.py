@@ -8,7 +8,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -38,6 +38,7 @@ from gridspine.things.command import (
 )
 from gridspine.things.commander import Commander
 from gridspine.things.directory import Directory
+from gridspine.things.form import Forms
 from gridspine.things.lease import Lease
 from gridspine.things.model import LeaseRule
 from gridspine.things.point import PointTable
@@ -74,6 +75,7 @@ class Commands:
         self._lock = asyncio.Lock()
         self._confirming: set[asyncio.Task[None]] = set()
         self._queues: dict[str, asyncio.Queue[Order | None]] = {}
+        self.forms = Forms()
         self.commander = Commander(self._rule_of, self._number_of)
 
     def load(self) -> None:
@@ -108,6 +110,24 @@ class Commands:
             await self._keep(self.commander.cancel(id, self._clock.now_us(), reason))
         await self.tick()
         return self.commander.command(id)
+
+    async def hand_over(
+        self, things: Collection[str], reason: str, change: Callable[[Sequence[Order]], Awaitable[None]]
+    ) -> list[Command]:
+        """End all leases of ``things``, then ``change`` who carries out their orders; nothing is ordered in between.
+
+        ``change`` is given the last orders in force. Returns the commands that were ended. When ``change`` fails the
+        leases have ended all the same.
+        """
+        async with self._turn():
+            now_us = self._clock.now_us()
+            ended = [one for thing in things for one in self.commander.commands(thing) if not one.final]
+            for command in ended:
+                await self._keep(self.commander.cancel(command.id, now_us, reason))
+            while events := self.commander.tick(now_us):
+                await self._keep(events)
+            await change([order for order in self.commander.in_force(now_us) if order.thing in things])
+            return ended
 
     async def all_stop(self, principal: str, reason: str) -> None:
         """Cancel every set-point and take no new one until `release`."""
@@ -153,8 +173,9 @@ class Commands:
             following: Order | None = None
             while True:
                 if following is None:
-                    for order in self.commander.in_force(self._clock.now_us()):
-                        if self._directory.get(order.thing).adapter == adapter:
+                    now_us = self._clock.now_us()
+                    for order in (*self.forms.owed(now_us), *self.commander.in_force(now_us)):
+                        if self._taker(order) == adapter:
                             yield order
                 else:
                     yield following
@@ -242,10 +263,14 @@ class Commands:
             if isinstance(event, OrderIssued):
                 self._send(event.order)
 
+    def _taker(self, order: Order) -> str:
+        """Return who carries an order out: its Thing's adapter, or the emulator."""
+        return self.forms.taker(order, self._directory.get(order.thing).adapter)
+
     def _send(self, order: Order) -> None:
         """Hand an order to its adapter; one that cannot take it now begins again with the orders in force."""
         try:
-            queue = self._queues.get(self._directory.get(order.thing).adapter)
+            queue = self._queues.get(self._taker(order))
         except NotFound:
             return
         if queue is None:
