@@ -178,7 +178,7 @@ def test_point_ids_are_split_at_the_first_slash(names: list[str]) -> None:
 def test_numbers_find_their_things_in_whatever_order_those_come(order: list[int], lot: int) -> None:
     bases, first = Bases(), np.array(order, np.int32) * 7
     for start in range(0, len(first), lot):
-        bases.add(first[start : start + lot])
+        bases.add(first[start : start + lot], np.arange(start, min(start + lot, 12), dtype=np.int32))
         known = np.arange(start, min(start + lot, len(first)))
         assert bases.things_of(first[known] + 6).tolist() == known.tolist() or start + lot < len(first)
     assert bases.things_of(first + 3).tolist() == list(range(12))

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from things_plant import POINTS, Plant
 
 from gridspine.kernel.errors import Conflict, Invalid
+from gridspine.things.point import NOT_YOURS
 from gridspine.things.roll import Roll
 from gridspine.things.roll_file import read_roll, save_roll, take_up
-from gridspine.things.thing import Thing
+from gridspine.things.thing import Former, Thing
 
 NAMES = tuple(sorted(POINTS))
 THINGS = st.lists(
@@ -91,6 +92,85 @@ def test_a_thousand_things_are_put_in_order_at_once_and_later_ones_between() -> 
     assert [thing.id for thing in roll.ordered()] == sorted(f"urn:x:{n}" for n in range(400))
 
 
+CHANGES = st.lists(
+    st.tuples(
+        st.integers(0, 399), st.sampled_from(["org", "other"]), st.text(max_size=2_000),
+        st.sampled_from(["", "mqtt", "x"]), st.lists(st.sampled_from(["urn:d:1", "urn:d:2"]), unique=True).map(tuple),
+        st.none() | st.tuples(st.floats(-90, 90), st.floats(-180, 180)), st.booleans(),
+    ), max_size=40,
+)  # fmt: skip
+
+
+@given(THINGS, CHANGES, st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_things_are_as_they_were_changed(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[Any], changes: list[Any], anew: bool
+) -> None:
+    """Other numbers with another organisation; what was there before is found by its old numbers, and is silent."""
+    path, things = tmp_path_factory.mktemp("changed") / "things.npz", {thing.id: thing for thing in made(rows)}
+    roll, following = roll_of(list(things.values())), 400 * len(NAMES)
+    stale = list(things.values())
+    for number, organisation, title, adapter, devices, location, retired in changes:
+        before = things.get(f"urn:x:{number}")
+        if before is None:
+            continue
+        after = msgspec.structs.replace(
+            before, organisation=organisation, title=title, adapter=adapter, devices=devices, location=location,
+            retired_us=int(retired), version=before.version + 1, modified_us=before.version,
+        )  # fmt: skip
+        if organisation != before.organisation:
+            former = Former(before.first, before.model, before.organisation, before.version)
+            after = msgspec.structs.replace(after, first=following, former=(*before.former, former))
+            following += len(NAMES)
+        things[after.id] = after
+        roll.add([after])
+    if anew:
+        save_roll(path, roll, "stamp", 0, following)
+        snapshot, roll = read_roll(path), Roll(Plant(0).points)
+        assert snapshot is not None
+        assert take_up(snapshot, roll)
+    roll.add(stale)  # versions of the past change nothing
+    check_changed(roll, things)
+
+
+def check_changed(roll: Roll, things: dict[str, Thing]) -> None:
+    present = [thing for thing in things.values() if not thing.retired]
+    assert [roll.get(id_) for id_ in things] == list(things.values())
+    assert [roll.version(id_) for id_ in things] == [thing.version for thing in things.values()]
+    assert list(roll.ordered()) == sorted(present, key=lambda thing: thing.id)
+    own = sorted((thing for thing in present if thing.organisation == "org"), key=lambda thing: thing.id)
+    assert list(roll.ordered("org")) == own
+    assert roll.points.held("org") == len(own)
+    assert sorted(one.id for one in roll.of_device("urn:d:1")) == sorted(
+        one.id for one in present if "urn:d:1" in one.devices
+    )
+    assert roll.of_adapter("mqtt") == [one for one in things.values() if one in present and one.adapter == "mqtt"]
+    numbers, latitude, longitude = roll.located()
+    places = dict(zip(numbers.tolist(), zip(latitude.tolist(), longitude.tolist(), strict=True), strict=True))
+    assert {roll.at(n).id: place for n, place in places.items()} == {
+        one.id: one.location for one in present if one.location is not None
+    }
+    silence_us = roll.points.rules.max_silence_us.array
+    for thing in things.values():
+        for first in (thing.first, *(former.first for former in thing.former)):
+            urn, model = roll.points.place(first)
+            assert (urn, model.name) == (thing.id, NAMES[0])
+            assert bool(silence_us[roll.points.rule.array[first]]) == (first == thing.first and not thing.retired)
+        found = [thing.first] if not thing.retired else [NOT_YOURS]
+        assert roll.points.resolve([f"{thing.id}/{NAMES[0]}"], [""], thing.organisation).point.tolist() == found
+
+
+def test_bodies_of_the_past_make_room() -> None:
+    (thing,) = made([(1, "org", "t", "", {}, ())])
+    roll = roll_of([thing, *made([(2, "org", "t", "", {}, ())])])
+    for version in range(2, 80):
+        thing = msgspec.structs.replace(thing, version=version, connection={"path": "x" * 16_000 + str(version)})
+        roll.add([thing])
+        assert roll.get(thing.id) == thing
+    assert len(roll.copy()[0]["body"]) < 1_200_000
+    assert roll.get("urn:x:2") == made([(2, "org", "t", "", {}, ())])[0]
+
+
 def test_a_changed_model_is_refused(tmp_path: Path) -> None:
     thing = made([(1, "org", "t", "", {}, ())])[0]
     with pytest.raises(Conflict):
@@ -114,8 +194,9 @@ def test_columns_that_do_not_belong_together_are_no_snapshot(tmp_path: Path) -> 
         good = dict(stored)
     wrong: list[dict[str, Any]] = [
         {"first": good["first"][1:]}, {"first": good["first"].astype(np.int64)}, {"first": -good["first"] - 1},
-        {"offsets": good["offsets"][::-1]}, {"start": good["start"] + 1}, {"model": good["model"] + 1},
+        {"offsets": good["offsets"][::-1]}, {"span": good["span"] + 99}, {"model": good["model"] + 1},
         {"organisation": good["organisation"] + 9}, {"adapter": good["adapter"] - 1}, {"body": good["body"][:-1]},
+        {"version": good["version"][1:]}, {"latitude": good["latitude"].astype(np.float32)}, {"span": -good["span"]},
         {"head": good["head"][:-1]}, {"ids": good["ids"].reshape(1, -1)},
     ]  # fmt: skip
     for change in wrong:

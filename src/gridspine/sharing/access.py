@@ -25,16 +25,21 @@ MAX_MASK_BYTES = 256 << 20
 """Room for masks that are kept ready; the longest unused go first, and are made again when they are needed."""
 PointOf = Callable[[str], tuple[int, str, str]]
 """Point id → (number, unit, organisation); number -1 when there is none."""
+FormerOf = Callable[[str, str], Sequence[tuple[int, str]]]
+"""Point id, organisation → numbers the point had before while it was that organisation's, each with its unit."""
 
 
 class Access:
     """The catalogue of products and the book of grants."""
 
-    def __init__(self, registry: Registry, gate: Gate, clock: Clock, point_of: PointOf) -> None:
+    def __init__(
+        self, registry: Registry, gate: Gate, clock: Clock, point_of: PointOf, former_of: FormerOf = lambda *_: ()
+    ) -> None:
         self._registry = registry
         self._gate = gate
         self._clock = clock
         self._point_of = point_of
+        self._former_of = former_of
         self._products: dict[str, Product] = {}
         self._unsure: set[str] = set()
         self._masks: dict[tuple[str, int], Mask] = {}
@@ -63,15 +68,16 @@ class Access:
         key = (product.id, product.version)
         mask = self._masks.pop(key, None)
         if mask is None:
-            places = {name: self._point_of(name) for name in product.points}
-            units = [places[name][1] for name in product.points]
-            channel = Channel[product.contract.channel.upper()]
-            mask = make_mask(product.id, product.version, product.points, units, lambda name: places[name][0], channel)
+            mask = self._compiled(product)
         self._masks[key] = mask
         size = sum(kept.local.nbytes for kept in self._masks.values())
         while size > MAX_MASK_BYTES and len(self._masks) > 1:
             size -= self._masks.pop(next(iter(self._masks))).local.nbytes
         return mask
+
+    def forget_masks(self) -> None:
+        """Compile all masks anew when they are asked for: points got other numbers."""
+        self._masks.clear()
 
     async def publish(self, product: Product, *, actor: str) -> Product:
         """Publish a new product (its ``id`` is given here); raise `Invalid` when a point is not the owner's."""
@@ -168,6 +174,22 @@ class Access:
             raise
         self._gate.tell(grant)
         return grant
+
+    def _compiled(self, product: Product) -> Mask:
+        """Return a mask of the points that are the owner's, and of the numbers they had while they were."""
+        number, units, former = {}, [], {}
+        for name in product.points:
+            at, unit, organisation = self._point_of(name)
+            past = self._former_of(name, product.owner)
+            if organisation != product.owner:
+                at, unit = -1, past[-1][1] if past else unit
+            number[name] = at
+            units.append(unit)
+            former[name] = [before for before, its_unit in past if its_unit == unit]
+        channel = Channel[product.contract.channel.upper()]
+        return make_mask(
+            product.id, product.version, product.points, units, number.__getitem__, channel, former.__getitem__
+        )
 
     def _check_room(self, product: Product) -> None:
         others = [one for one in self._products.values() if one.owner == product.owner]

@@ -103,6 +103,14 @@ class Hub:
             if not members:
                 del self._by_product[key]
 
+    def cut_thing(self, thing: str, reason: str) -> None:
+        """End the subscriptions that have points of ``thing``: what they know of its numbers holds no more."""
+        prefix = f"{thing}/"
+        for subscriptions in list(self._by_product.values()):
+            if any(name.startswith(prefix) for name in next(iter(subscriptions)).mask.names):
+                for subscription in list(subscriptions):
+                    subscription.cut(reason)
+
     def opened(self, who: str) -> Callable[[], None]:
         """Count a subscription of ``who`` from now until the function returned is called."""
         self._open[who] += 1

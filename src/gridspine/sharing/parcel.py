@@ -57,11 +57,15 @@ def make_mask(
     units: Sequence[str],
     number: Callable[[str], int],
     channel: Channel = Channel.REPORTED,
+    former: Callable[[str], Sequence[int]] = lambda _: (),
 ) -> Mask:
-    """Compile a product's points to a mask; names that have no number (yet) are left out."""
-    numbers = [number(name) for name in names]
-    local = np.full(max([0, *numbers]) + 1, -1, np.int32)  # never empty: there is always a place to look at
-    for place, at in enumerate(numbers):
+    """Compile a product's points to a mask; names that have no number (yet) are left out.
+
+    ``former`` are the numbers that a name had before: what was read then is in older records of the log.
+    """
+    numbers = [(place, at) for place, name in enumerate(names) for at in (*former(name), number(name))]
+    local = np.full(max([0, *(at for _, at in numbers)]) + 1, -1, np.int32)  # never empty: there is a place to look at
+    for place, at in numbers:
         if at >= 0:
             local[at] = place
     return Mask(product, version, list(names), list(units), local, channel)

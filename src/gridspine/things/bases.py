@@ -1,4 +1,4 @@
-"""`Bases`: which Thing a point number belongs to."""
+"""`Bases`: which Thing a point number belongs to, or did."""
 
 import numpy as np
 
@@ -7,24 +7,22 @@ from gridspine.things.column import Column
 
 
 class Bases:
-    """The first numbers of all Things, in ascending order: Things need not come in the order of their numbers.
+    """The first numbers of all blocks, in ascending order: Things need not come in the order of their numbers.
 
-    Grown by one thread at a time; read by any, without a lock.
+    A Thing that got other numbers has several blocks. Grown by one thread at a time; read by any, without a lock.
     """
 
     def __init__(self) -> None:
         self._columns = (Column(np.int32), Column(np.int32))
 
-    def add(self, first: Int32Array) -> None:
-        """Add the first numbers of Things, the next ones in their own order; where one lies between, all are copied."""
+    def add(self, first: Int32Array, thing: Int32Array) -> None:
+        """Add the first numbers of the blocks of ``thing``; where one lies between others, all are copied."""
         bases, things = self._columns
-        known = len(bases.array)
-        new = np.arange(known, known + len(first), dtype=np.int32)
-        if (np.diff(first) > 0).all() and (not known or first[0] > bases.array[-1]):
-            things.extend(new)  # before the bases, by which readers look
+        if (np.diff(first) > 0).all() and (not len(bases.array) or first[0] > bases.array[-1]):
+            things.extend(thing)  # before the bases, by which readers look
             bases.extend(first)
             return
-        every, whose = np.concatenate((bases.array, first)), np.concatenate((things.array, new))
+        every, whose = np.concatenate((bases.array, first)), np.concatenate((things.array, thing))
         order = np.argsort(every, kind="stable")
         self._columns = Column.of(every[order]), Column.of(whose[order])
 

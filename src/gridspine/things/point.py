@@ -10,6 +10,7 @@ is no Python object a Thing. Rules are kept once a model and point; the table ho
 """
 
 import threading
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -24,8 +25,9 @@ from gridspine.things.bases import Bases
 from gridspine.things.column import Column
 from gridspine.things.model import PointModel, ThingModel
 from gridspine.things.name_index import NOBODY, KeyedHash, NameIndex
+from gridspine.things.placed import PlacedModel, PlacedModels
 from gridspine.things.resolve import NOT_YOURS, UNKNOWN, WRONG_UNIT, Recent, Resolved, converted, split
-from gridspine.things.rule import Rules
+from gridspine.things.thing import Former
 
 __all__ = ["NOT_YOURS", "UNKNOWN", "WRONG_UNIT", "Block", "Column", "PlacedModel", "PointTable", "Resolved"]
 
@@ -36,16 +38,8 @@ _MANY = 256
 _KNOWN = 131_072
 """Things whose numbers are kept in a dictionary as well, for those who ask one by one."""
 _AT_ONCE = 65_536
-
-
-@dataclass(frozen=True, slots=True)
-class PlacedModel:
-    """A Thing Model with the row of its first rule and the offsets of its points."""
-
-    model: ThingModel
-    row: int
-    first_rule: int
-    offset: dict[str, int]
+_NOBODY = int(np.iinfo(np.int32).min)
+"""The number of an organisation without Things: none has it, retired or not."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,12 +64,9 @@ class PointTable:
 
     def __init__(self, key: bytes = b"") -> None:
         self._lock = threading.Lock()
-        self._models: dict[str, PlacedModel] = {}
-        self._model_list: list[PlacedModel] = []
         hash_ = KeyedHash(key)
-        self._index, self._words = NameIndex(hash_), NameIndex(hash_)
-        self._offset: Int32Array = np.full((0, 0), UNKNOWN, np.int32)
-        """For each model and word: which of the model's points it names."""
+        self._index = NameIndex(hash_)
+        self._placed = PlacedModels(hash_)
         self._known: dict[str, int] = {}
         self._recent = Recent()
         self._only: dict[Collection[str], tuple[int, Int32Array]] = {}
@@ -85,9 +76,13 @@ class PointTable:
         self._organisation_of = Column(np.int32)
         self._organisations: list[str] = []
         self._organisation_number: dict[str, int] = {}
-        self.rules = Rules()
+        self._held: Counter[int] = Counter()
+        self._former: dict[int, tuple[Former, ...]] = {}
+        self.rules = self._placed.rules
         self.rule = Column(np.int32, -1)
         self.count = 0
+        self.generation = 0
+        """Rises with every change: what was found out about names before is out of date."""
 
     def __len__(self) -> int:
         return self.count
@@ -100,28 +95,16 @@ class PointTable:
     def add_model(self, model: ThingModel) -> None:
         """Make a model known; the same id again must be the same model."""
         with self._lock:
-            known = self._models.get(model.id)
-            if known is not None:
-                if known.model.points != model.points:
-                    raise Conflict(f"there is another model {model.id} already: give a new one a new id")
-                return
-            first = len(self.rules.points)
-            for point in model.points:
-                self.rules.add(point)
-            offset = {point.name: at for at, point in enumerate(model.points)}
-            placed = PlacedModel(model, len(self._model_list), first, offset)
-            self._name_words(placed)
-            self._models[model.id] = placed
-            self._model_list.append(placed)
+            self._placed.add(model)
 
     def model(self, id: str) -> ThingModel | None:
         """Return the model called ``id``, or None."""
-        placed = self._models.get(id)
+        placed = self._placed.get(id)
         return None if placed is None else placed.model
 
     def models(self) -> Sequence[ThingModel]:
         """Return all models known."""
-        return [placed.model for placed in self._model_list]
+        return [placed.model for placed in self._placed.rows]
 
     def bind(self, binding: PointBinding) -> None:
         """Give a Thing's points their numbers; the same binding again changes nothing."""
@@ -136,20 +119,72 @@ class PointTable:
 
     def bind_all(self, block: Block) -> None:
         """Give the points of many Things their numbers; none of the Things is bound yet."""
-        unknown = [name for name in block.models if name not in self._models]
-        if unknown:
-            raise Conflict(f"model {unknown[0]} is not known")
+        rows = self._placed.of(block.models)
         if not len(block.first):
             return
         with self._lock:
-            models = np.array([self._models[name].row for name in block.models], np.int32)[block.model]
+            models = rows[block.model]
             owners = np.array([self._organisation(name) for name in block.organisations], np.int32)
+            known = len(self._base.array)
             self._base.extend(block.first)
             self._model_of.extend(models)
             self._organisation_of.extend(owners[block.organisation])
+            self._held.update(owners[block.organisation].tolist())
             self._number_points(block.first, models)
-            self._bases.add(block.first)
+            self._bases.add(block.first, np.arange(known, known + len(block.first), dtype=np.int32))
+            self.generation += 1
             self._index.add_all(block.ids)  # last: a reader sees a Thing only when it is whole
+
+    def move(self, thing: int, first: int, model: str, organisation: str, former: Sequence[Former] = ()) -> None:
+        """Give the Thing at a place in `things` other numbers, another model or organisation; it is not retired.
+
+        ``former`` are all blocks of numbers it had before.
+        """
+        blocks = [(one.first, one.model) for one in former] + [(first, model)]
+        rows = self._placed.of([name for _, name in blocks]).tolist()
+        with self._lock:
+            known = {one.first for one in self._former.get(thing, ())} | {self._base.array.item(thing)}
+            for (start, _), row in zip(blocks, rows, strict=True):
+                self._number_points(np.array([start], np.int32), np.array([row], np.int32))
+                if start not in known:
+                    self._bases.add(np.array([start], np.int32), np.array([thing], np.int32))
+            for (start, _), row in zip(blocks[:-1], rows, strict=False):
+                self._make_former(start, self._placed.rows[row])
+            if former:
+                self._former[thing] = tuple(former)
+            self._model_of.array[thing] = rows[-1]
+            self._base.array[thing] = first
+            self._held[self._organisation_of.array.item(thing)] -= 1
+            self._organisation_of.array[thing] = owner = self._organisation(organisation)
+            self._held[owner] += 1
+            self.generation += 1
+
+    def retire(self, things: Sequence[int]) -> None:
+        """Let nobody send readings of Things any more; what they were stays known."""
+        with self._lock:
+            for thing in things:
+                owner = self._organisation_of.array.item(thing)
+                if owner >= 0:
+                    self._held[owner] -= 1
+                    self._organisation_of.array[thing] = ~owner
+                placed = self._placed.rows[self._model_of.array.item(thing)]
+                self._make_former(self._base.array.item(thing), placed)
+            self.generation += 1
+
+    def add_former(self, blocks: Sequence[tuple[int, Sequence[Former]]]) -> None:
+        """Learn all blocks of numbers that Things, each at its place in `things`, had before: none is known yet."""
+        every = [(thing, former) for thing, several in blocks for former in several]
+        if not every:
+            return
+        rows = self._placed.of([former.model for _, former in every])
+        first = np.array([former.first for _, former in every], np.int32)
+        with self._lock:
+            self._former |= {thing: tuple(several) for thing, several in blocks}
+            self._number_points(first, rows)
+            self._bases.add(first, np.array([thing for thing, _ in every], np.int32))
+            for (_, former), row in zip(every, rows.tolist(), strict=True):
+                self._make_former(former.first, self._placed.rows[row])
+            self.generation += 1
 
     def resolve(
         self, names: Sequence[str], units: Sequence[str], organisation: str, only: Collection[str] | None = None
@@ -159,7 +194,7 @@ class PointTable:
         A point of another organisation (or of a Thing not in ``only``, when that is given) is `NOT_YOURS`; the
         caller answers it as unknown, so that nobody learns what exists. The numbers are not to be changed.
         """
-        owner = self._organisation_number.get(organisation, -1)
+        owner = self._organisation_number.get(organisation, _NOBODY)
         point = self._numbered(names, owner, only)
         if not any(units):
             return Resolved(point)
@@ -173,8 +208,19 @@ class PointTable:
         thing = self.thing_number(urn)
         if thing == NOBODY:
             return UNKNOWN
-        offset = self._model_list[self._model_of.array.item(thing)].offset.get(name)
+        offset = self._placed.rows[self._model_of.array.item(thing)].offset.get(name)
         return UNKNOWN if offset is None else int(self._base.array.item(thing)) + offset
+
+    def former_numbers(self, point_id: str, organisation: str) -> list[tuple[int, str]]:
+        """Return the numbers a point had before while its Thing was ``organisation``'s, each with its unit."""
+        urn, name = split_point_id(point_id)
+        found = []
+        for former in self._former.get(self.thing_number(urn), ()) if self._former else ():
+            placed = self._placed.get(former.model)
+            if placed is not None and former.organisation == organisation and name in placed.offset:
+                at = placed.offset[name]
+                found.append((former.first + at, placed.model.points[at].reading_type.unit))
+        return found
 
     def thing_number(self, urn: str) -> int:
         """Return a Thing's place in `things`, -1 when it is not bound."""
@@ -188,13 +234,14 @@ class PointTable:
         return number
 
     def thing_points(self, urn: str) -> tuple[int, ThingModel] | None:
-        """Return a Thing's first point number and its model, or None."""
+        """Return a Thing's first point number and its model; None for one that is retired, or not known."""
         thing = self.thing_number(urn)
-        return None if thing == NOBODY else self.points_of(thing)
+        gone = thing == NOBODY or self._organisation_of.array.item(thing) < 0
+        return None if gone else self.points_of(thing)
 
     def points_of(self, thing: int) -> tuple[int, ThingModel]:
         """Return the first point number and the model of the Thing at a place in `things`."""
-        return int(self._base.array.item(thing)), self._model_list[self._model_of.array.item(thing)].model
+        return int(self._base.array.item(thing)), self._placed.rows[self._model_of.array.item(thing)].model
 
     def organisation_of(self, urn: str) -> str | None:
         """Return the organisation a Thing belongs to, or None when it is not known."""
@@ -204,11 +251,15 @@ class PointTable:
     def owner_of(self, thing: int) -> str:
         """Return the organisation of the Thing at a place in `things`."""
         number: int = self._organisation_of.array.item(thing)
-        return self._organisations[number]
+        return self._organisations[number if number >= 0 else ~number]
+
+    def held(self, organisation: str) -> int:
+        """Return how many Things an organisation has that are not retired."""
+        return self._held[self._organisation_number.get(organisation, _NOBODY)]
 
     def owned(self, organisation: str) -> Int64Array:
-        """Return the places in `things` of an organisation's Things, int64 (k,)."""
-        owner = self._organisation_number.get(organisation, -1)
+        """Return the places in `things` of an organisation's Things that are not retired, int64 (k,)."""
+        owner = self._organisation_number.get(organisation, _NOBODY)
         return np.flatnonzero(self._organisation_of.array[: len(self._index)] == owner)
 
     def things(self) -> PackedNames:
@@ -222,10 +273,10 @@ class PointTable:
             return Block(
                 self._index.names(),
                 self._base.array[:count].copy(),
-                [placed.model.id for placed in self._model_list],
+                [placed.model.id for placed in self._placed.rows],
                 self._model_of.array[:count].copy(),
                 list(self._organisations),
-                self._organisation_of.array[:count].copy(),
+                _whose(self._organisation_of.array[:count]),
             )
 
     def place(self, point: int) -> tuple[str, PointModel]:
@@ -251,7 +302,7 @@ class PointTable:
                 return self._one_by_one(names, owner, only)
             packed = PackedNames.of(names)
         keeps = only is None or isinstance(only, frozenset)
-        asked = (owner, only if keeps else None, len(self._index))
+        asked = (owner, only if keeps else None, self.generation)
         point = self._recent.get(packed, asked) if keeps else None
         if point is None:
             look_up = self._one_by_one if len(packed) < _MANY else self._all_at_once
@@ -262,7 +313,7 @@ class PointTable:
 
     def _one_by_one(self, names: Sequence[str], owner: int, only: Collection[str] | None) -> Int32Array:
         point = np.full(len(names), UNKNOWN, np.int32)
-        known, models = self._known, self._model_list
+        known, models = self._known, self._placed.rows
         model_of, owner_of, base = (c.array.item for c in (self._model_of, self._organisation_of, self._base))
         for at, name in enumerate(names):
             urn, _, word = name.partition("/")
@@ -280,9 +331,10 @@ class PointTable:
 
     def _all_at_once(self, packed: PackedNames, owner: int, only: Collection[str] | None) -> Int32Array:
         urns, words = split(packed)
-        thing, word = self._index.find(urns), self._words.find(words)
+        thing, word = self._index.find(urns), self._placed.words.find(words)
         row = self._model_of.array[thing] if len(self._index) else np.zeros(len(thing), np.int32)
-        offset = self._offset[row, word] if self._offset.size else np.full(len(thing), UNKNOWN, np.int32)
+        offsets = self._placed.offset
+        offset = offsets[row, word] if offsets.size else np.full(len(thing), UNKNOWN, np.int32)
         known = (thing >= 0) & (word >= 0) & (offset >= 0)
         point = np.full(len(thing), UNKNOWN, np.int32)
         thing = thing[known]
@@ -304,27 +356,22 @@ class PointTable:
             self._only[only] = (len(self._index), numbers)
         return numbers
 
-    def _name_words(self, placed: PlacedModel) -> None:
-        new = [name for name in placed.offset if self._words.get(name) == NOBODY]
-        self._words.add_all(PackedNames.of(new))
-        wider = np.full((placed.row + 1, len(self._words)), UNKNOWN, np.int32)
-        wider[: placed.row, : self._offset.shape[1]] = self._offset
-        for name, at in placed.offset.items():
-            wider[placed.row, self._words.get(name)] = at
-        self._offset = wider
-
     def _number_points(self, first: Int32Array, models: Int32Array) -> None:
         """Give the points of Things their rules."""
         for row in np.unique(models).tolist():
-            placed = self._model_list[row]
+            placed = self._placed.rows[row]
             size = len(placed.model.points)
             bases = first[models == row].astype(np.int64)
-            count = int(bases.max()) + size
+            count = int(bases.max()) + placed.size
             self.rule.grow(count)
             for start in range(0, len(bases), _AT_ONCE):
                 point = bases[start : start + _AT_ONCE, None] + np.arange(size)
                 self.rule.array[point] = placed.first_rule + np.arange(size)
             self.count = max(self.count, count)
+
+    def _make_former(self, first: int, placed: PlacedModel) -> None:
+        rule, size = self._placed.former_rule(placed), len(placed.model.points)
+        self.rule.array[first : first + size] = np.arange(rule, rule + size)
 
     def _organisation(self, organisation: str) -> int:
         number = self._organisation_number.get(organisation)
@@ -333,3 +380,8 @@ class PointTable:
             self._organisations.append(organisation)
             self._organisation_number[organisation] = number
         return number
+
+
+def _whose(organisation: Int32Array) -> Int32Array:
+    """Return places of organisations; those of retired Things are kept as their complement."""
+    return np.where(organisation >= 0, organisation, ~organisation)

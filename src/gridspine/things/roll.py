@@ -3,89 +3,85 @@
 What numbers and models say of a Thing is in the point table; the rest of it is one small JSON array::
 
     number ─┬─ point table: id, organisation, model, first point
-            └─ body[start[n]:start[n + 1]] = [title, connection, devices] · adapter[n] · created_us[n]
+            ├─ columns: adapter · created_us · version · latitude · longitude · retired
+            └─ span[n] ─► body[start:start + length] = [title, connection, modified_us, retired_us, devices, former]
+
+A Thing that changes gets another body at the end; when most of the bodies are of the past, they are packed anew.
 """
 
+import threading
 from collections.abc import Iterator, Sequence
-from typing import Any, overload
+from typing import overload
 
-import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from gridspine.kernel.errors import Conflict, Invalid
 from gridspine.kernel.names import PackedNames
-from gridspine.kernel.readings import Int32Array, Int64Array
-from gridspine.things.column import Column
+from gridspine.kernel.readings import Float64Array, Int32Array, Int64Array
 from gridspine.things.name_index import NOBODY
 from gridspine.things.point import Block, PointTable
-from gridspine.things.thing import Thing
+from gridspine.things.roll_columns import RollColumns
+from gridspine.things.thing import Former, Thing
 
 _RECENT = 4_096
 """Things kept as they were made for the last who asked."""
 _FEW = 256
-_NOBODY = ord("[")
-_Body = tuple[str, dict[str, Any], tuple[str, ...]]
-_encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(_Body).decode
 
 
 class Roll:
     """Things by their numbers (0, 1, … as they came), ids, devices and adapters; bound in ``points``.
 
-    Changed on one thread at a time.
+    Changed on one thread at a time; `copy` may be called on any.
     """
 
     def __init__(self, points: PointTable) -> None:
         self.points = points
-        self.body = Column(np.uint8)
-        self.start = Column(np.int64)
-        self.start.grow(1)
-        self.adapter = Column(np.int32)
-        self.created_us = Column(np.int64)
-        self.adapters: list[str] = []
+        self._lock = threading.Lock()
+        self._columns = RollColumns()
+        self._retired = False
         self._by_device: dict[str, list[int]] = {}
         self._names: dict[str, tuple[str, ...]] = {}
         self._order: Int64Array = np.zeros(0, np.int64)
         self._recent: dict[str, Thing] = {}
 
     def __len__(self) -> int:
-        return len(self.created_us.array)
+        return len(self._columns)
 
     def add(self, things: Sequence[Thing]) -> None:
-        """Take up Things and bind their points; those that are there already are passed over.
+        """Take up Things and bind their points, or what changed of them; a version known already is passed over.
 
-        Raises `Invalid` for an unknown model, and `Conflict` for one that has changed since.
+        Raises `Invalid` for an unknown model, and `Conflict` for one whose points have changed.
         """
-        new = {thing.id: thing for thing in things if self.points.thing_number(thing.id) == NOBODY}
-        things = list(new.values())
+        new: dict[str, Thing] = {}
         for thing in things:
-            self._check_model(thing)
-        organisations = list(dict.fromkeys(thing.organisation for thing in things))
-        models = list(dict.fromkeys(thing.model for thing in things))
-        place = {name: at for at, name in enumerate(organisations)}, {name: at for at, name in enumerate(models)}
-        self._pack(things)
-        self.points.bind_all(
-            Block(
-                PackedNames.of(new),
-                np.array([thing.first for thing in things], np.int32),
-                models,
-                np.array([place[1][thing.model] for thing in things], np.int32),
-                organisations,
-                np.array([place[0][thing.organisation] for thing in things], np.int32),
-            )
-        )
+            number = self.points.thing_number(thing.id)
+            if number != NOBODY:
+                self._change(number, thing)
+            elif thing.id not in new or new[thing.id].version < thing.version:
+                new[thing.id] = thing
+        if new:
+            self._add_new(list(new.values()))
 
-    def restore(self, body: Column, start: Column, adapter: Column, created_us: Column, adapters: list[str]) -> None:
+    def copy(self) -> tuple[RollColumns, Block]:
+        """Return all that is known of the Things as one moment has it."""
+        with self._lock:
+            return self._columns.copy(), self.points.block()
+
+    def restore(self, columns: RollColumns) -> None:
         """Take over what was packed of the Things that ``points`` has; it has no others."""
-        self.body, self.start, self.adapter, self.created_us, self.adapters = body, start, adapter, created_us, adapters
-        # ["…",{},[]]: most Things have no devices, and those need not be read.
-        for number in np.flatnonzero(body.array[start.array[1:] - 3] != _NOBODY).tolist():
-            self._note_devices(number, _decode(self._bytes(number))[2])
+        self._columns = columns
+        former: list[tuple[int, tuple[Former, ...]]] = []
+        for number in columns.with_more():
+            *_, devices, blocks = columns.body(number)
+            former += [(number, blocks)] if blocks else []
+            self._note_devices(number, devices if not columns["retired"][number] else ())
+        self.points.add_former(former)
+        self._retire(np.flatnonzero(columns["retired"]).tolist())
 
     def get(self, id: str) -> Thing | None:
-        """Return a Thing, or None."""
+        """Return a Thing, retired ones too, or None."""
         thing = self._recent.get(id)
         if thing is None:
             number = self.points.thing_number(id)
@@ -99,20 +95,31 @@ class Roll:
 
     def at(self, number: int) -> Thing:
         """Return the Thing of a number."""
-        first, model = self.points.points_of(number)
-        title, connection, devices = _decode(self._bytes(number))
+        columns, (first, model) = self._columns, self.points.points_of(number)
+        title, connection, modified_us, retired_us, devices, former = columns.body(number)
+        latitude, longitude = columns["latitude"].item(number), columns["longitude"].item(number)
         return Thing(
             self.points.things()[number],
             self.points.owner_of(number),
             title,
             model.id,
             first=first,
-            adapter=self.adapters[self.adapter.array.item(number)],
+            adapter=columns.adapters[columns["adapter"].item(number)],
             connection=connection,
             devices=devices,
             points=self._names_of(model.id),
-            created_us=self.created_us.array.item(number),
+            created_us=columns["created_us"].item(number),
+            version=columns["version"].item(number),
+            modified_us=modified_us,
+            location=None if latitude != latitude else (latitude, longitude),
+            retired_us=retired_us,
+            former=former,
         )
+
+    def version(self, id: str) -> int:
+        """Return a Thing's version, 0 when it is not known."""
+        number = self.points.thing_number(id)
+        return 0 if number == NOBODY else int(self._columns["version"].item(number))
 
     def of_device(self, principal: str) -> list[Thing]:
         """Return the Things that a device speaks for."""
@@ -120,17 +127,27 @@ class Roll:
 
     def of_adapter(self, adapter: str) -> list[Thing]:
         """Return the Things that an adapter serves, in the order they came."""
-        if adapter not in self.adapters:
+        columns = self._columns
+        if adapter not in columns.adapters:
             return []
-        return [self.at(int(number)) for number in np.flatnonzero(self.adapter.array == self.adapters.index(adapter))]
+        served = (columns["adapter"] == columns.adapters.index(adapter)) & ~columns["retired"]
+        return [self.at(number) for number in np.flatnonzero(served).tolist()]
+
+    def located(self) -> tuple[Int64Array, Float64Array, Float64Array]:
+        """Return the numbers of the Things that have a place, and their latitudes and longitudes [degrees]; (k,)."""
+        columns = self._columns
+        numbers = np.flatnonzero(~np.isnan(columns["latitude"]) & ~columns["retired"])
+        return numbers, columns["latitude"][numbers], columns["longitude"][numbers]
 
     def ordered(self, organisation: str | None = None) -> "Ordered":
-        """Return all Things (of one organisation) in the order of their ids."""
+        """Return all Things (of one organisation) in the order of their ids, without those that are retired."""
         order = self._ordered()
         if organisation is not None:
             own = np.zeros(len(order), np.bool_)
             own[self.points.owned(organisation)] = True
             order = order[own[order]]
+        elif self._retired:
+            order = order[~self._columns["retired"][order]]
         return Ordered(self, order)
 
     def _ordered(self) -> Int64Array:
@@ -144,25 +161,52 @@ class Roll:
             self._order = np.insert(self._order, at, number)
         return self._order
 
-    def _pack(self, things: Sequence[Thing]) -> None:
-        bodies = [_encode((thing.title, thing.connection, thing.devices)) for thing in things]
+    def _add_new(self, things: Sequence[Thing]) -> None:
         for thing in things:
-            if thing.adapter not in self.adapters:
-                self.adapters.append(thing.adapter)
-        for number, thing in enumerate(things, len(self)):
-            self._note_devices(number, thing.devices)
-        ends = self.start.array[-1] + np.cumsum([len(body) for body in bodies], dtype=np.int64)
-        self.body.extend(np.frombuffer(b"".join(bodies), np.uint8))
-        self.start.extend(ends)
-        self.adapter.extend(np.array([self.adapters.index(thing.adapter) for thing in things], np.int32))
-        self.created_us.extend(np.array([thing.created_us for thing in things], np.int64))
+            self._check_model(thing)
+        organisations = list(dict.fromkeys(thing.organisation for thing in things))
+        models = list(dict.fromkeys(thing.model for thing in things))
+        place = {name: at for at, name in enumerate(organisations)}, {name: at for at, name in enumerate(models)}
+        known = len(self)
+        block = Block(
+            PackedNames.of(thing.id for thing in things),
+            np.array([thing.first for thing in things], np.int32),
+            models,
+            np.array([place[1][thing.model] for thing in things], np.int32),
+            organisations,
+            np.array([place[0][thing.organisation] for thing in things], np.int32),
+        )
+        with self._lock:
+            self._columns.extend(things)
+            self.points.bind_all(block)
+        self.points.add_former([(at, thing.former) for at, thing in enumerate(things, known) if thing.former])
+        self._retire([at for at, thing in enumerate(things, known) if thing.retired])
+        for number, thing in enumerate(things, known):
+            self._note_devices(number, () if thing.retired else thing.devices)
+
+    def _change(self, number: int, thing: Thing) -> None:
+        """Take up a later version of the Thing of a number."""
+        before = self.at(number)
+        if thing.version <= before.version:
+            return
+        self._check_model(thing)
+        for device in () if before.retired else before.devices:
+            self._by_device[device].remove(number)
+        with self._lock:
+            self.points.move(number, thing.first, thing.model, thing.organisation, thing.former)
+            self._columns.put(number, thing)
+        self._retire([number] if thing.retired else [])
+        self._note_devices(number, () if thing.retired else thing.devices)
+        self._recent.pop(thing.id, None)
+
+    def _retire(self, numbers: Sequence[int]) -> None:
+        if numbers:
+            self._retired = True
+            self.points.retire(numbers)
 
     def _note_devices(self, number: int, devices: Sequence[str]) -> None:
         for device in devices:
             self._by_device.setdefault(device, []).append(number)
-
-    def _bytes(self, number: int) -> bytes:
-        return self.body.array[self.start.array.item(number) : self.start.array.item(number + 1)].tobytes()
 
     def _check_model(self, thing: Thing) -> None:
         if self.points.model(thing.model) is None:

@@ -18,8 +18,9 @@ from gridspine.kernel.names import PADDING, PackedNames
 from gridspine.things.column import Column
 from gridspine.things.point import Block
 from gridspine.things.roll import Roll
+from gridspine.things.roll_columns import COLUMNS, RollColumns, fits
 
-FORMAT = 1
+FORMAT = 2
 _UNREADABLE = (
     OSError, ValueError, KeyError, EOFError, TypeError, OverflowError, MemoryError, NotImplementedError, RuntimeError,
     SyntaxError, IndexError, struct.error, zlib.error, zipfile.BadZipFile, msgspec.MsgspecError,
@@ -51,24 +52,18 @@ class Snapshot(msgspec.Struct, frozen=True):
         return len(self.columns["first"])
 
 
-_LENGTHS = {"first": 0, "model": 0, "organisation": 0, "adapter": 0, "created_us": 0, "offsets": 1, "start": 1}
-_KINDS = {
-    "ids": np.uint8, "offsets": np.int64, "first": np.int32, "model": np.int32, "organisation": np.int32,
-    "body": np.uint8, "start": np.int64, "adapter": np.int32, "created_us": np.int64,
-}  # fmt: skip
+_NAMED = {"ids": np.uint8, "offsets": np.int64, "first": np.int32, "model": np.int32, "organisation": np.int32}
+"""What the point table knows of the Things."""
 
 
 def save_roll(path: Path, roll: Roll, stamp: str, offset: int, bound: int) -> None:
     """Write a snapshot of ``roll`` atomically; Things may be added meanwhile, they are not in it."""
-    block = roll.points.block()
-    count = len(block.first)
+    rows, block = roll.copy()
     models = {id_: tuple(p.name for p in model.points) for id_ in block.models if (model := roll.points.model(id_))}
-    head = Head(FORMAT, stamp, offset, bound, models, list(block.organisations), list(roll.adapters))
+    head = Head(FORMAT, stamp, offset, bound, models, list(block.organisations), rows.adapters)
     columns = {
         "ids": block.ids.data, "offsets": block.ids.offsets, "first": block.first, "model": block.model,
-        "organisation": block.organisation, "body": roll.body.array[: roll.start.array[count]],
-        "start": roll.start.array[: count + 1], "adapter": roll.adapter.array[:count],
-        "created_us": roll.created_us.array[:count],
+        "organisation": block.organisation, **{name: rows[name] for name in COLUMNS},
     }  # fmt: skip
     temporary = path.with_suffix(".tmp")
     try:
@@ -87,7 +82,7 @@ def read_roll(path: Path) -> Snapshot | None:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             head = msgspec.json.decode(stored["head"].tobytes(), type=Head)
-            snapshot = Snapshot(head, {name: stored[name] for name in _KINDS})
+            snapshot = Snapshot(head, {name: stored[name] for name in (*_NAMED, *COLUMNS)})
     except _UNREADABLE:
         return None
     return snapshot if head.format == FORMAT and _fits(snapshot) else None
@@ -104,25 +99,22 @@ def take_up(snapshot: Snapshot, roll: Roll) -> bool:
     roll.points.bind_all(
         Block(ids, columns["first"], list(head.models), columns["model"], head.organisations, columns["organisation"])
     )
-    roll.restore(
-        Column.of(columns["body"]), Column.of(columns["start"]), Column.of(columns["adapter"]),
-        Column.of(columns["created_us"]), list(head.adapters),
-    )  # fmt: skip
+    rows = {name: Column.of(columns[name]) for name in COLUMNS}
+    roll.restore(RollColumns(rows, head.adapters))
     return True
 
 
 def _fits(snapshot: Snapshot) -> bool:
     """Whether the columns are of their types and lengths, and point into each other."""
-    columns, head, count = snapshot.columns, snapshot.head, len(snapshot.columns["first"])
-    if any(columns[name].dtype != kind or columns[name].ndim != 1 for name, kind in _KINDS.items()):
+    columns, head, count = snapshot.columns, snapshot.head, snapshot.count
+    if any(columns[name].dtype != kind or columns[name].ndim != 1 for name, kind in _NAMED.items()):
         return False
-    if any(len(columns[name]) != count + more for name, more in _LENGTHS.items()):
+    if not fits(columns, len(head.adapters)) or len(columns["created_us"]) != count:
         return False
-    for places, data, spare in (("offsets", "ids", PADDING), ("start", "body", 0)):
-        at = columns[places]
-        if at[0] != 0 or (np.diff(at) < 0).any() or at[-1] + spare != len(columns[data]):
-            return False
-    for name, words in (("model", head.models), ("organisation", head.organisations), ("adapter", head.adapters)):
-        if count and not (columns[name].min() >= 0 and columns[name].max() < len(words)):
+    at = columns["offsets"]
+    if len(at) != count + 1 or at[0] != 0 or (np.diff(at) < 0).any() or at[-1] + PADDING != len(columns["ids"]):
+        return False
+    for name, words in (("model", head.models), ("organisation", head.organisations)):
+        if len(columns[name]) != count or (count and not 0 <= columns[name].min() <= columns[name].max() < len(words)):
             return False
     return not count or bool(columns["first"].min() >= 0)

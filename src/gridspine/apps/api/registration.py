@@ -74,7 +74,7 @@ def _read(fields: dict[str, Any], organisation: str) -> Thing | GridspineError:
 
 def _within_quota(node: Node, organisation: str, asked: list[Thing | GridspineError]) -> list[Thing | GridspineError]:
     """Refuse those beyond the quota; ids that are known already take no room, for they are refused in any case."""
-    present = len(node.things.list(organisation))
+    present = node.things.count(organisation)
     over: Overloaded | None = None
     within: list[Thing | GridspineError] = []
     for one in asked:

@@ -48,7 +48,7 @@ LAST_WORD_S = 0.5
 """How long a client may take to receive the end of its stream."""
 MAX_WAITING_BYTES = 64 << 10
 """What may lie in the node's buffers for a client whose right has ended [bytes]; with more it gets no last word."""
-_HARMLESS = {"node-stopping", "failed", "gone", "closed", STALE}
+_HARMLESS = {"node-stopping", "failed", "gone", "closed", "points-moved", STALE}
 """Ends after which the client may read on, what waits for it too."""
 PRINCIPAL_SHARE = 0.5
 """Part of all streams that one principal may have open."""

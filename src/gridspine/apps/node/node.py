@@ -150,6 +150,7 @@ class Node:
         self._compose_things()
         self._compose_trust()
         self.hub = Hub({p: following for p, (_, following) in enumerate(self.log.bounds(READINGS))})
+        self.things.moved.append(self._on_moved)
         self._restored = False
         self.quotas = Quotas(settings.quotas, clock)
         self.stopping = False
@@ -195,7 +196,7 @@ class Node:
         )
         self.authority = Authority(self.clock, self.writer, self.organisation)
         self.gate = Gate(self.clock)
-        self.access = Access(self.registry, self.gate, self.clock, self._point_of)
+        self.access = Access(self.registry, self.gate, self.clock, self._point_of, self.points.former_numbers)
         self.ledger = Ledger(
             self.paths.ledger, self.identity.custody.ledger_key(), f"{self.organisation}/ledger", log=self.log
         )
@@ -273,6 +274,10 @@ class Node:
         if committed.position is not None:
             self.stored += len(committed.screened.accepted)
             self.hub.publish(committed.position, committed.screened.accepted)
+
+    def _on_moved(self, thing: str) -> None:
+        self.access.forget_masks()
+        self.hub.cut_thing(thing, "points-moved")
 
     def _point_of(self, point_id: str) -> tuple[int, str, str]:
         number = self.points.number(point_id)

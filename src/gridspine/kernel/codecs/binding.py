@@ -12,7 +12,10 @@ MAX_POINT = 2**31 - 1
 
 
 class PointBinding(msgspec.Struct, frozen=True, rename="camel"):
-    """Numbers ``first``, ``first + 1``, … belong to the points ``names`` of ``thing``, in ``units``."""
+    """Numbers ``first``, ``first + 1``, … belong to the points ``names`` of ``thing``, in ``units``.
+
+    A Thing that changed is bound again, mostly to the same numbers: ``version`` is the Thing's from then on.
+    """
 
     first: int
     thing: str
@@ -21,6 +24,7 @@ class PointBinding(msgspec.Struct, frozen=True, rename="camel"):
     names: tuple[str, ...]
     units: tuple[str, ...]
     time_us: int
+    version: int = 1
 
     def point_ids(self) -> list[str]:
         """Return the ids of the points, in the order of their numbers."""
