@@ -96,7 +96,7 @@ class Node:
         await asyncio.get_running_loop().create_future()
         yield  # type: ignore[misc]
 
-    async def progress(self, command: str, state: str, reason: str = "") -> None: ...
+    async def progress(self, command: str, state: str, reason: str = "", *, sequence: int = 0) -> None: ...
 
     async def get(self, key: str) -> bytes | None:
         return self.content.get(key)

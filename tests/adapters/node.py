@@ -13,7 +13,17 @@ from typing import Any
 
 from gridspine.infra.runtime.clock import Clock, SystemClock
 from gridspine.kernel.readings import Channel, ItemProblem, NamedReadings
-from gridspine.things.adapter import Adapter, Binding, Connection, Order, Outcome, PrivateStore, ProgressState, Source
+from gridspine.things.adapter import (
+    Adapter,
+    Binding,
+    Connection,
+    Order,
+    Outcome,
+    PrivateStore,
+    ProgressState,
+    ReadRequest,
+    Source,
+)
 
 
 @dataclass(frozen=True)
@@ -83,6 +93,9 @@ class FakeNode:
         self.stored: list[Stored] = []
         self.problems: list[tuple[Source, ItemProblem]] = []
         self.progressed: list[tuple[str, ProgressState, str]] = []
+        self.sequences: list[int] = []
+        self.reading: asyncio.Queue[ReadRequest] = asyncio.Queue()
+        self.read: dict[str, str] = {}
         self.waiting = 0
         self.most_waiting = 0
         self.address: dict[str, tuple[str, int]] = {}
@@ -169,9 +182,17 @@ class FakeNode:
         finally:
             self._order_queues.remove(queue)
 
-    async def progress(self, command: str, state: ProgressState, reason: str = "") -> None:
+    async def progress(self, command: str, state: ProgressState, reason: str = "", *, sequence: int = 0) -> None:
         self.progressed.append((command, state, reason))
+        self.sequences.append(sequence)
         await self._notify()
+
+    async def reads(self) -> AsyncIterator[ReadRequest]:
+        while True:
+            yield await self.reading.get()
+
+    def read_ended(self, id: str, problem: str = "") -> None:
+        self.read[id] = problem
 
     async def listen(self, name: str, on_connection: Connection) -> tuple[str, int]:
         server = await asyncio.start_server(

@@ -61,6 +61,7 @@ def test_the_usual_way() -> None:
 def test_only_listed_transitions_are_possible(start: State, goal: State) -> None:
     ways: dict[State, tuple[State, ...]] = {
         "requested": (),
+        "awaiting-approval": ("awaiting-approval",),
         "accepted": ("accepted",),
         "refused": ("refused",),
         "sent": ("accepted", "sent"),

@@ -206,7 +206,7 @@ def test_reminders_of_cancelled_leases_do_not_pile_up() -> None:
         ask(commander, lease(f"l{at}", 1, 1000, 1001))
         keep(commander, commander.cancel(f"l{at}", 0, ""))
         tick(commander, 0)
-    assert len(commander._due) <= 4 * 257
+    assert len(commander._table._due) <= 4 * 257
 
 
 def test_a_tick_is_bounded_and_comes_to_an_end() -> None:

@@ -12,12 +12,12 @@ from gridspine.kernel.time import US
 from gridspine.things.lease import (
     Authority,
     Lease,
-    check_lease,
     intersect,
     next_change_us,
     replaces,
     resolve,
 )
+from gridspine.things.lease_check import check_lease
 from gridspine.things.model import LeaseRule
 
 SETPOINT = LeaseRule(role="setpoint", minimum=-5000, maximum=5000, reversion="device", fallback=0, max_duration_s=3600)

@@ -8,11 +8,11 @@ from gridspine.things.lease import (
     Authority,
     Bounds,
     Lease,
-    check_lease,
     intersect,
     next_change_us,
     resolve,
 )
+from gridspine.things.lease_check import check_lease
 from gridspine.things.model import LeaseRule
 
 SETPOINT = LeaseRule(role="setpoint", minimum=-5000, maximum=5000, reversion="device", fallback=0, max_duration_s=3600)

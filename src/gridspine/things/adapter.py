@@ -62,12 +62,22 @@ class Binding(msgspec.Struct, frozen=True):
     points: tuple[str, ...] = ()
 
 
+class Planned(msgspec.Struct, frozen=True):
+    """From ``from_us`` [µs since 1970] a point is to hold ``value`` [its unit]; None leaves the device to itself."""
+
+    from_us: int
+    value: float | None
+
+
 class Order(msgspec.Struct, frozen=True):
     """What a device must now do: hold ``value`` [the point's unit] on ``point`` until ``until_us``, then fall back.
 
     ``value`` None ends the lease at once: the device must return to ``fallback`` [the point's unit]. Orders for the
     same point replace each other; ``sequence`` rises, and a lower one must be ignored. ``traceparent`` (W3C Trace
     Context), where it is not empty, is to be told to the device if its protocol can.
+
+    ``plan`` is what follows, as far as it is known today. A device that can hold it is given it whole, and goes by it
+    when nobody reaches it any more; for all others each value comes as an order of its own when it is due.
     """
 
     command: str
@@ -78,6 +88,15 @@ class Order(msgspec.Struct, frozen=True):
     fallback: float
     sequence: int
     traceparent: str = ""
+    plan: tuple[Planned, ...] = ()
+
+
+class ReadRequest(msgspec.Struct, frozen=True):
+    """Read a device now, not when it is due; ``points`` names what is wanted, none means all."""
+
+    id: str
+    thing: str
+    points: tuple[str, ...] = ()
 
 
 ProgressState = Literal["sent", "acknowledged", "rejected", "failed"]
@@ -129,6 +148,7 @@ class AdapterContext(Protocol):
     ) -> Outcome:
         """Hand in readings; returns once the accepted ones are durable.
 
+        ``channel`` is *reported*, *planned* or *emulated*: what is commanded, leases say.
         Raises `Overloaded` when the queue is full and `DiskFull` when there is no room: nothing was kept then, and
         the device must not be acknowledged.
         """
@@ -150,8 +170,20 @@ class AdapterContext(Protocol):
         """Yield orders for this adapter's Things; first, after a start, every one still in force."""
         ...
 
-    async def progress(self, command: str, state: ProgressState, reason: str = "") -> None:
-        """Record how far an order got. An acknowledgement changes the command's state only."""
+    async def progress(self, command: str, state: ProgressState, reason: str = "", *, sequence: int = 0) -> None:
+        """Record how far an order got. An acknowledgement changes the command's state only.
+
+        ``sequence`` is the order's own: what is said of an order that a later one has replaced does not count. 0 is of
+        whichever order the command has now, for devices that do not repeat it.
+        """
+        ...
+
+    def reads(self) -> AsyncIterator[ReadRequest]:
+        """Yield requests to read a device at once; for adapters that poll, the others need not ask."""
+        ...
+
+    def read_ended(self, id: str, problem: str = "") -> None:
+        """Tell that request ``id`` is over: what was read is durable, or why it could not be."""
         ...
 
     async def listen(self, name: str, on_connection: Connection) -> tuple[str, int]:

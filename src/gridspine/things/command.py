@@ -2,13 +2,14 @@
 
 ::
 
-    requested ─► accepted ─► sent ─► acknowledged ─► applied ─► ended
-        └─► refused   └───────┴───────────┴─────────────┴─► rejected · failed · expired · superseded · cancelled
+    requested ─┬──────────────────► accepted ─► sent ─► acknowledged ─► applied ─► ended
+        │      └► awaiting-approval ─┘ └──────────┴───────────┴─────────────┴─► rejected · failed · expired ·
+        └─► refused     └─► expired · cancelled                                 superseded · cancelled
 
 An acknowledgement by the device only ever makes a command ``acknowledged``. ``applied`` needs a reading of the
 confirm point, near enough to what was ordered, observed after the order was sent. A command whose time passes
 unconfirmed is ``expired``; one that was applied to its end, or a limit that was kept without ever having to bind, is
-``ended``.
+``ended``. What is ``awaiting-approval`` by a second person commands nothing.
 """
 
 from typing import Literal
@@ -17,10 +18,12 @@ import msgspec
 
 from gridspine.kernel.errors import Conflict, Corrupt
 from gridspine.things.adapter import Order
+from gridspine.things.blocking_tag import BlockingTag
 from gridspine.things.lease import Lease
 
 State = Literal[
     "requested",
+    "awaiting-approval",
     "accepted",
     "refused",
     "sent",
@@ -41,11 +44,12 @@ def _to(*states: State) -> frozenset[State]:
 
 _STOPS = _to("rejected", "failed", "expired", "superseded", "cancelled")
 TRANSITIONS: dict[State, frozenset[State]] = {
-    "requested": _to("accepted", "refused"),
+    "requested": _to("accepted", "refused", "awaiting-approval"),
+    "awaiting-approval": _to("accepted", "expired", "cancelled"),
     "accepted": _STOPS.union(_to("sent", "acknowledged", "ended")),
     "sent": _STOPS.union(_to("acknowledged", "applied")),
     "acknowledged": _STOPS.union(_to("applied")),
-    "applied": _to("ended", "failed", "superseded", "cancelled"),
+    "applied": _to("ended", "rejected", "failed", "superseded", "cancelled"),
 }
 """From which state a command may go where; a state not listed is final."""
 
@@ -59,12 +63,22 @@ class Change(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Command(msgspec.Struct, frozen=True, rename="camel"):
-    """An order by ``lease.principal``; ``key`` is its idempotency key, ``changes`` its whole story, oldest first."""
+    """An order by ``lease.principal``; ``key`` is its idempotency key, ``changes`` its whole story, oldest first.
+
+    ``question`` is a digest of what was asked, by which a repetition under the same key is known ("": the lease).
+    ``batch`` names the order to many Things that it is part of. ``watts`` [W] is what it may move, ``approve_by_us``
+    [µs since 1970] when waiting for a second person ends, ``approved_by`` that person.
+    """
 
     id: str
     key: str
     lease: Lease
     changes: tuple[Change, ...]
+    question: str = ""
+    batch: str = ""
+    watts: float = 0.0
+    approve_by_us: int = 0
+    approved_by: str = ""
 
     @property
     def state(self) -> State:
@@ -91,9 +105,9 @@ class Command(msgspec.Struct, frozen=True, rename="camel"):
         return self.at_us("sent", "acknowledged")
 
 
-def new_command(lease: Lease, key: str, now_us: int) -> Command:
-    """Return a command in the state ``requested``."""
-    return Command(lease.command, key, lease, (Change("requested", now_us),))
+def new_command(lease: Lease, key: str, now_us: int, reason: str = "") -> Command:
+    """Return a command in the state ``requested``; ``reason`` is the asker's own."""
+    return Command(lease.command, key, lease, (Change("requested", now_us, reason),))
 
 
 def may_become(command: Command, state: State) -> bool:
@@ -114,6 +128,8 @@ def finish(command: Command, now_us: int) -> Command:
         return become(command, "ended", now_us, "its time is over")
     if command.state == "accepted" and command.lease.role != "setpoint":
         return become(command, "ended", now_us, "its time is over; nothing had to be limited")
+    if command.state == "awaiting-approval":
+        return become(command, "expired", now_us, "no second person approved it in time")
     if command.state == "accepted":
         return become(command, "expired", now_us, "its time passed before it was sent")
     return become(command, "expired", now_us, "its time passed without a reading that shows its effect")
@@ -126,12 +142,18 @@ class CommandChanged(msgspec.Struct, frozen=True, tag="command", rename="camel")
 
 
 class OrderIssued(msgspec.Struct, frozen=True, tag="order", rename="camel"):
-    """An order goes out at ``at_us`` [µs since 1970]; ``carries`` are the commands that shaped it."""
+    """An order goes out at ``at_us`` [µs since 1970]; ``carries`` are the commands that shaped it.
+
+    ``moved_w`` [W] is how far it moves the device. ``switched_us`` [µs since 1970] is since when the device is on, or
+    off, by this order.
+    """
 
     order: Order
     at_us: int
     carries: tuple[str, ...]
     reasons: tuple[str, ...] = ()
+    moved_w: float = 0.0
+    switched_us: int = 0
 
 
 class StopChanged(msgspec.Struct, frozen=True, tag="stop", rename="camel"):
@@ -143,7 +165,34 @@ class StopChanged(msgspec.Struct, frozen=True, tag="stop", rename="camel"):
     reason: str
 
 
-CommandEvent = CommandChanged | OrderIssued | StopChanged
+class LocalChanged(msgspec.Struct, frozen=True, tag="local", rename="camel"):
+    """A Thing was taken into local control, or given back to remote control (``local`` false)."""
+
+    thing: str
+    local: bool
+    at_us: int
+    principal: str
+    reason: str
+
+
+class TagChanged(msgspec.Struct, frozen=True, tag="tag", rename="camel"):
+    """A blocking tag was hung up, or taken down (``hung`` false) by ``principal`` at ``at_us`` [µs since 1970]."""
+
+    tag: BlockingTag
+    hung: bool
+    at_us: int
+    principal: str
+    reason: str
+
+
+class Counted(msgspec.Struct, frozen=True, tag="counted", rename="camel"):
+    """What a snapshot keeps of the last moments: ``moves`` (when, W) of all, ``asked`` (by whom, when, W)."""
+
+    moves: tuple[tuple[int, float], ...]
+    asked: tuple[tuple[str, int, float], ...]
+
+
+CommandEvent = CommandChanged | OrderIssued | StopChanged | LocalChanged | TagChanged | Counted
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(CommandEvent)
 
@@ -166,4 +215,8 @@ def event_key(event: CommandEvent) -> str:
     """Return the log key of ``event``: its Thing, or "" for what concerns all."""
     if isinstance(event, CommandChanged):
         return event.command.lease.thing
+    if isinstance(event, TagChanged):
+        return event.tag.thing
+    if isinstance(event, LocalChanged):
+        return event.thing
     return event.order.thing if isinstance(event, OrderIssued) else ""

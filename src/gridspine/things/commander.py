@@ -2,51 +2,52 @@
 
 ::
 
-    request · cancel · on_progress · on_readings · tick · all_stop ──► events ──► log (durable) ──► apply ──► orders
+    request · approve · cancel · on_progress · on_readings · tick · all_stop ─► events ─► log ─► apply ─► orders
 
 Nothing changes until `Commander.apply` is given an event. So the caller appends events first, applies them, and only
 then sends the orders among them; when the append fails, nothing has happened. Replay is the same ``apply``. No I/O
 here, no clock; one caller at a time, applying what one call returned before the next.
 """
 
-import heapq
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
-from gridspine.kernel.errors import Conflict, NotFound, Overloaded
+from gridspine.kernel.errors import Conflict, NotFound
 from gridspine.kernel.readings import Channel, Readings
 from gridspine.things.adapter import Order, ProgressState
+from gridspine.things.approval import ApprovalRule, Approvals
+from gridspine.things.asking import Answer, Ask, Asking, Pending
+from gridspine.things.blocking_tag import BlockingTag
+from gridspine.things.blocks import Blocks
 from gridspine.things.command import (
     Command,
     CommandChanged,
     CommandEvent,
+    Counted,
+    LocalChanged,
     OrderIssued,
     StopChanged,
+    TagChanged,
     become,
-    finish,
     may_become,
-    new_command,
 )
+from gridspine.things.command_table import CommandTable, counts
 from gridspine.things.confirm import Awaited, Key, Watchlist
-from gridspine.things.lease import MAX_LEASES_PER_POINT, Effective, Lease, check_lease, replaces, resolve
+from gridspine.things.lease import Authority, Effective, Lease, resolve
 from gridspine.things.model import LeaseRule
-
-
-@dataclass(slots=True)
-class _Point:
-    leases: dict[str, Lease] = field(default_factory=dict)
-    """By command."""
-    issued: OrderIssued | None = None
+from gridspine.things.ordering import Ordering
+from gridspine.things.plan import plan
 
 
 class Commander:
     """Commands, leases and orders of all Things.
 
     ``rule_of(thing, point)`` gives the lease rule of a point, or None when it cannot be commanded; ``number_of``
-    gives the number under which readings of a point arrive, or None. At most ``max_live`` commands are running or to
-    come (more: `Overloaded`); the last ``keep_finished`` finished ones are remembered, and their idempotency keys.
+    gives the number under which readings of a point arrive, or None; ``watts_per_unit`` [W/unit] what power a unit of
+    a point moves; ``gate(thing)`` why a Thing takes no commands at all, or "". At most ``max_live`` commands are
+    running or to come (more: `Overloaded`); the last ``keep_finished`` finished ones are remembered, and their
+    idempotency keys. ``cap_w`` [W] is what set-points may move in a minute, 0 for no cap.
     """
 
     def __init__(
@@ -56,59 +57,50 @@ class Commander:
         *,
         max_live: int = 100_000,
         keep_finished: int = 10_000,
+        watts_per_unit: Callable[[str, str], float] = lambda _thing, _point: 0.0,
+        gate: Callable[[str], str] = lambda _thing: "",
+        cap_w: float = 0.0,
+        approval: ApprovalRule | None = None,
     ) -> None:
         self._rule_of = rule_of
         self._number_of = number_of
-        self._max_live = max_live
-        self._keep_finished = keep_finished
-        self._commands: dict[str, Command] = {}
-        self._finished: dict[str, None] = {}
-        self._keys: dict[tuple[str, str], str] = {}
-        self._points: dict[Key, _Point] = {}
-        self._due: list[tuple[int, Key]] = []
-        self._dirty: dict[Key, None] = {}
+        self._gate = gate
+        self._table = CommandTable(max_live, keep_finished)
         self._watchlist = Watchlist()
         self._stop: StopChanged | None = None
+        self._blocks = Blocks()
+        self._approvals = Approvals(approval or ApprovalRule())
+        self._ordering = Ordering(self._table, rule_of, watts_per_unit, self._hurried, cap_w)
+        self._asking = Asking(self._table, rule_of, watts_per_unit, self._ordering, self._approvals, self._refuses)
         self.late_progress = 0
-        """Progress that came for a command already final, or unknown."""
+        """Progress that came for a command already final, or unknown, or of an order that was replaced."""
 
     # -- asking -------------------------------------------------------------------------------------------------
 
-    def request(self, lease: Lease, key: str, now_us: int) -> tuple[Command, tuple[CommandEvent, ...]]:
+    def request(self, lease: Lease, key: str, now_us: int) -> Answer:
         """Ask for ``lease``; return the command, accepted or refused with its reason, and the events to keep.
 
         The same principal with the same ``key`` ("" is none) gets the command it made before, and no event. Raises
         `Invalid` for a lease without meaning, `Conflict` for a key used for something else or an id in use,
-        `Overloaded` when too many leases run.
+        `Overloaded` when too many leases run. What is too large for one person is ``awaiting-approval``.
         """
-        before = self.find(lease.principal, key)
-        if before is not None:
-            if _question(before.lease) != _question(lease):
-                raise Conflict(f"the idempotency key {key!r} was used for another command, {before.id}")
-            return before, ()
-        if lease.command in self._commands:
-            raise Conflict(f"command {lease.command} exists already")
-        command = new_command(lease, key, now_us)
-        refusal = check_lease(lease, self._rule_of(lease.thing, lease.point), now_us) or self._stop_refuses(lease)
-        if refusal:
-            command = become(command, "refused", now_us, refusal)
-            return command, (CommandChanged(command),)
-        replaced = [
-            self._commands[other]
-            for other, older in self._leases(lease.thing, lease.point).items()
-            if replaces(lease, older, now_us) and may_become(self._commands[other], "superseded")
-        ]
-        self._check_room(lease, len(replaced))
-        command = become(command, "accepted", now_us)
-        superseded = (become(old, "superseded", now_us, f"replaced by {command.id}") for old in replaced)
-        return command, (CommandChanged(command), *(CommandChanged(old) for old in superseded))
+        (answer,) = self.request_all([Ask(lease, key)], now_us)
+        return answer
+
+    def request_all(self, asks: Sequence[Ask], now_us: int, pending: Pending | None = None) -> list[Answer]:
+        """Ask for many leases of one principal in one order, each answered; raise for all when one has no meaning.
+
+        ``pending`` is what other calls decided that is not applied yet; it is added to.
+        """
+        return self._asking.request(asks, now_us, pending or Pending())
+
+    def approve(self, id: str, principal: str, now_us: int) -> tuple[CommandEvent, ...]:
+        """Let ``principal`` agree to command ``id``; raise `NotFound`, or `Conflict` when it cannot be accepted."""
+        return self._asking.approve(self.command(id), principal, now_us)
 
     def cancel(self, id: str, now_us: int, reason: str) -> tuple[CommandEvent, ...]:
         """End command ``id`` before its time; raise `NotFound`, or `Conflict` when it is final."""
-        command = self._commands.get(id)
-        if command is None:
-            raise NotFound(f"there is no command {id}")
-        return (CommandChanged(become(command, "cancelled", now_us, reason)),)
+        return (CommandChanged(become(self.command(id), "cancelled", now_us, reason)),)
 
     def all_stop(self, principal: str, reason: str, now_us: int) -> tuple[CommandEvent, ...]:
         """Cancel every set-point, running or to come, and take no new one until `release`.
@@ -123,22 +115,57 @@ class Commander:
             raise Conflict("nothing is stopped")
         return (StopChanged(False, now_us, principal, reason),)
 
+    def take_local(self, thing: str, principal: str, reason: str, now_us: int) -> tuple[CommandEvent, ...]:
+        """Take ``thing`` into local control: its set-points end, and it takes none until `give_remote`."""
+        if self._blocks.local(thing) is not None:
+            raise Conflict(f"{thing} is in local control already")
+        return (LocalChanged(thing, True, now_us, principal, reason),)
+
+    def give_remote(self, thing: str, principal: str, reason: str, now_us: int) -> tuple[CommandEvent, ...]:
+        """Give ``thing`` back to remote control; raise `Conflict` when it is there."""
+        if self._blocks.local(thing) is None:
+            raise Conflict(f"{thing} is in remote control already")
+        return (LocalChanged(thing, False, now_us, principal, reason),)
+
+    def hang(self, tag: BlockingTag) -> tuple[CommandEvent, ...]:
+        """Hang ``tag``: set-points beneath it end, but those of safety; raise `Conflict` when too many hang there."""
+        self._blocks.check_room(tag.thing, tag.at_us)
+        return (TagChanged(tag, True, tag.at_us, tag.principal, tag.reason),)
+
+    def take_down(self, thing: str, tag: str, principal: str, reason: str, now_us: int) -> tuple[CommandEvent, ...]:
+        """Take a tag down; raise `NotFound` when it does not hang on ``thing``."""
+        return (TagChanged(self._blocks.tag(thing, tag, now_us), False, now_us, principal, reason),)
+
+    def withdraw(self, thing: str, reason: str, now_us: int) -> tuple[CommandEvent, ...]:
+        """End the set-points of a Thing that is to take none any more (it is retired, suspended, quarantined)."""
+        return tuple(
+            CommandChanged(become(command, "cancelled", now_us, reason))
+            for command in self._table.of_thing(thing)
+            if command.lease.role == "setpoint" and may_become(command, "cancelled")
+        )
+
     # -- hearing ------------------------------------------------------------------------------------------------
 
-    def on_progress(self, id: str, state: ProgressState, now_us: int, reason: str = "") -> tuple[CommandEvent, ...]:
+    def on_progress(
+        self, id: str, state: ProgressState, now_us: int, reason: str = "", *, sequence: int = 0
+    ) -> tuple[CommandEvent, ...]:
         """Take note of how far the order of command ``id`` got; late or repeated notes change nothing.
 
-        A limit that shaped the order shares ``sent`` and ``acknowledged``; ``rejected`` and ``failed`` end the
-        command only. A limit that could not be delivered still limits what the node orders, until its time is over.
+        A note with the ``sequence`` of an order that a later one has replaced is late. A limit that shaped the order
+        shares ``sent`` and ``acknowledged``; ``rejected`` and ``failed`` end the command only. A limit that could not
+        be delivered still limits what the node orders, until its time is over.
         """
-        command = self._commands.get(id)
+        command = self._table.commands.get(id)
         if command is None or command.final:
             self.late_progress += 1
             return ()
         concerned = [command]
-        issued = self._point(command.lease).issued
+        issued = self._table.point((command.lease.thing, command.lease.point)).issued
+        if issued is not None and 0 < sequence < issued.order.sequence:
+            self.late_progress += 1
+            return ()
         if state in {"sent", "acknowledged"} and issued is not None and issued.order.command == id:
-            concerned = list(self._known(issued.carries))
+            concerned = list(self._table.known(issued.carries))
         return tuple(CommandChanged(become(one, state, now_us, reason)) for one in concerned if may_become(one, state))
 
     def on_readings(self, readings: Readings) -> tuple[CommandEvent, ...]:
@@ -165,11 +192,12 @@ class Commander:
         Those to come keep their times, which somebody else's clock may share.
         """
         events: list[CommandEvent] = []
-        for command in self._commands.values():
+        for command in self._table.commands.values():
             lease = command.lease
-            if _counts(command) and lease.in_force(now_us - step_us):
+            if counts(command) and lease.in_force(now_us - step_us):
+                steps = tuple(msgspec.structs.replace(one, from_us=one.from_us + step_us) for one in lease.steps)
                 lease = msgspec.structs.replace(
-                    lease, from_us=lease.from_us + step_us, until_us=lease.until_us + step_us
+                    lease, from_us=lease.from_us + step_us, until_us=lease.until_us + step_us, steps=steps
                 )
                 events.append(CommandChanged(msgspec.structs.replace(command, lease=lease)))
         return tuple(events)
@@ -180,17 +208,7 @@ class Commander:
         At most about ``limit`` events; call again after applying them, until none comes. Called twice without
         applying, it says the same.
         """
-        while self._due and self._due[0][0] <= now_us:
-            self._dirty[heapq.heappop(self._due)[1]] = None
-        events: list[CommandEvent] = []
-        for key in list(self._dirty):
-            changed = self._settle(key, now_us)
-            if not changed:
-                del self._dirty[key]
-            events += changed
-            if len(events) >= limit:
-                break
-        return tuple(events)
+        return self._ordering.tick(now_us, limit)
 
     # -- remembering --------------------------------------------------------------------------------------------
 
@@ -199,23 +217,30 @@ class Commander:
         if isinstance(event, CommandChanged):
             self._put(event.command)
         elif isinstance(event, OrderIssued):
-            key = (event.order.thing, event.order.point)
-            self._points.setdefault(key, _Point()).issued = event
-            self._watch(key)
-        else:
+            self._ordering.applied(event)
+            self._watch((event.order.thing, event.order.point))
+        elif isinstance(event, StopChanged):
             self._stop = event if event.stopped else None
             if event.stopped:
-                self._cancel_setpoints(event)
+                self._end_setpoints(self.commands(), event.at_us, f"all-stop by {event.principal}: {event.reason}")
+        elif isinstance(event, Counted):
+            for at_us, w in event.moves:
+                self._ordering.budget.note(at_us, w)
+            self._approvals.replace(event.asked)
+        else:
+            self._apply_block(event)
 
     def snapshot(self) -> Iterator[CommandEvent]:
         """Yield events from which another commander becomes as this one is."""
         if self._stop is not None:
             yield self._stop
-        for command in self._commands.values():
+        yield from self._blocks.snapshot()
+        for command in self._table.commands.values():
             yield CommandChanged(command)
-        for point in self._points.values():
+        for point in self._table.points.values():
             if point.issued is not None:
-                yield point.issued
+                yield msgspec.structs.replace(point.issued, moved_w=0.0)
+        yield Counted(self._ordering.budget.snapshot(), tuple(self._approvals.snapshot()))
 
     # -- looking ------------------------------------------------------------------------------------------------
 
@@ -226,26 +251,51 @@ class Commander:
 
     def command(self, id: str) -> Command:
         """Return command ``id``; raise `NotFound` when it is unknown or long finished."""
-        try:
-            return self._commands[id]
-        except KeyError:
-            raise NotFound(f"there is no command {id}") from None
+        return self._table.get(id)
 
     def find(self, principal: str, key: str) -> Command | None:
         """Return the command ``principal`` made with idempotency ``key``, or None."""
-        known = self._keys.get((principal, key)) if key else None
-        return self._commands[known] if known else None
+        return self._table.find(principal, key)
 
     def commands(self, thing: str | None = None) -> list[Command]:
         """Return the commands known, of ``thing`` only when it is given, the oldest first."""
-        return [one for one in self._commands.values() if thing is None or one.lease.thing == thing]
+        return list(self._table.commands.values()) if thing is None else self._table.of_thing(thing)
+
+    def awaiting(self) -> list[Command]:
+        """Return the commands that wait for a second person, the oldest first."""
+        return [one for one in self._table.commands.values() if one.state == "awaiting-approval"]
+
+    def local(self, thing: str) -> LocalChanged | None:
+        """Return who took ``thing`` into local control, or None while it is remote."""
+        return self._blocks.local(thing)
+
+    def tags(self, thing: str, now_us: int) -> list[BlockingTag]:
+        """Return the blocking tags that hang on ``thing``."""
+        return self._blocks.tags(thing, now_us)
+
+    def waiting(self, thing: str, point: str, now_us: int) -> str:
+        """Return what holds the orders of a point back, or shapes them, in words; "" when nothing does."""
+        return self._ordering.waiting((thing, point), now_us)
+
+    def issued(self, thing: str, point: str) -> OrderIssued | None:
+        """Return the last order of a point, or None."""
+        found = self._table.points.get((thing, point))
+        return found.issued if found else None
+
+    def planned(self, order: Order, now_us: int) -> Order:
+        """Return ``order`` with what follows it."""
+        rule = self._rule_of(order.thing, order.point)
+        if rule is None or order.value is None:
+            return order
+        leases = list(self._table.leases((order.thing, order.point)).values())
+        return msgspec.structs.replace(order, plan=plan(leases, rule, now_us))
 
     def effective(self, thing: str, point: str, now_us: int) -> Effective:
         """Return what the leases of a point come to; raise `NotFound` when it cannot be commanded."""
         rule = self._rule_of(thing, point)
         if rule is None:
             raise NotFound(f"{point} of {thing} cannot be commanded")
-        return resolve(list(self._leases(thing, point).values()), rule, now_us)
+        return resolve(list(self._table.leases((thing, point)).values()), rule, now_us)
 
     def in_force(self, now_us: int) -> list[Order]:
         """Return the orders an adapter must be told after a start.
@@ -253,8 +303,8 @@ class Commander:
         The ending of a lease is among them as long as the device may not have heard of it: until the lease's own
         end where devices revert by themselves, for good where they do not.
         """
-        orders = (point.issued.order for point in self._points.values() if point.issued is not None)
-        return [order for order in orders if order.until_us > now_us or self._persists(order)]
+        orders = (point.issued.order for point in self._table.points.values() if point.issued is not None)
+        return [self.planned(order, now_us) for order in orders if order.until_us > now_us or self._persists(order)]
 
     # -- inside -------------------------------------------------------------------------------------------------
 
@@ -262,127 +312,59 @@ class Commander:
         rule = self._rule_of(order.thing, order.point)
         return rule is not None and order.value is None and rule.reversion == "safe-to-persist"
 
-    def _stop_refuses(self, lease: Lease) -> str:
-        if self._stop is None or lease.role != "setpoint":
-            return ""
-        return f"all-stop by {self._stop.principal}: {self._stop.reason}"
+    def _refuses(self, lease: Lease, now_us: int) -> str:
+        """Return why nothing like ``lease`` is taken now, or ""."""
+        if self._stop is not None and lease.role == "setpoint":
+            return f"all-stop by {self._stop.principal}: {self._stop.reason}"
+        blocked = self._blocks.refuse(lease, now_us)
+        return blocked or ("" if lease.authority is Authority.SAFETY else self._gate(lease.thing))
 
-    def _check_room(self, lease: Lease, freed: int) -> None:
-        if len(self._commands) - len(self._finished) - freed >= self._max_live:
-            raise Overloaded(f"{self._max_live} commands are running or to come: wait for some to end")
-        if len(self._leases(lease.thing, lease.point)) - freed >= MAX_LEASES_PER_POINT:
-            raise Overloaded(f"{lease.point} holds {MAX_LEASES_PER_POINT} leases: wait for some to end")
-
-    def _point(self, lease: Lease) -> _Point:
-        return self._points.setdefault((lease.thing, lease.point), _Point())
-
-    def _leases(self, thing: str, point: str) -> dict[str, Lease]:
-        found = self._points.get((thing, point))
-        return found.leases if found else {}
+    def _hurried(self, thing: str, point: str, now_us: int) -> bool:
+        """Whether a point goes to its fallback at once: stopped, blocked, or its Thing out of control."""
+        if self._stop is not None or self._blocks.local(thing) is not None or self._gate(thing):
+            return True
+        return any(tag.blocks(point, now_us) for tag in self._blocks.tags(thing, now_us))
 
     def _put(self, command: Command) -> None:
-        lease, key = command.lease, (command.lease.thing, command.lease.point)
-        self._commands[command.id] = command
-        if command.key:
-            self._keys[(lease.principal, command.key)] = command.id
-        if command.state == "refused":
-            self._retire(command.id)
-            return
-        point = self._point(lease)
-        if _counts(command):
-            self._finished.pop(command.id, None)
-            if point.leases.get(command.id) != lease:
-                point.leases[command.id] = lease
-                self._remind(key, lease)
-        else:
-            point.leases.pop(command.id, None)
-            self._retire(command.id)
-        self._dirty[key] = None
-        self._watch(key)
+        if command.id not in self._table.commands and command.state != "refused":
+            self._approvals.note(command.lease.principal, command.changes[0].at_us, command.watts)
+        self._table.put(command)
+        self._watch((command.lease.thing, command.lease.point))
 
-    def _remind(self, key: Key, lease: Lease) -> None:
-        heapq.heappush(self._due, (lease.from_us, key))
-        heapq.heappush(self._due, (lease.until_us, key))
-        live = len(self._commands) - len(self._finished)
-        if len(self._due) > 4 * (live + 256):  # reminders of what was cancelled: begin afresh
-            pairs = [(key, one) for key, point in self._points.items() for one in point.leases.values()]
-            self._due = [(moment, key) for key, one in pairs for moment in (one.from_us, one.until_us)]
-            heapq.heapify(self._due)
+    def _apply_block(self, event: LocalChanged | TagChanged) -> None:
+        self._blocks.apply(event)
+        if isinstance(event, LocalChanged):
+            if event.local:
+                reason = f"in local control since {event.principal} took it: {event.reason}"
+                self._end_setpoints(self.commands(event.thing), event.at_us, reason)
+        elif event.hung:
+            beneath = [
+                command
+                for command in self.commands(event.tag.thing)
+                if event.tag.point in {"", command.lease.point} and command.lease.authority is not Authority.SAFETY
+            ]
+            self._end_setpoints(beneath, event.at_us, f"blocked by a tag of {event.principal}: {event.reason}")
 
-    def _retire(self, id: str) -> None:
-        self._finished[id] = None
-        while len(self._finished) > self._keep_finished:
-            oldest = next(iter(self._finished))
-            del self._finished[oldest]
-            command = self._commands.pop(oldest)
-            self._keys.pop((command.lease.principal, command.key), None)
-
-    def _cancel_setpoints(self, stop: StopChanged) -> None:
-        reason = f"all-stop by {stop.principal}: {stop.reason}"
-        for command in list(self._commands.values()):
+    def _end_setpoints(self, commands: Iterable[Command], at_us: int, reason: str) -> None:
+        for command in commands:
             if command.lease.role == "setpoint" and may_become(command, "cancelled"):
-                self._put(become(command, "cancelled", stop.at_us, reason))
-
-    def _settle(self, key: Key, now_us: int) -> list[CommandEvent]:
-        """Return what must happen at a point for it to be as it should at ``now_us``."""
-        point = self._points[key]
-        events: list[CommandEvent] = []
-        for command in [self._commands[lease.command] for lease in point.leases.values() if lease.until_us <= now_us]:
-            if command.final:
-                del point.leases[command.id]
-                self._retire(command.id)
-            else:
-                events.append(CommandChanged(finish(command, now_us)))
-        rule = self._rule_of(*key)
-        if rule is not None:
-            events += self._order(key, point, rule, now_us)
-        return events
-
-    def _order(self, key: Key, point: _Point, rule: LeaseRule, now_us: int) -> list[CommandEvent]:
-        """Return the order that brings the device to the effective value, unless it has it."""
-        effective = resolve(list(point.leases.values()), rule, now_us)
-        last = point.issued.order if point.issued else None
-        if effective.at_fallback:
-            if last is None or last.value is None:
-                return []
-            order = msgspec.structs.replace(last, value=None, fallback=rule.fallback, sequence=last.sequence + 1)
-            return [OrderIssued(order, now_us, ())]
-        shaped_by = [effective.winner, *effective.clamped_by] if effective.winner else list(effective.clamped_by)
-        commands = {lease.id: lease.command for lease in point.leases.values()}
-        carries = tuple(commands[lease] for lease in shaped_by)
-        if last and (last.command, last.value, last.until_us) == (carries[0], effective.value, effective.until_us):
-            return []
-        sequence = last.sequence + 1 if last else 1
-        order = Order(carries[0], *key, effective.value, effective.until_us, rule.fallback, sequence)
-        return [OrderIssued(order, now_us, carries, effective.reasons)]
+                self._put(become(command, "cancelled", at_us, reason))
 
     def _watch(self, key: Key) -> None:
+        if key not in self._table.points:
+            return
         rule = self._rule_of(*key)
         wanted = rule is not None and rule.confirm_point and self._awaiting(key)
         self._watchlist.set(key, self._number_of(key[0], rule.confirm_point) if rule and wanted else None)
 
     def _awaiting(self, key: Key) -> list[tuple[Command, Awaited]]:
         """Return the commands of a point's present order that wait for a reading, and the reading they wait for."""
-        issued, rule = self._points[key].issued, self._rule_of(*key)
+        issued, rule = self._table.points[key].issued, self._rule_of(*key)
         if issued is None or issued.order.value is None or rule is None:
             return []
         waiting = []
-        for command in self._known(issued.carries):
+        for command in self._table.known(issued.carries):
             if command.state in {"sent", "acknowledged"}:
                 after_us = max(issued.at_us, command.sent_us or 0)
                 waiting.append((command, Awaited(issued.order.value, rule.tolerance, after_us)))
         return waiting
-
-    def _known(self, ids: Iterable[str]) -> Iterator[Command]:
-        return (self._commands[one] for one in ids if one in self._commands)
-
-
-def _counts(command: Command) -> bool:
-    """Whether a command's lease counts: while it runs, and a limit also where its own delivery failed."""
-    undelivered = command.state in {"rejected", "failed"} and command.lease.role != "setpoint"
-    return undelivered or not command.final
-
-
-def _question(lease: Lease) -> Lease:
-    """Return ``lease`` without what differs between two askings of the same thing."""
-    return msgspec.structs.replace(lease, id="", command="", issued_us=0)

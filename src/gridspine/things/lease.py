@@ -13,20 +13,23 @@
 Everything here is pure: the same leases at the same moment give the same answer, in whatever order they came.
 """
 
-import math
 from collections.abc import Iterable, Sequence
 from enum import Enum
 from typing import Literal
 
 import msgspec
 
-from gridspine.kernel.errors import Invalid
 from gridspine.kernel.time import US
 from gridspine.things.model import LeaseRule
+from gridspine.things.schedule import Step, step_at
 
 Role = Literal["setpoint", "limit_max", "limit_min"]
 MAX_LEASES_PER_POINT = 64
 """Leases one point holds at most, running and to come; more are refused."""
+MAX_STEPS_PER_POINT = 1_000
+"""Steps that the schedules of one point have together at most."""
+GRACE_US = 30 * US
+"""How long beyond a step of a schedule a device keeps its value while the next one is on its way [µs]."""
 
 
 class Authority(Enum):
@@ -52,6 +55,8 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     ``value`` is in the point's unit. ``priority`` is higher for the more important, within one authority.
     ``from_us`` may lie in the future: the lease is delivered ahead. ``issued_us`` [µs since 1970] breaks ties.
+    With ``steps`` it is a schedule, and ``value`` that of the first. ``start_delay_us`` and ``end_advance_us`` [µs] are
+    what chance took of the time that was asked for.
     """
 
     id: str
@@ -66,10 +71,28 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     until_us: int
     issued_us: int
     priority: int = 0
+    steps: tuple[Step, ...] = ()
+    start_delay_us: int = 0
+    end_advance_us: int = 0
 
     def in_force(self, now_us: int) -> bool:
         """Whether ``now_us`` lies in ``[from_us, until_us)``."""
         return self.from_us <= now_us < self.until_us
+
+    def at(self, now_us: int) -> "Lease":
+        """Return the lease with the value its schedule has at ``now_us`` [µs since 1970]."""
+        return msgspec.structs.replace(self, value=step_at(self.steps, now_us).value) if self.steps else self
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """Every value it asks for [the point's unit]."""
+        return tuple(step.value for step in self.steps) or (self.value,)
+
+    @property
+    def moments(self) -> tuple[int, ...]:
+        """When what it asks for changes [µs since 1970]: its start, its end, the steps between."""
+        inner = (step.from_us for step in self.steps if self.from_us < step.from_us < self.until_us)
+        return (self.from_us, *inner, self.until_us)
 
     @property
     def standing(self) -> tuple[int, int, int, str]:
@@ -107,48 +130,6 @@ class Effective(msgspec.Struct, frozen=True):
         return not self.winner and not self.clamped_by
 
 
-def check_lease(lease: Lease, rule: LeaseRule | None, now_us: int) -> str:
-    """Return why ``lease`` is refused, or "" when it may be accepted.
-
-    Raises `Invalid` for what has no meaning at all: a value that is not a finite number, an interval that ends
-    before it starts. A set-point beyond the model's range is refused; a limit looser than the range is accepted and
-    has no effect.
-    """
-    if not math.isfinite(lease.value):
-        raise Invalid("value: a finite number is needed")
-    if lease.until_us <= lease.from_us:
-        raise Invalid("until: a lease must end after it starts")
-    if rule is None:
-        return f"{lease.point} cannot be commanded: its Thing Model has no lease rule for it"
-    if rule.reversion == "none":
-        return (
-            f"{lease.point} has no guaranteed reversion, and its Thing Model does not call its states safe to persist"
-        )
-    return _check_time(lease, rule, now_us) or _check_role(lease, rule) or _check_range(lease, rule)
-
-
-def _check_time(lease: Lease, rule: LeaseRule, now_us: int) -> str:
-    if lease.until_us <= now_us:
-        return "it would end before now"
-    if lease.until_us - max(lease.from_us, now_us) > rule.max_duration_s * US:
-        return f"longer than the {rule.max_duration_s:g} s one lease may last here"
-    return ""
-
-
-def _check_role(lease: Lease, rule: LeaseRule) -> str:
-    if rule.role != "setpoint" and lease.role != rule.role:
-        return f"{lease.point} takes {rule.role} leases only, not {lease.role}"
-    return ""
-
-
-def _check_range(lease: Lease, rule: LeaseRule) -> str:
-    too_low = lease.value < rule.minimum and lease.role != "limit_min"
-    too_high = lease.value > rule.maximum and lease.role != "limit_max"
-    if too_low or too_high:
-        return f"{lease.value:g} is beyond what the device can do ({rule.minimum:g} … {rule.maximum:g})"
-    return ""
-
-
 def intersect(leases: Iterable[Lease], rule: LeaseRule, now_us: int) -> Bounds:
     """Return the bounds that the limits in force and the model leave; never empty.
 
@@ -156,7 +137,7 @@ def intersect(leases: Iterable[Lease], rule: LeaseRule, now_us: int) -> Bounds:
     the weaker authority give way; between equals the safe side is the value between the two nearest the fallback.
     """
     bounds = Bounds(rule.minimum, rule.maximum)
-    limits = [lease for lease in leases if lease.role != "setpoint" and lease.in_force(now_us)]
+    limits = [lease.at(now_us) for lease in leases if lease.role != "setpoint" and lease.in_force(now_us)]
     for authority in sorted({lease.authority for lease in limits}, key=lambda a: -a.rank):
         bounds = _narrow(bounds, [lease for lease in limits if lease.authority is authority], rule.fallback)
     return bounds
@@ -206,6 +187,14 @@ def resolve(leases: Sequence[Lease], rule: LeaseRule, now_us: int) -> Effective:
     return _resolve_limit(leases, rule, now_us)
 
 
+def value_at(leases: Sequence[Lease], rule: LeaseRule, now_us: int) -> float | None:
+    """Return what set-points come to at ``now_us`` [the point's unit]; None where the device is left to itself."""
+    winner, bounds = _winner(leases, now_us), intersect(leases, rule, now_us)
+    wanted = rule.fallback if winner is None else winner.value
+    value = _clip(wanted, bounds.low, bounds.high)
+    return None if winner is None and not _clamping(wanted, value, bounds) else value
+
+
 def _resolve_setpoint(leases: Sequence[Lease], rule: LeaseRule, now_us: int) -> Effective:
     winner = _winner(leases, now_us)
     bounds = intersect(leases, rule, now_us)
@@ -230,22 +219,26 @@ def _clamping(wanted: float, value: float, bounds: Bounds) -> tuple[str, ...]:
 
 def _winner(leases: Iterable[Lease], now_us: int) -> Lease | None:
     running = (lease for lease in leases if lease.role == "setpoint" and lease.in_force(now_us))
-    return max(running, key=lambda lease: lease.standing, default=None)
+    winner = max(running, key=lambda lease: lease.standing, default=None)
+    return winner and winner.at(now_us)
 
 
 def _outlasts(winner: Lease, value: float, leases: Sequence[Lease], rule: LeaseRule, now_us: int) -> int:
-    """Return until when ``value`` may be held unattended: the winner's end, or sooner."""
-    for moment in _moments(leases, now_us):
-        if moment >= winner.until_us:
+    """Return until when ``value`` may be held unattended: the winner's end, its next step and some grace, or sooner."""
+    end_us = winner.until_us
+    for moment in moments_after(leases, now_us):
+        if moment >= end_us:
             break
-        bounds = intersect(leases, rule, moment)
-        if _winner(leases, moment) is not winner or not bounds.low <= value <= bounds.high:
+        bounds, then = intersect(leases, rule, moment), _winner(leases, moment)
+        if then is None or then.id != winner.id or not bounds.low <= value <= bounds.high:
             return moment
-    return winner.until_us
+        if then.value != winner.value:
+            end_us = min(end_us, moment + GRACE_US)
+    return end_us
 
 
 def _resolve_limit(leases: Sequence[Lease], rule: LeaseRule, now_us: int) -> Effective:
-    running = [lease for lease in leases if lease.role == rule.role and lease.in_force(now_us)]
+    running = [lease.at(now_us) for lease in leases if lease.role == rule.role and lease.in_force(now_us)]
     if not running:
         return Effective(_clip(rule.fallback, rule.minimum, rule.maximum), 0)
     sign = 1.0 if rule.role == "limit_max" else -1.0
@@ -256,15 +249,15 @@ def _resolve_limit(leases: Sequence[Lease], rule: LeaseRule, now_us: int) -> Eff
     return Effective(value, max(tighter_than_fallback, default=tightest.until_us), tightest.id, (), reasons)
 
 
-def _moments(leases: Iterable[Lease], now_us: int) -> list[int]:
-    """Return every start and end after ``now_us``, in order."""
-    return sorted({t for lease in leases for t in (lease.from_us, lease.until_us) if t > now_us})
+def moments_after(leases: Iterable[Lease], now_us: int) -> list[int]:
+    """Return every start, step and end after ``now_us``, in order."""
+    return sorted({t for lease in leases for t in lease.moments if t > now_us})
 
 
 def next_change_us(leases: Sequence[Lease], rule: LeaseRule, now_us: int) -> int | None:
     """Return when value, winner or clamping next change [µs since 1970], or None when they never will."""
     present = resolve(leases, rule, now_us)
-    for moment in _moments(leases, now_us):
+    for moment in moments_after(leases, now_us):
         then = resolve(leases, rule, moment)
         if (then.value, then.winner, then.clamped_by) != (present.value, present.winner, present.clamped_by):
             return moment
