@@ -215,7 +215,30 @@ async def test_registration_begins_a_life_where_commissioning_is_required(tmp_pa
     assert kept.book.standings.state(first.id) == kept.book.standings.state(second.id) == "described"
     life = await kept.book.of(second)
     assert [(one.to, one.why) for one in life.steps] == [("announced", "said hello"), ("described", "taken in")]
+    assert kept.book.gate(first.id).startswith("the Thing is described")
+    kept.book.test_until(first.id, kept.clock.now_us() + 1_000_000)
+    assert kept.book.gate(first.id) == ""
     assert [event.type for event in kept.told("ledger")] == ["thing.described", "thing.announced", "thing.described"]
     await kept.book.move(first, "commissioned", by="ann", why="looked at it", evidence=["report"])
     assert kept.book.standings.refuses(first.id) == ""
     kept.close()
+
+
+async def test_a_life_ends_with_its_retirement_and_may_begin_again(kept):
+    thing = kept.things[0]
+    kept.book.part(thing.id, ["urn:x:photo"])
+    kept.registry.transact(lambda tx: kept.book.gone(tx, thing, "ann", "sold for scrap"))
+    kept.book.taken_up([thing])
+    assert kept.book.gate(thing.id) == "the Thing is retired: it takes no commands"
+    (event,) = kept.told("ledger")
+    assert (event.type, event.data["why"], event.data["evidence"]) == (
+        "thing.retired",
+        "sold for scrap",
+        ["urn:x:photo"],
+    )
+    assert kept.told("events") == [], "the directory tells that itself"
+    again = msgspec.structs.replace(thing, version=3)
+    kept.registry.transact(lambda tx: kept.book.born(tx, [again], "bob"))
+    kept.book.taken_up([again])
+    assert kept.book.gate(thing.id) == ""
+    assert [one.to for one in (await kept.book.of(again)).steps] == ["commissioned", "retired", "commissioned"]

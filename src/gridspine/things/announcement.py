@@ -81,10 +81,10 @@ class Announcements:
             known = tx.find_key(_KEY, _name(said))
             if known is not None:
                 return _get(tx, known)
-            waiting = tx.get(Waiting, said.organisation) or Waiting(0)
+            waiting = tx.get(AnnouncementsWaiting, said.organisation) or AnnouncementsWaiting(0)
             if waiting.count >= MAX_WAITING:
                 raise Overloaded(f"{MAX_WAITING} devices of the organisation wait already", retry_after_s=3600)
-            tx.put(Waiting(waiting.count + 1), id=said.organisation, owner=said.organisation)
+            tx.put(AnnouncementsWaiting(waiting.count + 1), id=said.organisation, owner=said.organisation)
             tx.bind_key(_KEY, _name(said), said.id)
             return self._put(tx, said, "announcement.made", said.by)
 
@@ -122,8 +122,8 @@ class Announcements:
             decided = msgspec.structs.replace(
                 known, state=state, thing=thing, decided_by=by, decided_us=now_us, why=why
             )
-            waiting = tx.get(Waiting, known.organisation) or Waiting(1)
-            tx.put(Waiting(max(waiting.count - 1, 0)), id=known.organisation, owner=known.organisation)
+            waiting = tx.get(AnnouncementsWaiting, known.organisation) or AnnouncementsWaiting(1)
+            tx.put(AnnouncementsWaiting(max(waiting.count - 1, 0)), id=known.organisation, owner=known.organisation)
             tx.delete(Announcement, id)  # and with it the name it waited under: the device may announce itself again
             return self._put(tx, decided, f"announcement.{state}", by)
 
@@ -138,7 +138,7 @@ class Announcements:
         return one
 
 
-class Waiting(msgspec.Struct, frozen=True):
+class AnnouncementsWaiting(msgspec.Struct, frozen=True):
     """How many announcements of an organisation wait."""
 
     count: int

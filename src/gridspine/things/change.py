@@ -5,7 +5,7 @@ it gets others, for numbers are never reused.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypedDict
+from typing import Any, Protocol, TypedDict
 
 import msgspec
 
@@ -21,6 +21,22 @@ POINTS, EVENTS = "points", "events"
 Also = Callable[[Transaction, Thing], None]
 """What else is kept in the transaction that keeps a Thing; it may raise nothing."""
 NOTHING: Mapping[str, Any] = {}
+
+
+class Lives(Protocol):
+    """Who keeps the lives of Things: told of each beginning and end in the transaction that keeps it."""
+
+    def born(self, tx: Transaction, things: Sequence[Thing], actor: str) -> None:
+        """Keep that Things were registered."""
+        ...
+
+    def gone(self, tx: Transaction, thing: Thing, actor: str, reason: str) -> None:
+        """Keep that a Thing was retired."""
+        ...
+
+    def taken_up(self, things: Sequence[Thing]) -> None:
+        """Let what was kept of Things be in force; on the event loop, after the commit."""
+        ...
 
 
 class Changes(TypedDict, total=False):
@@ -41,6 +57,7 @@ class Changer:
     def __init__(self, models: Models, clock: Clock) -> None:
         self._models = models
         self._clock = clock
+        self.lives: Lives | None = None
 
     def prepared(self, thing: Thing) -> Thing:
         """Return a new Thing with its id and its points' names; raise `Invalid`."""
@@ -74,6 +91,8 @@ class Changer:
             if thing.version > 1:
                 tx.put(thing, id=thing.id, owner=thing.organisation)
         tx.emit_all(event for thing in kept for event in self._events(thing, "thing.registered", actor, note))
+        if self.lives is not None:
+            self.lives.born(tx, kept, actor)
         for thing in kept if also else ():
             also(tx, thing)  # type: ignore[misc]
         return outcomes
@@ -102,6 +121,8 @@ class Changer:
         """Keep that a Thing left the directory."""
         before = _present(tx, id, expected)
         after = msgspec.structs.replace(before, retired_us=self._clock.now_us())
+        if self.lives is not None:
+            self.lives.gone(tx, after, actor, reason)
         return self._put(tx, after, "thing.retired", actor, {"reason": reason}, also)
 
     def _numbered(self, tx: Transaction, things: Sequence[Thing | GridspineError]) -> list[Thing | GridspineError]:

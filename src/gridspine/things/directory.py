@@ -10,7 +10,7 @@ from gridspine.infra.registry.group import Grouped
 from gridspine.infra.registry.port import Registry, Transaction
 from gridspine.infra.runtime.clock import Clock
 from gridspine.kernel.errors import GridspineError, NotFound
-from gridspine.things.change import EVENTS, NOTHING, POINTS, Also, Changer, Changes
+from gridspine.things.change import EVENTS, NOTHING, POINTS, Also, Changer, Changes, Lives
 from gridspine.things.directory_file import Loaded, load_roll, save_snapshot
 from gridspine.things.model import ThingModel
 from gridspine.things.models import Models
@@ -77,6 +77,10 @@ class Directory:
         if thing is None:
             raise NotFound("there is no such Thing")
         return thing
+
+    def keep_lives(self, lives: Lives) -> None:
+        """Tell ``lives`` of each registration and retirement from now on."""
+        self._changer.lives = lives
 
     async def changed(self) -> None:
         """Return when a Thing was added or changed after this call, or `wake` was called."""
@@ -204,6 +208,8 @@ class Directory:
     def _add(self, things: Sequence[Thing]) -> None:
         moved = [thing.id for thing in things if thing.former and len(thing.former) > len(self._former_of(thing.id))]
         self.roll.add(things)
+        if self._changer.lives is not None:
+            self._changer.lives.taken_up(things)
         for id_ in moved:
             for tell in self.moved:
                 tell(id_)

@@ -16,13 +16,14 @@ import msgspec
 
 from gridspine.infra.registry.port import Event, Registry, Transaction
 from gridspine.infra.runtime.clock import Clock, new_id
-from gridspine.things.lifecycle import Lifecycle, State, Step, advance, plain
+from gridspine.things.lifecycle import MAX_WHY, Lifecycle, State, Step, advance, plain
 from gridspine.things.standing import Standing, Standings
 from gridspine.things.thing import Thing
 
 EVENTS, LEDGER = "events", "ledger"
 Commissioning = Literal["on-registration", "required"]
 _PAGE = 10_000
+_TO_COME = "registered; its commissioning is to come"
 
 
 class Lifecycles:
@@ -36,6 +37,9 @@ class Lifecycles:
         self.standings = standings
         self.commissioning = commissioning
         self._begun: dict[str, tuple[Step, ...]] = {}
+        self._parting: dict[str, tuple[str, ...]] = {}
+        self._tests: dict[str, int] = {}
+        self._fresh: dict[str, State] = {}
 
     def load(self) -> None:
         """Read how the Things stand that are not plainly commissioned; call it once they are bound. Blocks."""
@@ -80,6 +84,21 @@ class Lifecycles:
         self.standings.set(thing.id, life.state)
         return life
 
+    def part(self, thing: str, evidence: Sequence[str]) -> None:
+        """Let ``evidence`` go with the retirement of a Thing that is about to be asked of the directory."""
+        self._parting[thing] = tuple(evidence)
+
+    def test_until(self, thing: str, until_us: int) -> None:
+        """Let a Thing that is being commissioned take commands until then: a test, with consent."""
+        self._tests = {one: end for one, end in self._tests.items() if end > self._clock.now_us()}
+        self._tests[thing] = until_us
+
+    def gate(self, thing: str) -> str:
+        """Return why a Thing takes no commands in the state of its life but those of safety, "" where it does."""
+        if not self.standings.paused:
+            return ""
+        return self.standings.refuses(thing, test=self._tests.get(thing, 0) > self._clock.now_us())
+
     async def resume(self, thing: Thing, *, by: str, why: str, evidence: Sequence[str] = ()) -> Lifecycle:
         """End a pause: the Thing goes on as what it was before. Raises `Conflict` when it is not paused."""
         resumed = (await self.of(thing)).resumed
@@ -90,15 +109,16 @@ class Lifecycles:
         return await self._registry.run(lambda tx: self.emit(tx, thing.id, type_, by, data, thing.organisation))
 
     def emit(
-        self, tx: Transaction, thing: str, type_: str, by: str, data: Mapping[str, Any], organisation: str, id: str = ""
-    ) -> str:
+        self, tx: Transaction, thing: str, type_: str, by: str, data: Mapping[str, Any], organisation: str,
+        id: str = "", topics: Sequence[str] = (EVENTS, LEDGER),
+    ) -> str:  # fmt: skip
         """Emit an event of a Thing's life to log and ledger within a transaction; return its id."""
         id_ = id or new_id(self._clock)
         event = Event(id_, type_, self._clock.now_us(), thing, by, {"organisation": organisation, **data})
-        tx.emit_all([(EVENTS, thing, event), (LEDGER, thing, event)])
+        tx.emit_all((topic, thing, event) for topic in topics)
         return id_
 
-    # -- at registration, called by the directory -----------------------------------------------------------------
+    # -- told by the directory ---------------------------------------------------------------------------------------
 
     def expect(self, thing: str, steps: Sequence[Step]) -> None:
         """Let the Thing that is about to be registered under this id begin its life with ``steps``."""
@@ -109,31 +129,45 @@ class Lifecycles:
         self._begun.pop(thing, None)
 
     def born(self, tx: Transaction, things: Sequence[Thing], actor: str) -> None:
-        """Keep the beginnings of lives that begin with these registrations, in their transaction."""
-        if self.commissioning == "on-registration" and not self._begun:
-            return
+        """Keep the beginnings of lives that begin with these registrations; a retired Thing may come again."""
+        plainly = self.commissioning == "on-registration"
         for thing in things:
-            steps = self._begun.get(thing.id)
-            if steps is None and self.commissioning == "required":
-                now_us = self._clock.now_us()
-                steps = (Step(now_us, "described", actor, "registered; its commissioning is to come"),)
-            if steps:
-                life = Lifecycle(thing.id, thing.organisation, "announced")
-                named = [msgspec.structs.replace(step, event=new_id(self._clock)) for step in steps]
-                self._keep(tx, life, named, {}, "")
+            if plainly and thing.version == 1 and thing.id not in self._begun:
+                continue  # most of all: nothing is kept of what is plain
+            steps = self._begun.pop(thing.id, ())
+            if not steps:
+                to: State = "commissioned" if plainly else "described"
+                steps = (Step(self._clock.now_us(), to, actor, "registered" if plainly else _TO_COME),)
+            life = tx.get(Lifecycle, thing.id) or Lifecycle(thing.id, thing.organisation, "announced")
+            life = msgspec.structs.replace(life, state="announced", before=None, organisation=thing.organisation)
+            if steps[0].to == "commissioned":  # by a person's word, without what usually comes before
+                life = msgspec.structs.replace(life, state="described")
+            named = [msgspec.structs.replace(step, event=new_id(self._clock)) for step in steps]
+            self._fresh[thing.id] = self._keep(tx, life, named, {}, "").state
+
+    def gone(self, tx: Transaction, thing: Thing, actor: str, reason: str) -> None:
+        """Keep the end of a life: the directory tells the log's events itself, here is the ledger's entry."""
+        life = tx.get(Lifecycle, thing.id) or plain(thing.id, thing.organisation, thing.created_us)
+        if life.state != "retired":
+            why, evidence = reason or "taken out of the directory", self._parting.pop(thing.id, ())
+            step = Step(self._clock.now_us(), "retired", actor, why[:MAX_WHY], evidence, new_id(self._clock))
+            self._keep(tx, life, (step,), {}, "", (LEDGER,))
+        self._fresh[thing.id] = "retired"
 
     def taken_up(self, things: Sequence[Thing]) -> None:
-        """Let the standing of newly registered Things be in force."""
-        for thing in things:
-            steps = self._begun.pop(thing.id, None)
-            if steps or self.commissioning == "required":
-                self.standings.set(thing.id, steps[-1].to if steps else "described")
+        """Let the standing of Things whose life began or ended be in force."""
+        if self._fresh:
+            for thing in things:
+                state = self._fresh.pop(thing.id, None)
+                if state is not None:
+                    self.standings.set(thing.id, state)
 
     # -- inside -----------------------------------------------------------------------------------------------------
 
     def _keep(
-        self, tx: Transaction, life: Lifecycle, steps: Sequence[Step], data: Mapping[str, Any], type_: str
-    ) -> Lifecycle:
+        self, tx: Transaction, life: Lifecycle, steps: Sequence[Step], data: Mapping[str, Any], type_: str,
+        topics: Sequence[str] = (EVENTS, LEDGER),
+    ) -> Lifecycle:  # fmt: skip
         for step in steps:
             before = life.state
             if step.to == "announced":  # where every life begins that does not begin with a person's word
@@ -141,7 +175,8 @@ class Lifecycles:
             else:
                 life = advance(life, step)
             told = {"from": before, "to": step.to, "why": step.why, "evidence": list(step.evidence), **data}
-            self.emit(tx, life.thing, type_ or f"thing.{step.to}", step.by, told, life.organisation, step.event)
+            name = type_ or f"thing.{step.to}"
+            self.emit(tx, life.thing, name, step.by, told, life.organisation, step.event, topics)
         tx.put(life, id=life.thing, owner=life.organisation)
         if life.state == "commissioned":
             tx.delete(Standing, _standing_id(life.thing))
