@@ -102,6 +102,12 @@ def token(http):
 READS = {
     "one": (f"GET {VOLTAGE} HTTP/1.1", "op", 200, True),
     "all": (f"GET {ALL} HTTP/1.1", "op", 200, True),
+    "value": (f"GET {VOLTAGE}/value HTTP/1.1", "op", 200, True),
+    "value-of-nothing": (f"GET {THING}/properties/nothing/value HTTP/1.1", "op", 404, True),
+    "value-never-reported": (f"GET {THING}/properties/frequency/value HTTP/1.1", "op", 404, True),
+    "value-of-another": (f"GET {VOLTAGE}/value HTTP/1.1", "co", 403, True),
+    "value-of-nobody": (f"GET {VOLTAGE}/value HTTP/1.1", "", 401, False),
+    "value-slash-escaped": (f"GET {VOLTAGE}%2Fvalue HTTP/1.1", "op", 200, True),
     "never-reported": (f"GET {THING}/properties/frequency HTTP/1.1", "op", 200, True),
     "escaped": (f"GET {VOLTAGE.replace(':', '%3A')} HTTP/1.1", "op", 200, True),
     "no-such-point": (f"GET {THING}/properties/nothing HTTP/1.1", "op", 404, True),
@@ -168,6 +174,14 @@ async def test_refusals_are_alike(both, case, line):
 async def test_further_headers_matter_alike(both, header):
     ours, theirs = await both.ask(f"GET {VOLTAGE} HTTP/1.1", token(both.world.op), header)
     assert ours == theirs
+
+
+@pytest.mark.parametrize("path", [VOLTAGE, ALL, f"{VOLTAGE}/value"])
+@pytest.mark.parametrize("form", ["application/senml+json", "application/senml+cbor", "application/cbor", "text/html"])
+async def test_another_form_is_left_to_the_framework(both, lane_answers, path, form):
+    ours, theirs = await both.ask(f"GET {path} HTTP/1.1", token(both.world.op), f"Accept: {form}")
+    assert ours == theirs
+    assert not any(lane_answers)
 
 
 @pytest.mark.parametrize("more", [["Content-Length: 3"], ["Expect: 100-continue"], ["Connection: close"]])

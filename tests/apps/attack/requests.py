@@ -126,6 +126,7 @@ class Scene:
             "/all-stop": {"reason": "r"},
             "/products": {"title": "P", "points": [f"{METER_ID}/voltage"], "contract": CONTRACT},
             "/products/{product_id}/query": {"sql": "select 1 as one", "purpose": "a"},
+            "/things/{thing_id}/properties/{name}/value": 1000,
             "/grants": {"product": ids["product_id"], "purpose": "a", "until": FOREVER},
             "/alarms/acknowledge": {"point": f"{ids['thing_id']}/activeEnergyImport", "kind": "high"},
             "/incidents": INCIDENT | {"title": "x"},
@@ -152,6 +153,11 @@ def csr() -> str:
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "c")])
     return (
         x509.CertificateSigningRequestBuilder()
+def _acts(method: str, path: str) -> bool:
+    """Whether a request changes what a Thing does."""
+    return method == "PUT" and path.endswith("/value")
+
+
         .subject_name(name)
         .sign(key, hashes.SHA256())
         .public_bytes(Encoding.PEM)

@@ -51,6 +51,9 @@ GET  /things/{thing_id}                                 aowu    -       -      4
 GET  /things/{thing_id}/properties                      aowu    -       -      403 403
 GET  /things/{thing_id}/properties/{name}               aowu    -       -      403 403
 GET  /things/{thing_id}/channels                        aowu    -       -      403 403
+GET  /things/{thing_id}/properties/{name}/value         aowu    -       -      403 403
+PUT  /things/{thing_id}/properties/{name}/value         o       -       -      403 403
+GET  /things/{thing_id}/values                          aowu    -       -      403 403
 GET  /commands                                          aowu    -       -      403 403
 POST /commands                                          o       -       -      403 403
 GET  /commands/{command_id}                             aowu    -       -      403 403

@@ -2,13 +2,14 @@
 
 ::
 
-    GET /things/{id}/properties[/{name}]    at once, by the connection itself    `ReadLane`
-    POST /readings                          before the framework's routes        `ReadingsLane`
-    all else, and whatever is unusual       the framework                        `gridspine.apps.api.app`
+    GET /things/{id}/properties[/{name}[/value]]    at once, by the connection itself    `ReadLane`
+    POST /readings                                  before the framework's routes        `ReadingsLane`
+    all else, and whatever is unusual               the framework                        `gridspine.apps.api.app`
 
 Nothing is decided here: host, caller, authority, reading and answers are the very functions that the framework's routes
 call, and what they raise is answered by the function that answers for those routes. A request that is not the usual
-kind, say one with a query, with a cookie instead of a token, or to be traced, is left to the framework.
+kind, say one with a query, with a cookie instead of a token, to be traced, or for another form than JSON, is left to
+the framework.
 """
 
 import re
@@ -23,14 +24,16 @@ from gridspine.apps.api.answer import Answer, failure, json_answer
 from gridspine.apps.api.authenticate import by_authorization
 from gridspine.apps.api.connection import send_answer
 from gridspine.apps.api.hosts import AllowedHosts
+from gridspine.apps.api.interaction import value_answer
 from gridspine.apps.api.readings import take_readings
 from gridspine.apps.api.thing import MAX_NAME_CHARS, permitted_to, point_of, properties
 from gridspine.apps.node.node import Node
 from gridspine.infra.runtime.trace import REQUEST, Request
 
-_THING = re.compile(rf"/things/([^/]+)/properties(?:/([^/]{{1,{MAX_NAME_CHARS}}}))?")
+_THING = re.compile(rf"/things/([^/]+)/properties(?:/([^/]{{1,{MAX_NAME_CHARS}}})(/value)?)?")
 _MAX_TARGET_BYTES = 512
 _UNUSUAL = frozenset({b"content-length", b"transfer-encoding", b"expect", b"traceparent"})
+_ANY = frozenset({b"*/*", b"application/json"})
 
 
 class ReadLane:
@@ -42,18 +45,23 @@ class ReadLane:
     def __call__(self, target: bytes, scope: Any) -> Answer | None:
         """Answer a GET of ``target``, or return None: then nothing has happened."""
         wanted = _wanted(target) if len(target) <= _MAX_TARGET_BYTES else None
-        if wanted is None or self._node.trace.on or not _UNUSUAL.isdisjoint(dict(scope["headers"])):
+        if wanted is None or self._node.trace.on:
+            return None
+        headers = dict(scope["headers"])
+        if not _UNUSUAL.isdisjoint(headers) or headers.get(b"accept", b"*/*") not in _ANY:
             return None
         if not self._hosts.answer_for(scope):
             return None
         REQUEST.set(Request(""))
-        path, thing_id, name = wanted
+        path, thing_id, name, plain = wanted
         scope["method"], scope["path"], scope["raw_path"] = "GET", path, target
         try:
             caller = by_authorization(self._node.identity, scope)
             if caller is None:
                 return None
             thing = permitted_to(self._node, caller, thing_id, "thing.read")
+            if plain:
+                return value_answer(self._node, thing, name)
             return json_answer(point_of(self._node, thing, name) if name else properties(self._node, thing))
         except Exception as error:
             return failure(error, path)
@@ -84,9 +92,12 @@ class ReadingsLane:
 
 
 @lru_cache(maxsize=4096)
-def _wanted(target: bytes) -> tuple[str, str, str | None] | None:
-    """Return path, Thing and point of a request for properties, None for any other; without a point all are wanted."""
+def _wanted(target: bytes) -> tuple[str, str, str, bool] | None:
+    """Return path, Thing and point of a request for properties, and whether its plain value is wanted.
+
+    None for any other request; without a point all are wanted.
+    """
     if not target.isascii() or b"?" in target or b"#" in target:
         return None
     found = _THING.fullmatch(unquote(target.decode()))
-    return (found[0], found[1], found[2]) if found else None
+    return (found[0], found[1], found[2] or "", bool(found[3])) if found else None

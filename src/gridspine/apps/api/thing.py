@@ -9,6 +9,7 @@ from litestar import Request, get, post
 from litestar.params import FromPath, JSONBody, Parameter
 
 from gridspine.apps.api.dependency import TheNode
+from gridspine.apps.api.pack import as_pack
 from gridspine.apps.node.node import Node
 from gridspine.infra.identity.caller import Caller
 from gridspine.kernel.errors import NotFound
@@ -101,8 +102,10 @@ async def read_thing(request: Request[Any, Any, Any], node: TheNode, thing_id: F
 
 @get("/things/{thing_id:str}/properties", summary="Read all points of a Thing", tags=["things"])
 async def read_properties(request: Request[Any, Any, Any], node: TheNode, thing_id: FromPath[str]) -> list[PointView]:
-    """Return the last reported value of every point of a Thing."""
-    return properties(node, permitted(node, request, thing_id, "thing.read"))
+    """Return the last reported value of every point of a Thing; as SenML where `Accept` prefers it."""
+    thing = permitted(node, request, thing_id, "thing.read")
+    packed: Any = as_pack(node, request, thing)
+    return packed or properties(node, thing)
 
 
 @get("/things/{thing_id:str}/properties/{name:str}", summary="Read one point", tags=["things"])
@@ -112,8 +115,10 @@ async def read_property(
     thing_id: FromPath[str],
     name: Annotated[str, Parameter(max_length=MAX_NAME_CHARS)],
 ) -> PointView:
-    """Return the last reported value of a point."""
-    return point_of(node, permitted(node, request, thing_id, "thing.read"), name)
+    """Return the last reported value of a point; as SenML where `Accept` prefers it."""
+    thing = permitted(node, request, thing_id, "thing.read")
+    packed: Any = as_pack(node, request, thing, name)
+    return packed or point_of(node, thing, name)
 
 
 def readable(node: Node, caller: Caller, action: str) -> Sequence[Thing]:
