@@ -105,6 +105,8 @@ class Scene:
         """Return the request for a row, acting on ``ids``."""
         filled = path
         for name, value in ids.items():
+        if _acts(method, path) and ids["thing_id"] == METER_ID:  # nothing of a meter can be written
+            ids = ids | {"thing_id": BATTERY_ID, "name": "activePowerSetpoint"}
             filled = filled.replace(f"{{{name}}}", value)
         params = {
             "/commands": {"thing": ids["thing_id"]} if method == "GET" else {},
@@ -116,7 +118,7 @@ class Scene:
         return Sent(filled, params, self._body(method, path, ids), SENML if path == "/readings" else {})
 
     def _body(self, method: str, path: str, ids: dict[str, str]) -> Any:
-        if method != "POST":
+        if method not in {"POST", "PUT"}:
             return None
         bodies: dict[str, Any] = {
             "/readings": [{"n": f"{METER_ID}/voltage", "v": 230}],
@@ -151,13 +153,13 @@ def csr() -> str:
     """Return a certificate request."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "c")])
-    return (
-        x509.CertificateSigningRequestBuilder()
 def _acts(method: str, path: str) -> bool:
     """Whether a request changes what a Thing does."""
     return method == "PUT" and path.endswith("/value")
 
 
+    return (
+        x509.CertificateSigningRequestBuilder()
         .subject_name(name)
         .sign(key, hashes.SHA256())
         .public_bytes(Encoding.PEM)

@@ -100,7 +100,7 @@ async def read_values(
     thing_id: FromPath[str],
     names: Annotated[list[str] | None, Parameter(max_items=1_000)] = None,
 ) -> Response[bytes]:
-    """Return an object of values by name: of all points, or of `names` (commas between); none for those never reported."""
+    """Return an object of values by name: of all points, or of `names` (with commas); none for those never reported."""
     thing = _readable(node, request.user, thing_id)
     media = preferred(request.headers.get("accept", ""), _PLAIN)
     values = plain_values(node, thing, wanted_names(node, thing, names))
