@@ -20,8 +20,8 @@ import msgspec
 from gridspine.things.adapter import Order
 
 Form = Literal["adapter", "emulator"]
-EMULATOR = "emulator"
-"""Under this name the orders for emulated Things are taken; no adapter may be called so."""
+EMULATOR = ":emulator"
+"""Under this name the orders for emulated Things are taken; no adapter is called so."""
 
 
 class TwinForm(msgspec.Struct, frozen=True, rename="camel"):

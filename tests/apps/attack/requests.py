@@ -80,6 +80,8 @@ class Scene:
             ids["incident_id"] = await self.incident()
         if "{principal_id}" in path:
             ids |= self._fresh_principal(path)
+        if path.endswith("/form"):
+            ids["thing_id"] = await self.world.thing(f"urn:uuid:{uuid.uuid4()}")
         if path.endswith("/cancel"):
             ids["command_id"] = (await self.world.op.post("/commands", json=self.command())).json()["id"]
         return ids
@@ -125,6 +127,8 @@ class Scene:
             "/things": {"title": "T", "model": METER},
             "/things/batch": [{"title": "T", "model": METER}],
             "/commands": self.command() | {"thing": ids.get("other_thing", BATTERY_ID)},
+            "/things/{thing_id}/form": {"form": "emulator", "external": True},
+            "/things/form": {"form": "emulator", "external": True, "things": [ids["thing_id"]]},
             "/all-stop": {"reason": "r"},
             "/products": {"title": "P", "points": [f"{METER_ID}/voltage"], "contract": CONTRACT},
             "/products/{product_id}/query": {"sql": "select 1 as one", "purpose": "a"},

@@ -54,6 +54,9 @@ GET  /things/{thing_id}/channels                        aowu    -       -      4
 GET  /things/{thing_id}/properties/{name}/value         aowu    -       -      403 403
 PUT  /things/{thing_id}/properties/{name}/value         o       -       -      403 403
 GET  /things/{thing_id}/values                          aowu    -       -      403 403
+GET  /things/{thing_id}/form                            aowu    -       -      403 403
+POST /things/{thing_id}/form                            o       -       -      403 403
+POST /things/form                                       o       -       -      403 403
 GET  /commands                                          aowu    -       -      403 403
 POST /commands                                          o       -       -      403 403
 GET  /commands/{command_id}                             aowu    -       -      403 403

@@ -121,9 +121,8 @@ class Commands:
         """
         async with self._turn():
             now_us = self._clock.now_us()
-            ended = [one for thing in things for one in self.commander.commands(thing) if not one.final]
-            for command in ended:
-                await self._keep(self.commander.cancel(command.id, now_us, reason))
+            ended = [one for one in self.commander.commands() if one.lease.thing in things and not one.final]
+            await self._keep(event for one in ended for event in self.commander.cancel(one.id, now_us, reason))
             while events := self.commander.tick(now_us):
                 await self._keep(events)
             await change([order for order in self.commander.in_force(now_us) if order.thing in things])

@@ -22,6 +22,7 @@ from gridspine.apps.node.checks import ClockWatch, watch
 from gridspine.apps.node.commands import COMMANDS, Commands
 from gridspine.apps.node.condition import Conditions
 from gridspine.apps.node.engines import Engines
+from gridspine.apps.node.forms import FormService
 from gridspine.apps.node.projection import CatchUpJob, OffencesJob, restore_offences, restore_twins
 from gridspine.apps.node.quotas import Quotas
 from gridspine.apps.node.retention import Retention
@@ -181,6 +182,7 @@ class Node:
         self.commands = Commands(
             self.log, self.writer, self.things, self.points, self.clock, self.checkpoints[COMMANDS], self.trace
         )
+        self.forms = FormService(self.registry, self.commands, self.intake, self.points, self.clock)
 
     def _compose_trust(self) -> None:
         address = f"http://{self.settings.http.host}:{self.settings.http.port}"
@@ -224,6 +226,7 @@ class Node:
         self.supervisor.start("watch", lambda: watch(self))
         self.supervisor.start("retention", self.retention.work)
         self.supervisor.start("outbox", self._follow_outbox)
+        self.forms.start(self.supervisor)
         if self.settings.archive.enabled:
             self.supervisor.start("archive", self.archive.work)
         for name, run in self.adapters.load().items():
@@ -265,6 +268,7 @@ class Node:
         restore_offences(self.log, self.offences, self.checkpoints[EVENTS])
         self.steps = Steps(self.clock)
         self.silence = Silence(self.points, self.twins, self.clock.now_us())
+        self.forms.load()
         self.commands.load()
         self.alarms.load()
         self.ledger.catch_up()

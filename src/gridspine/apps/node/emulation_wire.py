@@ -1,0 +1,62 @@
+"""What the node and the process of its emulators say to each other.
+
+Frames are a length (uint32, little-endian) and MessagePack; each request has one answer.
+"""
+
+import struct
+
+import msgspec
+
+LENGTH = struct.Struct("<I")
+MAX_FRAME_BYTES = 256 << 20
+
+
+class Begin(msgspec.Struct, frozen=True, tag="begin"):
+    """Emulate ``count`` devices of ``model`` as ``cohort`` from ``start_us`` [µs since 1970] on; 0 forgets it."""
+
+    cohort: str
+    model: str
+    count: int
+    seed: int
+    start_us: int
+
+
+class Begun(msgspec.Struct, frozen=True, tag="begun"):
+    """The points each device reports and the settings it takes; or why there is no such emulator."""
+
+    points: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
+    problem: str = ""
+
+
+class Instruct(msgspec.Struct, frozen=True, tag="instruct"):
+    """Device ``place`` is to hold ``value`` on ``point`` until ``until_us`` [µs since 1970]; None ends it."""
+
+    cohort: str
+    place: int
+    point: str
+    value: float | None
+    until_us: int
+
+
+class Instructed(msgspec.Struct, frozen=True, tag="instructed"):
+    """Whether the emulator has such a setting."""
+
+    taken: bool
+
+
+class Step(msgspec.Struct, frozen=True, tag="step"):
+    """Move ``cohort`` on by ``step_s`` [s]."""
+
+    cohort: str
+    step_s: float
+
+
+class Stepped(msgspec.Struct, frozen=True, tag="stepped"):
+    """What every point reads now, device by device: little-endian float64."""
+
+    values: bytes
+
+
+Request = Begin | Instruct | Step
+Reply = Begun | Instructed | Stepped
