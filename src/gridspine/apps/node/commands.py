@@ -75,6 +75,8 @@ class Commands:
         self._lock = asyncio.Lock()
         self._confirming: set[asyncio.Task[None]] = set()
         self._queues: dict[str, asyncio.Queue[Order | None]] = {}
+        self.listeners: list[Callable[[Sequence[CommandEvent]], None]] = []
+        """Told of events once they are durable and applied."""
         self.forms = Forms()
         self.commander = Commander(self._rule_of, self._number_of)
 
@@ -234,6 +236,7 @@ class Commands:
         for event in missed:
             self.commander.apply(event)
         self._behind = False
+        self._tell(missed)
         for event in missed:
             if isinstance(event, OrderIssued):
                 self._send(event.order)
@@ -258,9 +261,14 @@ class Commands:
         for event in events:
             self.commander.apply(event)
         self._applied, self._behind = positions[-1].offset + 1, False
+        self._tell(events)
         for event in events:
             if isinstance(event, OrderIssued):
                 self._send(event.order)
+
+    def _tell(self, events: Sequence[CommandEvent]) -> None:
+        for listener in self.listeners:
+            listener(events)
 
     def _taker(self, order: Order) -> str:
         """Return who carries an order out: its Thing's adapter, or the emulator."""
