@@ -45,9 +45,9 @@ class Commander:
 
     ``rule_of(thing, point)`` gives the lease rule of a point, or None when it cannot be commanded; ``number_of``
     gives the number under which readings of a point arrive, or None; ``watts_per_unit`` [W/unit] what power a unit of
-    a point moves; ``gate(thing)`` why a Thing takes no commands at all, or "". At most ``max_live`` commands are
-    running or to come (more: `Overloaded`); the last ``keep_finished`` finished ones are remembered, and their
-    idempotency keys. ``cap_w`` [W] is what set-points may move in a minute, 0 for no cap.
+    a point moves; ``gate(thing, safety)`` why a Thing takes no commands, or none but those of safety, or "". At most
+    ``max_live`` commands are running or to come (more: `Overloaded`); the last ``keep_finished`` finished ones are
+    remembered, and their idempotency keys. ``cap_w`` [W] is what set-points may move in a minute, 0 for no cap.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Commander:
         max_live: int = 100_000,
         keep_finished: int = 10_000,
         watts_per_unit: Callable[[str, str], float] = lambda _thing, _point: 0.0,
-        gate: Callable[[str], str] = lambda _thing: "",
+        gate: Callable[[str, bool], str] = lambda _thing, _safety: "",
         cap_w: float = 0.0,
         approval: ApprovalRule | None = None,
     ) -> None:
@@ -316,12 +316,11 @@ class Commander:
         """Return why nothing like ``lease`` is taken now, or ""."""
         if self._stop is not None and lease.role == "setpoint":
             return f"all-stop by {self._stop.principal}: {self._stop.reason}"
-        blocked = self._blocks.refuse(lease, now_us)
-        return blocked or ("" if lease.authority is Authority.SAFETY else self._gate(lease.thing))
+        return self._blocks.refuse(lease, now_us) or self._gate(lease.thing, lease.authority is Authority.SAFETY)
 
     def _hurried(self, thing: str, point: str, now_us: int) -> bool:
         """Whether a point goes to its fallback at once: stopped, blocked, or its Thing out of control."""
-        if self._stop is not None or self._blocks.local(thing) is not None or self._gate(thing):
+        if self._stop is not None or self._blocks.local(thing) is not None or self._gate(thing, False):
             return True
         return any(tag.blocks(point, now_us) for tag in self._blocks.tags(thing, now_us))
 

@@ -114,13 +114,13 @@ async def test_a_change_whose_caller_went_away_is_taken_up(world):
     world.node.log._lock.acquire()  # the disk stands still
     asking = asyncio.ensure_future(commands.request(lease, ""))
     try:
-        await until(lambda: commands._lock.locked())
+        await until(lambda: commands._turns.lock.locked())
         await asyncio.sleep(0.05)
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
     finally:
         world.node.log._lock.release()
-    await until(lambda: lease.command in commands.commander._commands)
+    await until(lambda: lease.command in commands.commander._table.commands)
     await until(lambda: commands.commander.in_force(world.node.clock.now_us()))
     bodies = [record.body for record in world.node.log.read("commands", 0, 0)]
     changed = CommandChanged(commands.commander.command(lease.command))

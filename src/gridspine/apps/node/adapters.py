@@ -12,6 +12,7 @@ import structlog
 from gridspine.apps.api.tls import node_context
 from gridspine.apps.node.authority import Authority
 from gridspine.apps.node.commands import Commands
+from gridspine.apps.node.read_now import Reads
 from gridspine.infra.identity.service import Identity
 from gridspine.infra.registry.port import Registry
 from gridspine.infra.runtime.clock import Clock
@@ -29,6 +30,7 @@ from gridspine.things.adapter import (
     Outcome,
     PrivateStore,
     ProgressState,
+    ReadRequest,
     Source,
 )
 from gridspine.things.directory import Directory
@@ -136,9 +138,17 @@ class HostedContext:
         """Yield orders for this adapter's Things."""
         return self._host.commands.orders(self._name)
 
-    async def progress(self, command: str, state: ProgressState, reason: str = "") -> None:
+    async def progress(self, command: str, state: ProgressState, reason: str = "", *, sequence: int = 0) -> None:
         """Record how far an order got."""
-        await self._host.commands.progress(command, state, reason)
+        await self._host.commands.progress(command, state, reason, sequence=sequence)
+
+    def reads(self) -> AsyncIterator[ReadRequest]:
+        """Yield requests to read a device at once."""
+        return self._host.reads.requests(self._name)
+
+    def read_ended(self, id: str, problem: str = "") -> None:
+        """Tell that a request to read is over."""
+        self._host.reads.ended(id, problem)
 
     async def listen(self, name: str, on_connection: Connection) -> tuple[str, int]:
         """Open the listener ``name``: ``host``, ``port`` and ``tls`` in its section; plain ones stay on loopback."""
@@ -183,6 +193,7 @@ class AdapterHost:
         self.clock, self.registry, self.identity, self.directory = clock, registry, identity, directory
         self.intake, self.commands, self.meter, self.trace = intake, commands, meter, trace
         self.listening: dict[str, tuple[str, int]] = {}
+        self.reads = Reads(directory, clock)
         self._authority = authority
         self._settings = settings
         self._adapters = adapters

@@ -7,50 +7,49 @@
 """
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Hashable, Iterable, Sequence
 from typing import Any
 
-import msgspec
 import structlog
 
+from gridspine.apps.node.command_receipts import follow_receipts
+from gridspine.apps.node.command_turns import COMMANDS, Turns
 from gridspine.apps.node.journey import Journeys
+from gridspine.apps.node.order_desk import OrderDesk
 from gridspine.infra.log.checkpoint import Checkpoints
-from gridspine.infra.log.port import EventLog, Record
-from gridspine.infra.log.scan import scan
-from gridspine.infra.log.writer import LogWriter, append
-from gridspine.infra.registry.port import Event
-from gridspine.infra.runtime.clock import Clock, Steps, new_urn
+from gridspine.infra.log.port import EventLog
+from gridspine.infra.log.writer import LogWriter
+from gridspine.infra.runtime.clock import Clock, new_urn
+from gridspine.infra.runtime.settings import Commands as CommandSettings
 from gridspine.infra.runtime.trace import NO_TRACE, Trace
 from gridspine.kernel.errors import NotFound
+from gridspine.kernel.units import UNITS
 from gridspine.things.adapter import Order, ProgressState
+from gridspine.things.approval import ApprovalRule
+from gridspine.things.asking import Ask, Pending
+from gridspine.things.blocking_tag import BlockingTag
 from gridspine.things.books import Committed
 from gridspine.things.command import (
     Command,
     CommandChanged,
     CommandEvent,
-    OrderIssued,
     become,
     decode_event,
     encode_event,
-    event_key,
     may_become,
 )
 from gridspine.things.commander import Commander
 from gridspine.things.directory import Directory
 from gridspine.things.form import Forms
 from gridspine.things.lease import Lease
-from gridspine.things.model import LeaseRule
+from gridspine.things.model import LeaseRule, PointModel
 from gridspine.things.point import PointTable
 
-COMMANDS, LEDGER = "commands", "ledger"
-_RECEIPTED = {"accepted", "refused", "applied", "ended", "expired", "cancelled", "rejected", "failed"}
-_ORDERS_WAITING = 10_000
 log = structlog.get_logger(__name__)
 
 
 class Commands:
-    """Asks, keeps and sends; one change at a time."""
+    """Asks, keeps and sends."""
 
     def __init__(
         self,
@@ -61,56 +60,83 @@ class Commands:
         clock: Clock,
         checkpoints: Checkpoints,
         trace: Trace = NO_TRACE,
+        settings: CommandSettings | None = None,
     ) -> None:
-        self._log = log_
-        self._writer = writer
-        self._directory = directory
+        settings = settings or CommandSettings()
+        self._log, self._writer = log_, writer
         self._points = points
         self._clock = clock
-        self._steps = Steps(clock)
         self._checkpoints = checkpoints
         self._journeys = Journeys(trace)
-        self._applied = 0
-        self._behind = False
-        self._lock = asyncio.Lock()
         self._confirming: set[asyncio.Task[None]] = set()
-        self._queues: dict[str, asyncio.Queue[Order | None]] = {}
-        self.listeners: list[Callable[[Sequence[CommandEvent]], None]] = []
-        """Told of events once they are durable and applied."""
         self.forms = Forms()
-        self.commander = Commander(self._rule_of, self._number_of)
+        self.gate: Callable[[str, bool], str] = lambda _thing, _safety: ""
+        """Why a Thing takes no commands, or (False) none but those of safety; "" when it does. The lifecycle's word."""
+        self.commander = Commander(
+            self._rule_of,
+            self._number_of,
+            watts_per_unit=self._watts_per_unit,
+            gate=lambda thing, safety: self.gate(thing, safety),  # noqa: PLW0108 - it may be set later
+            cap_w=settings.max_w_per_minute,
+            approval=ApprovalRule(
+                settings.approval_above_w, settings.approval_window_s, settings.approval_expires_s
+            ),
+        )  # fmt: skip
+        self._desk = OrderDesk(directory, self.forms, self._journeys, self._orders_in_force)
+        self._turns = Turns(self.commander, log_, writer, clock, self._journeys, self._desk)
+        self.listeners = self._turns.listeners
+        """Told of events once they are durable and applied."""
 
     def load(self) -> None:
         """Take up the newest checkpoint and what the topic has beyond it; blocks."""
-        self._applied, bodies = self._checkpoints.load(self._log.bounds(COMMANDS)[0][0])
+        self._turns.applied, bodies = self._checkpoints.load(self._log.bounds(COMMANDS)[0][0])
         for event in map(decode_event, bodies):
             self.commander.apply(event)
-        for event in self._missed():
+        for event in self._turns.missed():
             self.commander.apply(event)
 
     async def checkpoint(self) -> None:
         """Write down all commands as they are now, unless nothing happened since the last time."""
-        async with self._turn():
-            offset = self._applied
+        async with self._turns.alone():
+            offset = self._turns.applied
             if offset <= self._checkpoints.offset:
                 return
             events = list(self.commander.snapshot())
         await asyncio.to_thread(lambda: self._checkpoints.save(offset, map(encode_event, events)))
 
+    # -- asking -------------------------------------------------------------------------------------------------
+
     async def request(self, lease: Lease, key: str) -> Command:
         """Ask for a lease; return the command, accepted or refused, once that is durable."""
-        async with self._turn():
-            command, events = self.commander.request(lease, key, self._clock.now_us())
-            self._journeys.begin(command.id)
-            await self._keep(events)
-        await self.tick()
-        return self.commander.command(command.id)
+        (command,) = await self.request_all([Ask(lease, key)])
+        return command
+
+    async def request_all(self, asks: Sequence[Ask]) -> list[Command]:
+        """Ask for many leases of one principal in one order; return a command for each, once all are durable."""
+        for ask in asks:
+            self._journeys.begin(ask.lease.command)
+
+        def decide(now_us: int, pending: Pending) -> tuple[list[str], Iterable[CommandEvent]]:
+            answers = self.commander.request_all(asks, now_us, pending)
+            return [command.id for command, _ in answers], [event for _, events in answers for event in events]
+
+        ids = await self._turns.together({touched for ask in asks for touched in _touched(ask)}, decide)
+        return [self.commander.command(one) for one in ids]
+
+    async def approve(self, ids: Sequence[str], principal: str) -> list[Command]:
+        """Let ``principal`` agree to commands that wait for a second person; all or none."""
+        touched = [_point_of(self.commander.command(one)) for one in ids]
+
+        def decide(now_us: int, _: Pending) -> tuple[None, Iterable[CommandEvent]]:
+            return None, [event for one in ids for event in self.commander.approve(one, principal, now_us)]
+
+        await self._turns.together(touched, decide)
+        return [self.commander.command(one) for one in ids]
 
     async def cancel(self, id: str, reason: str) -> Command:
         """End a command before its time."""
-        async with self._turn():
-            await self._keep(self.commander.cancel(id, self._clock.now_us(), reason))
-        await self.tick()
+        touched = [_point_of(self.commander.command(id))]
+        await self._turns.together(touched, lambda now_us, _: (None, self.commander.cancel(id, now_us, reason)))
         return self.commander.command(id)
 
     async def hand_over(
@@ -121,41 +147,75 @@ class Commands:
         ``change`` is given the last orders in force. Returns the commands that were ended. When ``change`` fails the
         leases have ended all the same.
         """
-        async with self._turn():
+        async with self._turns.alone():
             now_us = self._clock.now_us()
             ended = [one for one in self.commander.commands() if one.lease.thing in things and not one.final]
-            await self._keep(event for one in ended for event in self.commander.cancel(one.id, now_us, reason))
+            await self._turns.keep(event for one in ended for event in self.commander.cancel(one.id, now_us, reason))
             while events := self.commander.tick(now_us):
-                await self._keep(events)
+                await self._turns.keep(events)
             await change([order for order in self.commander.in_force(now_us) if order.thing in things])
             return ended
 
+    # -- stopping and blocking ----------------------------------------------------------------------------------
+
     async def all_stop(self, principal: str, reason: str) -> None:
         """Cancel every set-point and take no new one until `release`."""
-        async with self._turn():
-            await self._keep(self.commander.all_stop(principal, reason, self._clock.now_us()))
-        await self.tick()
+        await self._alone(lambda now_us: self.commander.all_stop(principal, reason, now_us))
 
     async def release(self, principal: str, reason: str) -> None:
         """Take set-points again."""
-        async with self._turn():
-            await self._keep(self.commander.release(principal, reason, self._clock.now_us()))
+        await self._alone(lambda now_us: self.commander.release(principal, reason, now_us))
 
-    async def progress(self, command: str, state: ProgressState, reason: str = "") -> None:
-        """Note how far an order got."""
+    async def take_local(self, thing: str, principal: str, reason: str) -> None:
+        """Take a Thing into local control: its set-points end, and it takes none from here."""
+        await self._alone(lambda now_us: self.commander.take_local(thing, principal, reason, now_us))
+
+    async def give_remote(self, thing: str, principal: str, reason: str) -> None:
+        """Give a Thing back to remote control."""
+        await self._alone(lambda now_us: self.commander.give_remote(thing, principal, reason, now_us))
+
+    async def hang(self, tag: BlockingTag) -> BlockingTag:
+        """Hang a blocking tag; return it with its id and time filled in."""
+        made: list[BlockingTag] = []
+
+        def decide(now_us: int) -> Iterable[CommandEvent]:
+            made.append(BlockingTag(
+                new_urn(self._clock), tag.thing, tag.point, tag.principal, tag.reason, now_us, tag.until_us
+            ))  # fmt: skip
+            return self.commander.hang(made[0])
+
+        await self._alone(decide)
+        return made[0]
+
+    async def take_down(self, thing: str, tag: str, principal: str, reason: str) -> None:
+        """Take a blocking tag down."""
+        await self._alone(lambda now_us: self.commander.take_down(thing, tag, principal, reason, now_us))
+
+    async def withdraw(self, thing: str, reason: str) -> None:
+        """End the set-points of a Thing that is to take none any more; `gate` keeps new ones away."""
+        await self._alone(lambda now_us: self.commander.withdraw(thing, reason, now_us))
+
+    # -- hearing ------------------------------------------------------------------------------------------------
+
+    async def progress(self, command: str, state: ProgressState, reason: str = "", *, sequence: int = 0) -> None:
+        """Note how far an order got; with its ``sequence``, that of an order replaced since is late."""
+        try:
+            touched = [_point_of(self.commander.command(command))]
+        except NotFound:
+            touched = []
         with self._journeys.step(state, [command]):
-            async with self._turn():
-                await self._keep(self.commander.on_progress(command, state, self._clock.now_us(), reason))
+            await self._turns.together(
+                touched,
+                lambda now_us, _: (
+                    None,
+                    self.commander.on_progress(command, state, now_us, reason, sequence=sequence),
+                ),
+            )
 
     async def tick(self) -> None:
         """Let time do its work: leases end, orders go out."""
-        async with self._turn():
-            step_us, _ = self._steps.take()
-            if step_us:
-                log.warning("the clock was set: leases in force last as long as they would have", step_us=step_us)
-                await self._keep(self.commander.on_step(step_us, self._clock.now_us()))
-            while events := self.commander.tick(self._clock.now_us()):
-                await self._keep(events)
+        async with self._turns.alone():
+            await self._turns.tick()
 
     def on_committed(self, committed: Committed) -> None:
         """Confirm commands by the readings that show them."""
@@ -166,51 +226,34 @@ class Commands:
             task.add_done_callback(self._confirming.discard)
             task.add_done_callback(_say_failure)
 
-    async def orders(self, adapter: str) -> AsyncIterator[Order]:
+    def orders(self, adapter: str) -> AsyncIterator[Order]:
         """Yield the orders for Things of ``adapter``: those in force first, then each new one."""
-        queue: asyncio.Queue[Order | None] = asyncio.Queue(_ORDERS_WAITING)
-        self._queues[adapter] = queue
-        try:
-            following: Order | None = None
-            while True:
-                if following is None:
-                    now_us = self._clock.now_us()
-                    for order in (*self.forms.owed(now_us), *self.commander.in_force(now_us)):
-                        if self._taker(order) == adapter:
-                            yield order
-                else:
-                    yield following
-                following = await queue.get()
-        finally:
-            if self._queues.get(adapter) is queue:
-                del self._queues[adapter]
+        return self._desk.orders(adapter)
 
     async def follow_receipts(self) -> None:
-        """Put what became of each command into the ledger; a repetition after a crash is known by its id."""
-        follower = self._log.follow("receipts", [COMMANDS])
-        try:
-            while True:
-                records = await asyncio.to_thread(follower.poll, timeout_s=1.0)
-                entries = [entry for record in records for entry in _receipted(decode_event(record.body))]
-                if entries:
-                    await append(self._writer, entries, source="commands")
-                if records:
-                    place = records[-1].position
-                    await asyncio.to_thread(follower.commit, {(place.topic, place.partition): place.offset + 1})
-        finally:
-            follower.close()
+        """Put what became of each command into the ledger, for ever."""
+        await follow_receipts(self._log, self._writer)
 
     def new_lease(self, **fields: Any) -> Lease:
         """Return a lease with ids and time of asking filled in."""
         return Lease(id=new_urn(self._clock), command=new_urn(self._clock), issued_us=self._clock.now_us(), **fields)
 
-    async def _keep_confirmed(self, events: Sequence[CommandEvent]) -> None:
-        commands = [event.command.id for event in events if isinstance(event, CommandChanged)]
-        with self._journeys.step("confirmed", commands):
-            async with self._turn():
-                await self._keep([shown for event in events for shown in self._still(event)])
+    # -- inside -------------------------------------------------------------------------------------------------
 
-    def _still(self, event: CommandEvent) -> list[CommandEvent]:
+    async def _alone(self, decide: Callable[[int], Iterable[CommandEvent]]) -> None:
+        async with self._turns.alone():
+            await self._turns.keep(decide(self._clock.now_us()))
+            await self._turns.tick()
+
+    async def _keep_confirmed(self, events: Sequence[CommandEvent]) -> None:
+        commands = [event.command for event in events if isinstance(event, CommandChanged)]
+        with self._journeys.step("confirmed", [command.id for command in commands]):
+            await self._turns.together(
+                [_point_of(command) for command in commands],
+                lambda now_us, _: (None, [shown for event in events for shown in self._still(event, now_us)]),
+            )
+
+    def _still(self, event: CommandEvent, now_us: int) -> list[CommandEvent]:
         """Return ``event`` on the command as it is now: it may have changed between the reading and this turn."""
         assert isinstance(event, CommandChanged)
         try:
@@ -219,98 +262,43 @@ class Commands:
             return []
         if not may_become(command, event.command.state):
             return []
-        return [CommandChanged(become(command, event.command.state, self._clock.now_us(), event.command.reason))]
+        return [CommandChanged(become(command, event.command.state, now_us, event.command.reason))]
 
-    @contextlib.asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
-        """One change at a time, each upon all that the log has."""
-        async with self._lock:
-            if self._behind:
-                await self._catch_up()
-            yield
-
-    async def _catch_up(self) -> None:
-        """Take up what became durable although whoever waited for it was told otherwise, or had gone."""
-        await append(self._writer, [], source="commands")  # what was queued before is durable now, or was refused
-        missed = await asyncio.to_thread(self._missed)
-        for event in missed:
-            self.commander.apply(event)
-        self._behind = False
-        self._tell(missed)
-        for event in missed:
-            if isinstance(event, OrderIssued):
-                self._send(event.order)
-
-    def _missed(self) -> list[CommandEvent]:
-        """Return the events beyond those applied, which count as applied from now on; blocks."""
-        following = self._log.bounds(COMMANDS)[0][1]
-        events = [decode_event(record.body) for record in scan(self._log, COMMANDS, 0, self._applied, following)]
-        self._applied = following
-        return events
-
-    async def _keep(self, events: Iterable[CommandEvent]) -> None:
-        """Append, then apply, then send; when the append fails, nothing has happened."""
-        events = tuple(events)
-        if not events:
-            return
+    def _orders_in_force(self) -> list[Order]:
         now_us = self._clock.now_us()
-        records = [Record(COMMANDS, event_key(event).encode(), encode_event(event), now_us) for event in events]
-        self._behind = True  # until it is known what became of them: this may be cancelled while it waits
-        with self._journeys.log():
-            positions = await append(self._writer, records, source="commands")
-        for event in events:
-            self.commander.apply(event)
-        self._applied, self._behind = positions[-1].offset + 1, False
-        self._tell(events)
-        for event in events:
-            if isinstance(event, OrderIssued):
-                self._send(event.order)
+        return [*self.forms.owed(now_us), *self.commander.in_force(now_us)]
 
-    def _tell(self, events: Sequence[CommandEvent]) -> None:
-        for listener in self.listeners:
-            listener(events)
-
-    def _taker(self, order: Order) -> str:
-        """Return who carries an order out: its Thing's adapter, or the emulator."""
-        return self.forms.taker(order, self._directory.get(order.thing).adapter)
-
-    def _send(self, order: Order) -> None:
-        """Hand an order to its adapter; one that cannot take it now begins again with the orders in force."""
-        try:
-            queue = self._queues.get(self._taker(order))
-        except NotFound:
-            return
-        if queue is None:
-            return  # no adapter runs: it is told of orders in force when it starts
-        if queue.full():
-            log.error("an adapter does not take its orders; it is told those in force again", thing=order.thing)
-            while not queue.empty():
-                queue.get_nowait()
-            queue.put_nowait(None)
-        else:
-            queue.put_nowait(self._journeys.order(order))
-
-    def _rule_of(self, thing: str, point: str) -> LeaseRule | None:
+    def _point(self, thing: str, name: str) -> PointModel | None:
         found = self._points.thing_points(thing)
-        if found is None:
-            return None
-        return next((p.lease for p in found[1].points if p.name == point), None)
+        return None if found is None else next((point for point in found[1].points if point.name == name), None)
+
+    def _rule_of(self, thing: str, name: str) -> LeaseRule | None:
+        point = self._point(thing, name)
+        return None if point is None else point.lease
+
+    def _watts_per_unit(self, thing: str, name: str) -> float:
+        """Return what power a unit of a point moves [W]; nothing where it is emulated, or no power at all."""
+        point = self._point(thing, name)
+        if point is None or point.lease is None or self.forms.of(thing) == "emulator":
+            return 0.0
+        unit = UNITS.get(point.reading_type.unit)
+        return unit.factor if unit and unit.quantity == "active_power" else point.lease.watts_per_unit
 
     def _number_of(self, thing: str, point: str) -> int | None:
         number = self._points.number(f"{thing}/{point}")
         return None if number < 0 else number
 
 
-def _receipted(event: CommandEvent) -> list[Record]:
-    """Return the ledger's entry for a state worth a receipt; its id follows from command and state."""
-    if not isinstance(event, CommandChanged) or event.command.state not in _RECEIPTED:
-        return []
-    command = event.command
-    at_us = command.changes[-1].at_us
-    data = {"state": command.state, "reason": command.reason, "lease": msgspec.to_builtins(command.lease)}
-    id_ = f"{command.id.removeprefix('urn:uuid:')}:{command.state}"
-    entry = Event(id_, f"command.{command.state}", at_us, command.id, command.lease.principal, data)
-    return [Record(LEDGER, command.lease.thing.encode(), msgspec.json.encode(entry), at_us)]
+def _point_of(command: Command) -> tuple[str, str]:
+    return command.lease.thing, command.lease.point
+
+
+def _touched(ask: Ask) -> Iterable[Hashable]:
+    """Return what no two requests of one round may share: the point, the idempotency key, the command's id."""
+    yield ask.lease.thing, ask.lease.point
+    yield "id", ask.lease.command
+    if ask.key:
+        yield "key", ask.lease.principal, ask.key
 
 
 def _say_failure(task: "asyncio.Task[None]") -> None:

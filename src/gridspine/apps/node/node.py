@@ -19,7 +19,8 @@ from gridspine.apps.node.alarms import ALARMS, Alarms, QuarantineWatch
 from gridspine.apps.node.archive import ArchiveService
 from gridspine.apps.node.authority import Authority
 from gridspine.apps.node.checks import ClockWatch, watch
-from gridspine.apps.node.commands import COMMANDS, Commands
+from gridspine.apps.node.command_turns import COMMANDS
+from gridspine.apps.node.commands import Commands
 from gridspine.apps.node.condition import Conditions
 from gridspine.apps.node.engines import Engines
 from gridspine.apps.node.forms import FormService
@@ -180,8 +181,9 @@ class Node:
         self.incidents = Incidents(self.registry, self.clock)
         self.quarantine_watch = QuarantineWatch(self.offences, self.incidents, self.clock)
         self.commands = Commands(
-            self.log, self.writer, self.things, self.points, self.clock, self.checkpoints[COMMANDS], self.trace
-        )
+            self.log, self.writer, self.things, self.points, self.clock, self.checkpoints[COMMANDS], self.trace,
+            self.settings.commands,
+        )  # fmt: skip
         self.forms = FormService(self.registry, self.commands, self.intake, self.points, self.clock)
 
     def _compose_trust(self) -> None:

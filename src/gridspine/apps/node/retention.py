@@ -20,7 +20,7 @@ from pathlib import Path
 
 import structlog
 
-from gridspine.apps.node.commands import COMMANDS
+from gridspine.apps.node.command_turns import COMMANDS
 from gridspine.infra.archive.published import read_published
 from gridspine.infra.log.age import first_since
 from gridspine.infra.log.checkpoint import Checkpoints

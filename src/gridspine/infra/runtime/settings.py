@@ -149,6 +149,22 @@ class Quotas(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     grants: int = 20_000
 
 
+class Commands(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Commands to fleets: how much may move at once, and what takes two persons.
+
+    max_w_per_minute: power that set-points may move within any 60 s over the whole node [W]; more waits; 0 is no cap.
+    approval_above_w: power one principal may ask for within the window without a second person's approval [W]; 0 for
+        any.
+    approval_window_s: over how long what was asked for is summed up [s].
+    approval_expires_s: how long a command waits for approval before it has expired [s].
+    """
+
+    max_w_per_minute: float = 0.0
+    approval_above_w: float = 0.0
+    approval_window_s: float = 600.0
+    approval_expires_s: float = 900.0
+
+
 class Adapters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Adapters: only those named here are loaded.
 
@@ -182,6 +198,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     archive: Archive = msgspec.field(default_factory=Archive)
     retention: Retention = msgspec.field(default_factory=Retention)
     quotas: Quotas = msgspec.field(default_factory=Quotas)
+    commands: Commands = msgspec.field(default_factory=Commands)
     adapters: Adapters = msgspec.field(default_factory=Adapters)
     tracing: Tracing = msgspec.field(default_factory=Tracing)
 

@@ -1,0 +1,82 @@
+"""Read now: asks the adapter of a Thing to read it at once, and waits until what was read is durable.
+
+One request for a Thing at a time; whoever asks meanwhile for the same waits for the same answer. Nothing is kept: a
+request that the node does not live to see the end of is simply asked again.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+from gridspine.infra.runtime.clock import Clock, new_urn
+from gridspine.kernel.errors import Conflict, Overloaded, Unavailable
+from gridspine.things.adapter import ReadRequest
+from gridspine.things.directory import Directory
+
+MAX_WAITING = 1_000
+"""Requests under way at most, over all adapters."""
+TIMEOUT_S = 30.0
+"""How long a device has to be read [s]."""
+
+
+class Reads:
+    """Requests to read devices, from callers to adapters."""
+
+    def __init__(self, directory: Directory, clock: Clock) -> None:
+        self._directory = directory
+        self._clock = clock
+        self._queues: dict[str, asyncio.Queue[ReadRequest]] = {}
+        self._ends: dict[str, asyncio.Future[str]] = {}
+        self._under_way: dict[tuple[str, tuple[str, ...]], str] = {}
+
+    async def read(self, thing: str, points: Sequence[str] = ()) -> None:
+        """Return when ``points`` (none: all) of ``thing`` were read and kept.
+
+        Raises `Conflict` when it has no adapter that reads on request, `Unavailable` with the reason when the device
+        could not be read, `Overloaded` when too many requests wait.
+        """
+        wanted = (thing, tuple(sorted(set(points))))
+        known = self._under_way.get(wanted)
+        end = self._ends[known] if known else self._ask(thing, wanted)
+        problem = await asyncio.shield(end)
+        if problem:
+            raise Unavailable(problem)
+
+    async def requests(self, adapter: str) -> AsyncIterator[ReadRequest]:
+        """Yield requests for Things of ``adapter``."""
+        queue: asyncio.Queue[ReadRequest] = asyncio.Queue()
+        self._queues[adapter] = queue
+        try:
+            while True:
+                yield await queue.get()
+        finally:
+            if self._queues.get(adapter) is queue:
+                del self._queues[adapter]
+
+    def ended(self, id: str, problem: str = "") -> None:
+        """Note that request ``id`` is over."""
+        end = self._ends.get(id)
+        if end is not None and not end.done():
+            end.set_result(problem)
+
+    def _ask(self, thing: str, wanted: tuple[str, tuple[str, ...]]) -> "asyncio.Future[str]":
+        queue = self._queues.get(self._directory.get(thing).adapter)
+        if queue is None:
+            raise Conflict(f"{thing} cannot be read on request: it reports by itself, or its adapter does not run")
+        if len(self._ends) >= MAX_WAITING:
+            raise Overloaded(f"{MAX_WAITING} devices are being read: ask again later")
+        request = ReadRequest(new_urn(self._clock), thing, wanted[1])
+        end: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._ends[request.id], self._under_way[wanted] = end, request.id
+        forget = asyncio.ensure_future(self._forget(request.id, wanted, end))
+        end.add_done_callback(lambda _: forget.cancel())
+        queue.put_nowait(request)
+        return end
+
+    async def _forget(self, id: str, wanted: tuple[str, tuple[str, ...]], end: "asyncio.Future[str]") -> None:
+        """Forget a request when it is over, or its time is."""
+        try:
+            await self._clock.sleep(TIMEOUT_S)
+            self.ended(id, f"the device was not read within {TIMEOUT_S:g} s")
+        finally:
+            self._ends.pop(id, None)
+            self._under_way.pop(wanted, None)
