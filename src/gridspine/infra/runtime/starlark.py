@@ -20,49 +20,32 @@ import ast
 import math
 import re
 import warnings
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import starlark
 
+from gridspine.infra.runtime.starlark_wire import (
+    MAX_RESULT_BYTES,
+    MAX_STEPS,
+    MAX_TEXT_BYTES,
+    STEPS_GRAIN,
+    Done,
+    Fault,
+    Result,
+)
 from gridspine.kernel.errors import Invalid
 
-MAX_TEXT_BYTES = 64 << 10
-"""A program's text, at most."""
+__all__ = ["MAX_STEPS", "MAX_TEXT_BYTES", "Done", "Fault", "Program", "Result", "compile"]
+
 MAX_DEPTH = 100
 """How deep expressions and blocks of a text may be nested: the compiler recurses."""
 MAX_CALLS = 64
 """Calls within calls."""
-MAX_STEPS = 100_000
-"""Instructions of one call unless it is told otherwise; some 0.05 µs each."""
-STEPS_GRAIN = 1_000
-"""Steps are looked at this often, and counted so exactly."""
-MAX_RESULT_BYTES = 1 << 20
 _MAX_DETAIL = 500
 _FILE = "program"
 _AT_LINE = re.compile(rf"--> {_FILE}:(\d+):")
 _DEF = re.compile(r"^def[ \t]+([A-Za-z_]\w*)[ \t]*\(", re.MULTILINE)
-
-Kind = Literal["text", "missing", "arguments", "steps", "depth", "error", "result", "time", "memory"]
-
-
-class Done(msgspec.Struct, frozen=True, tag="done"):
-    """What a function returned, and the steps it took, rounded down to `STEPS_GRAIN`."""
-
-    value: Any
-    steps: int = 0
-
-
-class Fault(msgspec.Struct, frozen=True, tag="fault"):
-    """Why a call has no answer: ``kind`` for programs, ``detail`` for people, ``line`` of the text where known."""
-
-    kind: Kind
-    detail: str
-    line: int | None = None
-    steps: int = 0
-
-
-Result = Done | Fault
 
 
 class _Meter:

@@ -6,66 +6,27 @@ memory, and lets it open no file, no socket and no process; its parent ends it w
 """
 
 import os
-import struct
 import sys
-from typing import BinaryIO
 
 import msgspec
 
 from gridspine.infra.runtime import starlark
 from gridspine.infra.runtime.confine import confine, shut
-from gridspine.infra.runtime.starlark import MAX_TEXT_BYTES, Fault, Program, Result
+from gridspine.infra.runtime.starlark_wire import (
+    MAX_TEXT_BYTES,
+    Calls,
+    Fault,
+    Load,
+    Loaded,
+    Request,
+    Result,
+    frame,
+    read_frame,
+)
 from gridspine.kernel.errors import Invalid
 
-LENGTH = struct.Struct("<I")
-MAX_FRAME_BYTES = 16 << 20
 
-
-class Load(msgspec.Struct, frozen=True, tag="load"):
-    """Compile ``text`` and know it as ``name`` from now on; an empty text forgets the name."""
-
-    name: str
-    text: str
-
-
-class Calls(msgspec.Struct, frozen=True, tag="calls"):
-    """Call ``function`` of program ``name`` with each of ``arguments``."""
-
-    name: str
-    function: str
-    arguments: list[list[msgspec.Raw]]
-    max_steps: int
-
-
-class Loaded(msgspec.Struct, frozen=True, tag="loaded"):
-    """The functions of a program that was compiled, or why it was not."""
-
-    functions: tuple[str, ...] = ()
-    problem: str = ""
-    line: int | None = None
-
-
-Request = Load | Calls
-Reply = Result | Loaded
-
-
-def read_frame(stream: BinaryIO) -> bytes | None:
-    """Return the next frame's body, None at the end of the stream."""
-    head = stream.read(LENGTH.size)
-    if len(head) < LENGTH.size:
-        return None
-    (length,) = LENGTH.unpack(head)
-    body = stream.read(length) if length <= MAX_FRAME_BYTES else b""
-    return body if len(body) == length else None
-
-
-def frame(message: msgspec.Struct) -> bytes:
-    """Return ``message`` as a frame."""
-    body = msgspec.msgpack.encode(message)
-    return LENGTH.pack(len(body)) + body
-
-
-def _load(programs: dict[str, Program], wanted: Load) -> Loaded:
+def _load(programs: dict[str, starlark.Program], wanted: Load) -> Loaded:
     programs.pop(wanted.name, None)
     if not wanted.text:
         return Loaded()
@@ -78,7 +39,7 @@ def _load(programs: dict[str, Program], wanted: Load) -> Loaded:
     return Loaded(tuple(sorted(program.functions)))
 
 
-def _call(program: Program | None, calls: Calls, raw: list[msgspec.Raw]) -> Result:
+def _call(program: starlark.Program | None, calls: Calls, raw: list[msgspec.Raw]) -> Result:
     if program is None:
         return Fault("missing", f"there is no program {calls.name}")
     return program.call(calls.function, *map(msgspec.msgpack.decode, raw), max_steps=calls.max_steps)
@@ -98,7 +59,7 @@ def main() -> int:
     confine(int(sys.argv[1]))
     shut(files=True)
     decoder = msgspec.msgpack.Decoder(Request)
-    programs: dict[str, Program] = {}
+    programs: dict[str, starlark.Program] = {}
     while (body := read_frame(stdin)) is not None:
         request = decoder.decode(body)
         if isinstance(request, Load):

@@ -18,8 +18,18 @@ from typing import Any
 import msgspec
 import structlog
 
-from gridspine.infra.runtime.starlark import MAX_STEPS, Fault, Result
-from gridspine.infra.runtime.starlark_child import LENGTH, MAX_FRAME_BYTES, Calls, Load, Loaded, Reply, frame
+from gridspine.infra.runtime.starlark_wire import (
+    LENGTH,
+    MAX_FRAME_BYTES,
+    MAX_STEPS,
+    Calls,
+    Fault,
+    Load,
+    Loaded,
+    Reply,
+    Result,
+    frame,
+)
 from gridspine.kernel.errors import Invalid
 
 MEMORY_BYTES = 48 << 20

@@ -1,0 +1,53 @@
+"""``gridspine-edge``: run an edge until SIGINT or SIGTERM. ``gridspine edge`` starts the same."""
+
+import argparse
+import asyncio
+import signal
+import sys
+from pathlib import Path
+
+from gridspine.apps.edge.edge import Edge
+from gridspine.apps.edge.proof import EdgeKey
+from gridspine.apps.edge.settings import load_edge_settings
+from gridspine.infra.runtime.clock import SystemClock
+from gridspine.infra.runtime.logs import configure_logs
+from gridspine.infra.runtime.systemd import READY, STOPPING, keep_alive, notify
+from gridspine.kernel.errors import GridspineError
+
+DEFAULT_SETTINGS = Path("edge.toml")
+
+
+async def run(path: Path) -> None:
+    """Run the edge of the settings file ``path``."""
+    settings = load_edge_settings(path)
+    configure_logs(settings.log_level, as_json=settings.log_json)
+    stopping = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    edge = Edge(settings, EdgeKey.read(Path(settings.key)), SystemClock())
+    alive = asyncio.create_task(keep_alive(lambda: True))
+    try:
+        await edge.start()
+        notify(READY)
+        await stopping.wait()
+    finally:
+        notify(STOPPING)
+        alive.cancel()
+        await edge.stop()
+
+
+def main() -> int:
+    """Run; an operating error is one line and exit code 1."""
+    parser = argparse.ArgumentParser(prog="gridspine edge", description="Run an edge: a light process beside devices.")
+    parser.add_argument("--settings", type=Path, default=DEFAULT_SETTINGS, help="settings file (default: edge.toml)")
+    arguments = parser.parse_args()
+    try:
+        asyncio.run(run(arguments.settings))
+    except GridspineError as error:
+        print(f"gridspine edge: {error.detail}", file=sys.stderr)  # noqa: T201 - the last word to whoever started it
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

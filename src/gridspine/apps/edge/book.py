@@ -1,0 +1,287 @@
+"""The book of leases at the edge: what the node delivered and what rules ask for, carried out by the clock.
+
+::
+
+    Deliver ─► merge ─► durable ─► Commander ─ tick ─► orders ─► adapters ─► progress ─► told to the node
+
+What the node delivers is durable before it counts, and only then acknowledged. What follows from the clock alone (an
+end, a fallback, the next lease) is carried out even when the disk takes nothing: it would follow again after a restart.
+
+**The clock may jump.** While the edge runs, leases in force last as long as they would have. Where edge and node differ
+by more than `SHIFT_US`, a lease is kept by the edge's clock as the node meant it: as long from now. An edge that wakes
+up with a clock behind what it last saw cannot know how much of a lease is left: those then in force end.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+
+import msgspec
+import structlog
+
+from gridspine.apps.edge.documents import Documents, Put
+from gridspine.apps.edge.wire import Deliver, Progress, ServedThing
+from gridspine.infra.runtime.clock import Clock, Steps
+from gridspine.kernel.errors import Conflict, DiskFull, NotFound, Unavailable
+from gridspine.kernel.time import US
+from gridspine.things.adapter import Order, ProgressState
+from gridspine.things.command import (
+    Command,
+    CommandChanged,
+    CommandEvent,
+    OrderIssued,
+    State,
+    StopChanged,
+    become,
+    decode_event,
+    encode_event,
+    may_become,
+)
+from gridspine.things.commander import Commander
+from gridspine.things.lease import Lease
+from gridspine.things.model import LeaseRule
+
+SHIFT_US = 2 * US
+"""Clocks that differ by less are taken for the same [µs]."""
+COMMAND, ORDER, STOP, DELIVERED, PROGRESS, SEEN = "command", "order", "stop", "delivered", "progress", "seen"
+LOCAL = "rule:"
+"""How the principal of a lease begins that a rule at the edge asked for."""
+_SEEN_EVERY_US = 10 * US
+_KEEP_FINISHED = 1_000
+_FORGET_US = 86_400 * US
+log = structlog.get_logger(__name__)
+
+
+class OrderBook:
+    """All leases of the Things that this edge serves."""
+
+    def __init__(self, documents: Documents, clock: Clock) -> None:
+        self._documents, self._clock, self._steps = documents, clock, Steps(clock)
+        self._things: dict[str, ServedThing] = {}
+        self._delivered: dict[str, Lease] = {}
+        """Leases as the node gave them, by command."""
+        self._queues: dict[str, asyncio.Queue[Order | None]] = {}
+        self._lock = asyncio.Lock()
+        self._unkept: dict[tuple[str, str], bytes | None] = {}
+        self._seen_us = 0
+        self.progress: dict[str, Progress] = {}
+        """What the node was not told yet, by command: the last word only."""
+        self.told = asyncio.Event()
+        """Set when there is something to tell the node."""
+        self.commander = Commander(self._rule_of, lambda *_: None, keep_finished=_KEEP_FINISHED)
+
+    async def load(self, things: Iterable[ServedThing]) -> None:
+        """Take up what was kept; leases whose time cannot be told any more end."""
+        self._things = {thing.id: thing for thing in things}
+        for id_, body in (await self._documents.all(DELIVERED)).items():
+            self._delivered[id_] = msgspec.json.decode(body, type=Lease)
+        for kind in (STOP, COMMAND, ORDER):
+            for body in (await self._documents.all(kind)).values():
+                self.commander.apply(decode_event(body))
+        for id_, body in (await self._documents.all(PROGRESS)).items():
+            self.progress[id_] = msgspec.json.decode(body, type=Progress)
+        seen = await self._documents.get(SEEN, SEEN)
+        self._seen_us = int(seen) if seen else 0
+        behind_us = self._seen_us - self._clock.now_us()
+        if behind_us > SHIFT_US:
+            log.warning("the clock is behind what it showed before: leases in force end", behind_s=behind_us // US)
+            why = "the edge started with a clock behind its last: how much of the lease was left is not known"
+            running = [one for one in self.commander.commands() if one.lease.in_force(self._seen_us)]
+            await self._carry_out([self._final(one, "failed", why) for one in running if may_become(one, "failed")])
+            self._seen_us = 0
+        await self.tick()
+
+    def serve(self, things: Iterable[ServedThing]) -> None:
+        """Serve other Things from now on."""
+        self._things = {thing.id: thing for thing in things}
+
+    async def deliver(self, delivered: Deliver) -> None:
+        """Take what the node holds for a Thing; durable when this returns. Raises `DiskFull`: nothing changed then."""
+        shift_us = self._clock.now_us() - delivered.now_us
+        shift_us = shift_us if abs(shift_us) > SHIFT_US else 0
+        async with self._lock:
+            events, puts = self._merged(delivered, shift_us)
+            await self._documents.put_all([*puts, *map(_put, events)])
+            for event in events:
+                self.commander.apply(event)
+            named = {command.id for command in delivered.commands}
+            for id_ in [put[1] for put in puts if put[0] == DELIVERED and put[2] is None]:
+                self._delivered.pop(id_, None)
+            self._delivered |= {one.id: one.lease for one in delivered.commands if one.id in named}
+        await self.tick()
+
+    async def stop(self, event: StopChanged) -> None:
+        """Take over all-stop from the node, or its release."""
+        present = self.commander.stopped
+        if event == present or (present is None and not event.stopped):
+            return
+        async with self._lock:
+            await self._carry_out([event])
+            cancelled = [CommandChanged(one) for one in self.commander.commands() if one.state == "cancelled"]
+            await self._keep(list(map(_put, cancelled)))
+        await self.tick()
+
+    async def request(self, lease: Lease) -> Command:
+        """Ask for a lease on behalf of a rule; return the command, accepted or refused."""
+        async with self._lock:
+            command, events = self.commander.request(lease, "", self._clock.now_us())
+            await self._carry_out(events)
+        await self.tick()
+        return command
+
+    async def cancel_all(self, principal: str, reason: str) -> None:
+        """End all that ``principal``, a rule, asked for."""
+        async with self._lock:
+            own = [one for one in self.commander.commands() if one.lease.principal == principal]
+            await self._carry_out([self._final(one, "cancelled", reason) for one in own if not one.final])
+        await self.tick()
+
+    async def report(self, command: str, state: ProgressState, reason: str = "", *, sequence: int = 0) -> None:
+        """Note how far an order got; the node is told when it can be."""
+        async with self._lock:
+            try:
+                known = self.commander.command(command)
+            except NotFound:
+                return
+            issued = [one for one in self.commander.in_force(0) if one.command == command]
+            if sequence and issued and issued[0].sequence != sequence:
+                return
+            await self._carry_out(self.commander.on_progress(command, state, self._clock.now_us(), reason))
+            if not known.lease.principal.startswith(LOCAL):
+                said = Progress(command, state, reason[:500], self._clock.now_us())
+                self.progress[command] = said
+                await self._keep([(PROGRESS, command, msgspec.json.encode(said))])
+                self.told.set()
+
+    async def heard(self, told: Sequence[Progress]) -> None:
+        """Forget what the node was told, unless there is news since."""
+        done = [one.command for one in told if self.progress.get(one.command) == one]
+        for command in done:
+            del self.progress[command]
+        await self._keep([(PROGRESS, command, None) for command in done])
+
+    async def tick(self) -> None:
+        """Let time do its work: leases begin and end, orders go out."""
+        async with self._lock:
+            step_us, _ = self._steps.take()
+            now_us = self._clock.now_us()
+            if step_us:
+                log.warning("the clock was set: leases in force last as long as they would have", step_us=step_us)
+                await self._carry_out(self.commander.on_step(step_us, now_us))
+                self._seen_us = 0
+            while events := self.commander.tick(now_us):
+                await self._carry_out(events)
+            if now_us - self._seen_us > _SEEN_EVERY_US:
+                self._seen_us = now_us
+                old = [(kind, id_, None) for kind, id_ in self._forgotten(now_us)]
+                await self._keep([(SEEN, SEEN, str(now_us).encode()), *old])
+
+    async def orders(self, adapter: str) -> AsyncIterator[Order]:
+        """Yield the orders for Things that ``adapter`` serves: those in force first, then each new one."""
+        waiting: asyncio.Queue[Order | None] = asyncio.Queue(10_000)
+        self._queues[adapter] = waiting
+        try:
+            while True:
+                for order in self.commander.in_force(self._clock.now_us()):
+                    thing = self._things.get(order.thing)
+                    if thing is not None and thing.adapter == adapter:
+                        yield order
+                while (following := await waiting.get()) is not None:
+                    yield following
+        finally:
+            if self._queues.get(adapter) is waiting:
+                del self._queues[adapter]
+
+    # -- inside -------------------------------------------------------------------------------------------------
+
+    def _merged(self, delivered: Deliver, shift_us: int) -> tuple[list[CommandEvent], list[Put]]:
+        """Return the events that make the book say what the node says, and what to remember of it."""
+        events: list[CommandEvent] = []
+        puts: list[Put] = []
+        for command in delivered.commands:
+            if self._delivered.get(command.id) == command.lease and self._known(command.id):
+                continue
+            puts.append((DELIVERED, command.id, msgspec.json.encode(command.lease)))
+            lease = _shifted(command.lease, shift_us)
+            known = self._known(command.id)
+            present = command if known is None or known.final else known
+            events.append(CommandChanged(msgspec.structs.replace(present, lease=lease, key="")))
+        named = {command.id for command in delivered.commands}
+        for known in self.commander.commands(delivered.thing):
+            if known.id in named or known.lease.principal.startswith(LOCAL):
+                continue
+            puts.append((DELIVERED, known.id, None))
+            if may_become(known, "cancelled"):
+                events.append(self._final(known, "cancelled", "the node has ended it"))
+        return events, puts
+
+    def _known(self, id: str) -> Command | None:
+        try:
+            return self.commander.command(id)
+        except NotFound:
+            return None
+
+    def _final(self, command: Command, state: State, reason: str) -> CommandChanged:
+        return CommandChanged(become(command, state, self._clock.now_us(), reason))
+
+    async def _carry_out(self, events: Iterable[CommandEvent]) -> None:
+        """Keep, apply and send; whatever the disk says, for these follow from the clock or make a device safer."""
+        events = tuple(events)
+        await self._keep(list(map(_put, events)))
+        for event in events:
+            self.commander.apply(event)
+        for event in events:
+            if isinstance(event, OrderIssued):
+                self._send(event.order)
+
+    async def _keep(self, puts: list[Put]) -> None:
+        self._unkept |= {(kind, id_): body for kind, id_, body in puts}
+        if not self._unkept:
+            return
+        wanted = dict(self._unkept)
+        try:
+            await self._documents.put_all([(kind, id_, body) for (kind, id_), body in wanted.items()])
+        except (DiskFull, Unavailable) as error:
+            log.error("what became of orders is not kept: it will be, when the disk takes it", why=error.detail)
+        else:
+            self._unkept = {key: body for key, body in self._unkept.items() if body != wanted.get(key, b"-")}
+
+    def _forgotten(self, now_us: int) -> list[tuple[str, str]]:
+        """Return the documents of commands that ended a day ago."""
+        ended = [one.id for one in self.commander.commands() if one.final and one.lease.until_us < now_us - _FORGET_US]
+        for id_ in ended:
+            self._delivered.pop(id_, None)
+        return [(kind, id_) for id_ in ended for kind in (COMMAND, DELIVERED)]
+
+    def _send(self, order: Order) -> None:
+        thing = self._things.get(order.thing)
+        waiting = self._queues.get(thing.adapter) if thing else None
+        if waiting is None:
+            return  # it is told of the orders in force when its adapter runs
+        if waiting.full():
+            while not waiting.empty():
+                waiting.get_nowait()
+            waiting.put_nowait(None)
+        else:
+            waiting.put_nowait(order)
+
+    def _rule_of(self, thing: str, point: str) -> LeaseRule | None:
+        served = self._things.get(thing)
+        return next((one.lease for one in served.points if one.name == point), None) if served else None
+
+
+def _put(event: CommandEvent) -> Put:
+    if isinstance(event, CommandChanged):
+        return COMMAND, event.command.id, encode_event(event)
+    if isinstance(event, OrderIssued):
+        return ORDER, f"{event.order.thing}/{event.order.point}", encode_event(event)
+    if isinstance(event, StopChanged):
+        return STOP, STOP, encode_event(event)
+    raise Conflict(f"an event of another kind: {type(event).__name__}")
+
+
+def _shifted(lease: Lease, shift_us: int) -> Lease:
+    if not shift_us:
+        return lease
+    steps = tuple(msgspec.structs.replace(step, from_us=step.from_us + shift_us) for step in lease.steps)
+    from_us, until_us = lease.from_us + shift_us, lease.until_us + shift_us
+    return msgspec.structs.replace(lease, from_us=from_us, until_us=until_us, steps=steps)

@@ -1,0 +1,272 @@
+"""Adapters at the edge: found by the same entry points as at the node, with the same contract.
+
+What an adapter finds different here: it is told of its Things by the node; devices that authenticate themselves
+(`authorise`) are not known here, so adapters poll their devices; a listener stays on loopback, without TLS.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Mapping, Sequence
+from importlib.metadata import entry_points
+from typing import Any
+
+import numpy as np
+import structlog
+
+from gridspine.apps.edge.book import OrderBook
+from gridspine.apps.edge.buffer import Buffer, Record
+from gridspine.apps.edge.documents import AdapterStore, Documents
+from gridspine.apps.edge.exception import Exceptions
+from gridspine.apps.edge.wire import ServedThing
+from gridspine.infra.runtime.clock import Clock
+from gridspine.infra.runtime.tasks import Supervisor
+from gridspine.kernel.errors import GridspineError, Invalid
+from gridspine.kernel.readings import Channel, ItemProblem, NamedReadings
+from gridspine.things.adapter import (
+    ENTRY_POINT_GROUP,
+    Adapter,
+    Binding,
+    Connection,
+    Order,
+    Outcome,
+    PrivateStore,
+    ProgressState,
+    ReadRequest,
+    Source,
+)
+
+SECRET_PREFIX = "GRIDSPINE_SECRET_"  # noqa: S105 - the prefix of variables, no secret
+MAX_PROBLEMS = 100
+_RELEASE_S = 0.5
+_LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+log = structlog.get_logger(__name__)
+
+
+class Latest:
+    """The last value of every point, for rules: observed time [µs], value, quality."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, tuple[int, float, int]] = {}
+
+    def take(self, records: Sequence[Record]) -> None:
+        """Note readings."""
+        for one in records:
+            known = self.values.get(one.point)
+            if known is None or known[0] <= one.observed_us:
+                self.values[one.point] = (one.observed_us, one.value, one.quality)
+
+
+class AdapterHost:
+    """Runs the adapters that the node's Things name and ``settings`` allow."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        documents: Documents,
+        buffer: Buffer,
+        book: OrderBook,
+        *,
+        allow: Sequence[str],
+        settings: Mapping[str, Mapping[str, Any]],
+        adapters: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Make a host; ``adapters`` by name makes those of a test."""
+        self.clock, self.documents, self.buffer, self.book = clock, documents, buffer, book
+        self.exceptions, self.latest = Exceptions(), Latest()
+        self._allow, self._settings, self._adapters = allow, settings, adapters
+        self._supervisor = Supervisor(clock)
+        self._running: set[str] = set()
+        self._changed = asyncio.Event()
+        self.things: dict[str, ServedThing] = {}
+        self.missing: dict[str, str] = {}
+        """Why an adapter that a Thing names does not run."""
+
+    def serve(self, things: Sequence[ServedThing]) -> None:
+        """Serve these Things from now on; adapters they name are started, those they no longer name have none."""
+        self.things = {thing.id: thing for thing in things}
+        self.exceptions.serve(things)
+        self.latest.values = {
+            name: value for name, value in self.latest.values.items() if name.rpartition("/")[0] in self.things
+        }
+        for name in sorted({thing.adapter for thing in things} - self._running):
+            self._start(name)
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def changed(self) -> None:
+        """Return when the Things changed after this call."""
+        await self._changed.wait()
+
+    def states(self) -> dict[str, str]:
+        """Return what is wrong with each adapter, "" for nothing."""
+        return {state.name: state.error for state in self._supervisor.states()} | self.missing
+
+    async def take(self, records: list[Record], *, backfill: bool = False) -> int:
+        """Keep what is to be reported of ``records``; return how many that are. Raises `DiskFull`."""
+        chosen = records if backfill else self.exceptions.passed(records)
+        try:
+            await self.buffer.keep(chosen, backfill=backfill)
+        except GridspineError:
+            self.exceptions.forget(chosen)
+            raise
+        if not backfill:
+            self.latest.take(records)
+        return len(chosen)
+
+    async def release(self) -> None:
+        """Report what was held back, when its time has come; until cancelled."""
+        while True:
+            await self.clock.sleep(_RELEASE_S)
+            due = self.exceptions.due(self.clock.now_us())
+            try:
+                await self.buffer.keep(due)
+            except GridspineError as error:
+                self.exceptions.forget(due)
+                log.warning("readings held back could not be kept", why=error.detail)
+
+    async def close(self) -> None:
+        """End the adapters."""
+        await self._supervisor.close()
+
+    def _start(self, name: str) -> None:
+        if name not in self._allow:
+            self.missing[name] = f"the edge does not allow adapter {name!r}: name it in `adapters` of its settings"
+            return
+        make = self._adapters.get(name) if self._adapters is not None else _installed(name)
+        if make is None:
+            self.missing[name] = f"adapter {name!r} is not installed at the edge"
+            return
+        self.missing.pop(name, None)
+        self._running.add(name)
+        adapter: Adapter = make()
+        self._supervisor.start(name, lambda: self._run(name, adapter))
+
+    async def _run(self, name: str, adapter: Adapter) -> None:
+        context = EdgeContext(self, name, self._settings.get(name, {}))
+        try:
+            await adapter.run(context)
+        finally:
+            await context.close()
+
+
+class EdgeContext:
+    """The `gridspine.things.adapter.AdapterContext` of one adapter at the edge."""
+
+    def __init__(self, host: AdapterHost, name: str, settings: Mapping[str, Any]) -> None:
+        self.clock = host.clock
+        self.settings = settings
+        self.secrets: Mapping[str, str] = _secrets(name)
+        self.store: PrivateStore = AdapterStore(host.documents, name)
+        self._host, self._name = host, name
+        self._servers: list[asyncio.Server] = []
+
+    def bindings(self) -> Sequence[Binding]:
+        """Return the Things this adapter serves here."""
+        return [
+            Binding(one.id, one.title, one.organisation, one.model, one.connection, tuple(p.name for p in one.points))
+            for one in self._host.things.values()
+            if one.adapter == self._name
+        ]
+
+    async def bindings_changed(self) -> None:
+        """Return when the node told of other Things."""
+        await self._host.changed()
+
+    async def intake(
+        self,
+        readings: NamedReadings,
+        source: Source,
+        *,
+        channel: Channel = Channel.REPORTED,
+        backfill: bool = False,
+    ) -> Outcome:
+        """Keep readings for the node; durable when this returns. Raises `DiskFull` when no more are taken.
+
+        *Accepted* says that the edge has it: what the node makes of it, its own quarantine says.
+        """
+        if channel is not Channel.REPORTED:
+            raise Invalid("channel: the edge takes what devices report, nothing else")
+        records, problems = self._records(readings)
+        kept = await self._host.take(records, backfill=backfill)
+        return Outcome(readings.received, kept, len(records) - kept, 0, len(problems), tuple(problems[:MAX_PROBLEMS]))
+
+    def source_of(self, thing: str) -> Source:
+        """Return the source for a device that the edge polls."""
+        name = f"adapter:{self._name}:{thing}"
+        return Source(name, self._host.things[thing].organisation, name)
+
+    async def authorise(self, username: str, password: str, certificate_der: bytes | None = None) -> Source | None:
+        """Return None: devices that prove themselves are known at the node only."""
+        return None
+
+    def may_publish(self, source: Source, thing: str) -> bool:
+        """Whether ``source`` is this adapter on behalf of ``thing``."""
+        return thing in self._host.things and source == self.source_of(thing)
+
+    def orders(self) -> AsyncIterator[Order]:
+        """Yield orders for this adapter's Things."""
+        return self._host.book.orders(self._name)
+
+    async def reads(self) -> AsyncIterator[ReadRequest]:
+        """Yield nothing: the node's requests to read at once are not handed on."""
+        await asyncio.Event().wait()
+        yield ReadRequest("", "")
+
+    def read_ended(self, id: str, problem: str = "") -> None:
+        """Do nothing: there was no request."""
+
+    async def progress(self, command: str, state: ProgressState, reason: str = "", *, sequence: int = 0) -> None:
+        """Record how far an order got; the node is told when it can be."""
+        await self._host.book.report(command, state, reason, sequence=sequence)
+
+    async def listen(self, name: str, on_connection: Connection) -> tuple[str, int]:
+        """Open the listener ``name`` of the adapter's section, on loopback."""
+        section = self.settings.get(name, {})
+        host, port = str(section.get("host", "127.0.0.1")), int(section.get("port", 0))
+        if host not in _LOOPBACK or section.get("tls"):
+            raise Invalid(f"adapter {self._name}, {name}: at the edge listeners stay on loopback, without TLS")
+        server = await asyncio.start_server(on_connection, host, port)
+        self._servers.append(server)
+        address: tuple[str, int] = server.sockets[0].getsockname()[:2]
+        return address
+
+    async def close(self) -> None:
+        """Close the listeners that were opened."""
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
+
+    def _records(self, readings: NamedReadings) -> tuple[list[Record], list[ItemProblem]]:
+        """Return readings one by one (they are few here), and those that are nobody's."""
+        problems = list(readings.problems)
+        names, units = [readings.names[at] for at in range(len(readings.names))], readings.units
+        known = [self._serves(name) for name in names]
+        rows = zip(
+            np.asarray(readings.name_index).tolist(), readings.item.tolist(), readings.observed_us.tolist(),
+            readings.value.tolist(), readings.quality.tolist(), strict=True,
+        )  # fmt: skip
+        records = []
+        for at, item, observed_us, value, quality in rows:
+            if known[at]:
+                records.append(Record(names[at], units[at], observed_us, value, quality))
+            else:
+                problems.append(ItemProblem(item, "unknown-point", "the edge serves no such point", names[at]))
+        return records, problems
+
+    def _serves(self, name: str) -> bool:
+        thing, _, point = name.rpartition("/")
+        found = self._host.things.get(thing)
+        return found is not None and found.adapter == self._name and any(p.name == point for p in found.points)
+
+
+def _installed(name: str) -> Any:
+    """Return what makes an installed adapter, None when it is not; nothing else is imported."""
+    for point in entry_points(group=ENTRY_POINT_GROUP, name=name):
+        return point.load()
+    return None
+
+
+def _secrets(name: str) -> dict[str, str]:
+    """Return the adapter's secrets: environment variables ``GRIDSPINE_SECRET_<ADAPTER>_<NAME>``."""
+    prefix = f"{SECRET_PREFIX}{name.upper()}_"
+    return {key.removeprefix(prefix).lower(): value for key, value in os.environ.items() if key.startswith(prefix)}
