@@ -23,7 +23,7 @@ import psutil
 from gridspine.apps.cli.connect import check
 from gridspine.apps.cli.keys import read_client_file
 from gridspine.apps.cli.signing import SigningAuth
-from gridspine.apps.node.node import Paths
+from gridspine.apps.node.paths import Paths
 from gridspine.apps.node.topics import TOPICS
 from gridspine.infra.log.sqlite import SqliteEventLog
 from gridspine.infra.registry.sql import SqlRegistry, sqlite_url

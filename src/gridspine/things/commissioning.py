@@ -19,6 +19,7 @@ from typing import Literal
 import msgspec
 import numpy as np
 
+from gridspine.kernel.readings import Float64Array
 from gridspine.things.observed import Device, Observed
 
 Code = Literal[
@@ -167,6 +168,6 @@ def _median(point: Observed) -> float:
     return float(np.median(finite)) if len(finite) else 0.0
 
 
-def _spread(values: np.ndarray) -> float:  # type: ignore[type-arg]
+def _spread(values: Float64Array) -> float:
     low, high = np.percentile(values, [25, 75])
     return float(high - low)

@@ -16,7 +16,7 @@ import msgspec
 
 from gridspine.infra.registry.port import Event, Registry, Transaction
 from gridspine.infra.runtime.clock import Clock, new_id
-from gridspine.things.lifecycle import MAX_WHY, Lifecycle, State, Step, advance, plain
+from gridspine.things.lifecycle import MAX_WHY, Lifecycle, State, Step, advance, check_step, plain
 from gridspine.things.standing import Standing, Standings
 from gridspine.things.thing import Thing
 
@@ -84,20 +84,32 @@ class Lifecycles:
         self.standings.set(thing.id, life.state)
         return life
 
-    def part(self, thing: str, evidence: Sequence[str]) -> None:
-        """Let ``evidence`` go with the retirement of a Thing that is about to be asked of the directory."""
+    def part(self, thing: str, why: str, evidence: Sequence[str]) -> None:
+        """Let ``evidence`` go with the retirement that is about to be asked of the directory; raise `Invalid`."""
+        check_step(Step(0, "retired", "-", why, tuple(evidence)))
         self._parting[thing] = tuple(evidence)
+
+    def handed_over(self, tx: Transaction, before: Thing, after: Thing, *, by: str, why: str, transfer: str) -> None:
+        """Keep in the transaction that changes its owner that a Thing is to be provisioned anew, by its new one."""
+        life = tx.get(Lifecycle, before.id) or plain(before.id, before.organisation, before.created_us)
+        life = msgspec.structs.replace(life, organisation=after.organisation)
+        reason = why.strip() or f"taken over from {before.organisation}"
+        step = Step(self._clock.now_us(), "described", by, reason[:MAX_WHY], (transfer,), new_id(self._clock))
+        if life.state == "described":
+            life = msgspec.structs.replace(life, state="announced")
+        told = {"organisation": after.organisation, "before": before.organisation}
+        self._keep(tx, life, (step,), told, "thing.transferred")
 
     def test_until(self, thing: str, until_us: int) -> None:
         """Let a Thing that is being commissioned take commands until then: a test, with consent."""
         self._tests = {one: end for one, end in self._tests.items() if end > self._clock.now_us()}
         self._tests[thing] = until_us
 
-    def gate(self, thing: str) -> str:
-        """Return why a Thing takes no commands in the state of its life but those of safety, "" where it does."""
+    def gate(self, thing: str, safety: bool = False) -> str:
+        """Return why a Thing takes no command in the state of its life, or none but those of ``safety``; "" if any."""
         if not self.standings.paused:
             return ""
-        return self.standings.refuses(thing, test=self._tests.get(thing, 0) > self._clock.now_us())
+        return self.standings.refuses(thing, safety=safety, test=self._tests.get(thing, 0) > self._clock.now_us())
 
     async def resume(self, thing: Thing, *, by: str, why: str, evidence: Sequence[str] = ()) -> Lifecycle:
         """End a pause: the Thing goes on as what it was before. Raises `Conflict` when it is not paused."""

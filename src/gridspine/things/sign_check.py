@@ -125,8 +125,7 @@ def _angles(factor: Float64Array, names: tuple[str, ...], device: Device) -> Ite
         words = f"phase {which} gives power while the others take it" + (
             "" if severity == "fault" else ": something generates there, or its current transformer is reversed"
         )
-        points = tuple(names[at] for at in backward)
-        yield Finding("reversed-ct", severity, points, words, _REVERSED, evidence)
+        yield Finding("reversed-ct", severity, tuple(names[at] for at in backward), words, _REVERSED, evidence)
 
 
 def _bound(power: Observed) -> float | None:

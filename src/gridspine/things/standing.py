@@ -88,7 +88,8 @@ class Standings:
         """Return, for Things by number (k,), whether automatic control may count on each."""
         if not self.paused:
             return np.ones(len(things), np.bool_)
-        return self._codes(things) == 0
+        free: BoolArray = self._codes(things) == 0
+        return free
 
     def refuses(self, thing: str, *, safety: bool = False, test: bool = False) -> str:
         """Return why a command to a Thing is refused in the state of its life, "" where it is not.

@@ -113,8 +113,10 @@ class Transfers:
         return await self._registry.run(work, write=False)
 
     def accept(self, tx: Transaction, id: str, *, by: str, why: str) -> Transfer:
-        """Note in the transaction that changes the owner that the offer was accepted; raise `Conflict`."""
-        return self._decided(tx, self.open_one(tx, id), "accepted", by, why)
+        """Note, in the transaction that changes the owner, that an offer was accepted that is known to stand."""
+        offer = tx.get(Transfer, id)
+        assert offer is not None, "who accepts has looked"
+        return self._decided(tx, offer, "accepted", by, why[:_MAX_WHY])
 
     def open_one(self, tx: Transaction, id: str) -> Transfer:
         """Return an offer that stands; raise `NotFound` or `Conflict`."""

@@ -83,7 +83,7 @@ def _in_order(data: Path) -> Iterator[Path]:
     """Yield the files to keep: projections, registry, log, then all else."""
     # What is trimmed while the archive is copied may be in neither: then these are missed below, and it is said.
     before = set(_segments(data, "readings"))
-    yield from _existing(data / "twins.npz", data / "ledger.db")
+    yield from _existing(data / "twins.npz", data / "ledger.db", data / "history.db")
     archive = data / "archive"
     # The table's own log first: the files it names are not deleted for a while, those it does not name do no harm.
     yield from _files(archive, lambda path: "_delta_log" in path.parts)
@@ -94,7 +94,7 @@ def _in_order(data: Path) -> Iterator[Path]:
         yield from _segments(data, topic)
     yield from _existing(data / "registry.db")
     yield from _files(data / "log", lambda path: path.suffix == ".db" and path.parent.name not in _NAMING_POINTS)
-    done = {"archive", "checkpoints", "log", "twins.npz", "ledger.db", "registry.db"}
+    done = {"archive", "checkpoints", "log", "twins.npz", "ledger.db", "history.db", "registry.db"}
     for path in sorted(data.iterdir()):
         if path.name in done | _LEFT_OUT or path.name.endswith(("-wal", "-shm", ".tmp")):
             continue

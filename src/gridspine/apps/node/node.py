@@ -9,7 +9,6 @@
 
 import asyncio
 import contextlib
-from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
@@ -22,12 +21,17 @@ from gridspine.apps.node.checks import ClockWatch, watch
 from gridspine.apps.node.command_turns import COMMANDS
 from gridspine.apps.node.commands import Commands
 from gridspine.apps.node.condition import Conditions
+from gridspine.apps.node.edges import Edges
 from gridspine.apps.node.engines import Engines
 from gridspine.apps.node.forms import FormService
+from gridspine.apps.node.lives import Lives
+from gridspine.apps.node.paths import Paths
 from gridspine.apps.node.projection import CatchUpJob, OffencesJob, restore_offences, restore_twins
 from gridspine.apps.node.quotas import Quotas
 from gridspine.apps.node.retention import Retention
+from gridspine.apps.node.rules import EdgeRules
 from gridspine.apps.node.topics import TOPICS
+from gridspine.apps.node.watchers import Watchers
 from gridspine.energy.models import load_models
 from gridspine.infra.identity.limit import Rate
 from gridspine.infra.identity.service import Identity
@@ -42,6 +46,7 @@ from gridspine.infra.runtime.meter import Meter
 from gridspine.infra.runtime.settings import Settings
 from gridspine.infra.runtime.tasks import Supervisor
 from gridspine.kernel.errors import DiskFull, Overloaded
+from gridspine.kernel.readings import Int64Array
 from gridspine.sharing.access import Access
 from gridspine.sharing.delivery import Hub
 from gridspine.sharing.gate import Gate
@@ -66,68 +71,6 @@ SNAPSHOT_S = 60.0
 SWEEP_S = 0.5
 OUTBOX_S = 1.0
 log = structlog.get_logger(__name__)
-
-
-@dataclass(slots=True)
-class Paths:
-    """Where things lie in the data directory."""
-
-    root: Path
-
-    @property
-    def registry(self) -> Path:
-        """Standing data."""
-        return self.root / "registry.db"
-
-    @property
-    def log(self) -> Path:
-        """The event log's folder."""
-        return self.root / "log"
-
-    @property
-    def twins(self) -> Path:
-        """The snapshot of the twins."""
-        return self.root / "twins.npz"
-
-    @property
-    def things(self) -> Path:
-        """The snapshot of the Things."""
-        return self.root / "things.npz"
-
-    @property
-    def checkpoints(self) -> Path:
-        """What topics say up to a point, so that a start need not read them from their beginning."""
-        return self.root / "checkpoints"
-
-    @property
-    def ledger(self) -> Path:
-        """The ledger's hashes."""
-        return self.root / "ledger.db"
-
-    @property
-    def keys(self) -> Path:
-        """Private keys."""
-        return self.root / "keys"
-
-    @property
-    def issuer(self) -> Path:
-        """The name this node's tokens are issued under."""
-        return self.root / "issuer"
-
-    @property
-    def clients(self) -> Path:
-        """Client files made on this machine."""
-        return self.root / "clients"
-
-    @property
-    def address(self) -> Path:
-        """Where the running node is reached; there while it runs."""
-        return self.root / "address"
-
-    @property
-    def archive(self) -> Path:
-        """History."""
-        return self.root / "archive"
 
 
 class Node:
@@ -160,7 +103,9 @@ class Node:
         self.stored = 0
         """Readings the log took since the start."""
         self.submissions: dict[tuple[object, ...], frozenset[str]] = {}
+        self.watchers = Watchers()
         self.intake.books.listeners += [self._publish, self.commands.on_committed, self.alarms.on_committed]
+        self.intake.books.listeners.append(self.watchers.on_committed)
 
     def _compose_things(self) -> None:
         self.points = PointTable(self.clock.randbytes(16))
@@ -198,7 +143,13 @@ class Node:
             demo=self.settings.demo,
             rate=Rate(self.settings.http.requests_per_s, self.settings.http.request_burst),
         )
+        self.lives = Lives(
+            self.settings, self.paths.root, self.log, self.registry, self.clock, self.things, self.intake.standings,
+            self.commands, self.identity,
+        )  # fmt: skip
         self.authority = Authority(self.clock, self.writer, self.organisation)
+        rules = EdgeRules(self.registry, self.identity.custody, self.clock)
+        self.edges = Edges(self.clock, self.identity, self.things, self.commands, rules)
         self.gate = Gate(self.clock)
         self.access = Access(self.registry, self.gate, self.clock, self._point_of, self.points.former_numbers)
         self.ledger = Ledger(
@@ -217,6 +168,7 @@ class Node:
         """Rebuild what is projected from the log, then let tasks and adapters run."""
         await self.things.load(self.log, self.paths.things)
         await self.access.load()
+        await asyncio.to_thread(self.lives.lifecycles.load)
         await asyncio.to_thread(self._restore)
         self.gate.confirm()
         self.supervisor.start("gate", self._confirm_gate)
@@ -229,6 +181,7 @@ class Node:
         self.supervisor.start("retention", self.retention.work)
         self.supervisor.start("outbox", self._follow_outbox)
         self.forms.start(self.supervisor)
+        self.lives.start(self.supervisor)
         if self.settings.archive.enabled:
             self.supervisor.start("archive", self.archive.work)
         for name, run in self.adapters.load().items():
@@ -252,6 +205,7 @@ class Node:
             await asyncio.to_thread(self.registry.relay)
         await asyncio.to_thread(self.trace.close)
         self.archive.close()
+        self.lives.close()
         self.ledger.close()
         self.registry.close()
         self.log.close()
@@ -271,6 +225,7 @@ class Node:
         self.steps = Steps(self.clock)
         self.silence = Silence(self.points, self.twins, self.clock.now_us())
         self.forms.load()
+        self.edges.rules.load()
         self.commands.load()
         self.alarms.load()
         self.ledger.catch_up()
@@ -308,7 +263,7 @@ class Node:
                     self.writer.submit(ReleaseJob(self.intake.books))
                 if self.intake.books.behind:
                     self.writer.submit(CatchUpJob(self.log, self.intake.books, self.hub.skip))
-                tell = self.alarms.on_silent
+                tell = self._tell_silent
                 self.writer.submit(
                     SilenceJob(
                         self.silence,
@@ -321,6 +276,10 @@ class Node:
                     ),
                     FlapJob(self.screen.flaps, self.points, self.clock),
                 )
+
+    def _tell_silent(self, silent: Int64Array) -> None:
+        self.alarms.on_silent(silent)
+        self.watchers.on_silent(silent)
 
     async def _confirm_gate(self) -> None:
         """Keep the gate sure of itself: changes of grants are told to it on this loop before they are answered."""

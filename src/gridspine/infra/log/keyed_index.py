@@ -121,7 +121,7 @@ def _open(path: Path) -> sqlite3.Connection:
                 db.execute("SELECT count(*) FROM entry").fetchone()
                 return db
         except sqlite3.DatabaseError as error:
-            if no_room(error):
+            if isinstance(error, sqlite3.OperationalError) and no_room(error):
                 db.close()
                 raise
         db.close()

@@ -8,7 +8,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -165,6 +165,27 @@ class Commands(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     approval_expires_s: float = 900.0
 
 
+class Lifecycle(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The lives of Things.
+
+    commissioning: ``on-registration``: whoever registers a Thing commissions it by that; ``required``: it is commanded
+        only once a commissioning report shows that it works, and a person says so.
+    """
+
+    commissioning: Literal["on-registration", "required"] = "on-registration"
+
+
+class Attachments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Files of Things: photos, manuals, certificates, logs.
+
+    max_bytes: size of one file at most; `http.max_body_bytes` bounds it as well.
+    quota_bytes: what the files of one organisation may take together.
+    """
+
+    max_bytes: int = 16 << 20
+    quota_bytes: int = 1 << 30
+
+
 class Adapters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Adapters: only those named here are loaded.
 
@@ -199,6 +220,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     retention: Retention = msgspec.field(default_factory=Retention)
     quotas: Quotas = msgspec.field(default_factory=Quotas)
     commands: Commands = msgspec.field(default_factory=Commands)
+    lifecycle: Lifecycle = msgspec.field(default_factory=Lifecycle)
+    attachments: Attachments = msgspec.field(default_factory=Attachments)
     adapters: Adapters = msgspec.field(default_factory=Adapters)
     tracing: Tracing = msgspec.field(default_factory=Tracing)
 

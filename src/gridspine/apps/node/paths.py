@@ -1,0 +1,66 @@
+"""Where things lie in a data directory."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(slots=True)
+class Paths:
+    """Where things lie in the data directory."""
+
+    root: Path
+
+    @property
+    def registry(self) -> Path:
+        """Standing data."""
+        return self.root / "registry.db"
+
+    @property
+    def log(self) -> Path:
+        """The event log's folder."""
+        return self.root / "log"
+
+    @property
+    def twins(self) -> Path:
+        """The snapshot of the twins."""
+        return self.root / "twins.npz"
+
+    @property
+    def things(self) -> Path:
+        """The snapshot of the Things."""
+        return self.root / "things.npz"
+
+    @property
+    def checkpoints(self) -> Path:
+        """What topics say up to a point, so that a start need not read them from their beginning."""
+        return self.root / "checkpoints"
+
+    @property
+    def ledger(self) -> Path:
+        """The ledger's hashes."""
+        return self.root / "ledger.db"
+
+    @property
+    def keys(self) -> Path:
+        """Private keys."""
+        return self.root / "keys"
+
+    @property
+    def issuer(self) -> Path:
+        """The name this node's tokens are issued under."""
+        return self.root / "issuer"
+
+    @property
+    def clients(self) -> Path:
+        """Client files made on this machine."""
+        return self.root / "clients"
+
+    @property
+    def address(self) -> Path:
+        """Where the running node is reached; there while it runs."""
+        return self.root / "address"
+
+    @property
+    def archive(self) -> Path:
+        """History."""
+        return self.root / "archive"
