@@ -3,10 +3,13 @@
 import pytest
 from running_node import BEGIN_S, METER, SENML, running, settings_for
 
+from gridspine.apps.node.adapters import HostedContext
 from gridspine.apps.node.quotas import Quotas
 from gridspine.infra.runtime.clock import VirtualClock
 from gridspine.infra.runtime.settings import Quotas as Settings
 from gridspine.kernel.errors import Overloaded
+from gridspine.kernel.readings import named_readings
+from gridspine.things.adapter import Source
 
 
 async def test_rate_of_readings_is_a_bucket_of_ten_seconds():
@@ -64,3 +67,15 @@ async def test_what_is_over_changes_nothing_of_what_is_there(tmp_path):
         for quota in ("things", "grants", "principals", "readings_per_s"):
             (line,) = [one for one in metrics.splitlines() if f'quota_refusals_total{{quota="{quota}"}}' in one]
             assert float(line.rpartition(" ")[2]) >= 1
+
+
+async def test_readings_by_an_adapter_count_against_who_sent_them(tmp_path):
+    async with running(tmp_path / "data", settings_for(quotas=Settings(readings_per_s=2))) as world:
+        await world.shared()
+        context = HostedContext(world.node.adapters, "mqtt", {})
+        source = Source("urn:example:device", world.node.organisation, "session")
+        rows = named_readings([(f"urn:example:nobody/{at}", "", at, 1.0, 0) for at in range(21)])
+        await context.intake(rows, source)
+        with pytest.raises(Overloaded) as refused:
+            await context.intake(rows, source)
+        assert "quotas.readings_per_s" in refused.value.detail

@@ -12,6 +12,7 @@ import structlog
 from gridspine.apps.api.tls import node_context
 from gridspine.apps.node.authority import Authority
 from gridspine.apps.node.commands import Commands
+from gridspine.apps.node.quotas import Quotas
 from gridspine.apps.node.read_now import Reads
 from gridspine.infra.identity.service import Identity
 from gridspine.infra.registry.port import Registry
@@ -108,6 +109,7 @@ class HostedContext:
         """Hand in readings; see the contract."""
         if channel is Channel.COMMANDED:
             raise Invalid("channel: what is commanded is the commander's to say; report `progress`")
+        self._host.quotas.readings(source.principal, readings.received)
         work = self._host.intake.submit(readings, source, channel=channel, backfill=backfill)
         with self._host.trace.span(f"{self._name} readings"):
             return await self._host.meter.timed(self._name, work)
@@ -186,12 +188,14 @@ class AdapterHost:
         commands: Commands,
         adapters: Mapping[str, Callable[[], Adapter]] | None = None,
         *,
+        quotas: Quotas,
         meter: Meter,
         trace: Trace,
     ) -> None:
         """Make a host of ``adapters`` by name; None: of those that are installed."""
         self.clock, self.registry, self.identity, self.directory = clock, registry, identity, directory
         self.intake, self.commands, self.meter, self.trace = intake, commands, meter, trace
+        self.quotas = quotas
         self.listening: dict[str, tuple[str, int]] = {}
         self.reads = Reads(directory, clock)
         self._authority = authority

@@ -92,12 +92,12 @@ class Node:
         self.supervisor = Supervisor(clock)
         self.trace = engines.trace(settings)
         self.meter, self.clock_watch, self.conditions = Meter(), ClockWatch(clock), Conditions(clock)
+        self.quotas = Quotas(settings.quotas, clock)
         self._compose_things()
         self._compose_trust()
         self.hub = Hub({p: following for p, (_, following) in enumerate(self.log.bounds(READINGS))})
         self.things.moved.append(self._on_moved)
         self._restored = False
-        self.quotas = Quotas(settings.quotas, clock)
         self.stopping = False
         """Whether it was told to stop: it is not ready for anything new."""
         self.stored = 0
@@ -161,7 +161,8 @@ class Node:
         )
         self.adapters = AdapterHost(
             self.settings.adapters, self.clock, self.registry, self.identity, self.authority,
-            self.things, self.intake, self.commands, self.engines.adapters, meter=self.meter, trace=self.trace,
+            self.things, self.intake, self.commands, self.engines.adapters, quotas=self.quotas, meter=self.meter,
+            trace=self.trace,
         )  # fmt: skip
 
     async def start(self) -> None:
