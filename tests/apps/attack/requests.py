@@ -105,16 +105,18 @@ class Scene:
 
     def request(self, method: str, path: str, ids: dict[str, str]) -> Sent:
         """Return the request for a row, acting on ``ids``."""
-        filled = path
-        for name, value in ids.items():
         if _acts(method, path) and ids["thing_id"] == METER_ID:  # nothing of a meter can be written
             ids = ids | {"thing_id": BATTERY_ID, "name": "activePowerSetpoint"}
+        filled = path
+        for name, value in ids.items():
             filled = filled.replace(f"{{{name}}}", value)
         params = {
             "/commands": {"thing": ids["thing_id"]} if method == "GET" else {},
             "/receipts": {"subject": ids["grant_id"]},
             "/quarantine/release": {"principal": ids["principal_id"]},
         }.get(path, {})
+        if path.endswith("/next"):
+            params = {"waitS": "0"}
         if path.startswith("/products/{product_id}/") and not path.endswith("/query"):
             params = {"purpose": "a"}
         return Sent(filled, params, self._body(method, path, ids), SENML if path == "/readings" else {})
@@ -126,13 +128,13 @@ class Scene:
             "/readings": [{"n": f"{METER_ID}/voltage", "v": 230}],
             "/things": {"title": "T", "model": METER},
             "/things/batch": [{"title": "T", "model": METER}],
+            "/things/{thing_id}/properties/{name}/value": 1000,
             "/commands": self.command() | {"thing": ids.get("other_thing", BATTERY_ID)},
             "/things/{thing_id}/form": {"form": "emulator", "external": True},
             "/things/form": {"form": "emulator", "external": True, "things": [ids["thing_id"]]},
             "/all-stop": {"reason": "r"},
             "/products": {"title": "P", "points": [f"{METER_ID}/voltage"], "contract": CONTRACT},
             "/products/{product_id}/query": {"sql": "select 1 as one", "purpose": "a"},
-            "/things/{thing_id}/properties/{name}/value": 1000,
             "/grants": {"product": ids["product_id"], "purpose": "a", "until": FOREVER},
             "/alarms/acknowledge": {"point": f"{ids['thing_id']}/activeEnergyImport", "kind": "high"},
             "/incidents": INCIDENT | {"title": "x"},
@@ -153,15 +155,15 @@ class Scene:
         return bodies.get(path)
 
 
-def csr() -> str:
-    """Return a certificate request."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "c")])
 def _acts(method: str, path: str) -> bool:
     """Whether a request changes what a Thing does."""
     return method == "PUT" and path.endswith("/value")
 
 
+def csr() -> str:
+    """Return a certificate request."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "c")])
     return (
         x509.CertificateSigningRequestBuilder()
         .subject_name(name)

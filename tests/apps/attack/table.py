@@ -54,6 +54,10 @@ GET  /things/{thing_id}/channels                        aowu    -       -      4
 GET  /things/{thing_id}/properties/{name}/value         aowu    -       -      403 403
 PUT  /things/{thing_id}/properties/{name}/value         o       -       -      403 403
 GET  /things/{thing_id}/values                          aowu    -       -      403 403
+GET  /things/{thing_id}/properties/{name}/observe       aowu    -       -      403 403
+GET  /things/{thing_id}/properties/{name}/next          aowu    -       -      403 403
+GET  /things/{thing_id}/values/observe                  aowu    -       -      403 403
+WS   /things/{thing_id}/values/socket                   aowu    -       -      403 403
 GET  /things/{thing_id}/form                            aowu    -       -      403 403
 POST /things/{thing_id}/form                            o       -       -      403 403
 POST /things/form                                       o       -       -      403 403

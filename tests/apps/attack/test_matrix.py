@@ -69,7 +69,7 @@ class Matrix:
             return await self._socket(sent, headers)
         headers |= sent.headers
         async with self.http.stream(method, sent.path, params=sent.params, json=sent.json, headers=headers) as answer:
-            if answer.status_code == 200 and row.path.endswith("/stream"):
+            if answer.status_code == 200 and row.path.endswith(("/stream", "/observe")):
                 return Answer(200, answer.headers, "")
             await answer.aread()
             return Answer(answer.status_code, answer.headers, answer.text)

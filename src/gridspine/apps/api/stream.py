@@ -12,13 +12,13 @@
 Source: WHATWG HTML, server-sent events (``id``, ``Last-Event-ID``); RFC 6455.
 The cut: a send that waits when the grant ends is abandoned, and no readings are handed to the socket after it. A
 client that does not read is not waited for: its connection is reset, with what lies in its buffers. So is, at once, one
-whose right has ended while more than `MAX_WAITING_BYTES` wait for it: it would go on reading for a while.
+whose right has ended while much waits for it (`gridspine.apps.api.sending`): it would go on reading for a while.
 """
 
 import asyncio
 import base64
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 import msgspec
@@ -27,13 +27,12 @@ from litestar import Request, WebSocket, get, websocket
 from litestar.params import FromPath, FromQuery, HeaderParameter
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from gridspine.apps.api.connection import reset_connection, waiting_bytes
 from gridspine.apps.api.dependency import TheNode
 from gridspine.apps.api.negotiate import negotiated
 from gridspine.apps.api.product import receiving
+from gridspine.apps.api.sending import SSE_HEADERS, check_room, chunk, last_word, left, run_until_left
 from gridspine.apps.node.node import Node
 from gridspine.infra.identity.caller import Caller
-from gridspine.kernel.errors import Overloaded
 from gridspine.sharing.cursor import format_cursor, parse_cursor
 from gridspine.sharing.delivery import Subscription, check_place
 from gridspine.sharing.gate import STALE
@@ -44,19 +43,8 @@ from gridspine.sharing.product import Product
 HEARTBEAT_S = 15.0
 WATCH_S = 0.25
 """How often a stream asks whether its caller is still let in."""
-LAST_WORD_S = 0.5
-"""How long a client may take to receive the end of its stream."""
-MAX_WAITING_BYTES = 64 << 10
-"""What may lie in the node's buffers for a client whose right has ended [bytes]; with more it gets no last word."""
 _HARMLESS = {"node-stopping", "failed", "gone", "closed", "points-moved", STALE}
 """Ends after which the client may read on, what waits for it too."""
-PRINCIPAL_SHARE = 0.5
-"""Part of all streams that one principal may have open."""
-_HEADERS = [
-    (b"content-type", b"text/event-stream"),
-    (b"cache-control", b"no-store"),
-    (b"x-accel-buffering", b"no"),
-]
 log = structlog.get_logger(__name__)
 
 
@@ -111,11 +99,7 @@ async def subscribe(node: Node, caller: Caller, product: Product, grant: Grant |
     """
     offsets = parse_cursor(cursor) if cursor else node.hub.next_offsets
     await asyncio.to_thread(check_place, node.log, offsets)
-    most = node.settings.http.max_streams
-    if node.hub.subscriptions >= most:
-        raise Overloaded(f"{most} streams are open: try again later", retry_after_s=5)
-    if node.hub.subscriptions_of(caller.principal) >= max(1, int(most * PRINCIPAL_SHARE)):
-        raise Overloaded("you have too many streams open: close some of them", retry_after_s=5)
+    check_room(node, caller)
     mask = node.access.mask(product)
     grant_id = grant.id if grant else ""
     return Subscription(node.hub, node.log, node.gate, grant_id, mask, offsets, caller.principal)
@@ -167,6 +151,11 @@ class _Pump:
         end = self.subscription.end
         return msgspec.json.encode({"reason": end.reason if end else "closed", "cursor": format_cursor(self.sent)})
 
+    @property
+    def harmless(self) -> bool:
+        """Whether the client may read on after the end, what waits for it too."""
+        return self.subscription.end is None or self.subscription.end.reason in _HARMLESS
+
     async def _unless_cut(self, sending: Awaitable[None]) -> bool:
         """Wait for a send; return False when a cut ended it."""
         task = asyncio.ensure_future(sending)
@@ -207,12 +196,12 @@ class EventStream:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the stream until the client leaves or the subscription ends."""
         try:
-            await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+            await send({"type": "http.response.start", "status": 200, "headers": SSE_HEADERS})
             cursor = format_cursor(self._pump.subscription.offsets)
-            await _chunk(send, f"retry: 2000\nid: {cursor}\nevent: open\ndata: {{}}\n\n".encode())
-            if await _run_until_left(self._run(send), _left(receive)):
+            await chunk(send, f"retry: 2000\nid: {cursor}\nevent: open\ndata: {{}}\n\n".encode())
+            if await run_until_left(self._run(send), left(receive)):
                 last = b"event: end\ndata: " + self._pump.ending() + b"\n\n"
-                await _last_word(self._pump, _chunk(send, last, more=False), scope)
+                await last_word(chunk(send, last, more=False), scope, harmless=self._pump.harmless)
         finally:
             self._pump.subscription.close()
 
@@ -221,16 +210,16 @@ class EventStream:
             data = body if self._format == "json" else base64.b64encode(body)
             cursor = format_cursor(self._pump.subscription.offsets)
             async with self._lock:
-                await _chunk(send, f"id: {cursor}\nevent: readings\ndata: ".encode() + data + b"\n\n")
+                await chunk(send, f"id: {cursor}\nevent: readings\ndata: ".encode() + data + b"\n\n")
 
         async def behind() -> None:
             cursor = format_cursor(self._pump.sent)
             async with self._lock:
-                await _chunk(send, f'event: behind\ndata: {{"cursor":"{cursor}"}}\n\n'.encode())
+                await chunk(send, f'event: behind\ndata: {{"cursor":"{cursor}"}}\n\n'.encode())
 
         async def beat() -> None:
             async with self._lock:
-                await _chunk(send, b": still here\n\n")
+                await chunk(send, b": still here\n\n")
 
         await self._pump.pump(parcel, behind, beat)
 
@@ -247,8 +236,8 @@ class _Socket:
 
     async def run(self) -> None:
         """Send until the client leaves or the subscription ends."""
-        if await _run_until_left(self._pump.pump(self._parcel, self._behind, self._beat), self._left()):
-            await _last_word(self._pump, self._end(), self._socket.scope)
+        if await run_until_left(self._pump.pump(self._parcel, self._behind, self._beat), self._left()):
+            await last_word(self._end(), self._socket.scope, harmless=self._pump.harmless)
 
     async def _parcel(self, _: Parcel, body: bytes) -> None:
         cursor = format_cursor(self._pump.subscription.offsets)
@@ -279,41 +268,5 @@ class _Socket:
                 return
 
 
-async def _run_until_left(pump: Awaitable[None], left: Awaitable[None]) -> bool:
-    """Run a pump until it ends or the client leaves; return whether it ended by itself."""
-    pumping, leaving = asyncio.ensure_future(pump), asyncio.ensure_future(left)
-    try:
-        await asyncio.wait({pumping, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        return pumping.done() and not leaving.done()
-    finally:
-        for task in (pumping, leaving):
-            task.cancel()
-        await asyncio.gather(pumping, leaving, return_exceptions=True)
-
-
-async def _last_word(pump: _Pump, saying: Coroutine[Any, Any, None], scope: Scope) -> None:
-    """Say the end; reset the connection of a client that does not read it, or has too much to read before it."""
-    end = pump.subscription.end
-    if end is not None and end.reason not in _HARMLESS and waiting_bytes(scope) > MAX_WAITING_BYTES:
-        saying.close()
-        reset_connection(scope)
-        return
-    try:
-        await asyncio.wait_for(saying, LAST_WORD_S)
-    except TimeoutError:
-        reset_connection(scope)
-    except Exception as error:  # the client may be gone already
-        log.debug("the end of a stream was not heard", error=str(error))
-
-
 def _cancel(task: "asyncio.Future[None]") -> None:
     task.cancel()
-
-
-async def _chunk(send: Send, body: bytes, *, more: bool = True) -> None:
-    await send({"type": "http.response.body", "body": body, "more_body": more})
-
-
-async def _left(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
