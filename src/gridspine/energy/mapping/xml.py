@@ -1,0 +1,18 @@
+"""XML as the emitters write it: elements as nested tuples, text escaped; no names from outside."""
+
+from collections.abc import Iterable
+from xml.sax.saxutils import escape, quoteattr
+
+HEAD = '<?xml version="1.0" encoding="UTF-8"?>\n'
+
+
+def element(tag: str, content: str | Iterable[str] = "", **attributes: str) -> str:
+    """Return an element. ``content`` is text, escaped here, or elements already written; ``_`` in names is ``:``."""
+    named = "".join(f" {key.replace('_', ':')}={quoteattr(value)}" for key, value in attributes.items())
+    inner = escape(_printable(content)) if isinstance(content, str) else "".join(content)
+    return f"<{tag}{named}>{inner}</{tag}>" if inner else f"<{tag}{named}/>"
+
+
+def _printable(words: str) -> str:
+    """XML 1.0 has no place for most control characters, and none for half of a surrogate pair."""
+    return "".join(c if c in "\t\n" or (c >= " " and not "\ud800" <= c <= "\udfff") else "\ufffd" for c in words)
