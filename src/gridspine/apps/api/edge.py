@@ -15,7 +15,6 @@ from gridspine.apps.api.thing import permitted, readable
 from gridspine.apps.edge.wire import BufferReport, Report, RuleReport
 from gridspine.apps.node.edges import edge_of
 from gridspine.apps.node.node import Node
-from gridspine.apps.node.submission import submission
 from gridspine.infra.identity.caller import Caller
 from gridspine.kernel.errors import Forbidden, Invalid, NotFound
 from gridspine.kernel.time import format_rfc3339
@@ -210,11 +209,10 @@ def edge_view(node: Node, edge: str, organisation: str) -> EdgeView:
 
 
 def _as_edge(node: Node, caller: Caller) -> Caller:
-    """Return ``caller`` when it is a device that speaks for a Thing; raise `Forbidden`."""
+    """Return ``caller`` when it is a device; raise `Forbidden`. One that serves no Thing is told just that."""
     if caller.kind != "device":
-        submission(node, caller)  # a decision is recorded, whatever it is
+        node.authority.on_thing(caller, "readings.submit", None, "urn:any:edge")
         raise Forbidden("an edge is a device: it proves itself by a device's key")
-    submission(node, caller)
     return caller
 
 

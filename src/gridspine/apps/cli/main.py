@@ -6,7 +6,7 @@ import httpx
 import typer
 
 from gridspine import __version__
-from gridspine.apps.cli import client, demo, doctor, keyring, ledger, node, replay
+from gridspine.apps.cli import client, demo, doctor, edge, keyring, ledger, node, replay
 from gridspine.kernel.errors import GridspineError
 
 app = typer.Typer(
@@ -17,6 +17,7 @@ app = typer.Typer(
 app.command("up")(node.up)
 app.command("init")(node.init)
 app.command("demo")(demo.demo)
+app.command("edge")(edge.edge)
 app.command("curl", context_settings={"ignore_unknown_options": True})(client.curl)
 app.command("query")(client.query)
 app.command("replay")(replay.replay)

@@ -6,13 +6,16 @@ import signal
 import sys
 from pathlib import Path
 
-from gridspine.apps.edge.edge import Edge
-from gridspine.apps.edge.proof import EdgeKey
-from gridspine.apps.edge.settings import load_edge_settings
-from gridspine.infra.runtime.clock import SystemClock
-from gridspine.infra.runtime.logs import configure_logs
-from gridspine.infra.runtime.systemd import READY, STOPPING, keep_alive, notify
-from gridspine.kernel.errors import GridspineError
+# Logs need no colours here: structlog takes rich when it finds it, and that is a tenth of an edge's memory.
+sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
+
+from gridspine.apps.edge.edge import Edge  # noqa: E402
+from gridspine.apps.edge.proof import EdgeKey  # noqa: E402
+from gridspine.apps.edge.settings import load_edge_settings  # noqa: E402
+from gridspine.infra.runtime.clock import SystemClock  # noqa: E402
+from gridspine.infra.runtime.logs import configure_logs  # noqa: E402
+from gridspine.infra.runtime.systemd import READY, STOPPING, keep_alive, notify  # noqa: E402
+from gridspine.kernel.errors import GridspineError  # noqa: E402
 
 DEFAULT_SETTINGS = Path("edge.toml")
 

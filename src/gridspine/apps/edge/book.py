@@ -86,7 +86,10 @@ class OrderBook:
             log.warning("the clock is behind what it showed before: leases in force end", behind_s=behind_us // US)
             why = "the edge started with a clock behind its last: how much of the lease was left is not known"
             running = [one for one in self.commander.commands() if one.lease.in_force(self._seen_us)]
-            await self._carry_out([self._final(one, "failed", why) for one in running if may_become(one, "failed")])
+            running = [one for one in running if may_become(one, "failed")]
+            await self._carry_out([self._final(one, "failed", why) for one in running])
+            for one in running:
+                await self._tell_node(one, "failed", why)
             self._seen_us = 0
         await self.tick()
 
@@ -142,15 +145,10 @@ class OrderBook:
                 known = self.commander.command(command)
             except NotFound:
                 return
-            issued = [one for one in self.commander.in_force(0) if one.command == command]
-            if sequence and issued and issued[0].sequence != sequence:
-                return
-            await self._carry_out(self.commander.on_progress(command, state, self._clock.now_us(), reason))
-            if not known.lease.principal.startswith(LOCAL):
-                said = Progress(command, state, reason[:500], self._clock.now_us())
-                self.progress[command] = said
-                await self._keep([(PROGRESS, command, msgspec.json.encode(said))])
-                self.told.set()
+            events = self.commander.on_progress(command, state, self._clock.now_us(), reason, sequence=sequence)
+            if events:
+                await self._carry_out(events)
+                await self._tell_node(known, state, reason)
 
     async def heard(self, told: Sequence[Progress]) -> None:
         """Forget what the node was told, unless there is news since."""
@@ -213,6 +211,14 @@ class OrderBook:
             if may_become(known, "cancelled"):
                 events.append(self._final(known, "cancelled", "the node has ended it"))
         return events, puts
+
+    async def _tell_node(self, command: Command, state: ProgressState, reason: str) -> None:
+        """Have the node told how far an order got; what a rule asked for, it does not know."""
+        if not command.lease.principal.startswith(LOCAL):
+            said = Progress(command.id, state, reason[:500], self._clock.now_us())
+            self.progress[command.id] = said
+            await self._keep([(PROGRESS, command.id, msgspec.json.encode(said))])
+            self.told.set()
 
     def _known(self, id: str) -> Command | None:
         try:

@@ -1,0 +1,169 @@
+"""An edge beside a node: leases ahead of time, orders without the node, readings in order and once."""
+
+import asyncio
+import time
+
+from running_node import until
+
+from gridspine.kernel.time import US, format_rfc3339
+
+BATTERY_ID = "urn:example:battery"
+SETPOINT, POWER = f"{BATTERY_ID}/activePowerSetpoint", f"{BATTERY_ID}/activePower"
+
+
+def now_us() -> int:
+    return time.time_ns() // 1000
+
+
+async def test_a_lease_goes_to_the_device_and_its_story_back(beside):
+    await beside.thing()
+    await beside.start()
+    command = await beside.command(1000)
+    await until(lambda: beside.wire.value == 1000)
+    await beside.becomes(command, "acknowledged")
+    await asyncio.sleep(0.01)
+    outcome = await beside.wire.read((POWER, now_us(), 1000.0))
+    assert outcome.accepted == outcome.received == 1
+    await beside.becomes(command, "applied")
+    await beside.world.op.post(f"/commands/{command}/cancel")
+    await until(lambda: beside.wire.value is None)
+    assert beside.wire.orders[-1].fallback == 0
+
+
+async def test_what_is_to_come_is_kept_before_it_is_acknowledged_and_needs_no_node(beside, world):
+    await beside.thing()
+    edge = await beside.start()
+    await until(lambda: world.node.edges.state(beside.id).connected)
+    soon = format_rfc3339(now_us() + 4 * US)
+    first = await beside.command(1000, durationS=3)
+    ahead = await beside.command(-500, **{"from": soon, "until": format_rfc3339(now_us() + 6 * US)})
+    await beside.becomes(ahead, "sent")
+    assert len(await edge.documents.all("delivered")) == 2, "it was acknowledged before it was kept"
+    await beside.becomes(first, "acknowledged")
+    await beside.edge.stop()  # as a power cut would leave it: all it said it has is on disk
+    beside.edge = None
+    assert beside.wire.value == 1000
+    await world.running.stop()
+    world.running.stop = _nothing
+    edge = await beside.start(node=world.url)
+    await until(lambda: beside.wire.value == -500)
+    await until(lambda: beside.wire.value is None)
+    assert [order.value for order in beside.wire.orders if order.value != 1000][:2] in ([None, -500], [-500, None])
+    assert "not reached" in edge.link.error
+
+
+async def _nothing() -> None:
+    """The node was stopped already."""
+
+
+async def test_readings_wait_for_the_node_and_come_in_order_once(beside, world):
+    await beside.thing()
+    edge = await beside.start()
+    await until(lambda: beside.wire.context is not None)
+    port = world.running.port
+    edge.http._port = 1  # nobody there
+    await edge.http.close()
+    begin = now_us() - 3600 * US
+    for minute in range(60):
+        await beside.wire.read((f"{BATTERY_ID}/stateOfCharge", begin + minute * 60 * US, 10.0 + minute))
+    await until(lambda: edge.buffer.waiting == 60)
+    assert world.node.stored == 0
+    # Live ones do not wait behind the hour of history.
+    edge.buffer._live.clear()
+    await beside.wire.read((f"{BATTERY_ID}/stateOfCharge", now_us(), 99.0))
+    edge.http._port = port
+    await until(lambda: edge.buffer.waiting == 0)
+    answer = (await world.op.get(f"/things/{BATTERY_ID}/properties/stateOfCharge")).json()
+    assert answer["value"] == 99
+    assert world.node.stored == 61
+    totals = world.node.intake.books.totals
+    assert (totals.accepted, totals.duplicate, totals.refused) == (61, 0, 0)
+    assert (await beside.view())["buffer"]["waiting"] in {0, 60, 61}
+
+
+async def test_what_was_sent_twice_is_known_as_a_duplicate(beside, world):
+    await beside.thing()
+    edge = await beside.start()
+    await until(lambda: beside.wire.context is not None)
+    done, edge.buffer.done = edge.buffer.done, _nothing_done
+    await beside.wire.read((POWER, now_us(), 5.0))
+    await until(lambda: world.node.intake.books.totals.duplicate >= 1)
+    edge.buffer.done = done
+    await until(lambda: edge.buffer.waiting == 0)
+    assert world.node.intake.books.totals.accepted == 1
+
+
+async def _nothing_done(_postings) -> None:
+    """As if the edge died between the node's answer and its own disk."""
+
+
+async def test_only_what_the_node_still_holds_is_carried_out_after_a_cut(beside, world):
+    await beside.thing()
+    edge = await beside.start()
+    command = await beside.command(1000)
+    await beside.becomes(command, "acknowledged")
+    await edge.stop()
+    beside.edge = None
+    await world.op.post(f"/commands/{command}/cancel")
+    await beside.start()
+    await until(lambda: beside.wire.orders and beside.wire.value is None)
+
+
+async def test_a_thing_that_another_serves_is_let_go(beside, world):
+    await beside.thing()
+    edge = await beside.start()
+    command = await beside.command(1000)
+    await beside.becomes(command, "acknowledged")
+    await world.node.things.change(BATTERY_ID, actor="test", adapter="none", connection={})
+    await until(lambda: not edge.host.things)
+    assert edge.book.commander.command(command).state == "cancelled"
+
+
+async def test_all_stop_reaches_the_edge(beside, world):
+    await beside.thing()
+    edge = await beside.start()
+    await beside.becomes(await beside.command(1000), "acknowledged")
+    await world.op.post("/all-stop", json={"reason": "fire"})
+    await until(lambda: beside.wire.value is None)
+    await until(lambda: edge.book.commander.stopped is not None)
+    await world.op.post("/all-stop?release=true", json={"reason": "over"})
+    await until(lambda: edge.book.commander.stopped is None)
+
+
+async def test_a_rejection_by_the_device_is_told(beside):
+    await beside.thing()
+    beside.wire.answer = "rejected"
+    await beside.start()
+    await beside.becomes(await beside.command(1000), "rejected")
+
+
+async def test_an_edge_whose_key_is_taken_away_is_cut_and_goes_on_alone(beside, world):
+    await beside.thing()
+    edge = await beside.start()
+    await beside.becomes(await beside.command(1000, durationS=600), "acknowledged")
+    await world.op.post(f"/principals/{beside.id}/deactivate")
+    await until(lambda: not world.node.edges.state(beside.id).connected)
+    await until(lambda: not edge.link.connected)
+    assert edge.book.commander.in_force(now_us())[0].value == 1000
+
+
+async def test_a_newer_link_of_the_same_edge_ends_the_older(beside, world):
+    await beside.thing()
+    first = await beside.start()
+    await until(lambda: first.link.connected)
+    answer = world.node.edges.messages(_caller(world, beside))
+    assert (await anext(answer)).now_us
+    await until(lambda: not first.link.connected)
+    await answer.aclose()
+
+
+def _caller(world, beside):
+    return world.node.identity._caller(beside.id, None, f"key:{_kid(world, beside)}", "dpop", _epoch(world, beside))
+
+
+def _kid(world, beside):
+    return world.node.identity.directory.keys_of(beside.id)[0].kid
+
+
+def _epoch(world, beside):
+    return world.node.identity.directory.epoch(beside.id)
