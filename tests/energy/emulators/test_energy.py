@@ -98,7 +98,7 @@ def test_a_house_ends_where_loss_meets_heat() -> None:
 @settings(max_examples=60, deadline=None)
 @given(SEEDS, st.lists(st.tuples(STEPS_S, st.floats(-20.0, 20.0), st.floats(0.0, 9e3)), min_size=1, max_size=20))
 def test_heat_pump(seed: int, inputs: list[tuple[float, float, float]]) -> None:
-    """Heat is power times a performance between 1.8 and 5.2, within the rating, and goes into the house."""
+    """Heat is power times the performance, within the rating, and goes into the house."""
     random = np.random.default_rng(seed)
     ratings = heat_pump.Ratings.draw(COUNT, random)
     state = heat_pump.State.draw(ratings, random)
@@ -110,7 +110,8 @@ def test_heat_pump(seed: int, inputs: list[tuple[float, float, float]]) -> None:
         assert (told["activePower"] <= np.maximum(limit, heat_pump.STANDBY_W) + 1e-6).all()
         assert (heat_w <= ratings.heat_w + 1e-6).all()
         on = power_w > 0.0
-        assert ((heat_w[on] / power_w[on] > 1.5) & (heat_w[on] / power_w[on] < 5.3)).all()
+        formula = heat_pump.performance(heat_pump.supply_temperature(outside), outside)
+        assert heat_w[on] / power_w[on] == pytest.approx((ratings.quality * formula)[on])
         assert (heat_w[~on] == 0.0).all()
         again, _ = house.step(ratings.house, before.house, step_s, outside, heat_w + 300.0)
         assert (again.air == state.house.air).all()
@@ -184,6 +185,11 @@ def test_meter(seed: int, flows: list[tuple[float, float]]) -> None:
         assert (state.registers.import_wh >= before.import_wh).all()
         assert (state.registers.export_wh >= before.export_wh).all()
         assert told["activePower"] == pytest.approx(power_w, rel=meter.CLASS_B / 2 + 1e-9)
+
+
+def test_the_performance_falls_with_the_lift() -> None:
+    cop = heat_pump.performance(35.0, np.arange(-30.0, 30.0))
+    assert (np.diff(cop) >= 0.0).all() and cop.min() > 1.7 and cop.max() < 5.2
 
 
 def test_households_use_their_energy_of_a_year_in_the_mean() -> None:

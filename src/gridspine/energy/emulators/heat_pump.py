@@ -4,9 +4,10 @@
 
     COP = 6.81 − 0.121 ΔT + 0.000630 ΔT²            15 ≤ ΔT ≤ 60, held beyond
 
-(Staffell, Brett, Brandon and Hawkes, "A review of domestic heat pumps", Energy & Environmental Science 5 (2012); the
-coefficients as the documentation of PyPSA-Eur repeats them, the paper itself was not read). The sink follows a heating
-curve: warmer water on colder days. Scored against fits of another party to test reports in ``cases/heat_pump``.
+times the ``quality`` of one machine (Staffell, Brett, Brandon and Hawkes, "A review of domestic heat pumps", Energy &
+Environmental Science 5 (2012); the coefficients as the documentation of PyPSA-Eur repeats them, the paper itself was
+not read). The sink follows a heating curve: warmer water on colder days. Scored against fits of another party to test
+reports in ``cases/heat_pump``.
 
 **Control.** The wanted share of the rated heat falls linearly over the comfort band, from 1 at its lower end to 0 at
 its upper end; below half of the least share the compressor can run at it is off, and on again at the lower end of the
@@ -47,10 +48,13 @@ STANDBY, HEATING = 1.0, 2.0
 
 @dataclass(frozen=True, slots=True)
 class Ratings:
-    """``house`` and, each (n,): ``heat_w`` rated heat [W], ``low``, ``high`` the comfort band [degC]."""
+    """``house`` and, each (n,): ``heat_w`` rated heat [W], ``quality`` of the machine [1: the formula's], ``low`` and
+    ``high`` of the comfort band [degC].
+    """
 
     house: house.Ratings
     heat_w: Float64Array
+    quality: Float64Array
     low: Float64Array
     high: Float64Array
 
@@ -59,7 +63,8 @@ class Ratings:
         """Return ``count`` houses whose heat pumps can hold 20 degC at ``coldest`` [degC], with a tenth to spare."""
         houses = house.Ratings.draw(count, random)
         low = random.uniform(19.0, 21.0, count)
-        return cls(houses, 1.1 * houses.loss * (20.0 - coldest), low, low + random.uniform(1.0, 2.0, count))
+        quality = random.uniform(0.9, 1.2, count)
+        return cls(houses, 1.1 * houses.loss * (20.0 - coldest), quality, low, low + random.uniform(1.0, 2.0, count))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +110,7 @@ def step(
     ``gains_w`` is what else heats the houses [W]; ``limit_w`` (n,) the most electric power that was ordered [W], NaN
     where nothing was; ``mode`` (n,) the SG Ready mode that was, NaN is normal.
     """
-    cop = float(performance(supply_temperature(outside), outside))
+    cop = ratings.quality * performance(supply_temperature(outside), outside)
     ready = ordered(mode, NORMAL) + np.zeros_like(ratings.heat_w)
     wanted = np.clip(
         (ratings.high + np.maximum(ready - NORMAL, 0.0) - state.house.air) / (ratings.high - ratings.low), 0.0, 1.0

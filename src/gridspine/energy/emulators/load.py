@@ -23,7 +23,7 @@ SHAPE = np.array(
     ]
 )  # fmt: skip
 """Mean power of the hour that begins at 0, 1, … 23 o'clock local time, share of the mean of the day."""
-SIGMA, TAU_S = 0.6, 5_400.0
+SIGMA, TAU_S = 0.8, 5_400.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,6 +71,11 @@ def available(ratings: Ratings, weather: Weather) -> Float64Array:
     """Return what each plant could generate at its terminals (n,) [W, positive]."""
     if weather.ghi <= 0.0 and weather.dni <= 0.0:
         return np.zeros(len(ratings.dc_w))
+    return generated(ratings, weather)
+
+
+def generated(ratings: Ratings, weather: Weather) -> Float64Array:
+    """Return the same by the whole chain, also where the weather's fields are arrays (n,): a plant over n times."""
     plane = irradiance.get_total_irradiance(
         ratings.tilt,
         ratings.azimuth,

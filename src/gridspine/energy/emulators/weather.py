@@ -92,7 +92,7 @@ def step(place: Place, state: State, now_s: float, step_s: float, random: np.ran
     return after, Weather(
         zenith,
         azimuth,
-        *split(clear * clearness, zenith, extra := _extra(now_s)),
+        *split(clear * clearness, zenith, extra := extraterrestrial(now_s)),
         extra,
         _air(now_s, place) + 4.0 * after.air,
         _weibull(after.wind),
@@ -124,7 +124,7 @@ def split(ghi: float, zenith: float, extra: float) -> tuple[float, float, float]
     return ghi, (ghi - diffuse) / height, diffuse
 
 
-def _extra(now_s: float) -> float:
+def extraterrestrial(now_s: float) -> float:
     """Return the irradiance beyond the air [W/m²], by Spencer (1971)."""
     angle = 2.0 * pi * ((now_s / 86_400.0) % 365.2425) / 365.2425
     first = 0.034221 * cos(angle) + 0.00128 * sin(angle)

@@ -4,11 +4,12 @@
     v_n   = v_hub · (ρ / ρ_0)^(1/3)               the air's density brought into the speed
     P     = curve(v_n)                            straight between its points, 0 beyond cut-in and cut-out
 
-``curve`` is a maker's table, or `cubic`: between cut-in and rated speed the power grows with the cube of the speed.
-After a cut-out for storm a turbine waits until the wind has fallen below its return speed.
+``curve`` is a maker's table, or `logistic`: an S between nothing and rated power. After a cut-out for storm a turbine
+waits until the wind has fallen below its return speed.
 
 Source: IEC 61400-12-1 (power performance: normalisation of the speed for density) as the documentation of windpowerlib
-and SAM describe it, the clause was not read. Compared with NREL's SAM in ``cases/wind_turbine``.
+and SAM describe it, the clause was not read; the logistic function is one of those that reviews of power curves name.
+Compared with NREL's SAM in ``cases/wind_turbine``.
 """
 
 from dataclasses import dataclass
@@ -41,11 +42,12 @@ class Curve:
         return float(self.speed[-1])
 
 
-def cubic(cut_in: float = 3.0, rated: float = 12.0, cut_out: float = 25.0, back: float = 22.0) -> Curve:
-    """Return the curve that grows with the cube of the speed [m/s] from 0 at ``cut_in`` to 1 at ``rated``."""
-    speed = np.linspace(cut_in, rated, 40)
-    share = (speed**3 - cut_in**3) / (rated**3 - cut_in**3)
-    return Curve(np.append(speed, cut_out), np.append(share, 1.0), back)
+def logistic(
+    half: float = 8.3, width: float = 1.25, cut_in: float = 3.0, cut_out: float = 25.0, back: float = 22.0
+) -> Curve:
+    """Return the curve that gives half of the rated power at ``half`` and gets there within ``width`` [m/s]."""
+    speed = np.append(np.arange(cut_in, half + 6.0 * width, 0.25), cut_out)
+    return Curve(speed, 1.0 / (1.0 + np.exp((half - speed) / width)), back)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ class Ratings:
     @classmethod
     def draw(cls, count: int, random: np.random.Generator) -> "Ratings":
         """Return ``count`` turbines of 3 MW."""
-        return cls(np.full(count, 3.0e6), random.uniform(80.0, 120.0, count), cubic())
+        return cls(np.full(count, 3.0e6), random.uniform(80.0, 120.0, count), logistic())
 
 
 @dataclass(frozen=True, slots=True)
