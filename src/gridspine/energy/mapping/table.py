@@ -10,7 +10,7 @@
 A word without a name has ``none``: the reason. Nothing of such a property is in a document of that language.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -20,7 +20,6 @@ import msgspec
 from gridspine.energy.mapping.snapshot import Snapshot
 from gridspine.energy.models import load_models
 from gridspine.kernel.errors import Invalid
-from gridspine.kernel.units import Unit, conversion, unit
 from gridspine.things.model import PointModel, ThingModel
 
 LANGUAGES = ("cim", "iec61850", "ieee2030_5", "sunspec", "openfmb", "saref")
@@ -89,23 +88,3 @@ def said(language: str, snapshot: Snapshot) -> tuple[list[tuple[PointModel, Word
     table = load_table(language)
     pairs = [(point, table.word(snapshot.model.id, point.name)) for point, _ in snapshot.points()]
     return [(p, w) for p, w in pairs if not w.none], [p for p, w in pairs if w.none]
-
-
-def factor_to(symbol: str, target: str) -> float:
-    """Return what a value in our unit ``symbol`` is multiplied by to be in our unit ``target``."""
-    source, other = unit(symbol), unit(target)
-    scale, shift = conversion(source, other)
-    _no_shift(source, other, shift)
-    return scale
-
-
-def _no_shift(source: Unit, target: Unit, shift: float) -> None:
-    if shift:
-        raise Invalid(f"{source.symbol} and {target.symbol} begin at different zeros")
-
-
-def mapping_of(extra: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """Return the object ``key`` of a table's extra data; empty where there is none."""
-    found = extra.get(key, {})
-    assert isinstance(found, dict)
-    return found
