@@ -44,6 +44,10 @@ OWN = {
     "thing.read": thing_entity(METER, "acme"),
     "thing.command": thing_entity(METER, "acme"),
     "thing.register": thing_entity(METER, "acme"),
+    "thing.manage": thing_entity(METER, "acme"),
+    "thing.enrol": thing_entity(METER, "acme"),
+    "thing.transfer": thing_entity(METER, "acme"),
+    "thing.attach": thing_entity(METER, "acme"),
     "readings.submit": thing_entity(METER, "acme"),
     "readings.plan": thing_entity(METER, "acme"),
     "readings.emulate": thing_entity(METER, "acme"),
@@ -75,17 +79,18 @@ OWN = {
 MAY = {
     "administrator": {
         "thing.read", "alarm.read", "thing.register", "audit.read", "metrics.read", "status.read", "identity.manage",
-        "node.connect", "keys.rotate", "incident.read",
+        "node.connect", "keys.rotate", "incident.read", "thing.enrol", "thing.attach",
     },
     "operator": {
         "thing.read", "alarm.read", "thing.command", "alarm.handle", "thing.register", "readings.submit",
-        "readings.plan", "readings.emulate", "thing.form",
+        "readings.plan", "readings.emulate", "thing.form", "thing.manage", "thing.enrol", "thing.attach",
         "product.receive", "product.query", "grant.read", "grant.suspend", "grant.resume", "metrics.read",
         "status.read", "sql.run", "node.stop", "quarantine.handle", "node.connect", "incident.read", "incident.handle",
     },
     "owner": {
         "thing.read", "alarm.read", "product.create", "product.receive", "product.query", "grant.approve",
         "grant.refuse", "grant.read", "grant.revoke", "grant.suspend", "grant.resume", "incident.read",
+        "thing.transfer", "thing.attach",
     },
     "consumer": {"grant.ask"},
     "device": set(),

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
+import structlog
 
 from gridspine.apps.node.commands import Commands
 from gridspine.apps.node.histories import Histories
@@ -28,7 +29,7 @@ from gridspine.infra.runtime.clock import Clock
 from gridspine.infra.runtime.content import ContentStore
 from gridspine.infra.runtime.settings import Settings
 from gridspine.infra.runtime.tasks import Supervisor
-from gridspine.kernel.errors import Conflict
+from gridspine.kernel.errors import Conflict, GridspineError
 from gridspine.things.adapter import Order
 from gridspine.things.announcement import Announcements
 from gridspine.things.attachment import Attachments
@@ -41,6 +42,8 @@ from gridspine.things.standing import Standings
 from gridspine.things.thing import Thing
 from gridspine.things.transfer import Transfer, Transfers
 
+log = structlog.get_logger(__name__)
+
 
 class Lives:
     """All that a node knows of the lives of its Things."""
@@ -51,7 +54,8 @@ class Lives:
     ) -> None:  # fmt: skip
         self._registry, self._clock = registry, clock
         self._things, self._commands, self._identity = things, commands, identity
-        self._deciding = asyncio.Lock()
+        self.deciding = asyncio.Lock()
+        """Held while something that waits for a word is decided: whoever comes second finds it decided."""
         self.lifecycles = Lifecycles(registry, standings, clock, settings.lifecycle.commissioning)
         self.announcements = Announcements(registry, clock)
         self.vouchers = Vouchers(registry, clock, topic="ledger")
@@ -121,15 +125,22 @@ class Lives:
 
         if before.organisation != transfer.owner or before.retired:
             raise Conflict("the Thing is not the one's any more who offered it")
-        async with self._deciding:
+        async with self.deciding:
             await self._commands.hand_over([transfer.thing], f"the Thing goes to {transfer.heir}", change)
         self.lifecycles.standings.set(transfer.thing, "described")
         await asyncio.to_thread(self._take_credentials, before, by)
         return done[0]
 
+    async def bind(self, voucher: str, thing: str, *, actor: str) -> None:
+        """Let the voucher a device announced itself with enrol for the Thing it became; one that is gone binds none."""
+        try:
+            await asyncio.to_thread(self.vouchers.bind, voucher, thing, actor=actor)
+        except GridspineError as error:
+            log.warning("an announced device needs a new voucher", voucher=voucher, why=error.detail)
+
     async def end_transfer(self, id: str, state: Literal["refused", "withdrawn"], *, by: str, why: str) -> Transfer:
         """Refuse or withdraw an offer that stands."""
-        async with self._deciding:
+        async with self.deciding:
             return await self.transfers.end(id, state, by=by, why=why)
 
     def close(self) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import structlog
 
 from gridspine.apps.node.adapters import AdapterHost
+from gridspine.apps.node.agent_parts import make_agents
 from gridspine.apps.node.alarms import ALARMS, Alarms, QuarantineWatch
 from gridspine.apps.node.archive import ArchiveService
 from gridspine.apps.node.authority import Authority
@@ -23,13 +24,18 @@ from gridspine.apps.node.commands import Commands
 from gridspine.apps.node.condition import Conditions
 from gridspine.apps.node.edges import Edges
 from gridspine.apps.node.engines import Engines
+from gridspine.apps.node.enrolment import Enrolment
+from gridspine.apps.node.examination import Examinations
 from gridspine.apps.node.forms import FormService
+from gridspine.apps.node.invocations import Invocations
 from gridspine.apps.node.lives import Lives
 from gridspine.apps.node.paths import Paths
 from gridspine.apps.node.projection import CatchUpJob, OffencesJob, restore_offences, restore_twins
 from gridspine.apps.node.quotas import Quotas
+from gridspine.apps.node.reach import reachable
 from gridspine.apps.node.retention import Retention
 from gridspine.apps.node.rules import EdgeRules
+from gridspine.apps.node.tidings import Tidings
 from gridspine.apps.node.topics import TOPICS
 from gridspine.apps.node.watchers import Watchers
 from gridspine.energy.models import load_models
@@ -59,6 +65,7 @@ from gridspine.things.intake import Intake
 from gridspine.things.lot import READINGS
 from gridspine.things.offence import EVENTS, Offences
 from gridspine.things.point import PointTable
+from gridspine.things.registrar import Registrar
 from gridspine.things.release import ReleaseJob
 from gridspine.things.screen import Screen
 from gridspine.things.silence import Silence, SilenceJob
@@ -103,7 +110,8 @@ class Node:
         self.stored = 0
         """Readings the log took since the start."""
         self.submissions: dict[tuple[object, ...], frozenset[str]] = {}
-        self.watchers = Watchers()
+        self.watchers, self.tidings = Watchers(), Tidings(self.log, clock)
+        self.invocations = Invocations(clock)
         self.intake.books.listeners += [self._publish, self.commands.on_committed, self.alarms.on_committed]
         self.intake.books.listeners.append(self.watchers.on_committed)
 
@@ -147,6 +155,12 @@ class Node:
             self.settings, self.paths.root, self.log, self.registry, self.clock, self.things, self.intake.standings,
             self.commands, self.identity,
         )  # fmt: skip
+        self.registrar = Registrar(
+            self.things, self.registry, self.clock, reachable(self.settings),
+            lambda thing: self.lives.move(thing, "retired", by="node", why="its registration has expired"),
+        )  # fmt: skip
+        self.enrolment = Enrolment(self.identity, self.things, self.lives)
+        self.examinations = Examinations(self.log, self.things, self.commands, self.lives, self.clock)
         self.authority = Authority(self.clock, self.writer, self.organisation)
         rules = EdgeRules(self.registry, self.identity.custody, self.clock)
         self.edges = Edges(self.clock, self.identity, self.things, self.commands, rules)
@@ -155,7 +169,12 @@ class Node:
         self.ledger = Ledger(
             self.paths.ledger, self.identity.custody.ledger_key(), f"{self.organisation}/ledger", log=self.log
         )
+        self.agents = make_agents(
+            self.registry, self.identity.directory, self.intake, self.commands, self.alarms, self.points, self.twins,
+            self.clock, self.paths.root,
+        )  # fmt: skip
         self.archive = ArchiveService(self.settings, self.paths.archive, self.paths.log, self.log, self.things)
+        self.archive.form_of = self.forms.forms.of
         self.retention = Retention(
             self.settings, self.paths.root, self.log, self.room, self.clock, self.checkpoints, self.snapshot_offsets
         )
@@ -181,7 +200,9 @@ class Node:
         self.supervisor.start("watch", lambda: watch(self))
         self.supervisor.start("retention", self.retention.work)
         self.supervisor.start("outbox", self._follow_outbox)
+        self.supervisor.start("registrations", self.registrar.work)
         self.forms.start(self.supervisor)
+        self.supervisor.start("agents", self.agents.work)
         self.lives.start(self.supervisor)
         if self.settings.archive.enabled:
             self.supervisor.start("archive", self.archive.work)
@@ -191,6 +212,7 @@ class Node:
     async def stop(self) -> None:
         """Stop taking in, finish what is queued, write a snapshot, close."""
         await self.supervisor.close()
+        await self.agents.close()
         self.gate.end_all_streams("node-stopping")
         if self._restored:
             with contextlib.suppress(DiskFull, Overloaded, OSError):
@@ -229,6 +251,7 @@ class Node:
         self.edges.rules.load()
         self.commands.load()
         self.alarms.load()
+        self.agents.load()
         self.ledger.catch_up()
         self._restored = True
 
@@ -318,6 +341,7 @@ class Node:
     async def _save_checkpoints(self) -> None:
         await self.commands.checkpoint()
         await self.alarms.checkpoint()
+        await asyncio.to_thread(self.agents.book.save)
         with contextlib.suppress(Overloaded):
             self.writer.submit(OffencesJob(self.log, self.offences, self.checkpoints[EVENTS]))
 
