@@ -1,4 +1,4 @@
-"""The reference pages, written from the code they describe: settings, HTTP routes, command line, Thing Models.
+"""The reference pages, written from the code they describe: settings, routes, command line, Thing Models, mappings.
 
 ``python -m gridspine.apps.cli.reference docs/reference`` writes them; a test compares them with what is committed.
 """
@@ -19,6 +19,7 @@ from litestar.routes import WebSocketRoute
 from gridspine.apps.api.app import ROUTES, openapi_config
 from gridspine.apps.api.token import token_routes
 from gridspine.apps.cli.reference_cli import cli_page
+from gridspine.apps.cli.reference_mappings import mappings_page
 from gridspine.apps.cli.reference_models import models_page
 from gridspine.apps.policies.entities import ROLES
 from gridspine.infra.runtime.settings import PREFIX, Settings
@@ -34,6 +35,7 @@ def pages() -> dict[str, str]:
         "http.md": http_page(),
         "cli.md": cli_page(_BY_HAND),
         "thing-models.md": models_page(_BY_HAND),
+        "mappings.md": mappings_page(_BY_HAND),
         "openapi.json": json.dumps(described_app().openapi_schema.to_schema(), indent=1, sort_keys=True) + "\n",
     }
 

@@ -90,12 +90,13 @@ def _meter_reading(table: Table, snapshot: Snapshot, point: PointModel, field: F
     number = scaled(reported.value, -_INT48, _INT48, _POWERS[: len(_POWERS) - max(power, 0)])
     lost = quality_losses("ieee2030_5", point.name, reported.quality)
     lost += [] if number.exact else [Loss(point.name, "digits beyond those of a 48-bit integer")]
+    fields = _type_fields(kind, uom, number.exponent + power)
     parts = [
         element("mRID", _mrid(snapshot.thing, point.name)),
         element("description", point.name[:32]),
         element("lastUpdateTime", str(reported.observed_us // _US)),
         element("Reading", _reading(kind, reported, number.mantissa)),
-        element("ReadingType", _reading_type(kind, uom, number.exponent + power)),
+        element("ReadingType", [element(name, str(code)) for name, code in fields.items()]),
     ]
     return element("MirrorMeterReading", parts), lost
 
@@ -110,7 +111,7 @@ def _reading(kind: ReadingType, reported: Reported, mantissa: int) -> list[str]:
     ]
 
 
-def _reading_type(kind: ReadingType, uom: int, power: int) -> list[str]:
+def _type_fields(kind: ReadingType, uom: int, power: int) -> dict[str, int]:
     electric = kind.commodity == "electricity" and kind.kind not in {"state", "setting"}
     fields = {
         "accumulationBehaviour": _ACCUMULATION[kind.kind],
@@ -123,7 +124,15 @@ def _reading_type(kind: ReadingType, uom: int, power: int) -> list[str]:
         "uom": uom,
     }
     optional = {"intervalLength", "phase"}
-    return [element(name, str(code)) for name, code in fields.items() if code or name not in optional]
+    return {name: code for name, code in fields.items() if code or name not in optional}
+
+
+def reading_name(kind: ReadingType, detail: dict[str, object]) -> str:
+    """Return the fields of the ReadingType of a property in words, its power of ten as the unit asks for it."""
+    field = msgspec.convert(detail, Field)
+    unit = load_table("ieee2030_5").unit_of(kind.unit)
+    uom, power = (field.uom, 0) if field.uom is not None else (unit or [0, 0])
+    return ", ".join(f"{name} {code}" for name, code in _type_fields(kind, uom, power).items())
 
 
 def _flags(quality: int) -> int:
