@@ -32,6 +32,7 @@ class AlarmKind(Enum):
     FLAPPING = "flapping"
     QUARANTINE = "quarantine"
     COMMAND = "command"
+    BEHAVIOUR = "behaviour"
 
 
 class Priority(IntEnum):
@@ -51,6 +52,7 @@ PRIORITY_OF: dict[AlarmKind, Priority] = {
     AlarmKind.FLAPPING: Priority.LOW,
     AlarmKind.QUARANTINE: Priority.HIGH,
     AlarmKind.COMMAND: Priority.HIGH,
+    AlarmKind.BEHAVIOUR: Priority.MEDIUM,
 }
 """The priority of each kind where none is given."""
 

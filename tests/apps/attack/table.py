@@ -39,7 +39,7 @@ class Row(NamedTuple):
         code = self.inside if organisation == "own" else self.outside
         if code[3:] == "g":
             return 404 if organisation == "other" else 403
-        return int(code) if len(code) == 3 else (404 if role == code[3] else 403)
+        return int(code) if len(code) == 3 else (404 if role in code[3:] else 403)
 
 
 _TEXT = """
@@ -82,6 +82,12 @@ POST /grants/{grant_id}/refuse                          w       -       -      4
 POST /grants/{grant_id}/revoke                          w       c       -      403 404g
 POST /grants/{grant_id}/suspend                         ow      -       -      403 404g
 POST /grants/{grant_id}/resume                          ow      -       -      403 404g
+GET  /behaviours                                        aowu    aowu    aowu   403 403
+POST /behaviours                                        ao      ao      ao     403 403
+GET  /behaviours/{behaviour}/versions/{version}         aowu    -       -      403 404aowu
+GET  /behaviours/{behaviour}/deployment                 aowu    -       -      403 404aowu
+POST /behaviours/{behaviour}/deployment                 o       -       -      403 404o
+POST /behaviours/{behaviour}/{verb}                     o       -       -      403 404o
 GET  /alarms                                            aowdu   aowdu   aowdu  403 403
 POST /alarms/acknowledge                                o       -       -      403 403
 GET  /incidents                                         aowu    aowu    aowu   403 403

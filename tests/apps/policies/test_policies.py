@@ -73,21 +73,27 @@ OWN = {
     "node.connect": node_entity("acme"),
     "keys.rotate": node_entity("acme"),
     "identity.manage": organisation_entity("acme"),
+    "behaviour.read": organisation_entity("acme"),
+    "behaviour.publish": organisation_entity("acme"),
+    "behaviour.deploy": organisation_entity("acme"),
     "incident.read": organisation_entity("acme"),
     "incident.handle": organisation_entity("acme"),
 }
 MAY = {
     "administrator": {
+        "behaviour.read", "behaviour.publish",
         "thing.read", "alarm.read", "thing.register", "audit.read", "metrics.read", "status.read", "identity.manage",
         "node.connect", "keys.rotate", "incident.read", "thing.enrol", "thing.attach",
     },
     "operator": {
+        "behaviour.read", "behaviour.publish", "behaviour.deploy",
         "thing.read", "alarm.read", "thing.command", "alarm.handle", "thing.register", "readings.submit",
         "readings.plan", "readings.emulate", "thing.form", "thing.manage", "thing.enrol", "thing.attach",
         "product.receive", "product.query", "grant.read", "grant.suspend", "grant.resume", "metrics.read",
         "status.read", "sql.run", "node.stop", "quarantine.handle", "node.connect", "incident.read", "incident.handle",
     },
     "owner": {
+        "behaviour.read",
         "thing.read", "alarm.read", "product.create", "product.receive", "product.query", "grant.approve",
         "grant.refuse", "grant.read", "grant.revoke", "grant.suspend", "grant.resume", "incident.read",
         "thing.transfer", "thing.attach",
@@ -95,6 +101,7 @@ MAY = {
     "consumer": {"grant.ask"},
     "device": set(),
     "auditor": {
+        "behaviour.read",
         "thing.read", "alarm.read", "grant.read", "audit.read", "metrics.read", "status.read", "incident.read",
     },
 }  # fmt: skip

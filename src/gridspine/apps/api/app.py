@@ -16,6 +16,7 @@ from litestar.types import ASGIApp, ControllerRouterHandler
 from gridspine import __version__
 from gridspine.apps.api import (
     alarm,
+    behaviour,
     channel,
     command,
     credential,
@@ -85,6 +86,12 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     grant.ask_grant,
     grant.read_grant,
     grant.decide_grant,
+    behaviour.list_behaviours,
+    behaviour.publish_behaviour,
+    behaviour.read_behaviour,
+    behaviour.read_deployment,
+    behaviour.deploy_behaviour,
+    behaviour.change_deployment,
     alarm.list_alarms,
     alarm.acknowledge_alarm,
     incident.list_incidents,

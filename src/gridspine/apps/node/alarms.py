@@ -86,6 +86,11 @@ class Alarms:
         ):
             self._keep(self.table.update(kind, rows[0], met, rows[1], rows[2]))
 
+    def on_judged(self, point: int, met: bool, observed_us: int, value: float) -> None:
+        """Raise, or end, what a behaviour has found of a point; ``value`` [the point's unit] is what it saw."""
+        row = (np.array([point], np.int32), np.array([met]), np.array([observed_us], np.int64), np.array([value]))
+        self._keep(self.table.update(AlarmKind.BEHAVIOUR, *row))
+
     def on_silent(self, silent: Int64Array) -> None:
         """Raise the silence of points (numbers)."""
         point = silent.astype(np.int32)

@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,8 @@ class ArchiveService:
         )
         self._granted_pool = QueryPool(archive, log_folder, limits=granted, idle_s=idle_s)
         self._asking: set[str] = set()
+        self.form_of: Callable[[str], str] = lambda _: "adapter"
+        """Returns the form of a Thing's twin."""
 
     async def work(self) -> None:
         """Run the worker process until cancelled; raise when it ends by itself, so that it is started again."""
@@ -141,6 +143,7 @@ class ArchiveService:
                 "title": thing.title,
                 "organisation": thing.organisation,
                 "model": thing.model,
+                "form": self.form_of(thing.id),
                 "created": thing.created_us,
             }
             for thing in self._things.list()

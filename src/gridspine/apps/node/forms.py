@@ -150,7 +150,12 @@ class FormService:
         await self._change(things, wanted, actor, None)
         over = self.emulation.changed()
         if over:
-            await self._registry.run(lambda tx: [tx.delete(Cohort, cohort.id) for cohort in over])
+
+            def forget(tx: Transaction) -> None:
+                for cohort in over:
+                    tx.delete(Cohort, cohort.id)
+
+            await self._registry.run(forget)
 
     async def _change(
         self, things: Sequence[Thing], wanted: FormChange, actor: str, cohort: Cohort | None

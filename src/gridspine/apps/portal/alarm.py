@@ -24,6 +24,7 @@ WORDS: dict[AlarmKind, str] = {
     AlarmKind.FLAPPING: "goes to and fro",
     AlarmKind.QUARANTINE: "its source is quarantined",
     AlarmKind.COMMAND: "a command did not have its effect",
+    AlarmKind.BEHAVIOUR: "its behaviour raised it",
 }
 TONES = {"critical": "bad", "high": "bad", "medium": "waiting", "low": "over"}
 
