@@ -54,7 +54,7 @@ class Scene:
             "thing_id": METER_ID, "name": "activeEnergyImport", "command_id": command, "product_id": self.product,
             "grant_id": self.grant, "incident_id": await self.incident(), "event_id": events[0]["id"],
             "principal_id": victim, "decision_id": refused.json()["decision"], "key": "session", "kid": "k" * 43,
-            "certificate": "c" * 43,
+            "certificate": "c" * 43, "invocation": "i" * 32, "language": "cim",
         }  # fmt: skip
 
     def command(self) -> dict[str, Any]:
@@ -82,7 +82,7 @@ class Scene:
             ids |= self._fresh_principal(path)
         if path.endswith("/form"):
             ids["thing_id"] = await self.world.thing(f"urn:uuid:{uuid.uuid4()}")
-        if path.endswith("/cancel"):
+        if path.endswith(("/cancel", "/{invocation}")):
             ids["command_id"] = (await self.world.op.post("/commands", json=self.command())).json()["id"]
         return ids
 
@@ -107,6 +107,11 @@ class Scene:
         """Return the request for a row, acting on ``ids``."""
         if _acts(method, path) and ids["thing_id"] == METER_ID:  # nothing of a meter can be written
             ids = ids | {"thing_id": BATTERY_ID, "name": "activePowerSetpoint"}
+        if "/actions/" in path and ids["thing_id"] == METER_ID:
+            invocation = ids["command_id"].removeprefix("urn:uuid:")
+            ids = ids | {"thing_id": BATTERY_ID, "name": "hold", "invocation": invocation}
+        if "/events/" in path:
+            ids = ids | {"name": "alarm"}
         filled = path
         for name, value in ids.items():
             filled = filled.replace(f"{{{name}}}", value)
@@ -129,6 +134,8 @@ class Scene:
             "/things": {"title": "T", "model": METER},
             "/things/batch": [{"title": "T", "model": METER}],
             "/things/{thing_id}/properties/{name}/value": 1000,
+            "/things/{thing_id}/actions/{name}": {"property": "activePowerSetpoint", "value": 900, "durationS": 60},
+            "/tickets": {"href": f"/things/{METER_ID}/values/observe"},
             "/commands": self.command() | {"thing": ids.get("other_thing", BATTERY_ID)},
             "/things/{thing_id}/form": {"form": "emulator", "external": True},
             "/things/form": {"form": "emulator", "external": True, "things": [ids["thing_id"]]},

@@ -3,16 +3,18 @@
 import json
 from importlib import resources
 
+import msgspec
 import pytest
 from sunspec2.device import get_model_def
 
-from gridspine.energy.mapping import LANGUAGES
+from gridspine.energy.mapping import LANGUAGES, emit
 from gridspine.energy.mapping.openfmb import Field as FmbField
 from gridspine.energy.mapping.sunspec import Field as SunSpecField
 from gridspine.energy.mapping.table import load_table, words
 from gridspine.kernel.errors import Invalid
 from gridspine.kernel.units import UNITS
 from tests.energy.mapping.readers.openfmb import profile
+from tests.energy.mapping.samples import MODELS, snapshot_of
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -71,3 +73,11 @@ def test_the_tables_are_json_without_a_key_twice() -> None:
 
     for file in (resources.files("gridspine.energy.mapping") / "tables").iterdir():
         json.loads(file.read_text(), object_pairs_hook=unique)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_model_of_somebody_else_is_not_guessed_at(language: str) -> None:
+    own = msgspec.structs.replace(MODELS["meter"], id="https://example.org/models/meter")
+    emission = emit(language, snapshot_of(own, {"activePower": 1500.0}))
+    assert emission.documents == ()
+    assert [loss.point for loss in emission.lost] == ["activePower"]

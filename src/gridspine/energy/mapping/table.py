@@ -50,7 +50,10 @@ class Table(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=T
 
     def word(self, model: str, name: str) -> Word:
         """Return the word for property ``name`` of the model with the short name or id ``model``."""
-        own = self.models.get(model.removeprefix(MODELS), {})
+        short = model.removeprefix(MODELS)
+        if short not in load_models():
+            return Word(none="the model is not one that comes with the node: nobody has said what its names mean")
+        own = self.models.get(short, {})
         return own.get(name) or own.get("*") or self.common.get(name) or Word(none="nobody has mapped this property")
 
     def unit_of(self, symbol: str) -> list[Any] | None:
