@@ -3,7 +3,8 @@
 ::
 
     hold      keep a property at a value for a time, then let it fall back     every Thing with a point to command
-    stop      end all leases of the Thing: it goes to its fallback             the same
+    stop      end all set-points of the Thing: it goes to its fallback         the same
+    readNow   ask the device for its values at once                            where its adapter can
 
 A Thing Model may name actions of its own: ``gs:does`` says which of these an action is, ``gs:property`` which
 property it holds; its input then is the value alone. An action that no service here carries out is not offered.
@@ -46,11 +47,6 @@ class ActionModel(msgspec.Struct, frozen=True):
     input: dict[str, Any] | None = None
     point: str = ""
     more: dict[str, Any] = {}
-
-    @property
-    def commands(self) -> bool:
-        """Whether it changes what the device does, and so needs the right to command."""
-        return self.does != "readNow"
 
 
 def actions_of(model: ThingModel, services: frozenset[str]) -> tuple[ActionModel, ...]:
@@ -135,11 +131,11 @@ def _hold(points: list[PointModel]) -> ActionModel:
 
 def _stop() -> ActionModel:
     schema = {"type": "object", "properties": {"reason": _REASON}}
-    words = "End every lease of this Thing, running or to come: it goes to its fallback."
+    words = "End every set-point of this Thing, running or to come: it goes to its fallback. Limits stay."
     return ActionModel("stop", "Stop", words, "stop", _STOPPED, schema)
 
 
 def _read_now() -> ActionModel:
     words = "Ask the device for its values now, instead of waiting for its next report. The values come as readings."
-    output = {"type": "object", "properties": {"readings": {"type": "integer"}}}
+    output = {"type": "object", "title": "The values by their properties' names"}
     return ActionModel("readNow", "Read now", words, "readNow", output)

@@ -118,7 +118,7 @@ def _affordances(same: Same, command: bool, alarms: bool, services: frozenset[st
     document = model.document
     kept = {key: value for key, value in document.items() if key not in _OF_THE_THING and not key.startswith("tm:")}
     given = document.get("properties", {})
-    actions = [one for one in actions_of(model, services) if command or not one.commands]
+    actions = actions_of(model, services) if command else ()
     found: _Json = {**kept, "@context": _context(document.get("@context"))}
     if kinds := _kinds(document.get("@type")):
         found["@type"] = kinds
@@ -225,8 +225,8 @@ def _action(action: ActionModel) -> _Json:
     return {
         **found,
         "synchronous": False,
-        "safe": not action.commands,
-        "idempotent": action.does == "stop",
+        "safe": action.does == "readNow",
+        "idempotent": action.does != "hold",
         "uriVariables": {"invocation": {"type": "string", "title": "The last part of the Location answered"}},
         "forms": [
             {"href": here, "op": ["invokeaction"], "contentType": "application/json", "htv:methodName": "POST"},

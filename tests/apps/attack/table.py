@@ -58,6 +58,14 @@ GET  /things/{thing_id}/properties/{name}/observe       aowu    -       -      4
 GET  /things/{thing_id}/properties/{name}/next          aowu    -       -      403 403
 GET  /things/{thing_id}/values/observe                  aowu    -       -      403 403
 WS   /things/{thing_id}/values/socket                   aowu    -       -      403 403
+GET  /things/{thing_id}/events                          aowu    -       -      403 403
+GET  /things/{thing_id}/events/{name}                   aowu    -       -      403 403
+GET  /things/{thing_id}/events/{name}/next              aowu    -       -      403 403
+GET  /things/{thing_id}/actions                         aowu    -       -      403 403
+POST /things/{thing_id}/actions/{name}                  o       -       -      403 403
+GET  /things/{thing_id}/actions/{name}/{invocation}     aowu    -       -      403 403
+DELETE /things/{thing_id}/actions/{name}/{invocation}   o       -       -      403 403
+POST /tickets                                           aowcdu  aowcdu  aowcdu 403 403
 GET  /things/{thing_id}/form                            aowu    -       -      403 403
 POST /things/{thing_id}/form                            o       -       -      403 403
 POST /things/form                                       o       -       -      403 403
@@ -121,7 +129,7 @@ GET  /metrics                                           aou     -       -      4
 
 PUBLIC = (
     "GET /health", "GET /ready", "GET /ledger/checkpoint", "GET /ledger/key", "GET /ledger/handovers", "GET /authority",
-    "POST /token", "POST /revoke", "GET /.well-known/oauth-authorization-server", "GET /jwks",
+    "POST /token", "POST /revoke", "GET /.well-known/oauth-authorization-server", "GET /.well-known/wot", "GET /jwks",
     "GET /schema", "GET /schema/openapi.json", "GET /schema/{path}",
 )  # fmt: skip
 """Endpoints that ask for nobody's name."""

@@ -29,6 +29,10 @@ DATA = os.environ.get("GRIDSPINE_SECURITY_DATA", "")
 DECISION = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
+STREAMS = ("/stream", "/observe", "/events", "/events/{name}")
+"""Ends of paths that answer with a stream: it is enough that it opens."""
+
+
 class Answer:
     """What came back: status, header names and values that may not tell, and the body."""
 
@@ -69,7 +73,7 @@ class Matrix:
             return await self._socket(sent, headers)
         headers |= sent.headers
         async with self.http.stream(method, sent.path, params=sent.params, json=sent.json, headers=headers) as answer:
-            if answer.status_code == 200 and row.path.endswith(("/stream", "/observe")):
+            if answer.status_code == 200 and row.path.endswith(STREAMS):
                 return Answer(200, answer.headers, "")
             await answer.aread()
             return Answer(answer.status_code, answer.headers, answer.text)

@@ -15,17 +15,21 @@ from litestar.types import ASGIApp, ControllerRouterHandler
 
 from gridspine import __version__
 from gridspine.apps.api import (
+    action,
     alarm,
     behaviour,
     channel,
     command,
     credential,
     decision,
+    event,
     form,
     grant,
     incident,
     keyring,
     interaction,
+    introduction,
+    keyring,
     ledger,
     metrics,
     observe,
@@ -38,6 +42,7 @@ from gridspine.apps.api import (
     status,
     stream,
     thing,
+    ticket,
 )
 from gridspine.apps.api.authenticate import PUBLIC, authentication
 from gridspine.apps.api.described import DescribedPlugin
@@ -66,6 +71,16 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     observe.can_be_observed,
     observe.observe_values,
     observe.socket_values,
+    event.follow_event,
+    event.follow_events,
+    event.next_event,
+    event.can_be_heard,
+    action.invoke_action,
+    action.query_action,
+    action.cancel_action,
+    action.query_actions,
+    ticket.issue_ticket,
+    introduction.introduce,
     channel.read_channels,
     form.read_form,
     form.change_form,

@@ -10,14 +10,19 @@ from gridspine.infra.identity.caller import Caller
 from gridspine.things.directory import Thing
 from gridspine.things.exposed import Reach, describe
 
-SERVICES = frozenset({"hold", "stop"})
+SERVICES = frozenset({"hold", "stop", "readNow"})
 """The services by which this node carries out actions."""
+
+
+def services_of(thing: Thing) -> frozenset[str]:
+    """Return the services that can carry out actions of a Thing: who has no adapter is not read on request."""
+    return SERVICES if thing.adapter else SERVICES - {"readNow"}
 
 
 def reach_of(node: Node, caller: Caller, scope: Scope, thing: Thing) -> Reach:
     """Return what ``caller`` may do to a Thing it may read, and where. It offers; whatever is asked is decided anew."""
     may = {action: node.authority.would_allow(caller, action, thing) for action in ("thing.command", "alarm.read")}
-    return Reach(origin(scope), may["thing.command"], may["alarm.read"], SERVICES)
+    return Reach(origin(scope), may["thing.command"], may["alarm.read"], services_of(thing))
 
 
 def thing_description(node: Node, caller: Caller, scope: Scope, thing: Thing) -> dict[str, Any]:

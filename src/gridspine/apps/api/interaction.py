@@ -88,7 +88,7 @@ async def write_value(
     if point.lease is None:
         raise Invalid(f"{name} of {thing.title} cannot be written: its model has no lease rule for it")
     held_s = duration_s or min(DEFAULT_LEASE_S, point.lease.max_duration_s)
-    asked = NewCommand(thing.id, name, value, duration_s=held_s, priority=priority, key=key)
+    asked = asking(thing, name, value, duration_s=held_s, priority=priority, key=key, reason=reason)
     command = await accepted(node, thing, asked, request.user.principal)
     return Response(None, status_code=204, headers={"Location": f"/commands/{command.id}"})
 
@@ -182,6 +182,13 @@ def read_json(body: bytes, content_type: str) -> Any:
         return cbor2.loads(body) if media == CBOR else msgspec.json.decode(body)
     except _UNREADABLE as error:
         raise Invalid(f"the body is not {media}") from error
+
+
+def asking(thing: Thing, point: str, value: float, *, reason: str = "", **more: Any) -> NewCommand:
+    """Return what is asked of a point, in the words of a command."""
+    if "reason" in NewCommand.__struct_fields__:
+        more["reason"] = reason
+    return NewCommand(thing.id, point, value, **more)
 
 
 async def accepted(node: Node, thing: Thing, asked: NewCommand, principal: str) -> Command:
