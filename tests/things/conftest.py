@@ -4,7 +4,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
-for _name in ("commanding", "plant", "slow_screen", "intake_rig"):
+for _name in ("commanding", "fleet", "plant", "slow_screen", "intake_rig"):
     if f"things_{_name}" not in sys.modules:
         _specification = importlib.util.spec_from_file_location(
             f"things_{_name}", Path(__file__).parent / f"{_name}.py"

@@ -128,8 +128,9 @@ class CommandTable:
 
     def wake(self, key: Key, wake_us: int) -> None:
         """Look at a point again at ``wake_us`` [µs since 1970]; 0 for never."""
-        self.points[key].wake_us = wake_us
-        if wake_us:
+        point = self.points[key]
+        known, point.wake_us = point.wake_us, wake_us
+        if wake_us and wake_us != known:
             self._remind(wake_us, key)
 
     def fall_due(self, now_us: int) -> None:

@@ -70,9 +70,8 @@ class Ordering:
         key = (event.order.thing, event.order.point)
         self._table.point(key).issued = event
         self.budget.note(event.at_us, event.moved_w)
-        if self.budget.cap_w:
-            self.line.leave(key)
-            self._table.dirty[key] = None  # the cap may have allowed a part only
+        self.line.leave(key)
+        self._table.dirty[key] = None  # there may be more to come: a ramp, what the cap left over
 
     def _settle(self, key: Key, now_us: int) -> list[CommandEvent]:
         """Return what must happen at a point for it to be as it should at ``now_us``."""
@@ -149,8 +148,8 @@ class Ordering:
             governed = govern(Situation(leases, rule, wanted, present, point.issued, now_us))
         point.why = governed.reason
         event = _order(key, point, rule, governed, wanted, now_us)
+        self._table.wake(key, _wake_us(leases, governed.wake_us, now_us))
         if event is None:
-            self._table.wake(key, _wake_us(leases, governed.wake_us, now_us))
             return None
         value = rule.fallback if event.order.value is None else event.order.value
         moved_w = abs(value - present.value) * self._watts_per_unit(*key)

@@ -1,0 +1,432 @@
+"""Commands to fleets: schedules, ramps, least times, local control, tags, the cap, two persons, late words."""
+
+import random
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from things_fleet import (
+    BATTERY,
+    CHARGER,
+    INVERTER,
+    PLAIN,
+    approvals,
+    ask,
+    keep,
+    lease,
+    make,
+    run,
+    steps,
+    tick,
+)
+
+from gridspine.kernel.errors import Conflict, Invalid, NotFound, Overloaded
+from gridspine.kernel.time import US
+from gridspine.things.adapter import Planned
+from gridspine.things.asking import Ask
+from gridspine.things.blocking_tag import MAX_TAGS, BlockingTag
+from gridspine.things.command import decode_event, encode_event
+from gridspine.things.lease import GRACE_US, MAX_STEPS_PER_POINT, Authority
+from gridspine.things.scatter import scatter
+from gridspine.things.schedule import MAX_STEPS
+
+
+def tag(point: str = "", thing: str = PLAIN, until_s: float = 0, at_s: float = 0, id: str = "t") -> BlockingTag:
+    return BlockingTag(id, thing, point, "joe", "line work", round(at_s * US), round(until_s * US))
+
+
+def again(commander: Any, **given: Any) -> Any:
+    """Another commander, from the snapshot of this one."""
+    other = make(**given)
+    for event in commander.snapshot():
+        other.apply(decode_event(encode_event(event)))
+    return other
+
+
+# -- schedules ----------------------------------------------------------------------------------------------------
+
+
+def test_a_schedule_is_one_command_and_goes_out_step_by_step() -> None:
+    commander = make()
+    ask(commander, lease("a", 1000, 0, 300, steps=steps((0, 1000), (100, 2000), (200, -500))))
+    assert run(commander, 0, 301, 1) == [(0, 1000), (100, 2000), (200, -500), (300, None)]
+    assert commander.command("a").state == "expired", "nobody sent it"
+    assert len(commander.commands()) == 1
+
+
+def test_the_whole_schedule_goes_along_for_devices_that_hold_it() -> None:
+    commander = make()
+    ask(commander, lease("a", 1000, 0, 300, steps=steps((0, 1000), (100, 2000), (200, 2000))))
+    ask(commander, lease("cap", 1500, 150, 180, role="limit_max", authority=Authority.NETWORK))
+    (order,) = tick(commander, 0)
+    assert order.plan == (), "an order's record does not repeat it"
+    assert commander.planned(order, 0).plan == (
+        Planned(100 * US, 2000), Planned(150 * US, 1500), Planned(180 * US, 2000), Planned(300 * US, None),
+    )  # fmt: skip
+    assert commander.in_force(1)[0].plan == commander.planned(order, 0).plan
+    plain = make()
+    ask(plain, lease("a", 1000))
+    (order,) = tick(plain, 0)
+    assert plain.planned(order, 0).plan == (), "nothing but its end is to come"
+
+
+def test_between_two_steps_a_device_does_not_fall_back_at_once() -> None:
+    commander = make()
+    ask(commander, lease("a", 1000, 0, 300, steps=steps((0, 1000), (100, 2000))))
+    (order,) = tick(commander, 0)
+    assert order.until_us == 100 * US + GRACE_US
+    ask(commander, lease("cap", 500, 110, 130, role="limit_max"))
+    (order,) = tick(commander, 1)
+    assert order.until_us == 110 * US, "but never into a limit that is known"
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (steps((0, 1), (10, float("nan"))), r"steps\[1\].value"),
+        (steps((0, 1), (20, 2), (10, 3)), r"steps\[1\]"),
+        (steps((0, 1), (60, 2)), r"steps\[1\]"),
+        (steps(*((at / 10, 1.0) for at in range(MAX_STEPS + 1))), "at most 300"),
+    ],
+    ids=["not a number", "out of order", "after the end", "too many"],
+)
+def test_schedules_without_meaning(given: Any, words: str) -> None:
+    with pytest.raises(Invalid, match=words):
+        ask(make(), lease("a", 1, steps=given))
+
+
+def test_every_step_is_within_the_device() -> None:
+    assert "9000 is beyond" in ask(make(), lease("a", 1, steps=steps((0, 1), (10, 9000)))).reason
+
+
+def test_steps_of_a_point_are_bounded() -> None:
+    commander = make()
+    many = steps(*((at / 10, 1.0) for at in range(MAX_STEPS)))
+    for at in range(MAX_STEPS_PER_POINT // MAX_STEPS):
+        ask(commander, lease(f"a{at}", 1, principal=f"p{at}", steps=many))
+    with pytest.raises(Overloaded, match="steps together"):
+        ask(commander, lease("more", 1, principal="p", steps=many))
+
+
+# -- chance -------------------------------------------------------------------------------------------------------
+
+
+@given(st.integers(0, 2**32), st.floats(0, 20), st.floats(0, 20))
+def test_what_chance_leaves_lies_within_what_was_asked(seed: int, start_s: float, end_s: float) -> None:
+    asked = lease("a", 1, 10, 60)
+    drawn = scatter(asked, start_s, end_s, random.Random(seed).randbytes)
+    assert asked.from_us <= drawn.from_us <= asked.from_us + start_s * US
+    assert asked.until_us - end_s * US <= drawn.until_us <= asked.until_us
+    assert drawn.from_us < drawn.until_us
+    assert msgspec.json.decode(msgspec.json.encode(drawn), type=type(drawn)) == drawn, "a replay draws nothing"
+
+
+def test_a_fleet_that_is_told_the_same_does_not_expire_together() -> None:
+    dice = random.Random(1)
+    ends = {scatter(lease("a", 1, 0, 600), 60, 60, dice.randbytes).until_us for _ in range(1000)}
+    assert len(ends) > 990
+    assert max(ends) - min(ends) > 55 * US
+
+
+def test_chance_does_not_make_another_question_of_it() -> None:
+    commander, dice = make(), random.Random(1)
+    first = ask(commander, scatter(lease("a", 1), 20, 20, dice.randbytes), key="k")
+    assert ask(commander, scatter(lease("b", 1), 20, 20, dice.randbytes), 1, key="k") == first
+    with pytest.raises(Invalid, match="shorter than the lease"):
+        scatter(lease("a", 1), 30, 30, dice.randbytes)
+    with pytest.raises(Invalid, match="seconds"):
+        scatter(lease("a", 1), -1, 0, dice.randbytes)
+
+
+def test_a_question_is_known_by_its_digest() -> None:
+    commander = make()
+    (first,) = commander.request_all([Ask(lease("a", 1, 0, 60), "k", question="q")], 0)
+    keep(commander, first[1])
+    (same,) = commander.request_all([Ask(lease("b", 1, 5, 65), "k", question="q")], 5 * US)
+    assert same == (first[0], ()), "the times it came to differ, what was asked does not"
+    with pytest.raises(Conflict):
+        commander.request_all([Ask(lease("c", 1, 0, 60), "k", question="other")], 0)
+
+
+# -- least times and ramps ----------------------------------------------------------------------------------------
+
+
+def test_what_was_switched_on_stays_on_for_its_least_time() -> None:
+    commander = make()
+    ask(commander, lease("a", 2000, 0, 60, CHARGER))
+    assert run(commander, 0, 1) == [(0, 2000)]
+    keep(commander, commander.cancel("a", 1 * US, "no"))
+    assert run(commander, 1, 4.5) == []
+    assert "must stay on for another" in commander.waiting(CHARGER, "power", 4 * US)
+    assert run(commander, 4.5, 8) == [(5, None)]
+    ask(commander, lease("b", 1000, 6, 60, CHARGER), 6)
+    assert run(commander, 6, 9) == [(8, 1000)], "and off for its own"
+
+
+def test_a_limit_a_stop_and_safety_do_not_wait_for_it() -> None:
+    for stop in (
+        lambda c: ask(c, lease("cap", 0, 1, 60, CHARGER, role="limit_max"), 1),
+        lambda c: keep(c, c.all_stop("op", "smoke", 1 * US)),
+        lambda c: keep(c, c.hang(tag(thing=CHARGER, at_s=1))),
+        lambda c: keep(c, c.take_local(CHARGER, "joe", "at work", 1 * US)),
+        lambda c: ask(c, lease("s", 0, 1, 60, CHARGER, authority=Authority.SAFETY), 1),
+    ):
+        commander = make()
+        ask(commander, lease("a", 2000, 0, 60, CHARGER))
+        tick(commander, 0)
+        stop(commander)
+        (order,) = tick(commander, 1)
+        assert order.value in {None, 0}
+
+
+def test_a_lease_too_short_for_the_device_is_refused() -> None:
+    assert "must stay on" in ask(make(), lease("a", 2000, 0, 4, CHARGER)).reason
+    assert ask(make(), lease("a", 2000, 0, 5, CHARGER)).state == "accepted"
+    assert ask(make(), lease("a", 0, 0, 1, CHARGER)).state == "accepted", "it is off anyway"
+
+
+def test_what_waits_too_long_is_not_begun() -> None:
+    commander = make()
+    ask(commander, lease("a", 2000, 0, 6, CHARGER))
+    assert run(commander, 0, 6) == [(0, 2000), (6, None)]
+    ask(commander, lease("b", 2000, 7, 12.5, CHARGER), 7)
+    assert run(commander, 7, 13) == [], "off until 9, and then too little is left to be on"
+    assert commander.command("b").state == "expired"
+
+
+def test_a_ramp_goes_up_in_steps_and_down_again_before_the_end() -> None:
+    commander = make()
+    ask(commander, lease("a", 2000, 0, 20, BATTERY))
+    orders = run(commander, 0, 21)
+    assert orders == [
+        (0, 500), (1, 1000), (2, 1500), (3, 2000), (17, 1500), (18, 1000), (19, 500), (20, None),
+    ]  # fmt: skip
+
+
+def test_a_cancelled_ramp_goes_down_within_the_time_it_had() -> None:
+    commander = make()
+    ask(commander, lease("a", 2000, 0, 60, BATTERY))
+    run(commander, 0, 10)
+    keep(commander, commander.cancel("a", 10 * US, "no"))
+    assert run(commander, 10, 20) == [(10, 1500), (11, 1000), (12, 500), (13, None)]
+    stopped = make()
+    ask(stopped, lease("a", 2000, 0, 60, BATTERY))
+    run(stopped, 0, 10)
+    keep(stopped, stopped.all_stop("op", "smoke", 10 * US))
+    assert run(stopped, 10, 20) == [(10, None)], "a stop does not"
+
+
+def test_a_limit_is_kept_at_once_and_let_go_of_by_the_ramp() -> None:
+    commander = make()
+    ask(commander, lease("a", 2000, 0, 60, BATTERY))
+    run(commander, 0, 10)
+    ask(commander, lease("cap", 200, 10, 12, BATTERY, role="limit_max"), 10)
+    assert run(commander, 10, 18) == [(10, 200), (12, 700), (13, 1200), (14, 1700), (15, 2000)]
+
+
+def test_a_restart_goes_on_where_a_ramp_was() -> None:
+    commander = make()
+    ask(commander, lease("a", 2000, 0, 60, BATTERY))
+    run(commander, 0, 1)
+    assert run(again(commander), 1.5, 4) == [(2, 1500), (3, 2000)]
+
+
+# -- local control, tags, the lifecycle's gate --------------------------------------------------------------------
+
+
+def test_local_control_takes_no_setpoint_from_here() -> None:
+    commander = make()
+    ask(commander, lease("a", 1000))
+    tick(commander, 0)
+    keep(commander, commander.take_local(PLAIN, "joe", "at the device", 1 * US))
+    assert commander.command("a").state == "cancelled"
+    assert [order.value for order in tick(commander, 1)] == [None]
+    for restarted in (commander, again(commander)):
+        refused = ask(restarted, lease("b", 1, authority=Authority.SAFETY), 2)
+        assert refused.reason == "in local control since joe took it: at the device"
+        assert ask(restarted, lease("lim", 1, role="limit_max"), 2).state == "accepted", "limits only ever allow less"
+        assert restarted.local(PLAIN).principal == "joe"
+        keep(restarted, restarted.give_remote(PLAIN, "joe", "done", 3 * US))
+        assert ask(restarted, lease("c", 1), 3).state == "accepted"
+        with pytest.raises(Conflict):
+            restarted.give_remote(PLAIN, "joe", "done", 3 * US)
+
+
+def test_a_tag_blocks_all_but_safety_until_it_is_taken_down_or_over() -> None:
+    commander = make()
+    ask(commander, lease("a", 1000))
+    ask(commander, lease("other", 1000, thing=BATTERY))
+    tick(commander, 0)
+    keep(commander, commander.hang(tag("power", until_s=50, at_s=1)))
+    assert commander.command("a").reason == "blocked by a tag of joe: line work"
+    assert commander.command("other").state == "accepted"
+    for blocked in (commander, again(commander)):
+        for role in ("setpoint", "limit_max"):
+            assert "blocked by a tag of joe" in ask(blocked, lease(f"b{role}", 1, role=role), 2).reason
+        assert ask(blocked, lease("s", 1, authority=Authority.SAFETY), 2).state == "accepted"
+        assert [one.reason for one in blocked.tags(PLAIN, 2)] == ["line work"]
+        assert ask(blocked, lease("late", 1, 50, 60), 50).state == "accepted"
+        with pytest.raises(NotFound):
+            blocked.take_down(PLAIN, "t", "joe", "over", 50 * US)
+    keep(commander, commander.hang(tag(at_s=51, id="u")))
+    keep(commander, commander.take_down(PLAIN, "u", "joe", "done", 52 * US))
+    assert ask(commander, lease("c", 1), 52).state == "accepted"
+    for at in range(MAX_TAGS):
+        keep(commander, commander.hang(tag(at_s=53, id=str(at))))
+    with pytest.raises(Conflict, match="take one down"):
+        commander.hang(tag(at_s=53, id="one too many"))
+
+
+def test_a_thing_out_of_service_takes_no_commands() -> None:
+    out: set[str] = set()
+    commander = make(gate=lambda thing, safety: "it is retired" if thing in out and not safety else "")
+    ask(commander, lease("a", 1000))
+    tick(commander, 0)
+    out.add(PLAIN)
+    keep(commander, commander.withdraw(PLAIN, "it is retired", 1 * US))
+    assert [order.value for order in tick(commander, 1)] == [None]
+    assert ask(commander, lease("b", 1), 2).reason == "it is retired"
+    assert ask(commander, lease("s", 1, authority=Authority.SAFETY), 2).state == "accepted"
+
+
+# -- the cap ------------------------------------------------------------------------------------------------------
+
+
+def many(monkeypatch: Any, count: int) -> None:
+    from things_fleet import RULES
+
+    for at in range(count):
+        monkeypatch.setitem(RULES, (f"urn:x:{at}", "power"), RULES[(PLAIN, "power")])
+
+
+def test_no_more_is_moved_in_a_minute_than_the_cap(monkeypatch: Any) -> None:
+    many(monkeypatch, 10)
+    commander = make(cap_w=3000)
+    for at in range(10):
+        ask(commander, lease(f"a{at}", 1000, 0, 600, f"urn:x:{at}", priority=at))
+    assert [order.command for order in tick(commander, 0)] == ["a9", "a8", "a7"], "the higher priority first"
+    assert tick(commander, 30) == []
+    assert "at most 3 kW are moved a minute" in commander.waiting("urn:x:0", "power", 30 * US)
+    keep(commander, commander.all_stop("op", "smoke", 31 * US))
+    assert len(tick(commander, 31)) == 3, "a stop waits for no cap"
+
+
+def test_a_restart_remembers_what_was_moved(monkeypatch: Any) -> None:
+    many(monkeypatch, 2)
+    commander = make(cap_w=3000)
+    ask(commander, lease("a", 3000, 0, 600, "urn:x:0"))
+    tick(commander, 0)
+    ask(commander, lease("b", 2000, 1, 600, "urn:x:1"), 1)
+    for one in (commander, again(commander, cap_w=3000)):
+        assert tick(one, 59) == []
+        assert [order.command for order in tick(one, 60)] == ["b"]
+
+
+def test_what_is_larger_than_the_cap_goes_part_by_part() -> None:
+    commander = make(cap_w=2000)
+    ask(commander, lease("a", 5000, 0, 600))
+    assert run(commander, 0, 200, 1) == [(0, 2000), (60, 4000), (120, 5000)]
+
+
+def test_limits_and_safety_do_not_wait_and_count(monkeypatch: Any) -> None:
+    many(monkeypatch, 1)
+    commander = make(cap_w=2000)
+    ask(commander, lease("cap", 0, 0, 600, INVERTER))
+    assert len(tick(commander, 0)) == 1, "a limit is never held back"
+    ask(commander, lease("s", 3000, 0, 600, authority=Authority.SAFETY), 1)
+    assert len(tick(commander, 1)) == 1
+    ask(commander, lease("a", 100, 0, 600, "urn:x:0"), 2)
+    assert run(commander, 2, 62, 1) == [(61, 100)]
+
+
+def test_whose_time_would_pass_before_its_turn_is_told_when_to_come_again(monkeypatch: Any) -> None:
+    many(monkeypatch, 4)
+    commander = make(cap_w=1000)
+    for at in range(3):
+        ask(commander, lease(f"a{at}", 1000, 0, 600, f"urn:x:{at}"))
+    tick(commander, 0)
+    with pytest.raises(Overloaded, match="before its turn") as told:
+        ask(commander, lease("late", 1000, 1, 100, "urn:x:3"), 1)
+    assert told.value.retry_after_s == 120
+
+
+# -- two persons --------------------------------------------------------------------------------------------------
+
+
+def test_a_large_order_waits_for_a_second_person() -> None:
+    commander = make(approval=approvals(4000, window_s=100, expires_s=50))
+    asked = ask(commander, lease("a", 4500))
+    assert asked.state == "awaiting-approval" and "second person" in asked.reason
+    assert tick(commander, 1) == []
+    assert [one.id for one in commander.awaiting()] == ["a"]
+    with pytest.raises(Conflict, match="whoever asked"):
+        commander.approve("a", "ann", 2 * US)
+    for one in (again(commander, approval=approvals(4000)), commander):
+        keep(one, one.approve("a", "bob", 2 * US))
+        assert [order.value for order in tick(one, 2)] == [4500]
+        assert one.command("a").approved_by == "bob"
+        with pytest.raises(Conflict, match="nobody's approval"):
+            one.approve("a", "bob", 3 * US)
+
+
+def test_small_pieces_are_one_order() -> None:
+    commander = make(approval=approvals(4000, window_s=100))
+    assert ask(commander, lease("a", 2500)).state == "accepted"
+    assert ask(commander, lease("b", -2500, thing=BATTERY), 1).state == "awaiting-approval"
+    assert ask(commander, lease("c", 2500, principal="bob", thing=BATTERY), 1).state == "accepted", "by principal"
+    for one in (commander, again(commander, approval=approvals(4000, window_s=100))):
+        assert ask(one, lease("d", 2500, 99, 160, thing=BATTERY), 99).state == "awaiting-approval"
+    assert ask(commander, lease("e", 2500, 200, 260), 200).state == "accepted", "the window has passed"
+
+
+def test_what_nobody_approves_expires_and_may_be_cancelled() -> None:
+    commander = make(approval=approvals(1, expires_s=5))
+    ask(commander, lease("a", 4000))
+    ask(commander, lease("b", 3000))
+    keep(commander, commander.cancel("b", 1 * US, "by its owner"))
+    assert tick(commander, 5) == []
+    assert commander.command("a").reason == "no second person approved it in time"
+    assert commander.command("b").state == "cancelled"
+
+
+def test_an_approval_asks_again_whether_it_may_be() -> None:
+    commander = make(approval=approvals(1))
+    ask(commander, lease("a", 4000))
+    keep(commander, commander.hang(tag(at_s=1)))
+    assert commander.command("a").state == "cancelled", "blocked like any other"
+    ask(commander, lease("b", 4000, thing=BATTERY), 1)
+    with pytest.raises(Conflict, match="end before now"):
+        commander.approve("b", "bob", 61 * US)
+
+
+def test_an_order_to_many_is_judged_as_one() -> None:
+    commander = make(approval=approvals(4000))
+    asks = [Ask(lease("a", 3000)), Ask(lease("b", 3000, thing=BATTERY)), Ask(lease("c", 9000, thing=CHARGER))]
+    answers = commander.request_all(asks, 0)
+    assert [command.state for command, _ in answers] == ["awaiting-approval", "awaiting-approval", "refused"]
+    with pytest.raises(Invalid, match="twice"):
+        commander.request_all([Ask(lease("d", 1)), Ask(lease("e", 2))], 0)
+    with pytest.raises(Invalid, match="finite"):
+        commander.request_all([Ask(lease("f", 1)), Ask(lease("g", float("nan"), thing=BATTERY))], 0)
+    assert commander.commands() == []
+
+
+# -- late words ---------------------------------------------------------------------------------------------------
+
+
+def test_a_late_word_on_an_older_order_does_not_count_for_a_newer() -> None:
+    commander = make()
+    ask(commander, lease("a", 4000))
+    (first,) = tick(commander, 0)
+    ask(commander, lease("cap", 1000, 1, 30, role="limit_max", authority=Authority.NETWORK), 1)
+    (second,) = tick(commander, 1)
+    assert commander.on_progress("a", "acknowledged", 2 * US, sequence=first.sequence) == ()
+    assert commander.on_progress("a", "rejected", 2 * US, sequence=first.sequence) == ()
+    assert commander.late_progress == 2
+    keep(commander, commander.on_progress("a", "acknowledged", 3 * US, sequence=second.sequence))
+    assert {one.id: one.state for one in commander.commands()} == {"a": "acknowledged", "cap": "acknowledged"}
+    assert [order.value for order in tick(commander, 30)] == [4000], "and let go of when the limit ends"
+    keep(commander, commander.on_progress("a", "rejected", 31 * US, "no", sequence=3))
+    assert commander.command("a").state == "rejected"
