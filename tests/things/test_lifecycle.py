@@ -226,7 +226,7 @@ async def test_registration_begins_a_life_where_commissioning_is_required(tmp_pa
 
 async def test_a_life_ends_with_its_retirement_and_may_begin_again(kept):
     thing = kept.things[0]
-    kept.book.part(thing.id, ["urn:x:photo"])
+    kept.book.part(thing.id, "sold for scrap", ["urn:x:photo"])
     kept.registry.transact(lambda tx: kept.book.gone(tx, thing, "ann", "sold for scrap"))
     kept.book.taken_up([thing])
     assert kept.book.gate(thing.id) == "the Thing is retired: it takes no commands"

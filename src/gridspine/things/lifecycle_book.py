@@ -9,7 +9,7 @@
 Of a Thing that a person registered, and so commissioned, nothing is kept but what the registry knows of it anyway.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -23,6 +23,7 @@ from gridspine.things.thing import Thing
 EVENTS, LEDGER = "events", "ledger"
 Commissioning = Literal["on-registration", "required"]
 _PAGE = 10_000
+_NO_TEST = (0, lambda: False)
 _TO_COME = "registered; its commissioning is to come"
 
 
@@ -38,7 +39,7 @@ class Lifecycles:
         self.commissioning = commissioning
         self._begun: dict[str, tuple[Step, ...]] = {}
         self._parting: dict[str, tuple[str, ...]] = {}
-        self._tests: dict[str, int] = {}
+        self._tests: dict[str, tuple[int, Callable[[], bool]]] = {}
         self._fresh: dict[str, State] = {}
 
     def load(self) -> None:
@@ -100,16 +101,19 @@ class Lifecycles:
         told = {"organisation": after.organisation, "before": before.organisation}
         self._keep(tx, life, (step,), told, "thing.transferred")
 
-    def test_until(self, thing: str, until_us: int) -> None:
-        """Let a Thing that is being commissioned take commands until then: a test, with consent."""
-        self._tests = {one: end for one, end in self._tests.items() if end > self._clock.now_us()}
-        self._tests[thing] = until_us
+    def test_until(self, thing: str, until_us: int, holds: Callable[[], bool] = lambda: True) -> None:
+        """Let a Thing that is being commissioned be commanded until then, while ``holds``: a test, with consent."""
+        now_us = self._clock.now_us()
+        self._tests = {one: test for one, test in self._tests.items() if test[0] > now_us}
+        self._tests[thing] = (until_us, holds)
 
     def gate(self, thing: str, safety: bool = False) -> str:
         """Return why a Thing takes no command in the state of its life, or none but those of ``safety``; "" if any."""
         if not self.standings.paused:
             return ""
-        return self.standings.refuses(thing, safety=safety, test=self._tests.get(thing, 0) > self._clock.now_us())
+        until_us, holds = self._tests.get(thing, _NO_TEST)
+        test = until_us > self._clock.now_us() and holds()
+        return self.standings.refuses(thing, safety=safety, test=test)
 
     async def resume(self, thing: Thing, *, by: str, why: str, evidence: Sequence[str] = ()) -> Lifecycle:
         """End a pause: the Thing goes on as what it was before. Raises `Conflict` when it is not paused."""

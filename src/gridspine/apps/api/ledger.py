@@ -14,6 +14,7 @@ from gridspine.infra.log.scan import scan
 from gridspine.infra.registry.port import Event
 from gridspine.kernel.errors import NotFound
 from gridspine.kernel.time import format_rfc3339
+from gridspine.things.history import periods
 
 LEDGER = "ledger"
 _LOOKED_AT = 20_000
@@ -31,9 +32,9 @@ class EntryView(msgspec.Struct, frozen=True):
 
 @get("/receipts", summary="Find receipts", tags=["ledger"])
 async def find_receipts(request: Request[Any, Any, Any], node: TheNode, subject: FromQuery[str]) -> list[EntryView]:
-    """List the recorded events about a grant or command that concerns the caller's organisation."""
+    """List the recorded events about a grant, command or Thing that concerns the caller's organisation."""
     _concerned(node, request, subject)
-    events = await asyncio.to_thread(_events_about, node, subject)
+    events = [one for one in await asyncio.to_thread(_events_about, node, subject) if _theirs(request, one)]
     return [EntryView(e.id, e.type, format_rfc3339(e.time_us), e.subject, e.actor) for e in events]
 
 
@@ -47,7 +48,10 @@ async def read_receipt(request: Request[Any, Any, Any], node: TheNode, event_id:
     except NotFound:
         raise _nothing() from None
     record = (await asyncio.to_thread(node.log.read, LEDGER, 0, place.offset, max_records=1))[0]
-    _concerned(node, request, msgspec.json.decode(record.body, type=Event).subject)
+    event = msgspec.json.decode(record.body, type=Event)
+    _concerned(node, request, event.subject)
+    if not _theirs(request, event):
+        raise _nothing()
     return Response(msgspec.json.encode(receipt), media_type="application/json")
 
 
@@ -64,7 +68,7 @@ async def read_ledger_key(node: TheNode) -> str:
 
 
 def _concerned(node: Node, request: Request[Any, Any, Any], subject: str) -> None:
-    """Raise `NotFound` unless ``subject`` is a grant, product or command of the caller's organisation."""
+    """Raise `NotFound` unless ``subject`` is a grant, product, command or Thing of the caller's organisation."""
     organisation = request.user.organisation
     grant = node.gate.grant(subject)
     if grant is not None and organisation in {grant.owner, grant.consumer}:
@@ -75,12 +79,23 @@ def _concerned(node: Node, request: Request[Any, Any, Any], subject: str) -> Non
     except NotFound:
         pass
     try:
+        if periods(node.things.get(subject), organisation):
+            return
+    except NotFound:
+        pass
+    try:
         command = node.commands.commander.command(subject)
         if node.things.get(command.lease.thing).organisation == organisation:
             return
     except NotFound:
         pass
     raise _nothing()
+
+
+def _theirs(request: Request[Any, Any, Any], event: Event) -> bool:
+    """Whether what happened to a Thing did so while it was the organisation's of the caller, or made it another's."""
+    told = {event.data.get("organisation"), event.data.get("before")}
+    return not event.type.startswith("thing.") or request.user.organisation in told
 
 
 def _nothing() -> NotFound:
