@@ -26,6 +26,7 @@ from gridspine.energy.mapping.saref import emit_saref
 from gridspine.energy.mapping.snapshot import Document, Emission, Loss, Reported, Snapshot
 from gridspine.energy.mapping.sunspec import emit_sunspec
 from gridspine.energy.mapping.table import LANGUAGES, load_table
+from gridspine.kernel.errors import Invalid
 
 __all__ = ["LANGUAGES", "Document", "Emission", "Loss", "Reported", "Snapshot", "emit"]
 
@@ -45,7 +46,28 @@ def emit(language: str, snapshot: Snapshot) -> Emission:
     Raises `Invalid` for a language that is not mapped.
     """
     load_table(language)
+    emitter = _EMITTERS[language]
     finite = {name: one for name, one in snapshot.values.items() if math.isfinite(one.value)}
     lost = tuple(Loss(name, "the value, which is not a number") for name in snapshot.values if name not in finite)
-    emission = _EMITTERS[language](dataclasses.replace(snapshot, values=finite))
+    snapshot = dataclasses.replace(snapshot, values=finite)
+    try:
+        emission = emitter(snapshot)
+    except Invalid:  # a value that the language cannot hold at all: the others shall not suffer for it
+        kept, refused = _separate(emitter, snapshot)
+        lost += refused
+        emission = emitter(kept)
     return msgspec.structs.replace(emission, lost=lost + emission.lost)
+
+
+def _separate(emitter: Callable[[Snapshot], Emission], snapshot: Snapshot) -> tuple[Snapshot, tuple[Loss, ...]]:
+    """Return the snapshot of those points that can be written, and why the others cannot."""
+    kept: dict[str, Reported] = {}
+    refused: list[Loss] = []
+    for name, reported in snapshot.values.items():
+        try:
+            emitter(dataclasses.replace(snapshot, values={name: reported}))
+        except Invalid as error:
+            refused.append(Loss(name, f"the value: {error}"))
+        else:
+            kept[name] = reported
+    return dataclasses.replace(snapshot, values=kept), tuple(refused)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from gridspine.energy.mapping.number import scaled, single, text
+from gridspine.energy.mapping.number import code, scaled, single, text
 from gridspine.energy.mapping.quality import quality_losses
 from gridspine.energy.mapping.scl_type import MULTIPLIERS, VALUE, templates
 from gridspine.energy.mapping.snapshot import Document, Emission, Loss, Reported, Snapshot
@@ -25,7 +25,8 @@ from gridspine.things.model import PointModel
 
 NAMESPACE = "http://www.iec.ch/61850/2003/SCL"
 _INT64 = (1 << 63) - 1
-_DBPOS = ("intermediate", "off", "on", "bad")
+_DBPOS = {0: "intermediate", 1: "off", 2: "on", 3: "bad"}
+_WHOLE = {"INS": (-(1 << 31), (1 << 31) - 1), "ISC": (-64, 63)}
 
 
 class Field(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
@@ -75,9 +76,9 @@ def _write(table: Table, point: PointModel, field: Field, reported: Reported) ->
     texts["t",] = format_rfc3339(reported.observed_us)
     lost: list[Loss] = []
     if field.cdc in {"SPS", "ACT", "DPC", "ENS", "INS", "ISC"}:
-        value = _state(field, int(reported.value))
+        value = _state(field, code(reported.value))
         if value is None:
-            return None, [Loss(point.name, f"state {int(reported.value)}: {field.do} has no word for it")]
+            return None, [Loss(point.name, f"state {code(reported.value)}: {field.do} has no word for it")]
         texts[path] = value
         return _Written(point, field, texts), lost
     unit = table.unit_of(field.unit or point.reading_type.unit)
@@ -96,12 +97,15 @@ def _write(table: Table, point: PointModel, field: Field, reported: Reported) ->
     return _Written(point, field, texts), lost
 
 
-def _state(field: Field, code: int) -> str | None:
+def _state(field: Field, number: int) -> str | None:
     if field.cdc == "DPC":
-        return _DBPOS[code]
+        return _DBPOS.get(number)
     if field.codes:
-        return field.codes.get(str(code))
-    return ("true" if code else "false") if field.cdc in {"SPS", "ACT"} else str(code)
+        return field.codes.get(str(number))
+    if field.cdc in {"SPS", "ACT"}:
+        return {0: "false", 1: "true"}.get(number)
+    low, high = _WHOLE[field.cdc]
+    return str(number) if low <= number <= high else None
 
 
 def quality_text(bits: int) -> str:

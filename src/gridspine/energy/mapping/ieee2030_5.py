@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from gridspine.energy.mapping.number import scaled
+from gridspine.energy.mapping.number import code, scaled
 from gridspine.energy.mapping.quality import quality_losses
 from gridspine.energy.mapping.reading_type_code import PHASE
 from gridspine.energy.mapping.snapshot import Document, Emission, Loss, Reported, Snapshot
@@ -149,9 +149,9 @@ def _der_status(snapshot: Snapshot, status: list[tuple[PointModel, Field]]) -> t
         reported = snapshot.values[point.name]
         if reported.quality:
             lost.append(Loss(point.name, "quality: DERStatus has no word for it"))
-        value = field.codes.get(str(int(reported.value))) if field.codes else _hundredths(point, reported, lost)
+        value = field.codes.get(str(code(reported.value))) if field.codes else _hundredths(point, reported, lost)
         if value is None:
-            lost.append(Loss(point.name, f"state {int(reported.value)}, which {field.status} has no code for"))
+            lost.append(Loss(point.name, f"state {code(reported.value)}, which {field.status} has no code for"))
             continue
         at = str(reported.observed_us // _US)
         elements[field.status] = element(field.status, [element("dateTime", at), element("value", str(value))])

@@ -13,6 +13,7 @@ import numpy as np
 
 from gridspine.kernel.errors import Invalid
 
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
 _CONTEXT = Context(prec=60, rounding=ROUND_HALF_EVEN)
 
 
@@ -42,7 +43,7 @@ def scaled(value: float, low: int, high: int, exponents: Sequence[int]) -> Scale
 def scaled_together(values: Iterable[float], low: int, high: int, exponents: Sequence[int]) -> list[Scaled]:
     """Return ``values`` as integers of one common exponent, as `scaled` does for one."""
     numbers = [decimal(value) for value in values]
-    natural = min((_own_exponent(number) for number in numbers if number), default=0)
+    natural = min([0, *(_own_exponent(number) for number in numbers if number)])
     usable = [x for x in exponents if x >= natural] or [exponents[-1]]
     for exponent in usable:
         whole = [number.scaleb(-exponent, _CONTEXT).to_integral_value(ROUND_HALF_EVEN) for number in numbers]
@@ -52,6 +53,13 @@ def scaled_together(values: Iterable[float], low: int, high: int, exponents: Seq
     raise Invalid(f"{max(numbers, key=abs)} does not fit between {low} and {high}, whatever the power of ten")
 
 
+def code(value: float) -> int:
+    """Return the code that ``value`` is; raise `Invalid` when it is not a whole number."""
+    if not float(value).is_integer():
+        raise Invalid(f"{value} is no code: a code is a whole number")
+    return int(value)
+
+
 def text(value: float) -> str:
     """Return ``value`` as the shortest decimal text, without an exponent: ``-0.0`` is ``0``."""
     return format(decimal(value) + 0, "f")
@@ -59,6 +67,8 @@ def text(value: float) -> str:
 
 def single(value: float) -> tuple[str, bool]:
     """Return ``value`` as a text of a 32-bit float, and whether that is the same number as it is printed."""
+    if not abs(value) <= _FLOAT32_MAX:
+        raise Invalid(f"{value} does not fit into a 32-bit float")
     short: Any = np.float32(value)
     printed = np.format_float_positional(short, trim="-")
     return printed, Decimal(printed) == decimal(value)

@@ -13,10 +13,11 @@ from typing import Any, Literal
 import msgspec
 
 from gridspine.energy.mapping import protobuf as pb
-from gridspine.energy.mapping.number import scaled
+from gridspine.energy.mapping.number import code, scaled
 from gridspine.energy.mapping.quality import quality_losses
 from gridspine.energy.mapping.snapshot import Document, Emission, Loss, Reported, Snapshot
 from gridspine.energy.mapping.table import Table, load_table, said
+from gridspine.kernel.errors import Invalid
 from gridspine.kernel.quality import VALIDITY_MASK, Quality
 from gridspine.kernel.units import conversion, unit
 from gridspine.things.model import PointModel
@@ -37,7 +38,7 @@ class Field(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     profile: str
     path: list[int]
-    cdc: Literal["CMV", "CMV.ang", "MV", "BCR", "DPS", "INS"]
+    cdc: Literal["CMV", "CMV.ang", "MV", "BCR", "DPS"]
     unit: str = ""
     codes: dict[str, int] = {}
 
@@ -101,7 +102,9 @@ def _value(table: Table, point: PointModel, field: Field, reported: Reported) ->
         whole = scaled(value, -_INT64, _INT64, [0])
         lost = [] if whole.exact else [Loss(point.name, "the fraction of the register, which is a whole number there")]
         return pb.integer(1, whole.mantissa) + q + t, lost
-    state = field.codes.get(str(int(value)), 0) if field.codes else int(value)
+    state = field.codes.get(str(code(value)))
+    if state is None:
+        raise Invalid(f"state {code(value)} has no code there")
     status = pb.message(1, _quality(reported.quality)) + pb.integer(2, state)
     return status + t, []
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from gridspine.energy.mapping.number import Scaled, scaled_together
+from gridspine.energy.mapping.number import Scaled, code, scaled_together
 from gridspine.energy.mapping.quality import quality_losses
 from gridspine.energy.mapping.sign import DeviceClass, model_class, sign_factor
 from gridspine.energy.mapping.snapshot import Document, Emission, Loss, Reported, Snapshot
@@ -80,11 +80,11 @@ def emit_sunspec(snapshot: Snapshot) -> Emission:
 
 def _value(snapshot: Snapshot, point: PointModel, field: Field, reported: Reported, lost: list[Loss]) -> _Value | None:
     if field.codes:
-        code = field.codes.get(str(int(reported.value)))
-        if code is None:
-            lost.append(Loss(point.name, f"state {int(reported.value)}: {field.point} has no code for it"))
+        number = field.codes.get(str(code(reported.value)))
+        if number is None:
+            lost.append(Loss(point.name, f"state {code(reported.value)}: {field.point} has no code for it"))
             return None
-        return _Value(point, field, code)
+        return _Value(point, field, number)
     value = reported.value
     if field.unit:
         scale, shift = conversion(unit(point.reading_type.unit), unit(field.unit))
