@@ -79,6 +79,12 @@ class Conflict(GridspineError):
     status, code, title = 409, "conflict", "The state does not allow this"
 
 
+class PreconditionFailed(Conflict):
+    """It is not at the version the request was made for (RFC 9110 §15.5.13)."""
+
+    status, code, title = 412, "precondition-failed", "Changed meanwhile"
+
+
 class Gone(GridspineError):
     """It was here and is not any more."""
 

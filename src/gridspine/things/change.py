@@ -12,7 +12,7 @@ import msgspec
 from gridspine.infra.registry.port import Event, Transaction
 from gridspine.infra.runtime.clock import Clock, new_id, new_urn
 from gridspine.kernel.codecs.binding import PointBinding
-from gridspine.kernel.errors import Conflict, GridspineError, Invalid, NotFound
+from gridspine.kernel.errors import Conflict, GridspineError, Invalid, NotFound, PreconditionFailed
 from gridspine.things.model import ThingModel
 from gridspine.things.models import Models
 from gridspine.things.thing import MAX_FORMER, Former, Location, Thing
@@ -49,6 +49,7 @@ class Changes(TypedDict, total=False):
     connection: dict[str, Any]
     devices: tuple[str, ...]
     location: Location | None
+    described: bool
 
 
 class Changer:
@@ -181,7 +182,7 @@ def _present(tx: Transaction, id: str, expected: int | None) -> Thing:
     if thing is None or thing.retired:
         raise NotFound("there is no such Thing")
     if expected is not None and thing.version != expected:
-        raise Conflict(f"the Thing is at version {thing.version}, not {expected}: read it again")
+        raise PreconditionFailed(f"the Thing is at version {thing.version}, not {expected}: read it again")
     return thing
 
 

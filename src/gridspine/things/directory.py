@@ -42,6 +42,7 @@ class Directory:
         self._unsure: set[str] = set()
         self._loaded = Loaded(bound=0, fresh=False)
         self._saved = -1
+        self._run = clock.randbytes(4).hex()
         self.changes = 0
         """Rises with every change: what was compiled from the Things before is out of date."""
         self.moved: list[Callable[[str], None]] = []
@@ -97,6 +98,10 @@ class Directory:
         Each is made when it is looked at.
         """
         return self.roll.ordered(organisation)
+
+    def order_tag(self, organisation: str) -> str:
+        """Return a text that is another one when the list of an organisation's Things has changed."""
+        return f"{self._run}-{self.roll.moves[organisation]}"
 
     def count(self, organisation: str) -> int:
         """Return how many Things an organisation has that are not retired."""

@@ -4,6 +4,7 @@ A model is never changed: numbers of points follow the order of its names. Anoth
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ import msgspec
 
 from gridspine.infra.registry.port import Event, Registry, Transaction
 from gridspine.infra.runtime.clock import Clock, new_id
-from gridspine.kernel.errors import Conflict, Invalid, TooLarge
+from gridspine.kernel.errors import Conflict, Invalid, Overloaded, TooLarge
 from gridspine.things.model import PointModel, ThingModel, parse_model
 from gridspine.things.point import PointTable
 
@@ -19,15 +20,18 @@ EVENTS = "events"
 DERIVED = "urn:gridspine:model:sha256-"
 """What ids of derived models begin with; they say what the points are, and belong to nobody."""
 MAX_MODEL_BYTES, MAX_POINTS = 262_144, 1_000
+MAX_BROUGHT = 1_000
+"""Models that one organisation may bring, registered and derived."""
 
 
 class RegisteredModel(msgspec.Struct, frozen=True, rename="camel"):
-    """A Thing Model that ``organisation`` registered ("": anybody's)."""
+    """A Thing Model of ``organisation`` ("": anybody's); ``by`` is the organisation that brought it."""
 
     id: str
     organisation: str
     document: dict[str, Any]
     created_us: int
+    by: str = ""
 
 
 class Models:
@@ -38,11 +42,12 @@ class Models:
         self._points = points
         self._clock = clock
         self._registered: dict[str, str] = {}
+        self._brought: Counter[str] = Counter()
 
     def load(self) -> None:
         """Read the registered models; blocks."""
         for one in self._registry.read(lambda tx: tx.list(RegisteredModel)):
-            self._take_up(parse_model(one.document), one.organisation)
+            self._take_up(parse_model(one.document), one.organisation, one.by)
 
     def get(self, id: str, organisation: str) -> ThingModel | None:
         """Return a model that ``organisation`` may use, or None."""
@@ -52,10 +57,6 @@ class Models:
         """Return the models that ``organisation`` may use, by id; not the derived ones."""
         models = (one for one in self._points.models() if not one.id.startswith(DERIVED))
         return sorted((one for one in models if self._registered.get(one.id, "") in {"", organisation}), key=_id)
-
-    def count(self, organisation: str) -> int:
-        """Return how many models ``organisation`` registered."""
-        return sum(owner == organisation for owner in self._registered.values())
 
     async def register(self, document: Mapping[str, Any], *, organisation: str, actor: str) -> ThingModel:
         """Keep a Thing Model; the same again changes nothing.
@@ -69,12 +70,12 @@ class Models:
             raise Invalid(f"properties: a model has 1 to {MAX_POINTS} with gs:readingType")
         if model.id.startswith(DERIVED):
             raise Invalid(f"id: what begins with {DERIVED} is for models derived from descriptions")
-        return await self._keep(model, organisation, actor)
+        return await self._keep(model, organisation, organisation, actor)
 
-    async def derived(self, points: Sequence[PointModel], *, actor: str) -> ThingModel:
+    async def derived(self, points: Sequence[PointModel], *, organisation: str, actor: str) -> ThingModel:
         """Return the model with exactly these points, made and kept where it is new.
 
-        Its id is the hash of the points: whatever is described alike has one model.
+        Its id is the hash of the points: whatever is described alike has one model, whoever brought it first.
         """
         if len(points) > MAX_POINTS:
             raise TooLarge(f"properties: at most {MAX_POINTS} may carry readings")
@@ -85,16 +86,18 @@ class Models:
             return known
         model = parse_model(derived_document(id_, ordered))
         assert model.points == ordered, "a model is read as it was written"
-        return await self._keep(model, "", actor)
+        return await self._keep(model, "", organisation, actor)
 
-    async def _keep(self, model: ThingModel, organisation: str, actor: str) -> ThingModel:
+    async def _keep(self, model: ThingModel, organisation: str, by: str, actor: str) -> ThingModel:
         now_us = self._clock.now_us()
         known = self._points.model(model.id)
         if known is not None:
             if known.document != model.document or self._registered.get(model.id) != organisation:
                 raise Conflict(f"there is another model {model.id} already: give a new one a new id")
             return known
-        kept = RegisteredModel(model.id, organisation, model.document, now_us)
+        if self._brought[by] >= MAX_BROUGHT:
+            raise Overloaded(f"your organisation has brought {MAX_BROUGHT} models, and no more", retry_after_s=86_400)
+        kept = RegisteredModel(model.id, organisation, model.document, now_us, by)
 
         def work(tx: Transaction) -> RegisteredModel:
             before = tx.get(RegisteredModel, model.id)
@@ -108,11 +111,13 @@ class Models:
             return kept
 
         await self._registry.run(work)
-        self._take_up(model, organisation)
+        self._take_up(model, organisation, by)
         return model
 
-    def _take_up(self, model: ThingModel, organisation: str) -> None:
+    def _take_up(self, model: ThingModel, organisation: str, by: str) -> None:
         self._points.add_model(model)
+        if model.id not in self._registered:
+            self._brought[by] += 1
         self._registered[model.id] = organisation
 
 

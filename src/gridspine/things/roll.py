@@ -4,12 +4,13 @@ What numbers and models say of a Thing is in the point table; the rest of it is 
 
     number ─┬─ point table: id, organisation, model, first point
             ├─ columns: adapter · created_us · version · latitude · longitude · retired
-            └─ span[n] ─► body[start:start + length] = [title, connection, modified_us, retired_us, devices, former]
+            └─ span[n] ─► body[start:start + length] = [title, connection, modified, retired, described, …]
 
 A Thing that changes gets another body at the end; when most of the bodies are of the past, they are packed anew.
 """
 
 import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import overload
 
@@ -38,6 +39,8 @@ class Roll:
 
     def __init__(self, points: PointTable) -> None:
         self.points = points
+        self.moves: Counter[str] = Counter()
+        """For each organisation, how often a Thing came into its list, or left it."""
         self._lock = threading.Lock()
         self._columns = RollColumns()
         self._retired = False
@@ -96,7 +99,7 @@ class Roll:
     def at(self, number: int) -> Thing:
         """Return the Thing of a number."""
         columns, (first, model) = self._columns, self.points.points_of(number)
-        title, connection, modified_us, retired_us, devices, former = columns.body(number)
+        title, connection, modified_us, retired_us, described, devices, former = columns.body(number)
         latitude, longitude = columns["latitude"].item(number), columns["longitude"].item(number)
         return Thing(
             self.points.things()[number],
@@ -114,6 +117,7 @@ class Roll:
             location=None if latitude != latitude else (latitude, longitude),
             retired_us=retired_us,
             former=former,
+            described=described,
         )
 
     def version(self, id: str) -> int:
@@ -182,6 +186,7 @@ class Roll:
         self.points.add_former([(at, thing.former) for at, thing in enumerate(things, known) if thing.former])
         self._retire([at for at, thing in enumerate(things, known) if thing.retired])
         for number, thing in enumerate(things, known):
+            self.moves[thing.organisation] += 1
             self._note_devices(number, () if thing.retired else thing.devices)
 
     def _change(self, number: int, thing: Thing) -> None:
@@ -195,6 +200,8 @@ class Roll:
         with self._lock:
             self.points.move(number, thing.first, thing.model, thing.organisation, thing.former)
             self._columns.put(number, thing)
+        if (before.organisation, before.retired) != (thing.organisation, thing.retired):
+            self.moves.update((before.organisation, thing.organisation))
         self._retire([number] if thing.retired else [])
         self._note_devices(number, () if thing.retired else thing.devices)
         self._recent.pop(thing.id, None)

@@ -20,8 +20,8 @@ ROWS = {
 }  # fmt: skip
 """Columns with one row a Thing."""
 COLUMNS: dict[str, npt.DTypeLike] = {"body": np.uint8, **ROWS}
-Body = tuple[str, dict[str, Any], int, int, tuple[str, ...], tuple[Former, ...]]
-"""Title, connection, when it was modified and retired [µs since 1970], devices, former numbers."""
+Body = tuple[str, dict[str, Any], int, int, bool, tuple[str, ...], tuple[Former, ...]]
+"""Title, connection, when it was modified and retired [µs since 1970], described, devices, former numbers."""
 _NAN = float("nan")
 _OPEN = ord("[")
 _encode = msgspec.json.Encoder().encode
@@ -127,9 +127,8 @@ def fits(columns: dict[str, npt.NDArray[Any]], adapters: int) -> bool:
 
 
 def _body(thing: Thing) -> bytes:
-    return _encode(
-        (thing.title, thing.connection, thing.modified_us, thing.retired_us, thing.devices, thing.former)
-    )  # fmt: skip
+    more = (thing.described, thing.devices, thing.former)
+    return _encode((thing.title, thing.connection, thing.modified_us, thing.retired_us, *more))
 
 
 def _places(start: Int64Array, length: Int64Array) -> Int64Array:

@@ -37,7 +37,8 @@ class Thing(msgspec.Struct, frozen=True, rename="camel"):
 
     ``version`` rises by one with every change, the last of which was at ``modified_us`` (0: there was none). With
     another model or organisation it gets other numbers; the ``former`` ones stay what they were. ``retired_us`` is
-    when it left the directory, 0 while it is in it; a retired Thing stays known, for its history.
+    when it left the directory, 0 while it is in it; a retired Thing stays known, for its history. A ``described`` one
+    has a Thing Description of its own (`gridspine.things.description`).
     """
 
     id: str
@@ -55,6 +56,7 @@ class Thing(msgspec.Struct, frozen=True, rename="camel"):
     location: Location | None = None
     retired_us: int = 0
     former: tuple[Former, ...] = ()
+    described: bool = False
 
     @property
     def retired(self) -> bool:

@@ -23,6 +23,7 @@ from litestar.enums import ScopeType
 from litestar.middleware import AbstractAuthenticationMiddleware, AuthenticationResult, DefineMiddleware
 from litestar.types import ASGIApp, Scope
 
+from gridspine.apps.api.head import ASKED
 from gridspine.apps.api.tls import client_certificate
 from gridspine.infra.identity.caller import Caller
 from gridspine.infra.identity.limit import network
@@ -211,7 +212,7 @@ def _is_secure(scope: Scope) -> bool:
 
 def _method(scope: Scope) -> str:
     # A WebSocket is opened by a GET and its scope says nothing of it.
-    return str(scope.get("method", "GET"))
+    return str(scope.get(ASKED) or scope.get("method", "GET"))
 
 
 def _single(scope: Scope, name: bytes) -> str:

@@ -7,9 +7,8 @@ from litestar import Request, post
 from litestar.params import JSONBody
 
 from gridspine.apps.api.dependency import TheNode
-from gridspine.apps.api.thing import NewThing
+from gridspine.apps.api.thing import NewThing, may_connect
 from gridspine.apps.node.node import Node
-from gridspine.infra.identity.caller import Caller
 from gridspine.kernel.errors import Forbidden, GridspineError, Invalid, NotFound, Overloaded, TooLarge
 from gridspine.things.directory import MAX_AT_ONCE, Thing
 
@@ -53,7 +52,7 @@ async def register_things(
     # The policies look at the organisation only: one Thing stands for all.
     node.authority.on_thing(caller, "thing.register", Thing("", caller.organisation, "any", ""))
     asked = [_read(fields, caller.organisation) for fields in data]
-    if any(isinstance(one, Thing) and one.connection for one in asked) and not _may_connect(node, caller):
+    if any(isinstance(one, Thing) and one.connection for one in asked) and not may_connect(node, caller):
         asked = [Forbidden(_NO_CONNECTION) if isinstance(one, Thing) and one.connection else one for one in asked]
     asked = _within_quota(node, caller.organisation, asked)
     good = [one for one in asked if isinstance(one, Thing)]
@@ -100,16 +99,6 @@ def _known(node: Node, id: str) -> bool:
     try:
         node.things.get(id)
     except NotFound:
-        return False
-    return True
-
-
-def _may_connect(node: Node, caller: Caller) -> bool:
-    if caller.organisation in node.settings.adapters.connect_for:
-        return True
-    try:
-        node.authority.on_node(caller, "node.connect")
-    except Forbidden:
         return False
     return True
 

@@ -1,24 +1,21 @@
-"""Things: listed, registered, and their points read."""
+"""Things as they are shown, who may see them, and their points read."""
 
-from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Annotated, Any
 
 import msgspec
-from litestar import Request, get, post
-from litestar.params import FromPath, JSONBody, Parameter
+from litestar import Request, get
+from litestar.params import FromPath, Parameter
 
 from gridspine.apps.api.dependency import TheNode
 from gridspine.apps.api.pack import as_pack
 from gridspine.apps.node.node import Node
 from gridspine.infra.identity.caller import Caller
-from gridspine.kernel.errors import NotFound
-from gridspine.kernel.ids import MAX_ID_LENGTH
+from gridspine.kernel.errors import Forbidden, NotFound
 from gridspine.kernel.quality import describe
 from gridspine.kernel.time import format_rfc3339
 from gridspine.things.directory import Thing
 from gridspine.things.model import PointModel
-from gridspine.things.roll import Ordered
 from gridspine.things.twin import NEVER_US, TwinValue
 
 MAX_NAME_CHARS = 64
@@ -62,42 +59,6 @@ class PointView(msgspec.Struct, frozen=True, rename="camel"):
     observed: str | None
     age_s: float | None
     quality: list[str]
-
-
-@get("/things", summary="List Things", tags=["things"])
-async def list_things(
-    request: Request[Any, Any, Any],
-    node: TheNode,
-    after: Annotated[str, Parameter(max_length=MAX_ID_LENGTH)] = "",
-    limit: Annotated[int, Parameter(ge=1, le=5_000)] = 1_000,
-) -> list[ThingView]:
-    """List the Things of the caller's organisation in the order of their ids; to a device those it speaks for.
-
-    At most ``limit`` at once: where so many came, ask for those ``after`` the last id.
-    """
-    things = readable(node, request.user, "thing.read")
-    start = things.after(after) if isinstance(things, Ordered) else bisect_right(things, after, key=lambda one: one.id)
-    return [view(node, thing) for thing in things[start : start + limit]]
-
-
-@post("/things", summary="Register a Thing", tags=["things"])
-async def register_thing(request: Request[Any, Any, Any], node: TheNode, data: JSONBody[NewThing]) -> ThingView:
-    """Register a Thing of the caller's organisation; its points may report when this has answered."""
-    thing = Thing(
-        data.id, request.user.organisation, data.title, data.model,
-        adapter=data.adapter, connection=data.connection, devices=data.devices,
-    )  # fmt: skip
-    node.authority.on_thing(request.user, "thing.register", thing)
-    node.quotas.things(len(node.things.list(thing.organisation)))
-    if thing.connection and thing.organisation not in node.settings.adapters.connect_for:
-        node.authority.on_node(request.user, "node.connect")
-    return view(node, await node.things.register(thing, actor=request.user.principal))
-
-
-@get("/things/{thing_id:str}", summary="Read one Thing", tags=["things"])
-async def read_thing(request: Request[Any, Any, Any], node: TheNode, thing_id: FromPath[str]) -> ThingView:
-    """Return what a Thing is."""
-    return view(node, permitted(node, request, thing_id, "thing.read"))
 
 
 @get("/things/{thing_id:str}/properties", summary="Read all points of a Thing", tags=["things"])
@@ -149,7 +110,20 @@ def permitted_to(node: Node, caller: Caller, thing_id: str, action: str) -> Thin
         node.authority.on_thing(caller, action, None, thing_id)
         raise
     node.authority.on_thing(caller, action, thing)
+    if thing.retired:
+        raise NotFound(f"{thing.title} was retired at {format_rfc3339(thing.retired_us)}")
     return thing
+
+
+def may_connect(node: Node, caller: Caller) -> bool:
+    """Whether ``caller`` may say where the node connects to."""
+    if caller.organisation in node.settings.adapters.connect_for:
+        return True
+    try:
+        node.authority.on_node(caller, "node.connect")
+    except Forbidden:
+        return False
+    return True
 
 
 def view(node: Node, thing: Thing) -> ThingView:

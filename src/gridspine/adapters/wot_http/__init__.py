@@ -1,0 +1,19 @@
+"""Things of the Web of Things over HTTP: their properties polled by the forms of their Thing Descriptions.
+
+::
+
+    wire      answers ↔ numbers: JSON and text, words by their codes
+    guard     which addresses may be connected to, and which secret goes where
+    session   one request at a time a Thing: bounded, without redirects, proven by basic, bearer or oauth2
+    driver    the `Adapter`: polls, and answers orders by saying that it only reads
+
+The node makes a Thing's ``connection`` from its description (`gridspine.things.td.consume`).
+"""
+
+from gridspine.adapters.wot_http.driver import WotHttpAdapter
+from gridspine.things.adapter import Adapter
+
+
+def adapter() -> Adapter:
+    """Return the adapter: what the entry point ``gridspine.adapters: wot_http`` names."""
+    return WotHttpAdapter()

@@ -1,0 +1,123 @@
+"""Where this adapter may connect to, and which secret it may take there.
+
+An address is checked after its name was looked up, and that very address is connected to: a name that leads elsewhere
+a moment later leads nowhere. Addresses of the machine itself, of the link, of groups and of nobody are refused unless
+the settings allow them: on such an address other services of the node's machine, or of a cloud's, may listen.
+"""
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import Mapping
+from urllib.parse import SplitResult, urlsplit
+
+import msgspec
+
+from gridspine.kernel.errors import Invalid, Unavailable
+
+_PORTS = {"http": 80, "https": 443}
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class SecretUse(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A secret's leave: to which ``origins`` (scheme://host:port), for Things of which ``organisations``."""
+
+    origins: tuple[str, ...]
+    organisations: tuple[str, ...]
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The adapter's section of the node's settings.
+
+    ``allow`` are networks that may be connected to besides those that may by default; ``only``, when it is given, are
+    all that may. ``secrets`` name each secret's leave; the secrets themselves are environment variables
+    ``GRIDSPINE_SECRET_WOT_HTTP_<NAME>``: ``user:password`` (basic), a token (bearer), ``client:secret`` (oauth2).
+    ``timeout_s`` [s] bounds a request, ``max_requests`` how many are under way at once.
+    """
+
+    allow: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    secrets: dict[str, SecretUse] = {}
+    timeout_s: float = 10.0
+    max_requests: int = 64
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where to connect: ``url`` with the address in it, ``host`` for the Host header and ``name`` for TLS."""
+
+    url: str
+    host: str
+    name: str
+
+
+class Guard:
+    """Decides on addresses and secrets by the settings."""
+
+    def __init__(self, settings: Settings, secrets: Mapping[str, str]) -> None:
+        self._settings = settings
+        self._secrets = secrets
+        self._allow = [_network(text, "allow") for text in settings.allow]
+        self._only = [_network(text, "only") for text in settings.only]
+
+    async def place(self, href: str) -> Place:
+        """Look up where ``href`` leads; raise `Invalid` when it may not be gone to, `Unavailable` without an answer."""
+        parts = split_address(href)
+        port = parts.port or _PORTS[parts.scheme]
+        name = parts.hostname or ""
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(name, port, type=socket.SOCK_STREAM)
+        except OSError as error:
+            raise Unavailable(f"{name[:100]} cannot be looked up") from error
+        for *_, address in found:
+            ip = ipaddress.ip_address(str(address[0]).partition("%")[0])
+            if self._may(ip):
+                shown = f"[{ip}]" if ip.version == 6 else str(ip)
+                path = parts._replace(scheme="", netloc="", fragment="").geturl() or "/"
+                return Place(f"{parts.scheme}://{shown}:{port}{path}", parts.netloc, name)
+        raise Invalid(f"{name[:100]} is at no address that may be connected to: see adapters.settings.wot_http.allow")
+
+    def secret(self, name: str, href: str, organisation: str) -> str:
+        """Return a secret to take to ``href`` for a Thing of ``organisation``; raise `Invalid` when it has no leave."""
+        use = self._settings.secrets.get(name)
+        if use is None or organisation not in use.organisations:
+            raise Invalid(f"there is no secret {name[:60]!r} for Things of this organisation")
+        if _origin(href) not in {_origin(one) for one in use.origins}:
+            raise Invalid(f"secret {name[:60]!r} may not be taken to {_origin(href)[:100]}")
+        if name not in self._secrets:
+            raise Invalid(f"secret {name[:60]!r} is not set: GRIDSPINE_SECRET_WOT_HTTP_{name.upper()[:60]}")
+        return self._secrets[name]
+
+    def _may(self, ip: Address) -> bool:
+        plain = getattr(ip, "ipv4_mapped", None) or ip
+        if self._only:
+            return any(plain.version == one.version and plain in one for one in self._only)
+        if any(plain.version == one.version and plain in one for one in self._allow):
+            return True
+        return not (
+            plain.is_loopback or plain.is_link_local or plain.is_multicast or plain.is_unspecified or plain.is_reserved
+        )
+
+
+def split_address(href: str) -> SplitResult:
+    """Return the parts of an http or https address; raise `Invalid` for any other."""
+    try:
+        parts = urlsplit(href)
+        named = parts.scheme in _PORTS and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError as error:
+        raise Invalid(f"not an address: {error}") from error
+    if not named or parts.username is not None or parts.password is not None:
+        raise Invalid("an address is http(s)://host[:port]/…, without a user")
+    return parts
+
+
+def _origin(href: str) -> str:
+    parts = split_address(href)
+    return f"{parts.scheme}://{(parts.hostname or '').lower()}:{parts.port or _PORTS[parts.scheme]}"
+
+
+def _network(text: str, field: str) -> Network:
+    try:
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError as error:
+        raise Invalid(f"adapters.settings.wot_http.{field}: {error}") from error

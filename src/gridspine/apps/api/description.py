@@ -1,0 +1,62 @@
+"""Thing Descriptions as callers get them: of the Thing's own, or by its model, trimmed to what the caller may do."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from litestar import Request
+
+from gridspine.apps.api.exposed import reach_of
+from gridspine.apps.node.node import Node
+from gridspine.things.description import Description, enriched, trimmed
+from gridspine.things.directory import Thing
+from gridspine.things.exposed import Reach, describe
+from gridspine.things.td.derive import Left
+
+AnyRequest = Request[Any, Any, Any]
+
+
+class Taken(msgspec.Struct, frozen=True, rename="camel"):
+    """What became of a description: the points that the node reads by its forms, and what it leaves, and why.
+
+    ``adapter`` reads them, "" when nothing does: then the Thing is described, and others may send its readings.
+    """
+
+    id: str
+    model: str
+    adapter: str
+    points: list[str]
+    working: list[str]
+    left: list[Left]
+    expires: str | None = None
+
+
+async def documents(
+    node: Node, request: AnyRequest, things: Sequence[Thing], *, exposed: bool = False
+) -> list[dict[str, Any]]:
+    """Return the Thing Descriptions of Things that the caller may read, trimmed to what it may do."""
+    if not things:
+        return []
+    # Policies look at organisation and devices only: one of these Things stands for all.
+    reach = reach_of(node, request.user, request.scope, things[0])
+    descriptions: Sequence[Description | None] = [None] * len(things)
+    if not exposed:
+        descriptions = await node.registrar.of_all(things)
+    return [_document(node, thing, one, reach) for thing, one in zip(things, descriptions, strict=True)]
+
+
+def _document(node: Node, thing: Thing, description: Description | None, reach: Reach) -> dict[str, Any]:
+    now_us = node.clock.now_us()
+    if description is None:
+        found: dict[str, Any] = enriched(describe(thing, node.things.model(thing), reach), thing, now_us)
+    else:
+        document = trimmed(description.document, command=reach.command)
+        found = enriched(document, thing, now_us, description.expires_us, description.ttl_s)
+    return found
+
+
+def taken(thing: Thing, description: Description) -> Taken:
+    """Return what became of a description."""
+    registration = enriched({}, thing, 0, description.expires_us)["registration"]
+    left, working = list(description.left), list(description.working)
+    return Taken(thing.id, thing.model, thing.adapter, list(thing.points), working, left, registration.get("expires"))
