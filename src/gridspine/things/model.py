@@ -79,6 +79,11 @@ class LeaseRule(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True,
     ends a lease when everything else is gone: the device itself, or nobody because the state is safe to persist.
     ``fallback`` is the value after the last lease. ``max_duration_s`` [s] bounds a single lease.
     ``confirm_point`` is the reported point that shows the effect, ``tolerance`` [unit] how near it must come.
+
+    A device whose value is other than ``off`` is on: it stays on for ``min_on_s`` [s] and off for ``min_off_s`` [s] at
+    least. ``ramp_per_s`` [unit/s] is how fast its value may be moved, in steps of ``ramp_step_s`` [s]; 0 is at once.
+    Limits, safety and all-stop wait for neither. ``watts_per_unit`` [W/unit] says what power one unit moves where the
+    unit is not one of active power (amperes: the voltage times the phases).
     """
 
     role: Literal["setpoint", "limit_max", "limit_min"] = "setpoint"
@@ -89,6 +94,27 @@ class LeaseRule(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True,
     max_duration_s: float = 3600.0
     confirm_point: str = ""
     tolerance: float = 0.0
+    off: float = 0.0
+    min_on_s: float = 0.0
+    min_off_s: float = 0.0
+    ramp_per_s: float = 0.0
+    ramp_step_s: float = 1.0
+    watts_per_unit: float = 0.0
+
+    def check(self) -> None:
+        """Raise `Invalid` when the rule contradicts itself."""
+        for name in ("max_duration_s", "tolerance", "min_on_s", "min_off_s", "ramp_per_s", "watts_per_unit"):
+            if getattr(self, name) < 0:
+                raise Invalid(f"{name} must not be negative")
+        if self.minimum > self.maximum:
+            raise Invalid(f"a range from {self.minimum:g} to {self.maximum:g} leaves nothing between")
+        if not self.ramp_step_s > 0:
+            raise Invalid("ramp_step_s must be more than 0")
+
+    @property
+    def governed(self) -> bool:
+        """Whether ramps or least times on and off shape what is ordered."""
+        return bool(self.ramp_per_s or self.min_on_s or self.min_off_s)
 
 
 class PointModel(msgspec.Struct, frozen=True):
@@ -149,6 +175,8 @@ def _parse_point(name: str, affordance: Mapping[str, Any]) -> PointModel:
         )
         point.reading_type.check()
         point.screen.check(point.reading_type)
+        if point.lease is not None:
+            point.lease.check()
     except (msgspec.ValidationError, Invalid) as error:
         raise Invalid(f"properties.{name}: {error}") from error
     return point
