@@ -154,7 +154,7 @@ NOT_TRIED = ("/deactivate", "/query", "/stream", "/observe", "/next", "/events",
 HARMLESS = {
     ("GET", "/things"), ("GET", "/grants"), ("GET", "/alarms"), ("GET", "/incidents"), ("GET", "/quarantine"),
     ("GET", "/products"), ("GET", "/products/{product_id}"), ("GET", "/products/{product_id}/sample"),
-    ("GET", "/organisations"), ("GET", "/principals"), ("GET", "/emulated/orders"),
+    ("GET", "/organisations"), ("GET", "/principals"), ("GET", "/behaviours"), ("GET", "/emulated/orders"),
 }  # fmt: skip
 """What a stranger may ask: of the own organisation, or what is there for everybody."""
 
@@ -170,8 +170,11 @@ async def everything(world):
 
 @pytest.mark.parametrize(
     "path",
-    ["/things/{}", "/things/{}/properties", "/things/{}/properties/activePower", "/things/{}/channels", "/commands?thing={}"],
-)
+    [
+        "/things/{}", "/things/{}/properties", "/things/{}/properties/activePower", "/things/{}/channels",
+        "/things/{}/form", "/commands?thing={}",
+    ],
+)  # fmt: skip
 async def test_a_thing_of_others_and_none_are_answered_alike(full, path):
     """Only the decision's id differs: its length too is the same."""
     _, stranger = full.client("third", "administrator", "operator", "owner", "consumer", "auditor")

@@ -3,12 +3,18 @@
 import uuid
 from typing import Any, NamedTuple
 
+import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from joserfc.jwk import OKPKey
 from running_node import BATTERY, METER, SENML, World
+
+from gridspine.apps.cli.keys import new_key
+from gridspine.apps.node.behaviours import SIGNATURE_TYPE, digest_of
+from gridspine.infra.identity import jws
+from gridspine.things.behaviour import Behaviour
 
 METER_ID, BATTERY_ID = "urn:example:s", "urn:example:battery"
 TITLE, VALUE = "Quellenweg-31", 987654.25
@@ -48,14 +54,29 @@ class Scene:
         self.grant = await world.grant(self.product)
         command = (await world.op.post("/commands", json=self.command())).json()["id"]
         events = (await world.op.get("/receipts", params={"subject": self.grant})).json()
+        await self.behaviour()
         refused = await world.co.get(f"/things/{METER_ID}")
         victim, _ = world.client("northside-networks", "operator")
         self.ids = {
             "thing_id": METER_ID, "name": "activeEnergyImport", "command_id": command, "product_id": self.product,
             "grant_id": self.grant, "incident_id": await self.incident(), "event_id": events[0]["id"],
             "principal_id": victim, "decision_id": refused.json()["decision"], "key": "session", "kid": "k" * 43,
-            "certificate": "c" * 43, "invocation": "i" * 32, "language": "cim",
+            "certificate": "c" * 43, "behaviour": "scene", "version": "1.0.0", "verb": "stop",
+            "invocation": "i" * 32, "language": "cim",
         }  # fmt: skip
+
+    async def behaviour(self) -> None:
+        """Publish a behaviour that does nothing, and deploy it."""
+        world, key = self.world, new_key()
+        jwk = jws.public_jwk(key.as_dict(private=False))
+        world.node.identity.directory.add_key(world.op_id, jwk)
+        text = "def on_reading(twin, state):\n    return None\n"
+        package = Behaviour(name="scene", version="1.0.0", model=METER, text=text, listens=("voltage",))
+        body = msgspec.json.encode(package).decode()
+        signature = jws.sign({"typ": SIGNATURE_TYPE}, {"digest": digest_of(body)}, key)
+        answer = await world.op.post("/behaviours", json={"package": body, "signature": signature})
+        assert answer.status_code == 201, answer.text
+        await world.op.post("/behaviours/scene/deployment", json={"version": "1.0.0", "share": 1})
 
     def command(self) -> dict[str, Any]:
         """Return an order that is accepted."""
@@ -82,6 +103,10 @@ class Scene:
             ids |= self._fresh_principal(path)
         if path.endswith("/form"):
             ids["thing_id"] = await self.world.thing(f"urn:uuid:{uuid.uuid4()}")
+        if path.startswith("/behaviours/{behaviour}/"):
+            await self.world.op.post("/behaviours/scene/stop")
+            if path.endswith("/{verb}"):
+                await self.world.op.post("/behaviours/scene/deployment", json={"version": "1.0.0", "share": 1})
         if path.endswith(("/cancel", "/{invocation}")):
             ids["command_id"] = (await self.world.op.post("/commands", json=self.command())).json()["id"]
         return ids
@@ -139,6 +164,8 @@ class Scene:
             "/commands": self.command() | {"thing": ids.get("other_thing", BATTERY_ID)},
             "/things/{thing_id}/form": {"form": "emulator", "external": True},
             "/things/form": {"form": "emulator", "external": True, "things": [ids["thing_id"]]},
+            "/behaviours": {"package": "{}", "signature": "s"},
+            "/behaviours/{behaviour}/deployment": {"version": "1.0.0"},
             "/all-stop": {"reason": "r"},
             "/products": {"title": "P", "points": [f"{METER_ID}/voltage"], "contract": CONTRACT},
             "/products/{product_id}/query": {"sql": "select 1 as one", "purpose": "a"},

@@ -163,6 +163,7 @@ EMPTY_HANDED = {
     "POST /grants",
     "POST /products",
     "POST /alarms/acknowledge",
+    "POST /behaviours",
 }
 """Rows in which one who is let in may find nothing to do: no alarm, no quarantine, no Thing it speaks for."""
 

@@ -84,7 +84,7 @@ class Behaviours:
         """Return a package and what it says; raise `NotFound`."""
         found = self.packages.get(program(organisation, name, version))
         if found is None:
-            raise NotFound(f"there is no version {version[:30]} of a behaviour {name[:64]!r}")
+            raise NotFound("there is no such version of such a behaviour")
         return found
 
     def watched(self, deployment: Deployment) -> Behaviour:
@@ -101,7 +101,7 @@ class Behaviours:
         """Return how a behaviour is deployed; raise `NotFound` when it never was."""
         found = self.deployments.get(f"{organisation}/{name}")
         if found is None:
-            raise NotFound(f"no behaviour {name[:64]!r} was ever deployed")
+            raise NotFound("no such behaviour was ever deployed")
         return found
 
     async def publish(self, organisation: str, publisher: str, text: str, signature: str) -> Package:
