@@ -50,6 +50,7 @@ POST /things/batch                                      ao      ao      ao     4
 GET  /things/{thing_id}                                 aowu    -       -      403 403
 GET  /things/{thing_id}/properties                      aowu    -       -      403 403
 GET  /things/{thing_id}/properties/{name}               aowu    -       -      403 403
+GET  /things/{thing_id}/mappings/{language}             aowu    -       -      403 403
 GET  /things/{thing_id}/channels                        aowu    -       -      403 403
 GET  /things/{thing_id}/properties/{name}/value         aowu    -       -      403 403
 PUT  /things/{thing_id}/properties/{name}/value         o       -       -      403 403
@@ -69,6 +70,7 @@ POST /tickets                                           aowcdu  aowcdu  aowcdu 4
 GET  /things/{thing_id}/form                            aowu    -       -      403 403
 POST /things/{thing_id}/form                            o       -       -      403 403
 POST /things/form                                       o       -       -      403 403
+GET  /emulated/orders                                   o       o       o      403 403
 GET  /commands                                          aowu    -       -      403 403
 POST /commands                                          o       -       -      403 403
 GET  /commands/{command_id}                             aowu    -       -      403 403

@@ -6,7 +6,7 @@ import httpx
 import typer
 
 from gridspine import __version__
-from gridspine.apps.cli import client, demo, doctor, edge, keyring, ledger, node, replay
+from gridspine.apps.cli import client, demo, doctor, edge, emulate, keyring, ledger, node, replay
 from gridspine.kernel.errors import GridspineError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app.command("edge")(edge.edge)
 app.command("curl", context_settings={"ignore_unknown_options": True})(client.curl)
 app.command("query")(client.query)
 app.command("replay")(replay.replay)
+app.command("emulate")(emulate.emulate)
 app.command("client")(node.add_client)
 app.command("certificate")(node.certificate)
 app.command("doctor")(doctor.doctor)

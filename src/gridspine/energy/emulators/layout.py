@@ -75,6 +75,17 @@ class Layout:
             for name in block.points:
                 yield f"{thing}/{name}"
 
+    def place(self, prefix: str, thing: str, point: str) -> int | None:
+        """Return the place of a point of a Thing as `things` names it, None when it is not the fleet's."""
+        if not thing.startswith(prefix):
+            return None
+        kind, _, number = thing.removeprefix(prefix).rpartition("-")
+        for block in self.blocks:
+            named = block.kind.replace("_", "-") == kind and number.isdecimal() and len(number) < 12
+            if named and int(number) < block.count and point in block.points:
+                return block.first + int(number) * len(block.points) + block.points.index(point)
+        return None
+
     def block(self, kind: str) -> Block:
         """Return the block of ``kind``; raise `Invalid` when the fleet has none."""
         for block in self.blocks:
