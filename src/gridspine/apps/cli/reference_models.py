@@ -73,11 +73,20 @@ def _model(name: str, model: ThingModel) -> Iterator[str]:
 
 def _point(point: PointModel) -> str:
     kind, screen, lease = point.reading_type, point.screen, point.lease
-    commanded = f"{lease.role} {lease.minimum:g} … {lease.maximum:g}, then {lease.fallback:g}" if lease else ""
+    commanded = _commanded(lease) if lease else ""
     possible = _range(screen.possible_min, screen.possible_max)
     limits = _range(screen.limit_min, screen.limit_max)
     flow = "" if kind.flow == "none" else kind.flow
     return f"| `{point.name}` | {kind.unit} | {kind.kind} | {flow} | {possible} | {limits} | {commanded} |"
+
+
+def _commanded(lease: LeaseRule) -> str:
+    words = f"{lease.role} {lease.minimum:g} … {lease.maximum:g}, then {lease.fallback:g}"
+    if lease.ramp_per_s:
+        words += f"; {lease.ramp_per_s:g} a second"
+    if lease.min_on_s or lease.min_off_s:
+        words += f"; on for {lease.min_on_s:g} s, off for {lease.min_off_s:g} s at least"
+    return words
 
 
 def _range(low: float | None, high: float | None) -> str:
