@@ -11,6 +11,8 @@ help:  ## say what there is
 
 setup: $(if $(filter uv,$(UV)),,.tools/bin/uv)  ## install what is needed, exactly as locked
 	$(UV) sync --locked
+	@if command -v npm >/dev/null 2>&1; then npm ci --prefix tests/strangers/wot --no-audit --no-fund; \
+	  else echo "npm is not here: the tests with node-wot, a stranger from npm, will be skipped"; fi
 
 .tools/bin/uv:
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \

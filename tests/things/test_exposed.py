@@ -11,6 +11,7 @@ from gridspine.energy.models import load_models
 from gridspine.things.action import actions_of
 from gridspine.things.exposed import EVENTS, Reach, describe, thing_url
 from gridspine.things.model import parse_model
+from gridspine.things.td.check import check_description
 from gridspine.things.thing import Thing
 
 MODELS = load_models()
@@ -44,6 +45,15 @@ def test_every_point_of_every_model_can_be_read_and_observed(name):
         assert ("writeproperty" in offered) is (point.lease is not None) is not found["readOnly"]
         assert {form["subprotocol"] for form in found["forms"] if "subprotocol" in form} == {"longpoll", "sse"}
     assert {*td["events"]} == {*EVENTS}
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+@pytest.mark.parametrize("reach", [ALL, LOOKING], ids=["all", "looking"])
+def test_the_w3c_s_schema_and_the_rules_beside_it_find_nothing(name, reach):
+    one = msgspec.structs.replace(thing(MODELS[name]), location=(47.4, 8.5), version=3)
+    td = describe(one, MODELS[name], reach)
+    assert check_description(json.loads(msgspec.json.encode(td))) == []
+    assert (td["geo:lat"], td["geo:long"], td["version"]["instance"]) == (47.4, 8.5, "3")
 
 
 def test_what_a_caller_may_not_do_is_not_offered():

@@ -60,20 +60,19 @@ def describe(thing: Thing, model: ThingModel, reach: Reach) -> _Json:
     A pure function. Its parts are shared between Things: copy before you change any.
     """
     shared = _affordances(Same(model), reach.command, reach.alarms, reach.services)
-    location = getattr(thing, "location", None)
     head: _Json = {
         "@context": shared["@context"],
         "id": thing.id,
         "title": thing.title,
         "base": f"{thing_url(reach.base, thing.id)}/",
-        "version": {"instance": str(getattr(thing, "version", 1)), "model": model.version},
+        "version": {"instance": str(thing.version), "model": model.version},
         "created": format_rfc3339(thing.created_us),
         "gs:organisation": thing.organisation,
         **security(reach.base),
         "links": _links(reach.base, model),
     }
-    if location is not None:
-        head |= {"geo:lat": location[0], "geo:long": location[1]}
+    if thing.location is not None:
+        head |= {"geo:lat": thing.location[0], "geo:long": thing.location[1]}
     return {**shared, **head}
 
 

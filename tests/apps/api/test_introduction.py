@@ -7,6 +7,7 @@ import pytest
 from running_node import running, settings_for
 
 from gridspine.apps.api.introduction import directory_description
+from gridspine.things.td.check import check_description
 
 THING = "urn:example:m1"
 
@@ -18,6 +19,7 @@ async def test_the_directory_introduces_itself_to_anyone_and_says_nothing_of_any
         assert answer.status_code == 200
         assert answer.headers["content-type"] == "application/td+json"
         found = answer.json()
+        assert check_description(found) == []
         assert found["@type"] == "ThingDirectory"
         assert found["base"] == world.url
         assert found["security"] == ["bearer"]

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from litestar import Request
 
-from gridspine.apps.api.exposed import reach_of
+from gridspine.apps.api.exposed import reach_of, services_of
 from gridspine.apps.node.node import Node
 from gridspine.things.description import Description, enriched, trimmed
 from gridspine.things.directory import Thing
@@ -48,6 +48,7 @@ async def documents(
 def _document(node: Node, thing: Thing, description: Description | None, reach: Reach) -> dict[str, Any]:
     now_us = node.clock.now_us()
     if description is None:
+        reach = msgspec.structs.replace(reach, services=services_of(thing))
         found: dict[str, Any] = enriched(describe(thing, node.things.model(thing), reach), thing, now_us)
     else:
         document = trimmed(description.document, command=reach.command)

@@ -44,7 +44,11 @@ class Source(Protocol):
     """What there is to tell. ``wake`` is set when there may be more; ``over`` says why there will be none."""
 
     wake: asyncio.Event
-    over: str
+
+    @property
+    def over(self) -> str:
+        """Why there will be no more, "" while there may be."""
+        ...
 
     def take(self) -> list[Message]:
         """Return what there is to tell now."""

@@ -1,0 +1,205 @@
+"""Eclipse Thingweb's node-wot, from npm, uses the Things of a running node: found, read, written, invoked, observed.
+
+Its client follows forms; what it cannot do is worked around as its users would: it sends no token with an event
+stream (so it observes by long poll, or by a ticket), and has no call to query or cancel an action (so it takes the
+form by its index).
+"""
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from running_node import BATTERY, SENML, World
+
+HERE = Path(__file__).parent / "wot"
+METER_ID, BATTERY_ID = "urn:example:m1", "urn:example:b%25'(1)'"
+SETPOINT = "activePowerSetpoint"
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.skipif(not shutil.which("node") or not shutil.which("npm"), reason="node and npm are not installed"),
+]
+
+
+class Stranger:
+    """The stranger's process: one request at a time; what it hears by itself is kept by name."""
+
+    def __init__(self, process):
+        self.process, self.heard, self.count = process, {}, 0
+        self.answers = {}
+        self.reading = asyncio.create_task(self._read())
+
+    @classmethod
+    async def start(cls, token):
+        made = cls(
+            await asyncio.create_subprocess_exec(
+                "node", str(HERE / "consumer.cjs"), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+                limit=1 << 22,
+            )
+        )  # fmt: skip
+        await made("start", token=token)
+        return made
+
+    async def __call__(self, do, **more):
+        """Let it do something; return the result, or raise what it said went wrong."""
+        self.count += 1
+        self.answers[self.count] = future = asyncio.get_running_loop().create_future()
+        self.process.stdin.write(json.dumps({"id": self.count, "do": do, **more}).encode() + b"\n")
+        said = await asyncio.wait_for(future, 30)
+        if "error" in said:
+            raise AssertionError(said["error"])
+        return said.get("result")
+
+    async def hears(self, name, fits=lambda data: True):
+        """Return the first data of that name that fits."""
+        queue = self.heard.setdefault(name, asyncio.Queue())
+        while True:
+            said = await asyncio.wait_for(queue.get(), 30)
+            assert "error" not in said, said
+            if fits(said["data"]):
+                return said["data"]
+
+    async def _read(self):
+        async for line in self.process.stdout:
+            said = json.loads(line)
+            if "heard" in said:
+                self.heard.setdefault(said["heard"], asyncio.Queue()).put_nowait(said)
+            else:
+                self.answers.pop(said["id"]).set_result(said)
+
+    async def stop(self):
+        self.process.stdin.close()
+        await self.process.wait()
+        await self.reading
+
+
+@pytest.fixture(scope="module")
+def installed():
+    """Install exactly what is locked, unless that is there."""
+    if not (HERE / "node_modules" / ".package-lock.json").exists():
+        subprocess.run(["npm", "ci", "--no-audit", "--no-fund"], cwd=HERE, check=True, env=os.environ, timeout=240)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def world(tmp_path_factory):
+    made = await World.start(tmp_path_factory.mktemp("wot") / "data")
+    await made.thing(METER_ID)
+    await made.thing(BATTERY_ID, BATTERY, adapter="none")
+    await report(made, METER_ID, voltage=230.5, activePower=1500)
+    await report(made, BATTERY_ID, stateOfCharge=60, operatingState=4, activePowerSetpoint=-5500)
+    yield made
+    await made.stop()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stranger(installed, world):
+    made = await Stranger.start(world.op.headers["authorization"].removeprefix("Bearer "))
+    walked = await made("walk", url=f"{world.url}/.well-known/wot")
+    assert "ThingDirectory" in walked["directory"]
+    assert walked["found"] == sorted([METER_ID, BATTERY_ID])
+    yield made
+    await made.stop()
+
+
+async def report(world, thing, **values):
+    now = world.node.clock.now_us() / 1e6
+    body = [{"n": f"{thing}/{name}", "v": value, "t": now} for name, value in values.items()]
+    answer = await world.op.post("/readings", json=body, headers=SENML)
+    assert answer.json()["accepted"] == len(values), answer.text
+
+
+async def test_it_reads_one_some_and_all(stranger):
+    assert await stranger("read", thing=METER_ID, name="voltage") == 230.5
+    assert await stranger("read", thing=BATTERY_ID, name="operatingState") == 4
+    names = ["voltage", "activePower"]
+    assert await stranger("readAll", thing=METER_ID, names=names) == {"voltage": 230.5, "activePower": 1500}
+
+
+async def test_it_reads_all_of_a_thing_that_has_reported_all(world, stranger):
+    await report(world, METER_ID, frequency=50, activeEnergyImport=1000, activeEnergyExport=5)
+    found = await stranger("readAll", thing=METER_ID)
+    assert {*found} == {"voltage", "activePower", "frequency", "activeEnergyImport", "activeEnergyExport"}
+
+
+async def test_it_takes_what_is_read_beyond_what_may_be_written(stranger):
+    """Its client holds what it reads against the data schema."""
+    assert await stranger("read", thing=BATTERY_ID, name=SETPOINT) == -5500
+
+
+async def test_it_reads_cbor_by_its_form(stranger):
+    td = await stranger("td", thing=METER_ID)
+    forms = td["properties"]["voltage"]["forms"]
+    index = next(at for at, form in enumerate(forms) if form["contentType"] == "application/cbor")
+    assert await stranger("read", thing=METER_ID, name="voltage", options={"formIndex": index}) == 230.5
+
+
+async def test_it_hears_that_nothing_was_reported(stranger):
+    with pytest.raises(AssertionError, match="Not Found"):
+        await stranger("read", thing=BATTERY_ID, name="activePower")
+
+
+async def test_it_writes_for_as_long_as_it_says(world, stranger):
+    options = {"uriVariables": {"durationS": 120, "key": "wot-1"}}
+    await stranger("write", thing=BATTERY_ID, name=SETPOINT, value=-1234, options=options)
+    (command,) = (await world.op.get("/commands", params={"thing": BATTERY_ID})).json()
+    assert (command["point"], command["value"]) == (SETPOINT, -1234)
+    with pytest.raises(AssertionError, match="Conflict"):
+        await stranger("write", thing=BATTERY_ID, name=SETPOINT, value=99_999)
+
+
+async def test_it_invokes_queries_and_cancels(world, stranger):
+    given = {"property": SETPOINT, "value": 700, "durationS": 300}
+    status = await stranger("invoke", thing=BATTERY_ID, name="hold", input=given)
+    assert status["status"] in {"pending", "running"}
+    forms = (await stranger("td", thing=BATTERY_ID))["actions"]["hold"]["forms"]
+    index = {form["op"][0]: at for at, form in enumerate(forms)}
+    variables = {"uriVariables": {"invocation": status["href"].rpartition("/")[2]}}
+    again = await stranger(
+        "invoke", thing=BATTERY_ID, name="hold", input=None, options={"formIndex": index["queryaction"], **variables}
+    )
+    assert again["output"]["command"] == status["output"]["command"]
+    await stranger("cancel", thing=BATTERY_ID, name="hold", options={"formIndex": index["cancelaction"], **variables})
+    assert (await world.op.get(f"/commands/{again['output']['command']}")).json()["state"] == "cancelled"
+
+
+async def test_it_observes_a_property(world, stranger):
+    await stranger("observe", thing=METER_ID, name="voltage")
+    assert await stranger.hears("voltage") == 230.5
+    for volts in (235, 240, 245):
+        await report(world, METER_ID, voltage=volts)
+        assert await stranger.hears("voltage", lambda data, volts=volts: data == volts) == volts
+    await stranger("end", name="voltage")
+
+
+async def test_it_observes_by_an_event_stream_with_a_ticket(world, stranger):
+    forms = (await stranger("td", thing=METER_ID))["properties"]["activePower"]["forms"]
+    index = next(at for at, form in enumerate(forms) if form.get("subprotocol") == "sse")
+    href = f"/things/{METER_ID}/properties/activePower/observe"
+    ticket = (await world.op.post("/tickets", json={"href": href})).json()["ticket"]
+    options = {"formIndex": index, "uriVariables": {"ticket": ticket}}
+    await stranger("observe", thing=METER_ID, name="activePower", options=options)
+    assert await stranger.hears("activePower") == 1500
+    await report(world, METER_ID, activePower=1700)
+    assert await stranger.hears("activePower") == 1700
+
+
+async def test_it_subscribes_to_events(world, stranger):
+    await stranger("subscribe", thing=BATTERY_ID, name="alarm")
+    await stranger("subscribe", thing=BATTERY_ID, name="command")
+    await report(world, BATTERY_ID, stateOfCharge=2)
+    alarm = await stranger.hears("alarm")
+    assert (alarm["point"], alarm["kind"]) == (f"{BATTERY_ID}/stateOfCharge", "low")
+    await stranger("write", thing=BATTERY_ID, name=SETPOINT, value=321)
+    assert (await stranger.hears("command", lambda data: data["value"] == 321))["point"] == SETPOINT
+    await stranger("end", name="alarm")
+    await stranger("end", name="command")
+
+
+async def test_a_stranger_of_another_organisation_finds_nothing(installed, world):
+    made = await Stranger.start(world.co.headers["authorization"].removeprefix("Bearer "))
+    assert (await made("walk", url=f"{world.url}/.well-known/wot"))["found"] == []
+    await made.stop()
