@@ -119,8 +119,8 @@ class Fleet(RuleBasedStateMachine):
     # -- what may happen ------------------------------------------------------------------------------------------
 
     @rule(
-        thing=st.sampled_from([BATTERY, CHARGER, PLAIN]), value=st.sampled_from([0, 1, 2, 3, 5, -4]), length=st.integers(5, 40),
-        principal=st.sampled_from(PEOPLE), chance=st.integers(0, 3),
+        thing=st.sampled_from([BATTERY, CHARGER, PLAIN]), value=st.sampled_from([0, 1, 2, 3, 5, -4]),
+        length=st.integers(5, 40), principal=st.sampled_from(PEOPLE), chance=st.integers(0, 3),
     )  # fmt: skip
     def ask(self, thing: str, value: int, length: int, principal: str, chance: int) -> None:
         """What is asked for mostly: a set-point from now on."""

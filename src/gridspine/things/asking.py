@@ -68,6 +68,9 @@ class Asking:
         """
         if len({(ask.lease.thing, ask.lease.point) for ask in asks}) < len(asks):
             raise Invalid("the same point is commanded twice in one order")
+        keys = [(ask.lease.principal, ask.key) for ask in asks if ask.key]
+        if len(set(keys)) < len(keys):
+            raise Invalid("the same idempotency key is used twice in one order")
         refusals = [self._judge(ask, now_us) for ask in asks]
         watts = [0.0 if refused is None or refused else self._watts(ask.lease) for ask, refused in
                  zip(asks, refusals, strict=True)]  # fmt: skip

@@ -43,6 +43,10 @@ def decide(who: Caller, action: str, what: Entity, context: dict[str, Any] | Non
 OWN = {
     "thing.read": thing_entity(METER, "acme"),
     "thing.command": thing_entity(METER, "acme"),
+    "thing.approve": thing_entity(METER, "acme"),
+    "thing.local": thing_entity(METER, "acme"),
+    "thing.tag": thing_entity(METER, "acme"),
+    "thing.safety": thing_entity(METER, "acme"),
     "thing.register": thing_entity(METER, "acme"),
     "thing.manage": thing_entity(METER, "acme"),
     "thing.enrol": thing_entity(METER, "acme"),
@@ -88,6 +92,7 @@ MAY = {
     "operator": {
         "behaviour.read", "behaviour.publish", "behaviour.deploy",
         "thing.read", "alarm.read", "thing.command", "alarm.handle", "thing.register", "readings.submit",
+        "thing.approve", "thing.local", "thing.tag", "thing.safety",
         "readings.plan", "readings.emulate", "thing.form", "thing.manage", "thing.enrol", "thing.attach",
         "product.receive", "product.query", "grant.read", "grant.suspend", "grant.resume", "metrics.read",
         "status.read", "sql.run", "node.stop", "quarantine.handle", "node.connect", "incident.read", "incident.handle",
