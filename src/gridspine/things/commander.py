@@ -273,6 +273,10 @@ class Commander:
         """Return the blocking tags that hang on ``thing``."""
         return self._blocks.tags(thing, now_us)
 
+    def leases(self, thing: str, point: str) -> list[Lease]:
+        """Return the leases of a point that count, running and to come."""
+        return list(self._table.leases((thing, point)).values())
+
     def waiting(self, thing: str, point: str, now_us: int) -> str:
         """Return what holds the orders of a point back, or shapes them, in words; "" when nothing does."""
         return self._ordering.waiting((thing, point), now_us)

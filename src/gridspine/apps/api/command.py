@@ -1,4 +1,4 @@
-"""Commands: leases asked for, followed, ended; all-stop."""
+"""Commands: leases asked for, approved, followed, ended; all-stop."""
 
 from contextlib import nullcontext
 from typing import Annotated, Any
@@ -7,33 +7,22 @@ import msgspec
 from litestar import Request, get, post
 from litestar.params import FromPath, FromQuery, JSONBody, Parameter
 
+from gridspine.apps.api.command_ask import MAX_KEY, NewCommand, ask, ask_for, check_safety
+from gridspine.apps.api.command_view import CommandView, command_view
 from gridspine.apps.api.dependency import TheNode
-from gridspine.apps.api.thing import permitted
+from gridspine.apps.api.thing import permitted, readable
 from gridspine.apps.node.node import Node
-from gridspine.kernel.errors import Invalid, NotFound
-from gridspine.kernel.time import US, format_rfc3339, parse_rfc3339
+from gridspine.infra.identity.caller import Caller
+from gridspine.infra.runtime.clock import new_urn
+from gridspine.kernel.errors import GridspineError, Invalid, NotFound, TooLarge
+from gridspine.things.asking import Ask
 from gridspine.things.command import Command
 from gridspine.things.directory import Thing
-from gridspine.things.lease import Authority
 
-MAX_KEY = 200
-
-
-class NewCommand(msgspec.Struct, frozen=True, rename={"duration_s": "durationS", "from_": "from"},
-                 forbid_unknown_fields=True):  # fmt: skip
-    """Ask that ``point`` of ``thing`` hold ``value`` [the point's unit] until ``until`` (RFC 3339), or for a duration.
-
-    ``priority`` decides between several set-points. ``key`` makes a repetition harmless.
-    """
-
-    thing: str
-    point: str
-    value: float
-    until: str = ""
-    duration_s: float = 0.0
-    from_: str = ""
-    priority: int = 0
-    key: str = ""
+__all__ = ["MAX_KEY", "CommandView", "NewCommand", "ask", "command_view"]
+MAX_BATCH = 5_000
+"""Commands in one order at most."""
+_SHOWN = 100
 
 
 class Reason(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -42,53 +31,97 @@ class Reason(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reason: str = ""
 
 
-class ChangeView(msgspec.Struct, frozen=True):
-    """A state a command came into, when, and why."""
+class Approval(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Approve one command, or (``batch``) all of the same order that still wait."""
 
-    state: str
-    at: str
-    reason: str
+    batch: bool = False
 
 
-class CommandView(msgspec.Struct, frozen=True, rename={"from_": "from"}):
-    """A command and its story."""
+class Ordered(msgspec.Struct, frozen=True):
+    """What became of an order to many: an answer to each, in the order they were sent."""
 
-    id: str
-    thing: str
-    point: str
-    value: float
-    from_: str
-    until: str
-    state: str
-    reason: str
-    changes: list[ChangeView]
+    batch: str
+    accepted: int
+    awaiting: int
+    refused: int
+    commands: list[CommandView]
 
 
 @get("/commands", summary="List commands", tags=["commands"])
 async def list_commands(request: Request[Any, Any, Any], node: TheNode, thing: FromQuery[str]) -> list[CommandView]:
     """List the commands of a Thing, newest first."""
     permitted(node, request, thing, "thing.read")
-    return [command_view(command) for command in reversed(node.commands.commander.commands(thing))]
+    return [_view(node, command) for command in reversed(node.commands.commander.commands(thing))]
+
+
+@get("/commands/awaiting", summary="List commands that wait for a second person", tags=["commands"])
+async def list_awaiting(request: Request[Any, Any, Any], node: TheNode) -> list[CommandView]:
+    """List the commands of the caller's organisation that wait for approval, the oldest first."""
+    readable(node, request.user, "thing.read")
+    return [_view(node, one) for one in node.commands.commander.awaiting() if _is_own(node, request.user, one)]
 
 
 @post(
     "/commands",
     summary="Command a Thing",
-    description="Answered with the command, accepted or refused with its reason. An acknowledgement makes it "
-    "`acknowledged`; only a reading makes it `applied`.",
+    description="Answered with the command: accepted, waiting for a second person, or refused with its reason. An "
+    "acknowledgement makes it `acknowledged`; only a reading makes it `applied`.",
     tags=["commands"],
 )
 async def send_command(request: Request[Any, Any, Any], node: TheNode, data: JSONBody[NewCommand]) -> CommandView:
     """Ask for a lease."""
     with node.trace.span("policy") if node.trace.current() else nullcontext():
         thing = permitted(node, request, data.thing, "thing.command")
-    return command_view(await ask(node, thing, data, request.user.principal))
+        check_safety(node, request.user, thing, data)
+    return _view(node, await ask(node, thing, data, request.user.principal))
+
+
+@post("/commands/batch", status_code=200, summary="Command many Things in one order", tags=["commands"])
+async def send_commands(request: Request[Any, Any, Any], node: TheNode, data: JSONBody[list[NewCommand]]) -> Ordered:
+    """Ask for up to 5,000 leases in one order: all are kept together, and each is answered.
+
+    When one cannot be understood, or is not the caller's to ask, nothing is done. What the device or a tag refuses is
+    refused alone. Power is summed over the order: what is too large for one person waits for a second one as a whole.
+    """
+    if not data:
+        return Ordered("", 0, 0, 0, [])
+    if len(data) > MAX_BATCH:
+        raise TooLarge(f"at most {MAX_BATCH} commands in one order: send several smaller ones")
+    with node.trace.span("policy") if node.trace.current() else nullcontext():
+        things = _permitted_all(node, request, data)
+    batch = new_urn(node.clock)
+    commands = await node.commands.request_all(_asks(node, request.user, things, data, batch))
+    states = [command.state for command in commands]
+    return Ordered(
+        batch,
+        sum(state not in {"refused", "awaiting-approval"} for state in states),
+        states.count("awaiting-approval"),
+        states.count("refused"),
+        [_view(node, command) for command in commands],
+    )
 
 
 @get("/commands/{command_id:str}", summary="Read one command", tags=["commands"])
 async def read_command(request: Request[Any, Any, Any], node: TheNode, command_id: FromPath[str]) -> CommandView:
     """Return a command."""
-    return command_view(_permitted_command(node, request, command_id, "thing.read"))
+    return _view(node, _permitted_command(node, request, command_id, "thing.read"))
+
+
+@post("/commands/{command_id:str}/approve", status_code=200, summary="Approve a command", tags=["commands"])
+async def approve_command(
+    request: Request[Any, Any, Any],
+    node: TheNode,
+    command_id: FromPath[str],
+    data: JSONBody[Approval | None] = None,
+) -> CommandView:
+    """Agree to a command that waits for a second person; 409 to whoever asked for it, and for what waits no more."""
+    command = _permitted_command(node, request, command_id, "thing.approve")
+    ids = [command.id]
+    if data and data.batch and command.batch:
+        others = [one for one in node.commands.commander.awaiting() if one.batch == command.batch]
+        ids += [one.id for one in others if one.id != command.id and _is_own(node, request.user, one)]
+    await node.commands.approve(ids, request.user.principal)
+    return _view(node, node.commands.commander.command(command.id))
 
 
 @post("/commands/{command_id:str}/cancel", status_code=200, summary="End a command early", tags=["commands"])
@@ -98,7 +131,7 @@ async def cancel_command(
     """End a lease before its time; the device goes to the next one, or to its fallback."""
     _permitted_command(node, request, command_id, "thing.command")
     reason = (data.reason if data else "")[:500] or "cancelled by its operator"
-    return command_view(await node.commands.cancel(command_id, reason))
+    return _view(node, await node.commands.cancel(command_id, reason))
 
 
 @post("/all-stop", status_code=200, summary="Stop all set-points", tags=["commands"])
@@ -117,33 +150,58 @@ async def all_stop(
     return {"stopped": node.commands.commander.stopped is not None}
 
 
-async def ask(node: Node, thing: Thing, wanted: NewCommand, principal: str) -> Command:
-    """Ask for the lease that ``wanted`` describes, as ``principal``, with the owner's authority."""
-    rule = next((p.lease for p in node.things.model(thing).points if p.name == wanted.point), None)
-    if rule is None:
-        raise Invalid(f"point: {wanted.point[:64]!r} of {thing.title} cannot be commanded")
-    if len(wanted.key) > MAX_KEY:
-        raise Invalid(f"key: at most {MAX_KEY} characters")
-    now_us = node.clock.now_us()
-    from_us = parse_rfc3339(wanted.from_) if wanted.from_ else now_us
-    if wanted.until:
-        until_us = parse_rfc3339(wanted.until)
-    elif 0 < wanted.duration_s < 1e9:
-        until_us = from_us + round(wanted.duration_s * US)
-    else:
-        raise Invalid("until: say until when, or for how long with durationS")
-    lease = node.commands.new_lease(
-        thing=thing.id,
-        point=wanted.point,
-        value=wanted.value,
-        role=rule.role,
-        authority=Authority.OWNER,
-        priority=wanted.priority,
-        from_us=from_us,
-        until_us=until_us,
-        principal=principal,
-    )
-    return await node.commands.request(lease, wanted.key)
+def _view(node: Node, command: Command) -> CommandView:
+    lease, now_us = command.lease, node.clock.now_us()
+    waiting = "" if command.final else node.commands.commander.waiting(lease.thing, lease.point, now_us)
+    return command_view(command, waiting)
+
+
+def _is_own(node: Node, caller: Caller, command: Command) -> bool:
+    try:
+        thing = node.things.get(command.lease.thing)
+    except NotFound:
+        return False
+    speaks = caller.kind != "device" or caller.principal in thing.devices
+    return thing.organisation == caller.organisation and speaks
+
+
+def _permitted_all(node: Node, request: Request[Any, Any, Any], data: list[NewCommand]) -> list[Thing]:
+    """Return the Thing of each, when the caller may command all of them.
+
+    The policies look at the organisation only: one Thing stands for all of it, and is what the record shows.
+    """
+    first = permitted(node, request, data[0].thing, "thing.command")
+    things: dict[str, Thing] = {first.id: first}
+    for wanted in data:
+        if wanted.thing in things:
+            continue
+        try:
+            thing = node.things.get(wanted.thing)
+        except NotFound:
+            thing = permitted(node, request, wanted.thing, "thing.command")
+        if thing.organisation != first.organisation or request.user.kind == "device":
+            permitted(node, request, thing.id, "thing.command")
+        things[thing.id] = thing
+    for wanted in data:
+        check_safety(node, request.user, things[wanted.thing], wanted)
+    return [things[wanted.thing] for wanted in data]
+
+
+def _asks(node: Node, caller: Caller, things: list[Thing], data: list[NewCommand], batch: str) -> list[Ask]:
+    asks: list[Ask] = []
+    wrong: list[dict[str, Any]] = []
+    for at, (thing, wanted) in enumerate(zip(things, data, strict=True)):
+        try:
+            asks.append(ask_for(node, thing, wanted, caller.principal, batch))
+        except GridspineError as error:
+            wrong.append({"index": at, "detail": error.detail})
+    if wrong:
+        raise Invalid(
+            f"{len(wrong)} of {len(data)} cannot be understood, nothing was done; the first, number "
+            f"{wrong[0]['index']}: {wrong[0]['detail']}",
+            errors=wrong[:_SHOWN],
+        )
+    return asks
 
 
 def _permitted_command(node: Node, request: Request[Any, Any, Any], command_id: str, action: str) -> Command:
@@ -154,13 +212,3 @@ def _permitted_command(node: Node, request: Request[Any, Any, Any], command_id: 
         raise
     permitted(node, request, command.lease.thing, action)
     return command
-
-
-def command_view(command: Command) -> CommandView:
-    """Return a command as it is shown."""
-    lease = command.lease
-    changes = [ChangeView(change.state, format_rfc3339(change.at_us), change.reason) for change in command.changes]
-    return CommandView(
-        command.id, lease.thing, lease.point, lease.value, format_rfc3339(lease.from_us),
-        format_rfc3339(lease.until_us), command.state, command.reason, changes,
-    )  # fmt: skip

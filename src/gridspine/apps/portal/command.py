@@ -22,6 +22,7 @@ SHOWN = 50
 
 STATES: dict[str, tuple[str, str]] = {
     "requested": ("waiting", "Asked for."),
+    "awaiting-approval": ("waiting", "So large that a second person must approve it."),
     "accepted": ("waiting", "The node has taken it; the device has not been told yet, or need not be."),
     "refused": ("bad", "The node has not taken it."),
     "sent": ("waiting", "On its way to the device."),
