@@ -1,9 +1,11 @@
 """``gridspine emulate``: a neighbourhood of emulated devices that reports to a node, and takes its orders."""
 
 import asyncio
+import signal
 import time
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -63,12 +65,26 @@ async def _emulate(
         print(f"  registered {new} Things, {devices - new} were known", flush=True)
         began_s, steps = time.perf_counter(), None if stay else round(hours * 3_600 / step_s)
         try:
-            await run.run(step_s, steps, speed=speed)
+            await _until_stopped(run.run(step_s, steps, speed=speed))
         finally:
             _say(run.total.outcome, time.perf_counter() - began_s, run.total.emulated_us / US)
             print(f"  {run.total.orders} orders taken")
             if run.total.problem:
                 print(f"  first problem: {run.total.problem}")
+
+
+async def _until_stopped(work: Coroutine[Any, Any, Any]) -> None:
+    """Do ``work`` until it ends, or a signal asks for the end."""
+    task, loop = asyncio.ensure_future(work), asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, task.cancel)
+    try:
+        await asyncio.wait([task])
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+    if not task.cancelled():
+        task.result()
 
 
 def _say(outcome: dict[str, int], took_s: float, emulated_s: float) -> None:
