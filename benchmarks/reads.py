@@ -1,9 +1,10 @@
-"""Reads points as fast as answers come: ``python reads.py HOST:PORT bearer|mtls|dpop PATH SECONDS CONNECTIONS``.
+"""Reads points as fast as answers come: ``python reads.py HOST:PORT KIND PATH SECONDS CONNECTIONS``.
 
 A process of its own with nothing in it but sockets: each connection sends the next request when the last is answered.
-Requests are made before the clock starts, the proofs of ``dpop`` too: what is measured is the node. The secret is JSON
-in ``BENCH_TOKEN``: ``token``; for mutual TLS ``authority``, ``certificate`` and ``key`` (files); for DPoP ``jwk``. Says
-as JSON how many answers came, and what share of a core it took itself.
+KIND is bearer, mtls, dpop or node-wot. Requests are made before the clock starts, the proofs of ``dpop`` too: what is
+measured is the node. The secret is JSON in ``BENCH_TOKEN``: ``token``; for mutual TLS ``authority``, ``certificate``
+and ``key`` (files); for DPoP ``jwk``; ``node-wot`` needs none, and its answers come in pieces, which are put together.
+Says as JSON how many answers came, and what share of a core it took itself.
 """
 
 import argparse
@@ -17,7 +18,7 @@ import socket
 import ssl
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -45,10 +46,22 @@ def main() -> None:
     requests = _requests(given, secret)
     ready = [_connection(given.address, given.kind, secret) for _ in range(given.connections)]
     print(json.dumps({"reading": True}), flush=True)
-    print(json.dumps(_run(ready, requests, given.seconds)), flush=True)
+    complete = _complete if given.kind == "node-wot" else _always
+    print(json.dumps(_run(ready, requests, given.seconds, complete)), flush=True)
 
 
-def _run(connections: list[socket.socket], requests: Iterator[bytes], seconds: float) -> dict[str, float]:
+def _always(_: bytes) -> bool:
+    return True
+
+
+def _complete(said: bytes) -> bool:
+    """Whether an answer without a length is there as a whole (RFC 9112 §7.1)."""
+    return said.endswith(b"\r\n0\r\n\r\n")
+
+
+def _run(
+    connections: list[socket.socket], requests: Iterator[bytes], seconds: float, complete: Callable[[bytes], bool]
+) -> dict[str, float]:
     selector = selectors.EpollSelector()
     for connection in connections:
         connection.setblocking(False)
@@ -57,6 +70,7 @@ def _run(connections: list[socket.socket], requests: Iterator[bytes], seconds: f
     for connection in connections:
         connection.send(next(requests))
     until, left = began + seconds, True
+    pieces: dict[socket.socket, bytes] = {}
     while left and time.monotonic() < until:
         for found, _ in selector.select(1.0):
             connection: Any = found.fileobj
@@ -64,6 +78,11 @@ def _run(connections: list[socket.socket], requests: Iterator[bytes], seconds: f
                 said = connection.recv(16_384)
             except ssl.SSLWantReadError:
                 continue
+            if pieces or not complete(said):
+                said = pieces.pop(connection, b"") + said
+                if not complete(said):
+                    pieces[connection] = said
+                    continue
             assert said[9:12] == b"200", said
             count += 1
             following = next(requests, None)
@@ -88,9 +107,12 @@ def _connection(address: str, kind: str, secret: dict[str, str]) -> socket.socke
 
 def _requests(given: argparse.Namespace, secret: dict[str, Any]) -> Iterator[bytes]:
     paths = [f"/things/{thing_id(number)}{given.path}" for number in range(THINGS)]
+    if given.kind == "node-wot":
+        paths = [f"/m{number}{given.path}" for number in range(THINGS)]
     host = f"localhost:{given.address.rpartition(':')[2]}" if given.kind == "mtls" else given.address
     scheme = "DPoP" if given.kind == "dpop" else "Bearer"
-    heads = [f"GET {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: {scheme} {secret['token']}\r\n" for path in paths]
+    known = f"Authorization: {scheme} {secret['token']}\r\n" if "token" in secret else ""
+    heads = [f"GET {path} HTTP/1.1\r\nHost: {host}\r\n{known}" for path in paths]
     if given.kind != "dpop":
         return itertools.cycle([f"{head}\r\n".encode() for head in heads])
     prove = _prover(secret["jwk"], secret["token"])
