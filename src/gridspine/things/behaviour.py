@@ -15,6 +15,7 @@ shown to whoever deploys it, and is held to each time.
 ``twin`` is {"thing", "now_s", "channel", "data", "points": {name: {"value", "quality", "age_s", "new"}}}.
 """
 
+import hashlib
 import math
 import re
 from collections.abc import Mapping
@@ -31,7 +32,8 @@ MAX_STEPS = 200_000
 MIN_INTERVAL_S, MAX_WAIT_S = 0.05, 86_400.0
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,62}[a-z0-9])?", re.ASCII)
 _VERSION = re.compile(r"(0|[1-9]\d{0,5})\.(0|[1-9]\d{0,5})\.(0|[1-9]\d{0,5})", re.ASCII)
-FUNCTIONS = ("on_reading", "on_command", "on_timer")
+SIGNATURE_TYPE = "behaviour+jwt"
+"""``typ`` of the compact JWS by which a package is signed."""
 
 
 class Behaviour(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, forbid_unknown_fields=True):
@@ -109,6 +111,11 @@ class Behaviour(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True,
     def order(self) -> tuple[int, ...]:
         """The version as numbers: what it is compared by."""
         return tuple(int(part) for part in self.version.split("."))
+
+
+def digest_of(text: str) -> str:
+    """Return what is signed of a package: ``sha256-`` and the hash of its JSON text, in hexadecimal."""
+    return f"sha256-{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def decode_behaviour(text: str) -> Behaviour:

@@ -12,15 +12,17 @@ from joserfc.jwk import OKPKey
 from running_node import BATTERY, METER, SENML, World
 
 from gridspine.apps.cli.keys import new_key
-from gridspine.apps.node.behaviours import SIGNATURE_TYPE, digest_of
 from gridspine.infra.identity import jws
-from gridspine.things.behaviour import Behaviour
+from gridspine.kernel.time import format_rfc3339
+from gridspine.things.behaviour import SIGNATURE_TYPE, Behaviour, digest_of
 
 METER_ID, BATTERY_ID = "urn:example:s", "urn:example:battery"
 TITLE, VALUE = "Quellenweg-31", 987654.25
 FOREVER = "2100-01-01T00:00:00Z"
 CONTRACT = {"licence": "x", "purposes": ["a"]}
 INCIDENT = {"subject": "s", "owner": "o", "deadline": FOREVER, "evidence": "e"}
+
+ANNOUNCEMENT = {"make": "Acme", "model": "Solar 5", "thingModel": METER}
 
 
 class Sent(NamedTuple):
@@ -62,7 +64,10 @@ class Scene:
             "grant_id": self.grant, "incident_id": await self.incident(), "event_id": events[0]["id"],
             "principal_id": victim, "decision_id": refused.json()["decision"], "key": "session", "kid": "k" * 43,
             "certificate": "c" * 43, "behaviour": "scene", "version": "1.0.0", "verb": "stop",
-            "invocation": "i" * 32, "language": "cim",
+            "invocation": "i" * 32, "tag_id": f"urn:uuid:{uuid.UUID(int=7)}", "language": "cim",
+            "attachment_id": await self.attachment(),
+            "report_id": (await world.op.post(f"/things/{METER_ID}/commissioning", json={})).json()["id"],
+            **(await self._fresh_waiting()),
         }  # fmt: skip
 
     async def behaviour(self) -> None:
@@ -101,15 +106,52 @@ class Scene:
             ids["incident_id"] = await self.incident()
         if "{principal_id}" in path:
             ids |= self._fresh_principal(path)
+        if path.endswith(("/local", "/remote", "/tags", "/remove")):
+            ids["thing_id"] = await self.world.thing(f"urn:uuid:{uuid.uuid4()}")
+        if path.endswith("/remote"):
+            await self.world.op.post(f"/things/{ids['thing_id']}/local", json={"reason": "r"})
+        if path.endswith("/remove"):
+            hung = await self.world.op.post(f"/things/{ids['thing_id']}/tags", json={"reason": "r"})
+            ids["tag_id"] = hung.json()["id"]
+        if path.endswith("/approval"):
+            large = self.command() | {"value": 3000}
+            ids["command_id"] = (await self.world.op.post("/commands", json=large)).json()["id"]
         if path.endswith("/form"):
             ids["thing_id"] = await self.world.thing(f"urn:uuid:{uuid.uuid4()}")
         if path.startswith("/behaviours/{behaviour}/"):
             await self.world.op.post("/behaviours/scene/stop")
             if path.endswith("/{verb}"):
                 await self.world.op.post("/behaviours/scene/deployment", json={"version": "1.0.0", "share": 1})
+        if "{transfer_id}" in path or "{announcement_id}" in path or "{voucher_id}" in path:
+            ids |= await self._fresh_waiting()
+        if path.endswith("/remove") and "{attachment_id}" in path:
+            ids["attachment_id"] = await self.attachment()
         if path.endswith(("/cancel", "/{invocation}")):
             ids["command_id"] = (await self.world.op.post("/commands", json=self.command())).json()["id"]
         return ids
+
+    async def attachment(self) -> str:
+        """Attach a file to the meter."""
+        path, params = f"/things/{METER_ID}/attachments", {"name": f"{uuid.uuid4().hex}.json"}
+        return str((await self.world.op.post(path, params=params, json={"a": uuid.uuid4().hex})).json()["id"])
+
+    async def _fresh_waiting(self) -> dict[str, str]:
+        """Make an offer, an announcement and a voucher that nobody answered yet."""
+        op = self.world.op
+        thing = (await op.post("/things", json={"title": "T", "model": METER})).json()["id"]
+        offer = await op.post(f"/things/{thing}/transfers", json={"to": "brightfield", "why": "w"})
+        said = await op.post("/announcements", json=ANNOUNCEMENT | {"serial": uuid.uuid4().hex})
+        voucher = await op.post("/vouchers", json={})
+        return {
+            "transfer_id": offer.json()["id"], "announcement_id": said.json()["id"], "voucher_id": voucher.json()["id"],
+        }  # fmt: skip
+
+    def _exchange(self) -> dict[str, Any]:
+        """Return an exchange of the meter, of now."""
+        points = self.world.node.things.model(self.world.node.things.get(METER_ID)).points
+        readings = {point.name: 1.0 for point in points if point.reading_type.kind == "register"}
+        at = format_rfc3339(self.world.node.clock.now_us())
+        return {"at": at, "oldSerial": "a", "newSerial": "b", "final": readings, "first": readings, "why": "w"}
 
     def _fresh_principal(self, path: str) -> dict[str, str]:
         identity, name = self.world.node.identity, uuid.uuid4().hex
@@ -143,6 +185,7 @@ class Scene:
         params = {
             "/commands": {"thing": ids["thing_id"]} if method == "GET" else {},
             "/receipts": {"subject": ids["grant_id"]},
+            "/things/{thing_id}/attachments": {"name": "file.json"} if method == "POST" else {},
             "/quarantine/release": {"principal": ids["principal_id"]},
         }.get(path, {})
         if path.endswith("/next"):
@@ -162,6 +205,12 @@ class Scene:
             "/things/{thing_id}/actions/{name}": {"property": "activePowerSetpoint", "value": 900, "durationS": 60},
             "/tickets": {"href": f"/things/{METER_ID}/values/observe"},
             "/commands": self.command() | {"thing": ids.get("other_thing", BATTERY_ID)},
+            "/commands/batch": [self.command() | {"thing": ids.get("other_thing", BATTERY_ID)}],
+            "/commands/{command_id}/approval": {"batch": True},
+            "/things/{thing_id}/local": {"reason": "r"},
+            "/things/{thing_id}/remote": {"reason": "r"},
+            "/things/{thing_id}/tags": {"reason": "r"},
+            "/things/{thing_id}/tags/{tag_id}/remove": {"reason": "r"},
             "/things/{thing_id}/form": {"form": "emulator", "external": True},
             "/things/form": {"form": "emulator", "external": True, "things": [ids["thing_id"]]},
             "/behaviours": {"package": "{}", "signature": "s"},
@@ -175,6 +224,15 @@ class Scene:
             "/incidents/{incident_id}/note": {"text": "t"},
             "/incidents/{incident_id}/close": {"text": "t"},
             "/query": {"sql": "select 1 as one"},
+            "/things/{thing_id}/lifecycle": {"to": "suspended", "why": "w"},
+            "/things/{thing_id}/meter-exchanges": self._exchange(),
+            "/things/{thing_id}/commissioning": {},
+            "/things/{thing_id}/attachments": {"a": uuid.uuid4().hex},
+            "/things/{thing_id}/transfers": {"to": "brightfield", "why": "w"},
+            "/transfers/{transfer_id}/refuse": {"why": "w"},
+            "/announcements": ANNOUNCEMENT | {"serial": uuid.uuid4().hex},
+            "/announcements/{announcement_id}/reject": {"why": "w"},
+            "/vouchers": {},
             "/organisations": {"id": f"o{uuid.uuid4().hex}", "name": "O"},
             "/principals": {
                 "kind": "application", "name": "n", "roles": ["operator"], "organisation": "northside-networks",

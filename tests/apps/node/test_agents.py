@@ -9,12 +9,11 @@ import pytest
 import pytest_asyncio
 
 from gridspine.apps.cli.keys import new_key
-from gridspine.apps.node.behaviours import SIGNATURE_TYPE, digest_of
 from gridspine.infra.identity import jws
 from gridspine.kernel.codecs.batch import decode_batch
 from gridspine.kernel.quality import Quality
 from gridspine.kernel.readings import Channel
-from gridspine.things.behaviour import Behaviour
+from gridspine.things.behaviour import SIGNATURE_TYPE, Behaviour, digest_of
 
 running_node = sys.modules["running_node"]
 BATTERY, until = running_node.BATTERY, running_node.until

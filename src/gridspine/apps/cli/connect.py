@@ -90,7 +90,11 @@ def check(response: httpx.Response) -> httpx.Response:
     raise Invalid(f"the node answered {response.status_code}: {detail}")
 
 
+def client_path(data: Path, client: str) -> Path:
+    """Return the file of ``client``: a name under the data directory's ``clients``, or a path."""
+    return Path(client) if "/" in client or client.endswith(".json") else data / "clients" / f"{client}.json"
+
+
 def _client(data: Path, client: str, address: str) -> httpx.AsyncClient:
-    path = Path(client) if "/" in client or client.endswith(".json") else data / "clients" / f"{client}.json"
-    auth = SigningAuth(read_client_file(path), node=address)
+    auth = SigningAuth(read_client_file(client_path(data, client)), node=address)
     return httpx.AsyncClient(base_url=address, auth=auth, timeout=120.0)

@@ -6,7 +6,7 @@ import httpx
 import typer
 
 from gridspine import __version__
-from gridspine.apps.cli import client, demo, doctor, edge, emulate, keyring, ledger, node, replay
+from gridspine.apps.cli import behaviour, client, demo, doctor, edge, emulate, keyring, ledger, node, replay
 from gridspine.kernel.errors import GridspineError
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app.command("certificate")(node.certificate)
 app.command("doctor")(doctor.doctor)
 app.command("backup")(node.backup)
 app.command("restore")(node.restore)
+app.add_typer(behaviour.app, name="behaviour")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(keyring.app, name="keys")
 

@@ -4,7 +4,6 @@ A package is kept as it was signed: its text, the signature over the text's hash
 """
 
 import asyncio
-import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,12 +17,11 @@ from gridspine.infra.runtime.clock import Clock, new_id
 from gridspine.infra.runtime.starlark_runner import Runner
 from gridspine.kernel.errors import Conflict, Invalid, NotFound, Overloaded
 from gridspine.things import rollout
-from gridspine.things.behaviour import Behaviour, decode_behaviour
+from gridspine.things.behaviour import SIGNATURE_TYPE, Behaviour, decode_behaviour, digest_of
 from gridspine.things.point import PointTable
 from gridspine.things.rollout import Deployment, Plan
 
 LEDGER = "ledger"
-SIGNATURE_TYPE = "behaviour+jwt"
 MAX_PACKAGES, MAX_DEPLOYMENTS = 500, 100
 """Packages and deployments of one organisation."""
 MAX_OF_MODEL = 8
@@ -47,11 +45,6 @@ class SignedDigest(msgspec.Struct, frozen=True):
     """What a publisher signs: ``sha256-`` and the hash of the package's text, in hexadecimal."""
 
     digest: str
-
-
-def digest_of(text: str) -> str:
-    """Return what is signed of a package's text."""
-    return f"sha256-{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 class Behaviours:
