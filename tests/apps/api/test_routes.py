@@ -19,6 +19,11 @@ PUBLIC = {
     ("GET", "/ledger/key"),
     ("GET", "/ledger/handovers"),
     ("GET", "/authority"),
+    ("POST", "/enrolment"),
+    ("GET", "/enrolment"),
+    ("GET", "/.well-known/est/cacerts"),
+    ("POST", "/.well-known/est/simpleenroll"),
+    ("POST", "/.well-known/est/simplereenroll"),
     ("POST", "/token"),
     ("POST", "/revoke"),
     ("GET", "/.well-known/oauth-authorization-server"),
@@ -119,6 +124,10 @@ async def test_every_route_as_another_organisation_leaks_nothing(full):
     bodies = {
         "/alarms/acknowledge": {"point": "urn:example:s/activeEnergyImport", "kind": "high"},
         "/commands": COMMAND,
+        "/commands/batch": [COMMAND],
+        "/commands/{command_id}/approval": {"batch": True},
+        "/things/{thing_id}/local": {"reason": "mischief"},
+        "/things/{thing_id}/tags": {"reason": "mischief"},
         "/incidents/{incident_id}/{verb}": {"text": "mine now"},
         "/all-stop": {"reason": "mischief"},
         "/query": {"sql": "select * from readings"},
@@ -154,7 +163,9 @@ NOT_TRIED = ("/deactivate", "/query", "/stream", "/observe", "/next", "/events",
 HARMLESS = {
     ("GET", "/things"), ("GET", "/grants"), ("GET", "/alarms"), ("GET", "/incidents"), ("GET", "/quarantine"),
     ("GET", "/products"), ("GET", "/products/{product_id}"), ("GET", "/products/{product_id}/sample"),
+    ("GET", "/transfers"), ("GET", "/announcements"), ("GET", "/vouchers"),
     ("GET", "/organisations"), ("GET", "/principals"), ("GET", "/behaviours"), ("GET", "/emulated/orders"),
+    ("GET", "/commands/awaiting"),
 }  # fmt: skip
 """What a stranger may ask: of the own organisation, or what is there for everybody."""
 

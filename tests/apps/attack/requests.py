@@ -106,16 +106,7 @@ class Scene:
             ids["incident_id"] = await self.incident()
         if "{principal_id}" in path:
             ids |= self._fresh_principal(path)
-        if path.endswith(("/local", "/remote", "/tags", "/remove")):
-            ids["thing_id"] = await self.world.thing(f"urn:uuid:{uuid.uuid4()}")
-        if path.endswith("/remote"):
-            await self.world.op.post(f"/things/{ids['thing_id']}/local", json={"reason": "r"})
-        if path.endswith("/remove"):
-            hung = await self.world.op.post(f"/things/{ids['thing_id']}/tags", json={"reason": "r"})
-            ids["tag_id"] = hung.json()["id"]
-        if path.endswith("/approval"):
-            large = self.command() | {"value": 3000}
-            ids["command_id"] = (await self.world.op.post("/commands", json=large)).json()["id"]
+        ids |= await self._fresh_control(path)
         if path.endswith("/form"):
             ids["thing_id"] = await self.world.thing(f"urn:uuid:{uuid.uuid4()}")
         if path.startswith("/behaviours/{behaviour}/"):
@@ -152,6 +143,19 @@ class Scene:
         readings = {point.name: 1.0 for point in points if point.reading_type.kind == "register"}
         at = format_rfc3339(self.world.node.clock.now_us())
         return {"at": at, "oldSerial": "a", "newSerial": "b", "final": readings, "first": readings, "why": "w"}
+
+    async def _fresh_control(self, path: str) -> dict[str, str]:
+        """Return a Thing to take in hand, with what hangs on it; or a command that waits for a second person."""
+        op, ids = self.world.op, dict[str, str]()
+        if path.endswith(("/local", "/remote", "/tags", "/remove")):
+            ids["thing_id"] = await self.world.thing(f"urn:uuid:{uuid.uuid4()}")
+        if path.endswith("/remote"):
+            await op.post(f"/things/{ids['thing_id']}/local", json={"reason": "r"})
+        if path.endswith("/remove"):
+            ids["tag_id"] = (await op.post(f"/things/{ids['thing_id']}/tags", json={"reason": "r"})).json()["id"]
+        if path.endswith("/approval"):
+            ids["command_id"] = (await op.post("/commands", json=self.command() | {"value": 3000})).json()["id"]
+        return ids
 
     def _fresh_principal(self, path: str) -> dict[str, str]:
         identity, name = self.world.node.identity, uuid.uuid4().hex

@@ -73,6 +73,14 @@ POST /things/form                                       o       -       -      4
 GET  /emulated/orders                                   o       o       o      403 403
 GET  /commands                                          aowu    -       -      403 403
 POST /commands                                          o       -       -      403 403
+GET  /commands/awaiting                                 aowdu   aowdu   aowdu  403 403
+POST /commands/batch                                    o       -       -      403 403
+POST /commands/{command_id}/approval                    o       -       -      403 403
+GET  /things/{thing_id}/control                         aowu    -       -      403 403
+POST /things/{thing_id}/local                           o       -       -      403 403
+POST /things/{thing_id}/remote                          o       -       -      403 403
+POST /things/{thing_id}/tags                            o       -       -      403 403
+POST /things/{thing_id}/tags/{tag_id}/remove            o       -       -      403 403
 GET  /commands/{command_id}                             aowu    -       -      403 403
 POST /commands/{command_id}/cancel                      o       -       -      403 403
 POST /all-stop                                          o       -       -      403 403
@@ -121,6 +129,28 @@ POST /principals/{principal_id}/certificates            a       -       -      4
 POST /principals/{principal_id}/certificates/{certificate}/revoke a -   -      403 404a
 POST /principals/{principal_id}/keys                    a       -       -      403 404a
 POST /principals/{principal_id}/keys/{kid}/remove       a       -       -      403 404a
+GET  /things/{thing_id}/lifecycle                       aowu    -       -      403 403
+POST /things/{thing_id}/lifecycle                       o       -       -      403 403
+GET  /things/{thing_id}/meter-exchanges                 aowu    -       -      403 403
+POST /things/{thing_id}/meter-exchanges                 o       -       -      403 403
+GET  /things/{thing_id}/registers/{name}/used           aowu    -       -      403 403
+GET  /things/{thing_id}/history                         aowu    -       -      403 403
+GET  /things/{thing_id}/commissioning                   aowu    -       -      403 403
+POST /things/{thing_id}/commissioning                   o       -       -      403 403
+GET  /things/{thing_id}/commissioning/{report_id}       aowu    -       -      403 403
+GET  /things/{thing_id}/attachments                     aowu    -       -      403 403
+POST /things/{thing_id}/attachments                     aow     -       -      403 403
+GET  /things/{thing_id}/attachments/{attachment_id}     aowu    -       -      403 403
+POST /things/{thing_id}/attachments/{attachment_id}/remove aow  -       -      403 403
+GET  /transfers                                         w       w       w      403 403
+POST /things/{thing_id}/transfers                       w       -       -      403 403
+POST /transfers/{transfer_id}/refuse                    w       w       -      403 404w
+GET  /announcements                                     ao      ao      ao     403 403
+POST /announcements                                     ao      ao      ao     403 403
+POST /announcements/{announcement_id}/reject            ao      -       -      403 404ao
+GET  /vouchers                                          ao      ao      ao     403 403
+POST /vouchers                                          ao      ao      ao     403 403
+POST /vouchers/{voucher_id}/revoke                      ao      -       -      403 404ao
 GET  /decisions/{decision_id}                           au      -       -      403 403
 GET  /receipts                                          aowcdu  aowcdu  -      403 404
 GET  /receipts/{event_id}                               aowcdu  aowcdu  -      403 404
@@ -132,6 +162,8 @@ GET  /metrics                                           aou     -       -      4
 PUBLIC = (
     "GET /health", "GET /ready", "GET /ledger/checkpoint", "GET /ledger/key", "GET /ledger/handovers", "GET /authority",
     "POST /token", "POST /revoke", "GET /.well-known/oauth-authorization-server", "GET /.well-known/wot", "GET /jwks",
+    "POST /enrolment", "GET /enrolment", "GET /.well-known/est/cacerts", "POST /.well-known/est/simpleenroll",
+    "POST /.well-known/est/simplereenroll",
     "GET /schema", "GET /schema/openapi.json", "GET /schema/{path}",
 )  # fmt: skip
 """Endpoints that ask for nobody's name."""

@@ -107,7 +107,7 @@ async def read_command(request: Request[Any, Any, Any], node: TheNode, command_i
     return _view(node, _permitted_command(node, request, command_id, "thing.read"))
 
 
-@post("/commands/{command_id:str}/approve", status_code=200, summary="Approve a command", tags=["commands"])
+@post("/commands/{command_id:str}/approval", status_code=200, summary="Approve a command", tags=["commands"])
 async def approve_command(
     request: Request[Any, Any, Any],
     node: TheNode,
