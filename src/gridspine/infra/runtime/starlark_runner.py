@@ -40,6 +40,8 @@ MAX_ARGUMENT_BYTES = 1 << 20
 """What the arguments of one call may take, as MessagePack."""
 _BATCH_BYTES = 4 << 20
 _START_S = 20.0
+_LOAD_TIMES = 4
+"""A program is compiled once, and may take so many times as long as a call."""
 _KEPT = ("PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "HOME", "TMPDIR")
 log = structlog.get_logger(__name__)
 
@@ -148,7 +150,8 @@ class Runner:
         return results
 
     async def _ask(self, request: Load) -> Reply:
-        return await self._send(request, self._wall_s) or await self._receive(self._wall_s)
+        within_s = _LOAD_TIMES * self._wall_s
+        return await self._send(request, within_s) or await self._receive(within_s)
 
     async def _send(self, request: Load | Calls, within_s: float) -> Fault | None:
         """Hand the child a request; return why it cannot be, and the child is ended."""
