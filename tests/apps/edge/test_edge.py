@@ -5,7 +5,11 @@ import time
 
 from running_node import until
 
+from gridspine.infra.log.scan import scan
+from gridspine.infra.runtime.clock import VirtualClock
+from gridspine.kernel.codecs.batch import decode_batch
 from gridspine.kernel.time import US, format_rfc3339
+from gridspine.things.lot import READINGS
 
 BATTERY_ID = "urn:example:battery"
 SETPOINT, POWER = f"{BATTERY_ID}/activePowerSetpoint", f"{BATTERY_ID}/activePower"
@@ -167,3 +171,28 @@ def _kid(world, beside):
 
 def _epoch(world, beside):
     return world.node.identity.directory.epoch(beside.id)
+
+
+async def test_a_day_without_the_node_comes_in_order_with_its_own_times(beside, world):
+    await beside.thing()
+    await beside.start()
+    await until(lambda: beside.edge.host.things)
+    begin_us = now_us() - 86_405 * US
+    clock = VirtualClock(now_us=begin_us)
+    await beside.start(clock, node="http://127.0.0.1:9")
+    await until(lambda: beside.wire.context is not None)
+    sent = []
+    for minute in range(1440):
+        sent.append((f"{BATTERY_ID}/stateOfCharge", clock.now_us(), 20.0 + minute % 60))
+        await beside.wire.read(sent[-1])
+        clock.step_wall(60)
+    assert beside.edge.buffer.waiting == 1440
+    edge = await beside.start(node=world.url)
+    await until(lambda: edge.buffer.waiting == 0)
+    log = world.node.log
+    found = []
+    for record in await asyncio.to_thread(lambda: list(scan(log, READINGS, 0, *log.bounds(READINGS)[0]))):
+        batch = decode_batch(record.body)
+        assert batch.backfill
+        found += zip(batch.observed_us.tolist(), batch.value.tolist(), strict=True)
+    assert found == [(at_us, value) for _, at_us, value in sent], "in order, once each, as they were observed"
