@@ -165,7 +165,7 @@ class Changer:
                 thing.first, thing.id, thing.organisation, thing.model, thing.points, units, now_us, thing.version
             ),
         )
-        data = {"title": thing.title, "model": thing.model, "organisation": thing.organisation}
+        data: dict[str, Any] = {"title": thing.title, "model": thing.model, "organisation": thing.organisation}
         data |= {"version": thing.version, **more}
         yield EVENTS, thing.id, Event(new_id(self._clock), type_, now_us, thing.id, actor, data)
 

@@ -74,7 +74,8 @@ class Registrar:
         Raises `Invalid` with the fields that are wrong, and `Conflict` for an id that is taken.
         """
         plan = await self._plan(document, caller, id, None)
-        thing = Thing(id or self._random_urn(), caller.organisation, **plan.fields)
+        blank = Thing(id or self._random_urn(), caller.organisation, "", "")
+        thing = msgspec.structs.replace(blank, **plan.fields)
         kept = await self._directory.register(thing, actor=caller.principal, also=self._keeping(plan.description))
         self._remember(kept.id, plan.description)
         return kept, plan.description

@@ -50,7 +50,8 @@ class RollColumns:
     def body(self, number: int) -> Body:
         """Return what the body of a Thing says."""
         start, length = divmod(self["span"].item(number), 1 << _LENGTH_BITS)
-        return _decode(self["body"][start : start + length].tobytes())
+        found: Body = _decode(self["body"][start : start + length].tobytes())
+        return found
 
     def with_more(self) -> list[int]:
         """Return the Things that have devices or former numbers: most do not, and need not be read."""

@@ -99,7 +99,12 @@ async def test_a_part_is_changed_by_a_merge_patch(world):
     """tdd-things-update-partial, -mergepatch, -contenttype, -partialtd, -resp."""
     id_ = "urn:example:p1"
     await put(world, id_)
-    body = {"title": "Patched", "x:colour": None, "properties": {"share": None, "power": {"unit": "W"}}, "support": "x:y"}
+    body = {
+        "title": "Patched",
+        "x:colour": None,
+        "properties": {"share": None, "power": {"unit": "W"}},
+        "support": "x:y",
+    }
     for wrong in (TD, {"content-type": "application/json"}):
         assert (await world.op.patch(f"/things/{id_}", content=json.dumps(body), headers=wrong)).status_code == 415
     answer = await world.op.patch(f"/things/{id_}", content=json.dumps(body), headers=PATCH)
@@ -228,7 +233,9 @@ async def test_a_change_can_be_bound_to_a_version(world):
 async def test_a_registration_ends_when_its_time_is_over(world):
     """Registration information: expires, ttl; tdd-registrationinfo-expiry-purge."""
     id_ = "urn:example:t1"
-    await put(world, id_, registration={"ttl": 3600, "expires": "2030-01-01T00:00:00Z", "created": "1999-01-01T00:00:00Z"})
+    await put(
+        world, id_, registration={"ttl": 3600, "expires": "2030-01-01T00:00:00Z", "created": "1999-01-01T00:00:00Z"}
+    )
     said = (await world.op.get(f"/things/{id_}")).json()["registration"]
     assert said["ttl"] == 3600
     assert parse_rfc3339(said["expires"]) - parse_rfc3339(said["modified"]) == pytest.approx(3600e6, abs=2e6)
@@ -278,15 +285,21 @@ async def test_a_thing_of_ours_is_described_by_its_model_and_can_be_changed(worl
     assert check_description(first) == []
     compact = {"accept": "application/vnd.gridspine.thing+json"}
     assert (await world.op.get(f"/things/{id_}", headers=compact)).json()["model"] == METER
-    patch = {"title": "Mains", "geo:lat": 48.2, "geo:long": 16.4, "gs:devices": [world.op_id], "gs:connection": {"a": 1}}
+    patch = {
+        "title": "Mains",
+        "geo:lat": 48.2,
+        "geo:long": 16.4,
+        "gs:devices": [world.op_id],
+        "gs:connection": {"a": 1},
+    }
     answer = await world.op.patch(f"/things/{id_}", content=json.dumps(patch), headers=PATCH)
     assert answer.status_code == 204, answer.text
     changed = (await world.op.get(f"/things/{id_}")).json()
     assert (changed["title"], changed["geo:lat"], changed["geo:long"]) == ("Mains", 48.2, 16.4)
     thing = world.node.things.get(id_)
     assert (thing.devices, thing.connection, thing.location) == ((world.op_id,), {"a": 1}, (48.2, 16.4))
-    for wrong in ({"properties": {}}, {"gs:devices": "x"}, {"geo:lat": "north"}, {"geo:lat": 99}, {"gs:model": "urn:none"},
-                  {"gs:model": None}, {"title": 7}):  # fmt: skip
+    for wrong in ({"properties": {}}, {"gs:devices": "x"}, {"geo:lat": "north"}, {"geo:lat": 99},
+                  {"gs:model": "urn:none"}, {"gs:model": None}, {"title": 7}):  # fmt: skip
         answer = await world.op.patch(f"/things/{id_}", content=json.dumps(wrong), headers=PATCH)
         assert answer.status_code == 400, wrong
     assert world.node.things.get(id_) == thing

@@ -22,6 +22,11 @@ FOREVER = "2100-01-01T00:00:00Z"
 CONTRACT = {"licence": "x", "purposes": ["a"]}
 INCIDENT = {"subject": "s", "owner": "o", "deadline": FOREVER, "evidence": "e"}
 
+DESCRIBED: dict[str, Any] = {
+    "@context": "https://www.w3.org/2022/wot/td/v1.1", "title": TITLE, "security": "none",
+    "securityDefinitions": {"none": {"scheme": "nosec"}},
+    "properties": {"a": {"type": "number", "unit": "W", "forms": [{"href": "http://192.0.2.1/a"}]}},
+}  # fmt: skip
 ANNOUNCEMENT = {"make": "Acme", "model": "Solar 5", "thingModel": METER}
 
 
@@ -65,6 +70,7 @@ class Scene:
             "principal_id": victim, "decision_id": refused.json()["decision"], "key": "session", "kid": "k" * 43,
             "certificate": "c" * 43, "behaviour": "scene", "version": "1.0.0", "verb": "stop",
             "invocation": "i" * 32, "tag_id": f"urn:uuid:{uuid.UUID(int=7)}", "language": "cim",
+            "kind": "thing_created",
             "attachment_id": await self.attachment(),
             "report_id": (await world.op.post(f"/things/{METER_ID}/commissioning", json={})).json()["id"],
             **(await self._fresh_waiting()),
@@ -147,7 +153,7 @@ class Scene:
     async def _fresh_control(self, path: str) -> dict[str, str]:
         """Return a Thing to take in hand, with what hangs on it; or a command that waits for a second person."""
         op, ids = self.world.op, dict[str, str]()
-        if path.endswith(("/local", "/remote", "/tags", "/remove")):
+        if path.endswith(("/{thing_id}", "/local", "/remote", "/tags", "/remove")):
             ids["thing_id"] = await self.world.thing(f"urn:uuid:{uuid.uuid4()}")
         if path.endswith("/remote"):
             await op.post(f"/things/{ids['thing_id']}/local", json={"reason": "r"})
@@ -196,15 +202,19 @@ class Scene:
             params = {"waitS": "0"}
         if path.startswith("/products/{product_id}/") and not path.endswith("/query"):
             params = {"purpose": "a"}
-        return Sent(filled, params, self._body(method, path, ids), SENML if path == "/readings" else {})
+        return Sent(filled, params, self._body(method, path, ids), _media(method, path))
 
     def _body(self, method: str, path: str, ids: dict[str, str]) -> Any:
+        if path == "/things/{thing_id}":
+            return {"PUT": DESCRIBED | {"id": ids["thing_id"]}, "PATCH": {"title": "x"}}.get(method)
         if method not in {"POST", "PUT"}:
             return None
         bodies: dict[str, Any] = {
             "/readings": [{"n": f"{METER_ID}/voltage", "v": 230}],
             "/things": {"title": "T", "model": METER},
             "/things/batch": [{"title": "T", "model": METER}],
+            "/models": thing_model(),
+            "/models/fill": {"thingModel": thing_model() | DESCRIBED | {"@type": "tm:ThingModel"}},
             "/things/{thing_id}/properties/{name}/value": 1000,
             "/things/{thing_id}/actions/{name}": {"property": "activePowerSetpoint", "value": 900, "durationS": 60},
             "/tickets": {"href": f"/things/{METER_ID}/values/observe"},
@@ -249,6 +259,21 @@ class Scene:
             },
         }  # fmt: skip
         return bodies.get(path)
+
+
+def thing_model() -> dict[str, Any]:
+    """Return a Thing Model that nobody registered yet."""
+    properties = {"a": {"type": "number", "gs:readingType": {"unit": "W"}}}
+    return {
+        "@context": DESCRIBED["@context"], "@type": "tm:ThingModel", "id": f"urn:uuid:{uuid.uuid4()}", "title": "M",
+        "properties": properties,
+    }  # fmt: skip
+
+
+def _media(method: str, path: str) -> dict[str, str]:
+    if method == "PATCH":
+        return {"content-type": "application/merge-patch+json"}
+    return SENML if path == "/readings" else {}
 
 
 def _acts(method: str, path: str) -> bool:

@@ -48,6 +48,15 @@ GET  /things                                            aowdu   aowdu   aowdu  4
 POST /things                                            ao      ao      ao     403 403
 POST /things/batch                                      ao      ao      ao     403 403
 GET  /things/{thing_id}                                 aowu    -       -      403 403
+GET  /things/{thing_id}/report                          aowu    -       -      403 403
+PUT  /things/{thing_id}                                 ao      -       -      403 403
+PATCH /things/{thing_id}                                ao      -       -      403 403
+DELETE /things/{thing_id}                               o       -       -      403 403
+GET  /events                                            aowcdu  aowcdu  aowcdu 403 403
+GET  /events/{kind}                                     aowcdu  aowcdu  aowcdu 403 403
+GET  /models                                            aowu    aowu    aowu   403 403
+POST /models                                            ao      ao      ao     403 403
+POST /models/fill                                       aowu    aowu    aowu   403 403
 GET  /things/{thing_id}/properties                      aowu    -       -      403 403
 GET  /things/{thing_id}/properties/{name}               aowu    -       -      403 403
 GET  /things/{thing_id}/mappings/{language}             aowu    -       -      403 403

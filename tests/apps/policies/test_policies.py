@@ -48,6 +48,7 @@ OWN = {
     "thing.tag": thing_entity(METER, "acme"),
     "thing.safety": thing_entity(METER, "acme"),
     "thing.register": thing_entity(METER, "acme"),
+    "thing.change": thing_entity(METER, "acme"),
     "thing.manage": thing_entity(METER, "acme"),
     "thing.enrol": thing_entity(METER, "acme"),
     "thing.transfer": thing_entity(METER, "acme"),
@@ -87,12 +88,12 @@ MAY = {
     "administrator": {
         "behaviour.read", "behaviour.publish",
         "thing.read", "alarm.read", "thing.register", "audit.read", "metrics.read", "status.read", "identity.manage",
-        "node.connect", "keys.rotate", "incident.read", "thing.enrol", "thing.attach",
+        "node.connect", "keys.rotate", "incident.read", "thing.enrol", "thing.attach", "thing.change",
     },
     "operator": {
         "behaviour.read", "behaviour.publish", "behaviour.deploy",
         "thing.read", "alarm.read", "thing.command", "alarm.handle", "thing.register", "readings.submit",
-        "thing.approve", "thing.local", "thing.tag", "thing.safety",
+        "thing.approve", "thing.local", "thing.tag", "thing.safety", "thing.change",
         "readings.plan", "readings.emulate", "thing.form", "thing.manage", "thing.enrol", "thing.attach",
         "product.receive", "product.query", "grant.read", "grant.suspend", "grant.resume", "metrics.read",
         "status.read", "sql.run", "node.stop", "quarantine.handle", "node.connect", "incident.read", "incident.handle",

@@ -87,7 +87,7 @@ class WotHttpAdapter:
 
     async def _refuse_orders(self, context: AdapterContext) -> None:
         async for order in context.orders():
-            await context.progress(order.command, "rejected", _ONLY_READS)
+            await context.progress(order.command, "rejected", _ONLY_READS, sequence=order.sequence)
 
     async def _read_at_once(self, context: AdapterContext) -> None:
         async for request in context.reads():

@@ -67,7 +67,7 @@ class Guard:
         name = parts.hostname or ""
         try:
             found = await asyncio.get_running_loop().getaddrinfo(name, port, type=socket.SOCK_STREAM)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             raise Unavailable(f"{name[:100]} cannot be looked up") from error
         for *_, address in found:
             ip = ipaddress.ip_address(str(address[0]).partition("%")[0])
@@ -103,7 +103,7 @@ def split_address(href: str) -> SplitResult:
     """Return the parts of an http or https address; raise `Invalid` for any other."""
     try:
         parts = urlsplit(href)
-        named = parts.scheme in _PORTS and bool(parts.hostname) and (parts.port or 1) > 0
+        named = parts.scheme in _PORTS and bool(parts.hostname) and (parts.port is None or parts.port > 0)
     except ValueError as error:
         raise Invalid(f"not an address: {error}") from error
     if not named or parts.username is not None or parts.password is not None:

@@ -104,7 +104,7 @@ class Session:
                         raise Invalid(f"the answer has more than {MAX_BODY_BYTES} bytes")
             finally:
                 await answer.aclose()
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise Unavailable(str(error)[:200] or type(error).__name__) from error
         if answer.is_redirect:
             raise Invalid("it redirects elsewhere, and redirects are not followed")

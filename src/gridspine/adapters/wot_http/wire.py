@@ -33,15 +33,18 @@ def _number(value: object, codes: Mapping[str, float]) -> float:
         return codes[value]
     if isinstance(value, str) and not codes:
         try:
-            value = float(value)
+            return _finite(float(value))
         except ValueError:
             raise Invalid(f"{value[:_SHOWN]!r} is no number") from None
     if not isinstance(value, int | float):
         raise Invalid(f"{str(value)[:_SHOWN]!r} is neither a number nor a word that has one")
     try:
-        number = float(value)
+        return _finite(float(value))
     except OverflowError as error:
         raise Invalid("the number is too large") from error
+
+
+def _finite(number: float) -> float:
     if not math.isfinite(number):
         raise Invalid("the number is not finite")
     return number

@@ -56,8 +56,11 @@ def _document(node: Node, thing: Thing, description: Description | None, reach: 
     return found
 
 
-def taken(thing: Thing, description: Description) -> Taken:
-    """Return what became of a description."""
+def taken(thing: Thing, description: Description | None) -> Taken:
+    """Return how a Thing is served; what is described by its model is served whole."""
+    points = list(thing.points)
+    if description is None:
+        return Taken(thing.id, thing.model, thing.adapter, points, points if thing.adapter else [], [])
     registration = enriched({}, thing, 0, description.expires_us)["registration"]
     left, working = list(description.left), list(description.working)
     return Taken(thing.id, thing.model, thing.adapter, list(thing.points), working, left, registration.get("expires"))

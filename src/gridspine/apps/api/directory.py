@@ -15,7 +15,7 @@ not the status text: RFC 9457 §3.1.2 wants the latter of ``about:blank`` only.
 
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NoReturn
 
 import msgspec
 from litestar import Request, Response, delete, get, patch, post, put
@@ -123,14 +123,11 @@ async def read_thing(
     return response(Answer(200, msgspec.json.encode(document), media, headers))
 
 
-@get("/things/{thing_id:str}/report", summary="Read what became of a description", tags=["things"])
+@get("/things/{thing_id:str}/report", summary="Read how a Thing is served", tags=["things"])
 async def read_report(request: AnyRequest, node: TheNode, thing_id: FromPath[str]) -> Response[bytes]:
-    """Return which parts of a Thing's own description work here, and why others do not."""
+    """Return which points the node reads, and which parts of a Thing's own description do not work here, and why."""
     thing = permitted(node, request, thing_id, "thing.read")
-    description = await node.registrar.of(thing)
-    if description is None:
-        raise NotFound("the Thing has no description of its own: it is described by its model")
-    return response(json_answer(taken(thing, description)))
+    return response(json_answer(taken(thing, await node.registrar.of(thing))))
 
 
 @put("/things/{thing_id:str}", summary="Put a Thing Description", tags=["things"], request_max_body_size=MAX_BODY)
@@ -161,7 +158,7 @@ async def patch_thing(request: AnyRequest, node: TheNode, thing_id: FromPath[str
     """
     known = _known(node, thing_id)
     if known is None:
-        return _refused(node, request, thing_id)
+        _refused(node, request, thing_id)
     caller = _changing(node, request, known)
     _check_media(request, MERGE_PATCH)
     patch_ = read_document(await request.body())
@@ -171,8 +168,10 @@ async def patch_thing(request: AnyRequest, node: TheNode, thing_id: FromPath[str
     if known.described:
         thing, _ = await node.registrar.patch(known, rest, caller, expected, own)
     else:
+        own.update(_plain(known, rest))
+        shown = {name: value for name, value in rest.items() if name in _PLAIN}
         thing = await node.things.change(
-            known.id, actor=caller.principal, expected=expected, note={"diff": patch_}, **own, **_plain(known, rest)
+            known.id, actor=caller.principal, expected=expected, note={"diff": shown}, **own
         )
     return Response(b"", status_code=204, headers={"ETag": f'"{thing.version}"'})
 
@@ -182,11 +181,11 @@ async def remove_thing(request: AnyRequest, node: TheNode, thing_id: FromPath[st
     """Take a Thing out of the directory: set-points end, its devices' rights too; its history stays."""
     known = _known(node, thing_id)
     if known is None:
-        _refused(node, request, thing_id)
-        return
-    caller = _changing(node, request, known)
+        _refused(node, request, thing_id, "thing.manage")
+    node.authority.on_thing(request.user, "thing.manage", known)
     _expected(request, known)
-    await node.lives.move(known, "retired", by=caller.principal, why="it was removed from the directory")
+    why = "it was removed from the directory"
+    await node.lives.move(known, "retired", by=request.user.principal, why=why)
 
 
 async def _register_plain(request: AnyRequest, node: Node, body: bytes) -> Response[bytes]:
@@ -224,9 +223,9 @@ def _changing(node: Node, request: AnyRequest, thing: Thing) -> Caller:
     return Caller(caller.organisation, caller.principal, may_connect(node, caller))
 
 
-def _refused(node: Node, request: AnyRequest, id: str) -> Response[bytes]:
+def _refused(node: Node, request: AnyRequest, id: str, action: str = "thing.change") -> NoReturn:
     """Raise what those are told who ask for what there is not: the same as those whose it is not."""
-    node.authority.on_thing(request.user, "thing.change", None, id)
+    node.authority.on_thing(request.user, action, None, id)
     raise NotFound("there is no such Thing")
 
 

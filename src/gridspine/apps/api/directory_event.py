@@ -51,7 +51,11 @@ async def follow_directory(
 
 @get("/events/{kind:str}", summary="Follow one kind of the directory's events", media_type=_SSE, tags=["things"])
 async def follow_directory_kind(
-    request: AnyRequest, node: TheNode, kind: FromPath[str], diff: FromQuery[bool] = False, last_event_id: LastEvent = ""
+    request: AnyRequest,
+    node: TheNode,
+    kind: FromPath[str],
+    diff: FromQuery[bool] = False,
+    last_event_id: LastEvent = "",
 ) -> ASGIApp:
     """Follow `thing_created`, `thing_updated` or `thing_deleted`; `end` says why it is over."""
     if kind not in TYPES.values():

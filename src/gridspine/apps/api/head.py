@@ -22,7 +22,7 @@ class HeadAsGet:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if scope["type"] != "http" or scope["method"] != "HEAD" or scope["path"].endswith(_OWN):
+        if scope.get("method") != "HEAD" or scope["path"].endswith(_OWN):
             await self._app(scope, receive, send)
             return
         begun, asked = asyncio.Event(), False

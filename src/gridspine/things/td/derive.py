@@ -28,7 +28,7 @@ _SPELLINGS = {
     "voltampere": "VA", "amperehour": "Ah", "m³": "m3", "w/m²": "W/m2", "m³/h": "m3/h", "wattpersquaremetre": "W/m2",
 }  # fmt: skip
 """Names of units as people and ontologies (OM, QUDT) write them, in small letters, to our symbols."""
-_PREFIX = re.compile(r"^.*[#:](?=.)|^https?://.*/")
+_PREFIX = re.compile(r"^https?://.*[/#](?=.)|^[A-Za-z0-9_.\-]+:(?=.)")
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_]")
 
 

@@ -35,22 +35,23 @@ def filled(
     """
     if len(placeholders) > MAX_VALUES or any(len(str(value)) > MAX_VALUE_CHARS for value in placeholders.values()):
         refuse([finding(("placeholders",), "too many, or too long")])
-    document = _Maker(known).made(_without(_extended(model, known, ()), without))
+    document = _without(_extended(model, _Maker(known), ()), without)
     document = _numbered(document, placeholders)
     return _described(model, document)
 
 
-def _extended(model: Mapping[str, Any], known: Known, chain: tuple[str, ...]) -> Mapping[str, Any]:
-    """Return a model with what it extends merged beneath it (TD 1.1 §10, extension)."""
+def _extended(model: Mapping[str, Any], maker: "_Maker", chain: tuple[str, ...]) -> Mapping[str, Any]:
+    """Return a model without references, with what it extends merged beneath it (TD 1.1 §10, extension)."""
+    model = maker.made(model)
     parents = [link["href"] for link in model.get("links", []) if link.get("rel") == "tm:extends"]
     for href in parents:
         if href in chain or len(chain) >= MAX_CHAIN:
             refuse([finding(("links",), f"{href[:100]} extends itself, or too many others")])
-        parent = known(href)
+        parent = maker.known(href)
         if parent is None:
             refuse([finding(("links",), f"{href[:100]} is not known here, and nothing is fetched: register it first")])
         links = [link for link in model.get("links", []) if link.get("rel") != "tm:extends"]
-        model = patched(_extended(parent, known, (*chain, href)), {**model, "links": links or None})
+        model = patched(_extended(parent, maker, (*chain, href)), {**model, "links": links or None})
     return model
 
 
@@ -69,7 +70,7 @@ class _Maker:
     """Replaces ``tm:ref`` by what it leads to."""
 
     def __init__(self, known: Known) -> None:
-        self._known = known
+        self.known = known
         self._left, self._values = MAX_REFERENCES, MAX_NODES
 
     def made(self, model: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,7 +95,7 @@ class _Maker:
         if reference in chain or len(chain) >= MAX_CHAIN or self._left < 0:
             refuse([finding((*path, "tm:ref"), "a reference leads back to itself, or through too many others")])
         address, mark, pointer = reference.partition("#")
-        there = root if not address else self._known(address)
+        there = root if not address else self.known(address)
         if not mark or there is None:
             words = f"{reference[:100]} leads nowhere: the node fetches nothing; register that model first"
             refuse([finding((*path, "tm:ref"), words)])

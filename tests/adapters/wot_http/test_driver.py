@@ -1,0 +1,182 @@
+"""The adapter against a real HTTP server: polled, proven, refused, and back again."""
+
+import base64
+import contextlib
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs
+
+import pytest
+from adapter_node import FakeNode
+
+from gridspine.adapters.wot_http import adapter
+from gridspine.things.adapter import Binding, Order, ReadRequest
+
+BASIC = "Basic " + base64.b64encode(b"user:pass word").decode()
+CLIENT = "Basic " + base64.b64encode(b"client:secret").decode()
+
+
+class Device(ThreadingHTTPServer):
+    """A device: ``values`` by path; ``asked`` are paths and Authorization headers."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.values: dict[str, Any] = {"/power": 1.5, "/on": True}
+        self.proof = ""
+        self.tokens = 0
+        self.asked: list[tuple[str, str]] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Device
+
+    def do_GET(self) -> None:
+        proof = self.headers.get("authorization", "")
+        self.server.asked.append((self.path, proof))
+        value = self.server.values.get(self.path)
+        if self.server.proof and proof != self.server.proof:
+            self.answer(401, b"")
+        elif value == "redirect":
+            self.answer(302, b"1", location=f"{self.server.url}/power")
+        else:
+            self.answer(
+                200 if value is not None else 404, value if isinstance(value, bytes) else json.dumps(value).encode()
+            )
+
+    def do_POST(self) -> None:
+        form = parse_qs(self.rfile.read(int(self.headers["content-length"])).decode())
+        good = self.headers.get("authorization") == CLIENT and form == {
+            "grant_type": ["client_credentials"], "scope": ["read"],
+        }  # fmt: skip
+        self.server.tokens += 1
+        token = {"access_token": f"t{self.server.tokens}", "expires_in": 3600}
+        self.answer(200 if good else 400, json.dumps(token).encode())
+
+    def answer(self, status: int, body: bytes, **headers: str) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        with contextlib.suppress(ConnectionError):
+            self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        return
+
+
+@pytest.fixture
+def device() -> Iterator[Device]:
+    made = Device()
+    thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield made
+    made.shutdown()
+    thread.join()
+    made.server_close()
+
+
+def binding(device: Device, *paths: str, thing: str = "urn:x:1", security: Any = None, **more: Any) -> Binding:
+    forms = {path: {"href": f"{device.url}/{path}", **more} for path in paths or ("power",)}
+    connection = {"forms": forms, "intervalS": 1, "security": security or {"scheme": "nosec"}}
+    return Binding(thing, "t", "org", "m", connection)
+
+
+def node_of(device: Device, *things: Binding) -> FakeNode:
+    use = {"origins": [device.url], "organisations": ["org"]}
+    secrets = {"basic": "user:pass word", "bearer": "tok", "client": "client:secret"}
+    settings = {"allow": ["127.0.0.0/8"], "secrets": dict.fromkeys(secrets, use)}
+    return FakeNode(things, settings=settings, secrets=secrets)
+
+
+async def test_properties_are_polled(device: Device) -> None:
+    power, on = binding(device, "power", unit="kW"), binding(device, "on", codes={"true": 1.0, "false": 0.0})
+    both = {"forms": power.connection["forms"] | on.connection["forms"], "intervalS": 1}
+    node = node_of(device, Binding("urn:x:1", "t", "org", "m", both))
+    async with node.running(adapter()):
+        await node.until(lambda: len(node.stored) >= 2)
+        device.values["/power"] = 2
+        await node.until(lambda: 2.0 in [one.value for one in node.stored])
+    found = {(one.point, one.value, one.unit) for one in node.stored}
+    assert found >= {("urn:x:1/power", 1.5, "kW"), ("urn:x:1/on", 1.0, "")}
+    assert {one.source.principal for one in node.stored} == {"adapter:urn:x:1"}
+
+
+@pytest.mark.parametrize(
+    ("scheme", "proof"),
+    [
+        ({"scheme": "basic", "secret": "basic"}, BASIC),
+        ({"scheme": "bearer", "secret": "bearer"}, "Bearer tok"),
+        ({"scheme": "oauth2", "secret": "client", "scopes": "read", "token": ""}, "Bearer t2"),
+    ],
+)
+async def test_each_scheme_proves_itself(device: Device, scheme: dict[str, str], proof: str) -> None:
+    """A token that is refused is replaced by another."""
+    device.proof = proof
+    if "token" in scheme:
+        scheme = scheme | {"token": f"{device.url}/token"}
+    node = node_of(device, binding(device, security=scheme))
+    async with node.running(adapter()):
+        await node.until(lambda: node.stored)
+    assert device.asked[-1] == ("/power", proof)
+    assert device.tokens in {0, 2}
+
+
+async def test_a_secret_without_leave_goes_nowhere(device: Device) -> None:
+    foreign = Binding(
+        "urn:x:2", "t", "other", "m", binding(device, security={"scheme": "basic", "secret": "basic"}).connection
+    )
+    node = node_of(device, foreign, binding(device, "on", codes={"true": 1.0}))
+    async with node.running(adapter()):
+        await node.until(lambda: node.stored)
+    assert {path for path, _ in device.asked} == {"/on"}
+
+
+@pytest.mark.parametrize("value", ["redirect", None, [1], b"x" * 100_000, b"not json"])
+async def test_what_is_no_value_gives_no_reading(device: Device, value: Any) -> None:
+    device.values["/odd"] = value
+    node = node_of(device, binding(device, "odd", "power"))
+    async with node.running(adapter()):
+        await node.until(lambda: node.stored)
+    assert {one.point for one in node.stored} == {"urn:x:1/power"}
+    assert all(path in {"/odd", "/power"} for path, _ in device.asked)
+
+
+async def test_things_come_and_go(device: Device) -> None:
+    node = node_of(device, Binding("urn:x:bad", "t", "org", "m", {"forms": 7}))
+    async with node.running(adapter()):
+        node.set_bindings([binding(device, thing="urn:x:2")])
+        await node.until(lambda: node.stored)
+        node.set_bindings([binding(device, "on", thing="urn:x:3", codes={"true": 1.0})])
+        await node.until(lambda: node.stored[-1].point == "urn:x:3/on")
+        device.asked.clear()
+        await node.until(lambda: len(device.asked) >= 1)
+    assert {path for path, _ in device.asked} == {"/on"}
+
+
+async def test_orders_are_answered_and_requests_to_read_are_met(device: Device) -> None:
+    slow = binding(device)
+    slow.connection["intervalS"] = 3600
+    node = node_of(device, slow)
+    async with node.running(adapter()):
+        await node.until(lambda: node.waiting_orders is not None)
+        node.order(Order("c1", "urn:x:1", "power", 1.0, 0, 0.0, 7))
+        await node.until(lambda: node.progressed)
+        for name, thing in (("r1", "urn:x:1"), ("r2", "urn:x:none")):
+            node.reading.put_nowait(ReadRequest(name, thing))
+        await node.until(lambda: len(node.read) == 2)
+    assert node.progressed[0][:2] == ("c1", "rejected")
+    assert node.read["r1"] == ""
+    assert "does not serve" in node.read["r2"]
+    assert {one.value for one in node.stored} == {1.5}

@@ -1,0 +1,137 @@
+"""What the node can do with a description: points with a meaning, and the adapter that reads them."""
+
+from typing import Any
+
+import pytest
+
+from gridspine.kernel.errors import Invalid
+from gridspine.things.td.consume import Reachable, consume
+from gridspine.things.td.derive import derive, known_unit
+
+ALL = Reachable(("wot_http", "mqtt", "modbus"), ("broker.example", 1883), ("urn:model:pv",), "http://node.example")
+
+
+_OF_FORMS = {"op", "contentType", "security"}
+
+
+def td(properties: dict[str, Any], **more: Any) -> dict[str, Any]:
+    none = {"none": {"scheme": "nosec"}}
+    return {"title": "t", "security": "none", "securityDefinitions": none, "properties": properties, **more}
+
+
+def one(href: str = "http://h/p", **more: Any) -> dict[str, Any]:
+    form = {name: value for name, value in more.items() if name[:4] in {"htv:", "mqv:"} or name in _OF_FORMS}
+    rest = {name: value for name, value in more.items() if name not in form}
+    return {"type": "number", "unit": "W", **rest, "forms": [{"href": href, **form}]}
+
+
+def consumed(document: dict[str, Any], model: str = "", reach: Reachable = ALL) -> Any:
+    return consume(document, derive(document).property_of, model, reach)
+
+
+@pytest.mark.parametrize(
+    ("spelled", "symbol"),
+    [("W", "W"), ("%", "%"), ("percent", "%"), ("degree celsius", "degC"), ("°C", "degC"), ("om2:kilowatt", "kW"),
+     ("http://qudt.org/vocab/unit/Volt", "V"), ("kilowatt-hour", "kWh"), ("m³", "m3"), ("Cel", "degC")],
+)  # fmt: skip
+def test_units_are_known_by_many_names(spelled: str, symbol: str) -> None:
+    assert known_unit(spelled) == symbol
+    with pytest.raises(Invalid):
+        known_unit(f"{spelled} of nothing")
+
+
+def test_properties_with_a_meaning_become_points() -> None:
+    derived = derive(
+        td({
+            "power": one(minimum=-5, maximum=5), "on": one(type="boolean"), "mode": one(type="string", enum=["a", "b"]),
+            "no unit": one(unit="furlong"), "text": one(type="string"), "out": one(writeOnly=True), "a-b": one(),
+            "a.b": one(), "7": one(),
+            "energy": one(**{"gs:readingType": {"unit": "Wh", "kind": "register", "flow": "import"}}),
+            "odd": one(**{"gs:readingType": {"unit": "Wh", "kind": "nonsense"}}),
+        })
+    )  # fmt: skip
+    points = {point.name: point for point in derived.points}
+    assert list(points) == ["a_b", "energy", "mode", "on", "p7", "power"]
+    assert (points["power"].screen.possible_min, points["power"].screen.possible_max) == (-5, 5)
+    assert (points["on"].reading_type.kind, points["mode"].reading_type.codes) == ("state", {"0": "a", "1": "b"})
+    assert points["energy"].reading_type.kind == "register"
+    assert derived.property_of["p7"] == "7"
+    left = {left.affordance for left in derived.left}
+    assert left == {f"properties.{name}" for name in ("no unit", "text", "out", "odd", "a.b")} or left == {
+        f"properties.{name}" for name in ("no unit", "text", "out", "odd", "a-b")
+    }
+
+
+def test_http_forms_are_polled() -> None:
+    basic = {"none": {"scheme": "nosec"}, "b": {"scheme": "basic", "gs:secret": "boiler"}}
+    document = td(
+        {"power": one("power"), "on": one("/on", type="boolean", contentType="text/plain")},
+        base="https://h.example/d/", securityDefinitions=basic, security="b",
+    )  # fmt: skip
+    found = consumed(document)
+    assert found.adapter == "wot_http"
+    assert found.connection == {
+        "security": {"scheme": "basic", "secret": "boiler"},
+        "forms": {
+            "power": {"href": "https://h.example/d/power", "unit": "W"},
+            "on": {"href": "https://h.example/on", "codes": {"false": 0.0, "true": 1.0}},
+        },
+        "intervalS": 60.0,
+    }
+    assert (found.reads, found.left) == (("on", "power"), ())
+
+
+@pytest.mark.parametrize(
+    ("property_", "more", "words"),
+    [
+        (one("coap://h/p"), {}, "no adapter speaks coap"),
+        (one("http://node.example/things/x"), {}, "this node's own"),
+        (one(contentType="image/png"), {}, "image/png"),
+        (one(op="writeproperty"), {}, ""),
+        (one("http://h/{a}"), {"uriVariables": {"a": {}}}, "variables"),
+        (one(**{"htv:methodName": "POST"}), {}, "GET"),
+        (one(), {"securityDefinitions": {"none": {"scheme": "psk", "gs:secret": "s"}}}, "psk"),
+        (one(), {"securityDefinitions": {"none": {"scheme": "basic"}}}, "gs:secret"),
+        (one(), {"securityDefinitions": {"none": {"scheme": "oauth2", "flow": "code", "gs:secret": "s"}}}, "client"),
+        (one(), {"securityDefinitions": {"none": {"scheme": "apikey", "in": "query", "gs:secret": "s"}}}, "apikey"),
+        (one("mqtt://other.example/", **{"mqv:topic": "t"}), {}, "client of broker.example:1883"),
+        (one("mqtt://broker.example/"), {}, "topic"),
+        (one("modbus+tcp://h:502/1/40001"), {}, "SunSpec"),
+    ],
+)
+def test_what_cannot_be_read_says_why(property_: Any, more: dict[str, Any], words: str) -> None:
+    found = consumed(td({"p": property_}, **more))
+    assert (found.adapter, found.connection, found.reads) == ("", {}, ())
+    assert words in " ".join(left.reason for left in found.left)
+    nothing = consumed(td({"p": one()}), reach=Reachable())
+    assert "adapters.allow" in nothing.left[0].reason
+
+
+def test_a_combination_takes_the_first_scheme_the_adapter_has() -> None:
+    schemes = {
+        "none": {"scheme": "combo", "oneOf": ["p", "t"]}, "p": {"scheme": "psk"},
+        "t": {"scheme": "oauth2", "flow": "client", "token": "https://as/t", "scopes": ["a", "b"], "gs:secret": "s"},
+    }  # fmt: skip
+    found = consumed(td({"p": one()}, securityDefinitions=schemes))
+    assert found.connection["security"] == {"scheme": "oauth2", "secret": "s", "token": "https://as/t", "scopes": "a b"}
+
+
+def test_mqtt_and_modbus_forms_become_the_connections_of_their_adapters() -> None:
+    found = consumed(td({
+        "power": one("mqtt://broker.example", op="observeproperty", **{"mqv:topic": "a/power"}),
+        "volt": one("mqtt://broker.example:1883/a/volt", op=["observeproperty"], unit="kilovolt"),
+    }))  # fmt: skip
+    assert (found.adapter, found.connection) == (
+        "mqtt", {"topics": {"power": {"topic": "a/power", "unit": "W"}, "volt": {"topic": "a/volt", "unit": "kV"}}},
+    )  # fmt: skip
+    found = consumed(td({"p": one("modbus+tcp://10.0.0.9/17/40072?quantity=2")}), model="urn:model:pv")
+    assert found.connection == {"transport": "tcp", "host": "10.0.0.9", "port": 502, "unit": 17}
+
+
+def test_the_adapter_that_reads_most_is_chosen_and_the_rest_is_named() -> None:
+    found = consumed(td({
+        "a": one(), "b": one("http://h/b"),
+        "c": one("mqtt://broker.example", op="observeproperty", **{"mqv:topic": "c"}),
+    }))  # fmt: skip
+    assert (found.adapter, found.reads) == ("wot_http", ("a", "b"))
+    assert [left.affordance for left in found.left] == ["properties.c"]
