@@ -13,6 +13,7 @@ from gridspine.energy.models import load_models
 from gridspine.infra.runtime.clock import SystemClock
 from gridspine.kernel.errors import Overloaded
 from gridspine.kernel.readings import Channel
+from gridspine.things.adapter import ReadRequest
 
 SETTINGS = {"maxBackoffS": 0.5}
 
@@ -166,3 +167,23 @@ async def test_a_wrong_connection_rejects_orders_and_leaves_the_others_alone(sta
     assert node.progressed[0][:2] == ("c1", "rejected")
     assert "connection" in node.progressed[0][2]
     assert node.progressed[1][:2] == ("c2", "rejected")
+
+
+async def test_a_device_is_read_at_once_when_asked(start_device: Any):
+    device = start_device("battery", "--soc", "42")
+    node = FakeNode([binding("battery", device.port, intervalS=3600)], settings=SETTINGS)
+    async with node.running(adapter()):
+        await node.until(lambda: latest(node, "stateOfCharge"))
+        stored = len(node.stored)
+        node.reading.put_nowait(ReadRequest("now", THING))
+        await node.until(lambda: "now" in node.read)
+        assert node.read["now"] == ""
+        assert len(node.stored) > stored, "it was read before its time"
+        node.reading.put_nowait(ReadRequest("elsewhere", "urn:x:elsewhere"))
+        await node.until(lambda: "elsewhere" in node.read)
+        assert "does not serve" in node.read["elsewhere"]
+        device.process.kill()
+        device.process.wait()
+        node.reading.put_nowait(ReadRequest("away", THING))
+        await node.until(lambda: "away" in node.read)
+        assert node.read["away"]

@@ -8,13 +8,15 @@ from collections.abc import AsyncIterator
 
 from adapter_node import DictStore, FakeNode
 from mqtt_device import OTHER, PASSWORD, THING, Raw, device, raw, topic
+from msgspec import UNSET
+from msgspec.structs import replace
 
 from gridspine.adapters.mqtt import MqttAdapter
 from gridspine.adapters.mqtt.commands import Commands
-from gridspine.adapters.mqtt.wire import decode_command
+from gridspine.adapters.mqtt.wire import decode_command, encode_command
 from gridspine.infra.runtime.clock import VirtualClock
 from gridspine.kernel.time import US, parse_rfc3339
-from gridspine.things.adapter import Binding, Order
+from gridspine.things.adapter import Binding, Order, Planned
 
 PUBLISH, PUBACK, PINGRESP = 3, 4, 13
 COMMANDS = topic(THING, "commands")
@@ -240,3 +242,37 @@ async def test_replaced_orders_are_not_current() -> None:
     assert commands.is_current(second)
     assert commands.in_force(THING) == [second]
     assert commands.undelivered() == [second]
+
+
+async def test_a_word_on_a_command_names_the_order_it_is_about() -> None:
+    node = make_node()
+    async with serving(node), raw(node.address["mqtt"]) as meter:
+        await meter.connect()
+        await meter.subscribe(COMMANDS)
+        node.order(order(node, "c1", sequence=4))
+        await next_command(meter)
+        await node.until(lambda: ("c1", "sent", "") in node.progressed)
+        for words in ({"sequence": 4}, {}):
+            await meter.publish(
+                topic(THING, "acknowledgements"),
+                json.dumps({"command": "c1", "state": "acknowledged"} | words).encode(),
+            )
+        await node.until(lambda: len(node.progressed) == 3)
+    assert node.sequences == [4, 4, 0], "a device that does not say is taken to mean the order it has now"
+
+
+async def test_a_schedule_goes_along_for_devices_that_hold_it() -> None:
+    node = make_node()
+    bindings = [Binding(t, "Inverter", "org", "m", {"schedules": t == THING}) for t in (THING, OTHER)]
+    node.set_bindings(bindings)
+    async with serving(node), raw(node.address["mqtt"]) as meter:
+        await meter.connect()
+        await meter.subscribe(COMMANDS)
+        whole = replace(order(node), plan=(Planned(node.clock.now_us() + 60 * US, -500.0), Planned(1 << 51, None)))
+        node.order(replace(whole, thing=OTHER))
+        node.order(whole)
+        told = await next_command(meter)
+    schedule = told["schedule"]
+    assert isinstance(schedule, list)
+    assert [one["value"] for one in schedule] == [-500.0, None]
+    assert decode_command(encode_command(replace(whole, plan=()))).schedule is UNSET

@@ -60,6 +60,7 @@ class ModbusAdapter:
             async with asyncio.TaskGroup() as group:
                 await self._sync(context, settings, group)
                 group.create_task(self._take_orders(context, settings, group))
+                group.create_task(self._take_reads(context))
                 while True:
                     await context.bindings_changed()
                     await self._sync(context, settings, group)
@@ -75,13 +76,22 @@ class ModbusAdapter:
                 await self._sync(context, settings, group)
             await self._hand_over(context, order)
 
+    async def _take_reads(self, context: AdapterContext) -> None:
+        async for request in context.reads():
+            served = self._served.get(request.thing)
+            if served:
+                served.worker.read(request)
+            else:
+                _, reason = self._faulty.get(request.thing, (None, "the Modbus adapter does not serve this Thing"))
+                context.read_ended(request.id, reason)
+
     async def _hand_over(self, context: AdapterContext, order: Order) -> None:
         served = self._served.get(order.thing)
         if served:
             served.worker.submit(order)
             return
         _, reason = self._faulty.get(order.thing, (None, "the Modbus adapter does not serve this Thing"))
-        await context.progress(order.command, "rejected", reason)
+        await context.progress(order.command, "rejected", reason, sequence=order.sequence)
 
     async def _sync(self, context: AdapterContext, settings: Settings, group: asyncio.TaskGroup) -> None:
         """Make workers of the bindings: stop those taken away or changed, start the new ones."""

@@ -94,7 +94,7 @@ class Keeper:
             waits = record is None or record.sequence < order.sequence
             if waits and self._context.clock.now_us() >= deadline_us:
                 detail = f"the device was away until the end of the lease: {reason}"
-                await self._context.progress(order.command, "failed", detail)
+                await self._context.progress(order.command, "failed", detail, sequence=order.sequence)
                 await self._keep(order, "done", detail)
                 self._drop(order)
 
@@ -110,14 +110,14 @@ class Keeper:
             return False
         if record and record.sequence == order.sequence and record.state in {"rejected", "done"}:
             if record.state == "rejected":
-                await self._context.progress(order.command, "rejected", record.reason)
+                await self._context.progress(order.command, "rejected", record.reason, sequence=order.sequence)
             self._drop(order)
             return False
         try:
             return await self._carry_out(order, record)
         except Invalid as refusal:
             await self._keep(order, "rejected", refusal.detail)
-            await self._context.progress(order.command, "rejected", refusal.detail)
+            await self._context.progress(order.command, "rejected", refusal.detail, sequence=order.sequence)
             self._drop(order)
             return True
 
@@ -135,10 +135,10 @@ class Keeper:
         renewing = self._renew_us.get(order.point, _NEVER_US) <= now_us
         written = renewing or not holds(setting, view, timer_known=known)
         if written:
-            await self._context.progress(order.command, "sent")
+            await self._context.progress(order.command, "sent", sequence=order.sequence)
             await self._apply(setting, view)
         if not known:
-            await self._context.progress(order.command, "acknowledged")
+            await self._context.progress(order.command, "acknowledged", sequence=order.sequence)
             await self._keep(order, "acknowledged")
         self._settle(order, setting, epoch, now_us)
         return written or not known
@@ -195,7 +195,8 @@ class Keeper:
     async def _end(self, order: Order, setting: Setting, view: View, *, known: bool) -> bool:
         """After the lease's end: the device has fallen back by itself; where it still holds on, it is told to."""
         if not known:
-            await self._context.progress(order.command, "failed", "its time had passed before the device was reached")
+            detail = "its time had passed before the device was reached"
+            await self._context.progress(order.command, "failed", detail, sequence=order.sequence)
         control = setting.control
         leased = to_setting(control, view, order, self._device.mapping.device_class, order.until_us - 1)
         value = leased.raw[control.value]

@@ -8,7 +8,7 @@ from gridspine.adapters.modbus.keeper import Keeper
 from gridspine.adapters.modbus.session import Backoff
 from gridspine.kernel.errors import GridspineError, Overloaded, Unavailable
 from gridspine.kernel.time import US
-from gridspine.things.adapter import AdapterContext, Order
+from gridspine.things.adapter import AdapterContext, Order, ReadRequest
 
 _LOG = logging.getLogger(__name__)
 
@@ -25,6 +25,12 @@ class Worker:
         self._next_poll_us = context.clock.monotonic_us()
         self._backoff = Backoff(context.clock, min(1.0, device.address.interval_s), max_backoff_s)
         self._away = False
+        self._asked: list[ReadRequest] = []
+
+    def read(self, request: ReadRequest) -> None:
+        """Poll the device as soon as the wire is free, and tell when that is done."""
+        self._asked.append(request)
+        self._wake.set()
 
     def submit(self, order: Order) -> None:
         """Take an order and carry it out as soon as the wire is free."""
@@ -42,7 +48,7 @@ class Worker:
         try:
             if await self._keeper.attend():
                 self._next_poll_us = self._context.clock.monotonic_us()
-            if self._context.clock.monotonic_us() >= self._next_poll_us:
+            if self._asked or self._context.clock.monotonic_us() >= self._next_poll_us:
                 await self._poll()
         except Unavailable as problem:
             return await self._failed_s(problem)
@@ -57,16 +63,26 @@ class Worker:
             _LOG.warning("%s does not answer: %s", self._device.binding.thing, problem.detail)
         self._away = True
         self._device.forget()
+        self._answer(self._take_asked(), problem.detail)
         await self._keeper.give_up_expired(problem.detail)
         self._next_poll_us = self._context.clock.monotonic_us()
         return self._backoff.failed_s()
 
     async def _poll(self) -> None:
+        asked = self._take_asked()
+        try:
+            self._answer(asked, await self._take())
+        except Unavailable as problem:
+            self._answer(asked, problem.detail)
+            raise
+
+    async def _take(self) -> str:
+        """Read the device and hand in what it says; return why it was not taken, or ""."""
         now_us = self._context.clock.monotonic_us()
         self._next_poll_us = max(self._next_poll_us + self._interval_us, now_us)
         readings = await self._device.poll()
         if not readings.received:
-            return
+            return ""
         try:
             await self._context.intake(readings, self._context.source_of(self._device.binding.thing))
         except GridspineError as refusal:
@@ -74,6 +90,16 @@ class Worker:
             _LOG.warning("readings of %s were not taken: %s", self._device.binding.thing, refusal.detail)
             pause_us = (refusal.retry_after_s if isinstance(refusal, Overloaded) else 5) * US
             self._next_poll_us = max(self._next_poll_us, now_us + pause_us)
+            return refusal.detail
+        return ""
+
+    def _take_asked(self) -> list[ReadRequest]:
+        asked, self._asked = self._asked, []
+        return asked
+
+    def _answer(self, asked: list[ReadRequest], problem: str) -> None:
+        for request in asked:
+            self._context.read_ended(request.id, problem)
 
     def _until_due_s(self) -> float:
         pause_us = self._next_poll_us - self._context.clock.monotonic_us()

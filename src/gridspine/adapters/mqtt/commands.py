@@ -16,6 +16,8 @@ import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 
+from msgspec.structs import replace
+
 from gridspine.adapters.mqtt.wire import Acknowledgement
 from gridspine.kernel.time import US, format_rfc3339
 from gridspine.things.adapter import AdapterContext, Order
@@ -35,6 +37,8 @@ class Commands:
 
     def __init__(self, context: AdapterContext) -> None:
         self._context = context
+        self.holds_schedules: Callable[[str], bool] = lambda _thing: False
+        """Whether the device of a Thing takes what follows an order along with it."""
         self._latest: dict[str, dict[str, tuple[Order, int]]] = {}
         self._open: set[str] = set()
         self._thing_of: OrderedDict[str, str] = OrderedDict()
@@ -57,7 +61,8 @@ class Commands:
 
     async def follow(self, deliver: Deliver) -> None:
         """Hand every order that is still good to ``deliver``, for ever."""
-        async for order in self._context.orders():
+        async for told in self._context.orders():
+            order = told if not told.plan or self.holds_schedules(told.thing) else replace(told, plan=())
             if await self._accept(order):
                 await deliver(order)
 
@@ -73,13 +78,16 @@ class Commands:
         """Note that the device (or the broker before it) has the order."""
         if order.command in self._open:
             self._open.discard(order.command)
-            await self._context.progress(order.command, "sent")
+            await self._context.progress(order.command, "sent", sequence=order.sequence)
 
     async def acknowledged(self, acknowledgement: Acknowledgement, thing: str) -> bool:
         """Pass on what ``thing`` says became of a command; False when it never had such a command."""
         if self._thing_of.get(acknowledgement.command) != thing:
             return False
-        await self._context.progress(acknowledgement.command, acknowledgement.state, acknowledgement.reason[:256])
+        await self._context.progress(
+            acknowledgement.command, acknowledgement.state, acknowledgement.reason[:256],
+            sequence=acknowledgement.sequence,
+        )  # fmt: skip
         return True
 
     async def _accept(self, order: Order) -> bool:
@@ -91,7 +99,8 @@ class Commands:
             return False
         end_us = order.until_us if order.value is not None else max(order.until_us, now_us + RELEASE_KEPT_US)
         if end_us <= now_us:
-            await self._context.progress(order.command, "failed", f"it ended at {format_rfc3339(order.until_us)}")
+            reason = f"it ended at {format_rfc3339(order.until_us)}"
+            await self._context.progress(order.command, "failed", reason, sequence=order.sequence)
             return False
         points[order.point] = (order, end_us)
         self._open.add(order.command)
@@ -116,4 +125,4 @@ class Commands:
     async def _fail(self, order: Order, reason: str) -> None:
         if order.command in self._open:
             self._open.discard(order.command)
-            await self._context.progress(order.command, "failed", reason)
+            await self._context.progress(order.command, "failed", reason, sequence=order.sequence)

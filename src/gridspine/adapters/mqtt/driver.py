@@ -57,6 +57,7 @@ class MqttAdapter:
         await counters.save(clean=False)
         commands = Commands(context)
         inbound = Inbound(context, _routes(context), counters, commands)
+        commands.holds_schedules = lambda thing: inbound.routes.holds_schedules(thing)  # noqa: PLW0108 - routes change
         side: Side = (
             EmbeddedBroker(context, settings, inbound, commands)
             if settings.mode == "embedded"

@@ -46,7 +46,8 @@ class MqttConnection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, om
     """The ``connection`` of a binding to this adapter; every field may be left out.
 
     ``username`` is who the device is at an external broker (the Thing's URN when left out). ``readings``,
-    ``commands`` and ``acknowledgements`` are topics that replace the usual ones; ``topics`` maps points.
+    ``commands`` and ``acknowledgements`` are topics that replace the usual ones; ``topics`` maps points. With
+    ``schedules`` an order brings what follows it, for a device that can hold it.
     """
 
     username: str = ""
@@ -54,6 +55,7 @@ class MqttConnection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, om
     commands: str = ""
     acknowledgements: str = ""
     topics: dict[str, Mapping] = {}
+    schedules: bool = False
 
 
 class ValueRoute(msgspec.Struct, frozen=True):
@@ -82,6 +84,7 @@ class ThingTopics(msgspec.Struct, frozen=True):
     acknowledgements: str
     commands: str
     values: tuple[str, ...]
+    schedules: bool = False
 
 
 def encode_thing(thing: str) -> str:
@@ -120,6 +123,7 @@ def topics_of(binding: Binding) -> tuple[ThingTopics, tuple[ValueRoute, ...]]:
         acknowledgements=check_topic(connection.acknowledgements or usual_topic(binding.thing, "acknowledgements")),
         commands=check_topic(connection.commands or usual_topic(binding.thing, "commands")),
         values=tuple(sorted({route.mapping.topic for route in routes})),
+        schedules=connection.schedules,
     )
     return topics, tuple(routes)
 
@@ -183,6 +187,11 @@ class Routes:
         """Return where orders for ``thing`` go, or None when it is not bound here."""
         topics = self.things.get(thing)
         return topics.commands if topics else None
+
+    def holds_schedules(self, thing: str) -> bool:
+        """Whether the device of ``thing`` takes what follows an order along with it."""
+        topics = self.things.get(thing)
+        return topics is not None and topics.schedules
 
     def inbound_filters(self) -> list[str]:
         """Return the filters a node subscribes to at an external broker: two wildcards, and every other topic."""

@@ -45,13 +45,21 @@ class Payload(msgspec.Struct, frozen=True):
     count: Count | None = None
 
 
+class Scheduled(msgspec.Struct, frozen=True, rename={"from_": "from"}):
+    """From ``from_`` (RFC 3339) ``value`` holds, or the device's own rule (null)."""
+
+    from_: str
+    value: float | None
+
+
 class Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An order as a device gets it, in the point's unit.
 
     The device holds ``value`` until ``until`` (RFC 3339) and then returns to ``fallback``, by itself; ``value`` null
     ends the lease at once, whatever ``until`` says. It takes no value whose ``until`` has passed and no command whose
     ``sequence`` is lower than the last one for the point; one of equal sequence is a repetition. ``traceparent`` is
-    there when the command is traced (W3C Trace Context).
+    there when the command is traced (W3C Trace Context). ``schedule`` is what follows, for devices that said they hold
+    it: such a device goes by it instead of falling back at ``until``, until the ``value`` null at its end.
     """
 
     command: str
@@ -61,14 +69,19 @@ class Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fallback: float
     sequence: int
     traceparent: str | msgspec.UnsetType = msgspec.UNSET
+    schedule: tuple[Scheduled, ...] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Acknowledgement(msgspec.Struct, frozen=True):
-    """What a device says became of a command; ``state`` as in `gridspine.things.adapter.ProgressState`."""
+    """What a device says became of a command; ``state`` as in `gridspine.things.adapter.ProgressState`.
+
+    With the ``sequence`` of the order it is about, a word that comes late is never taken for one on a newer order.
+    """
 
     command: str
     state: Literal["acknowledged", "rejected", "failed"]
     reason: str = ""
+    sequence: int = 0
 
 
 class _Counted(msgspec.Struct):
@@ -173,8 +186,9 @@ def count_of_properties(pairs: Iterable[tuple[str, str]]) -> Count | None:
 def encode_command(order: Order) -> bytes:
     """Return the payload of an order, as its device gets it."""
     until, traceparent = format_rfc3339(order.until_us), order.traceparent or msgspec.UNSET
+    schedule = tuple(Scheduled(format_rfc3339(one.from_us), one.value) for one in order.plan) or msgspec.UNSET
     return msgspec.json.encode(
-        Command(order.command, order.point, order.value, until, order.fallback, order.sequence, traceparent)
+        Command(order.command, order.point, order.value, until, order.fallback, order.sequence, traceparent, schedule)
     )
 
 
