@@ -56,6 +56,7 @@ SCRIPTS: dict[str, tuple[Callable[[str], Lines], list[str], list[str]]] = {
     "memory": (own, [], ["--short"]),
     "mqtt": (own, [], ["--short"]),
     "archive": (of_archive, [], ["--days", "3"]),
+    "agents": (own, [], ["--short"]),
     "emulators": (own, [], ["--short"]),
     "billion": (own, [], ["--short"]),
     "peers": (own, [], ["--short"]),

@@ -37,14 +37,15 @@ class Wakes:
         self._why = Column(np.uint8)
         self._queued = Column(np.bool_)
         self._columns = (self._due_us, self._again_us, self._why, self._queued)
-        self._ready: deque[int] = deque()
+        self._ready: deque[Int64Array] = deque()
+        self._count = 0
         self.next_us = NEVER_US
         """No Thing but those ready is due before [µs since 1970]."""
         self.deferred = 0
         """How often a wake had to wait because too many were ready already."""
 
     def __len__(self) -> int:
-        return len(self._ready)
+        return self._count
 
     def hear(self, thing: Int64Array, why: int, now_us: int, at_us: int | Int64Array = 0) -> bool:
         """Wake Things (distinct numbers, int64 (k,)) as soon as may be, but not before ``at_us`` [µs since 1970].
@@ -52,7 +53,7 @@ class Wakes:
         Returns whether any is ready now.
         """
         if not len(thing):
-            return bool(self._ready)
+            return self._count > 0
         for column in self._columns:
             column.grow(int(thing.max()) + 1)
         due_us = np.maximum(self._again_us.array[thing], np.maximum(now_us, at_us))
@@ -64,19 +65,23 @@ class Wakes:
         later = due_us[due_us > now_us]
         if len(later):
             self.next_us = min(self.next_us, int(later.min()))
-        return bool(self._ready)
+        return self._count > 0
 
     def take(self, now_us: int, limit: int) -> list[tuple[int, int]]:
         """Return up to ``limit`` Things that are due, each with why; they count as woken."""
-        if now_us >= self.next_us and len(self._ready) < limit:
+        if now_us >= self.next_us and self._count < limit:
             self._sweep(now_us)
-        taken = []
-        for _ in range(min(limit, len(self._ready))):
-            thing = self._ready.popleft()
-            taken.append((thing, int(self._why.array[thing])))
-            self._due_us.array[thing] = 0
-            self._why.array[thing] = 0
-            self._queued.array[thing] = False
+        taken: list[tuple[int, int]] = []
+        while self._ready and len(taken) < limit:
+            things = self._ready.popleft()
+            if len(things) > limit - len(taken):
+                self._ready.appendleft(things[limit - len(taken) :])
+                things = things[: limit - len(taken)]
+            taken += zip(things.tolist(), self._why.array[things].tolist(), strict=True)
+            self._due_us.array[things] = 0
+            self._why.array[things] = 0
+            self._queued.array[things] = False
+        self._count -= len(taken)
         return taken
 
     def rest(self, thing: int, again_us: int) -> None:
@@ -91,13 +96,15 @@ class Wakes:
         self._queue(waiting[due <= now_us])
 
     def _queue(self, thing: Int64Array) -> None:
-        room = max(0, _MAX_READY - len(self._ready))
+        room = max(0, _MAX_READY - self._count)
         if len(thing) > room:  # they stay due: the next sweep finds them
             self.deferred += len(thing) - room
             thing = thing[:room]
             self.next_us = 0
-        self._queued.array[thing] = True
-        self._ready.extend(thing.tolist())
+        if len(thing):
+            self._queued.array[thing] = True
+            self._ready.append(thing)
+            self._count += len(thing)
 
 
 class States:
