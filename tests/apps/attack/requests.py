@@ -119,10 +119,7 @@ class Scene:
             await self.world.op.post("/behaviours/scene/stop")
             if path.endswith("/{verb}"):
                 await self.world.op.post("/behaviours/scene/deployment", json={"version": "1.0.0", "share": 1})
-        if "{transfer_id}" in path or "{announcement_id}" in path or "{voucher_id}" in path:
-            ids |= await self._fresh_waiting()
-        if path.endswith("/remove") and "{attachment_id}" in path:
-            ids["attachment_id"] = await self.attachment()
+        ids |= await self._fresh_life(path)
         if path.endswith(("/cancel", "/{invocation}")):
             ids["command_id"] = (await self.world.op.post("/commands", json=self.command())).json()["id"]
         return ids
@@ -131,6 +128,12 @@ class Scene:
         """Attach a file to the meter."""
         path, params = f"/things/{METER_ID}/attachments", {"name": f"{uuid.uuid4().hex}.json"}
         return str((await self.world.op.post(path, params=params, json={"a": uuid.uuid4().hex})).json()["id"])
+
+    async def _fresh_life(self, path: str) -> dict[str, str]:
+        if path.endswith("{attachment_id}/remove"):
+            return {"attachment_id": await self.attachment()}
+        waits = any(name in path for name in ("{transfer_id}", "{announcement_id}", "{voucher_id}"))
+        return await self._fresh_waiting() if waits else {}
 
     async def _fresh_waiting(self) -> dict[str, str]:
         """Make an offer, an announcement and a voucher that nobody answered yet."""

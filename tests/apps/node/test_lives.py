@@ -89,7 +89,7 @@ async def test_a_transfer_takes_both_sides_and_leaves_each_its_own_time(world):
     assert (await world.op.post(f"/things/{BATTERY_ID}/transfers", json=body)).status_code == 409
     assert (await world.co.get("/transfers")).json()[0]["id"] == offer["id"]
     wrong = await world.op.post(f"/transfers/{offer['id']}/accept", json={})
-    assert wrong.status_code == 400, "who offers cannot accept"
+    assert wrong.status_code == 409, "who offers cannot accept"
     done = await world.co.post(f"/transfers/{offer['id']}/accept", json={"why": "bought it"})
     assert done.json()["state"] == "accepted", done.text
     assert (await world.op.get(f"/commands/{running['id']}")).status_code == 403

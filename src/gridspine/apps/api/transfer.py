@@ -10,7 +10,7 @@ from gridspine.apps.api.dependency import TheNode
 from gridspine.apps.api.thing import permitted
 from gridspine.apps.node.node import Node
 from gridspine.infra.identity.caller import Caller
-from gridspine.kernel.errors import Invalid
+from gridspine.kernel.errors import Conflict, Invalid
 from gridspine.kernel.time import format_rfc3339
 from gridspine.things.thing import Thing
 from gridspine.things.transfer import Transfer
@@ -96,7 +96,7 @@ async def answer_transfer(
     if side is None:
         raise Invalid("verb: is accept, refuse or withdraw")
     if side != caller.organisation:
-        raise Invalid(f"only {side} can {verb} this offer")
+        raise Conflict(f"only {side} can {verb} this offer")
     if verb == "accept":
         node.quotas.things(node.things.count(caller.organisation))
         decided = await lives.accept_transfer(offer, by=caller.principal, why=data.why)
