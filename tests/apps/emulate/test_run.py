@@ -1,15 +1,19 @@
 """A fleet outside of a real node: Things registered once, readings on their channel, orders told and ended."""
 
 import asyncio
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from running_node import World
 
+from gridspine.apps.cli import main
 from gridspine.apps.cli.connect import check
 from gridspine.apps.emulate.run import Run
 from gridspine.apps.emulate.sheet import Sheets
+from gridspine.energy.emulators.failure import Failing, Kind, Plan
 from gridspine.energy.emulators.fleet import Fleet
 from gridspine.energy.emulators.mix import Mix
 from gridspine.infra.runtime.clock import SystemClock
@@ -138,3 +142,47 @@ def test_sheets_say_every_point_once() -> None:
     told = {one.names[place]: value for one in read for place, value in zip(one.name_index, one.value, strict=True)}
     assert told == dict(zip(names, values, strict=True))
     assert {time for one in read for time in one.observed_us.tolist()} == {12 * US}
+
+
+def test_sheets_leave_out_what_is_not_present() -> None:
+    names = [f"urn:x:{number}/p" for number in range(5)]
+    present = np.array([True, False, True, True, True])
+    first, second = (
+        decode_arrow(body, max_items=10) for body in Sheets(names, 3).bodies(np.arange(5.0), 12 * US, present)
+    )
+    assert [first.names[place] for place in first.name_index] == ["urn:x:0/p", "urn:x:2/p"]
+    assert first.value.tolist() == [0.0, 2.0] and second.value.tolist() == [3.0, 4.0]
+
+
+async def test_failures_are_sent_and_the_node_refuses_what_cannot_be(world: World) -> None:
+    clock = SystemClock()
+    start_us = clock.now_us() - 600 * US
+    fleet = Fleet(Mix(meter=4), 5, start_us)
+    failures = [
+        Failing(Plan(kind, np.array([place], np.int32), np.array([start_us]), np.array([1 << 62]), np.array([size])))
+        for kind, place, size in ((Kind.SPOOF, 1, -1.0), (Kind.DROP_OUT, 5, 0.0))
+    ]
+    run = Run(fleet, world.op, check, clock, prefix=PREFIX, channel="reported", failures=failures)
+    await run.prepare()
+    outcome = (await run.run(60.0, 4)).outcome
+    assert outcome["received"] == 4 * (fleet.layout.size - 1)
+    assert outcome["refused"] == 4 and "voltage" in run.total.problem
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("--devices", "0"), "--devices"),
+        (("--step", "0"), "--step"),
+        (("--failing", "2"), "--failing"),
+    ],
+)
+def test_the_command_refuses_what_makes_no_sense(
+    words: tuple[str, ...], complaint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["gridspine", "emulate", *words, "--data", str(tmp_path)])
+    with pytest.raises(SystemExit) as ended:
+        main.run()
+    assert ended.value.code == 1
+    said = capsys.readouterr().err
+    assert said.startswith("gridspine: ") and complaint in said

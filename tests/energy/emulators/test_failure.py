@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cases import homes, screens
-from gridspine.energy.emulators.failure import Failing, Kind, Plan
+from gridspine.energy.emulators.failure import Failing, Kind, Plan, some_failures
 from gridspine.kernel.time import US
 
 STEP_US = 60 * US
@@ -82,3 +82,14 @@ def test_the_screen_on_recorded_homes_scores_as_published() -> None:
     from cases.score import DATA, _rounded
 
     assert [_rounded(row) for row in screens.report()] == json.loads(DATA.read_text())["screen"]
+
+
+def test_some_failures_hit_their_share_in_their_time() -> None:
+    within = (10 * US, 7_210 * US)
+    failures = some_failures(10_000, 0.05, within, 3)
+    places = np.concatenate([failing.plan.place for failing in failures])
+    assert [failing.plan.kind for failing in failures] == list(Kind)
+    assert 400 < len(places) < 600 and len(np.unique(places)) == len(places)
+    for failing in failures:
+        assert failing.plan.begin_us.min() >= within[0] and failing.plan.end_us.max() <= within[1]
+    assert some_failures(10, 0.5, (5, 5), 3) == []

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gridspine.energy.emulators import ev_charger
+from gridspine.energy.emulators import ev_charger, weather
 from gridspine.energy.emulators.fleet import MAX_STEP_S, Fleet
 from gridspine.energy.emulators.mix import KINDS, Mix
 from gridspine.energy.models import load_models
@@ -180,3 +180,25 @@ def test_what_makes_no_sense_is_refused() -> None:
     for step_s in (0.0, -1.0, float("nan"), MAX_STEP_S + 1.0):
         with pytest.raises(Invalid, match="a step"):
             fleet.step(step_s)
+
+
+def test_recorded_weather_takes_the_place_of_made_up_weather() -> None:
+    told: list[int] = []
+
+    def night(now_us: int) -> weather.Weather:
+        told.append(now_us)
+        return weather.Weather(120.0, 10.0, 0.0, 0.0, 0.0, 1_330.0, -3.0, 0.0)
+
+    fleet = Fleet(MIX, 3, NOON_US, sky=night)
+    values = fleet.step(60.0)
+    assert told == [NOON_US + 60 * US]
+    assert (table(fleet, values, "pv", "activePower") > 0.0).all()
+    assert (table(fleet, values, "heat_pump", "outdoorTemperature") == -3.0).all()
+
+
+def test_places_of_a_strangers_things_are_none() -> None:
+    layout = Fleet(MIX, 3, NOON_US).layout
+    assert layout.place("urn:a:", "urn:a:battery-000004", "stateOfCharge") is not None
+    wrong = ("urn:b:battery-000004", "urn:a:battery-000099", "urn:a:battery-x", "urn:a:boiler-000001", "urn:a:battery-")
+    assert [layout.place("urn:a:", thing, "stateOfCharge") for thing in wrong] == [None] * 5
+    assert layout.place("urn:a:", "urn:a:battery-000004", "voltage") is None

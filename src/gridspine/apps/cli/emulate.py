@@ -4,8 +4,9 @@ import asyncio
 import signal
 import time
 from collections.abc import Coroutine
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -15,8 +16,12 @@ from gridspine.infra.runtime.clock import SystemClock
 from gridspine.kernel.errors import Invalid, Unavailable
 from gridspine.kernel.time import US, to_datetime
 
+if TYPE_CHECKING:
+    from gridspine.apps.emulate.run import Total
+
 MAX_DEVICES = 1_000_000
 PREFIX = "urn:example:neighbourhood:"
+_SAID = ("received", "accepted", "suppressed", "refused")
 
 
 def emulate(
@@ -30,6 +35,9 @@ def emulate(
     reported: Annotated[
         bool, typer.Option("--reported", help="Send as devices do, on channel reported: to try a node out.")
     ] = False,
+    failing: Annotated[
+        float, typer.Option(help="Share of the points that fail once: drop-out, stuck, drift, spoof, flap.")
+    ] = 0.0,
     data: Data = None,
     client: Client = "operator",
 ) -> None:
@@ -38,16 +46,28 @@ def emulate(
         raise Invalid(f"--devices: 1 to {MAX_DEVICES}")
     if not (0.0 <= hours <= 10_000.0 and 1.0 <= step <= 3_600.0 and speed >= 0.0):
         raise Invalid("--hours: 0 to 10000; --step: 1 to 3600 s; --speed: 0 or more")
-    asyncio.run(
-        _emulate(data_directory(data), client, devices, hours, speed, step, seed, prefix, stay=stay, reported=reported)
-    )
+    if not 0.0 <= failing <= 1.0:
+        raise Invalid("--failing: a share from 0 to 1")
+    plan = _Plan(devices, hours, speed, step, seed, prefix, failing, stay, "reported" if reported else "emulated")
+    asyncio.run(_emulate(data_directory(data), client, plan))
 
 
-async def _emulate(
-    data: Path, client: str, devices: int, hours: float, speed: float, step_s: float, seed: int, prefix: str, *,
-    stay: bool, reported: bool,
-) -> None:  # fmt: skip
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    devices: int
+    hours: float
+    speed: float
+    step_s: float
+    seed: int
+    prefix: str
+    failing: float
+    stay: bool
+    channel: Literal["emulated", "reported"]
+
+
+async def _emulate(data: Path, client: str, plan: _Plan) -> None:
     try:
+        from gridspine.energy.emulators.failure import some_failures
         from gridspine.energy.emulators.fleet import Fleet
         from gridspine.energy.emulators.mix import Mix
     except ImportError as error:
@@ -55,22 +75,22 @@ async def _emulate(
     from gridspine.apps.emulate.run import Run
 
     clock = SystemClock()
-    start_us = clock.now_us() - round(hours * 3_600 * US)
-    fleet = Fleet(Mix.of(devices), seed, start_us)
+    start_us, end_us = clock.now_us() - round(plan.hours * 3_600 * US), clock.now_us()
+    fleet = Fleet(Mix.of(plan.devices), plan.seed, start_us)
+    failures = some_failures(fleet.layout.size, plan.failing, (start_us, end_us), plan.seed)
     counts = ", ".join(f"{block.count} {block.kind.replace('_', ' ')}" for block in fleet.layout.blocks)
-    print(f"{devices} devices ({counts}), {fleet.layout.size} points, from {to_datetime(start_us)}")
+    print(f"{plan.devices} devices ({counts}), {fleet.layout.size} points, from {to_datetime(start_us)}")
     async with connected(data, client) as http:
-        run = Run(fleet, http, check, clock, prefix=prefix, channel="reported" if reported else "emulated", seed=seed)
+        run = Run(
+            fleet, http, check, clock, prefix=plan.prefix, channel=plan.channel, seed=plan.seed, failures=failures
+        )
         new = await run.prepare()
-        print(f"  registered {new} Things, {devices - new} were known", flush=True)
-        began_s, steps = time.perf_counter(), None if stay else round(hours * 3_600 / step_s)
+        print(f"  registered {new} Things, {plan.devices - new} were known", flush=True)
+        began_s, steps = time.perf_counter(), None if plan.stay else round(plan.hours * 3_600 / plan.step_s)
         try:
-            await _until_stopped(run.run(step_s, steps, speed=speed))
+            await _until_stopped(run.run(plan.step_s, steps, speed=plan.speed))
         finally:
-            _say(run.total.outcome, time.perf_counter() - began_s, run.total.emulated_us / US)
-            print(f"  {run.total.orders} orders taken")
-            if run.total.problem:
-                print(f"  first problem: {run.total.problem}")
+            _say(run.total, time.perf_counter() - began_s)
 
 
 async def _until_stopped(work: Coroutine[Any, Any, Any]) -> None:
@@ -87,7 +107,10 @@ async def _until_stopped(work: Coroutine[Any, Any, Any]) -> None:
         task.result()
 
 
-def _say(outcome: dict[str, int], took_s: float, emulated_s: float) -> None:
-    counts = ", ".join(f"{name} {outcome.get(name, 0)}" for name in ("received", "accepted", "suppressed", "refused"))
-    rate, faster = outcome.get("received", 0) / took_s, emulated_s / took_s
+def _say(total: "Total", took_s: float) -> None:
+    counts = ", ".join(f"{name} {total.outcome.get(name, 0)}" for name in _SAID)
+    rate, faster = total.outcome.get("received", 0) / took_s, total.emulated_us / US / took_s
     print(f"  {counts} in {took_s:.1f} s: {rate:,.0f} readings/s, {faster:,.0f} times as fast as the clock")
+    print(f"  {total.orders} orders taken")
+    if total.problem:
+        print(f"  first problem: {total.problem}")

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count, islice
 from typing import Any, Literal
@@ -11,6 +11,7 @@ import httpx
 import numpy as np
 
 from gridspine.apps.emulate.sheet import Sheets
+from gridspine.energy.emulators.failure import Failing
 from gridspine.energy.emulators.fleet import Fleet
 from gridspine.infra.runtime.clock import Clock
 from gridspine.kernel.errors import Invalid, Unavailable
@@ -40,7 +41,8 @@ class Total:
 class Run:
     """A fleet and the node it reports to, as ``http``, an authenticated client of it.
 
-    ``prefix`` begins the ids of its Things; ``check`` returns an answer that went well and raises for another.
+    ``prefix`` begins the ids of its Things; ``check`` returns an answer that went well and raises for another;
+    ``failures`` are put over what is sent.
     """
 
     def __init__(
@@ -53,10 +55,12 @@ class Run:
         prefix: str,
         channel: Channel = "emulated",
         seed: int = 0,
+        failures: Sequence[Failing] = (),
     ) -> None:
         self._fleet, self._http, self._check, self._clock = fleet, http, check, clock
         self._prefix, self._channel, self._seed = prefix, channel, seed
-        self._sheets = Sheets(list(fleet.layout.names(prefix)))
+        self._failures = failures
+        self._sheets = Sheets(fleet.layout.names(prefix))
         self._told: dict[int, tuple[float, int]] = {}
         self._news: list[dict[str, Any]] | None = None
         self.total = Total()
@@ -120,7 +124,11 @@ class Run:
 
     async def _send(self, values: Float64Array, observed_us: int) -> None:
         """Send a step: some bodies at once, and all of them before the next step's."""
-        bodies = self._sheets.bodies(values, observed_us)
+        present = np.ones(len(values), np.bool_)
+        for failing in self._failures:
+            values, here = failing.apply(values, observed_us)
+            present &= here
+        bodies = self._sheets.bodies(values, observed_us, present)
         while part := list(islice(bodies, _POSTS_AT_ONCE)):
             await asyncio.gather(*(self._post(body) for body in part))
 

@@ -102,3 +102,18 @@ class Failing:
         elif self._steps % 2:
             told[at] += size
         return told, present
+
+
+def some_failures(points: int, share: float, within_us: tuple[int, int], seed: int) -> list[Failing]:
+    """Return failures of ``share`` of ``points``, each once at random ``within_us``, of every kind about as many."""
+    random = np.random.default_rng(seed)
+    chosen = np.flatnonzero(random.random(points) < share).astype(np.int32)
+    kinds = random.integers(0, len(Kind), len(chosen))
+    lasting_s = (within_us[1] - within_us[0]) / US / 2.0
+    sizes = {Kind.DRIFT: 100.0, Kind.SPOOF: -1.0, Kind.FLAP: 1.0}
+    found = []
+    for kind in Kind if lasting_s > 0.0 else ():
+        places = chosen[kinds == kind]
+        plan = Plan.draw(kind, random, places, within_us, (lasting_s / 10.0, lasting_s), sizes.get(kind, 0.0))
+        found.append(Failing(plan))
+    return found

@@ -8,6 +8,7 @@ would export and gives what it would import. Its voltage is that of the street l
 step before and half-way (`grid_support`). Wind turbines and CHP plants stand by themselves.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from math import isfinite
 
@@ -39,9 +40,19 @@ class _Homes:
 
 
 class Fleet:
-    """Devices of ``mix`` at ``place`` from ``seed``, beginning at ``start_us`` [µs since 1970]."""
+    """Devices of ``mix`` at ``place`` from ``seed``, beginning at ``start_us`` [µs since 1970].
 
-    def __init__(self, mix: Mix, seed: int, start_us: int, place: weather.Place | None = None) -> None:
+    ``sky`` gives the weather at a time [µs since 1970], such as a recorded one; without it, it is made from the seed.
+    """
+
+    def __init__(
+        self,
+        mix: Mix,
+        seed: int,
+        start_us: int,
+        place: weather.Place | None = None,
+        sky: Callable[[int], weather.Weather] | None = None,
+    ) -> None:
         for field in fields(mix):
             if getattr(mix, field.name) < 0:
                 raise Invalid(f"{field.name}: {getattr(mix, field.name)} devices are none")
@@ -51,6 +62,7 @@ class Fleet:
         self.place = place or weather.Place()
         self.now_us = start_us
         self._random = random = np.random.default_rng(seed)
+        self._sky = sky
         self._orders = {block.kind: Orders(block) for block in self.layout.blocks}
         self._homes = _homes(mix, random)
         self._weather_state = weather.State.draw(random)
@@ -90,6 +102,8 @@ class Fleet:
         self._deviation_hz = (
             keep * self._deviation_hz + (1 - keep * keep) ** 0.5 * 0.02 * self._random.standard_normal()
         )
+        if self._sky is not None:
+            sky = self._sky(self.now_us)
         outputs = self._at_homes(sky, step_s) | self._alone(sky, step_s)
         values = np.empty(self.layout.size)
         for block in self.layout.blocks:

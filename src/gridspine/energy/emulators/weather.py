@@ -6,7 +6,8 @@
 * **Air**: a mean by the season and the hour, with a slow deviation.
 * **Wind**: Weibull distributed (shape 2) with a memory of hours.
 
-The parameters are a temperate place's and ours. Recorded weather may stand in for it: all kinds take `Weather`.
+The parameters are a temperate place's and ours. There is one sky for all, so the plants of a neighbourhood rise and
+fall together more than real ones do. Recorded weather may stand in for it: all kinds take `Weather`, a fleet a ``sky``.
 """
 
 from dataclasses import dataclass
