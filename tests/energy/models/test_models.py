@@ -8,6 +8,7 @@ from gridspine.energy.models import load_models
 from gridspine.kernel.reading_type import Commodity
 from gridspine.kernel.units import unit
 from gridspine.things.model import PointModel, ThingModel
+from gridspine.things.td.check import check_model
 
 MODELS = load_models()
 POINTS = [(name, point) for name, model in MODELS.items() for point in model.points]
@@ -27,6 +28,13 @@ def test_model_is_named_and_carries_no_binding(name: str, model: ThingModel):
     assert {point.name for point in model.points} == set(model.document["properties"])
     for pointer in model.document.get("tm:optional", []):
         assert pointer.removeprefix("/properties/") in model.document["properties"]
+
+
+@pytest.mark.parametrize(("name", "model"), MODELS.items())
+def test_model_is_a_thing_model_by_the_schema_of_w3c(name: str, model: ThingModel):
+    """W3C WoT Thing Description 1.1: the JSON Schema for Thing Models."""
+    assert check_model(model.document) == []
+    assert check_model({**model.document, "properties": []}) != []
 
 
 @pytest.mark.parametrize(("name", "point"), POINTS)
