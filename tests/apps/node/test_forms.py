@@ -154,6 +154,8 @@ async def test_a_fleet_changes_and_each_is_answered(tmp_path):
         assert wire.of(batteries[0]) == [1200, None]
         records = world.node.log.read("readings", 0, 0, max_records=1000)
         assert {decode_batch(record.body).channel for record in records} == {Channel.EMULATED}
+        forms = {row["thing"]: row["form"] for row in world.node.archive._thing_rows()}
+        assert forms == {**dict.fromkeys(batteries, "emulator"), home: "adapter"}
         answer = await world.op.post("/things/form", json={"form": "adapter", "things": batteries[:2]})
         assert [view["form"] for view in answer.json()] == ["adapter"] * 2
         await until(lambda: emulated(world, batteries[2]).received_us > emulated(world, batteries[0]).received_us)

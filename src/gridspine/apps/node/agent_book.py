@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 import structlog
 
-from gridspine.apps.node.behaviours import Behaviours
+from gridspine.apps.node.behaviours import Behaviours, program
 from gridspine.infra.runtime.durable import write_whole
 from gridspine.kernel.readings import BoolArray, Int64Array
 from gridspine.things.agent import States
@@ -77,6 +77,11 @@ class AgentBook:
             self._keep_states(deployment.id, resident=resident)
         self.interest = np.zeros(max(rows) + 2 if rows else 0, np.bool_)
         self.interest[rows] = True
+
+    def programs(self) -> set[str]:
+        """Return the versions that some Thing may have, by `program`."""
+        active = [one for several in self.by_model.values() for one in several]
+        return {program(one.organisation, one.name, v) for one in active for v in (one.version, one.canary) if v}
 
     def of(self, thing: int) -> list[Deployment]:
         """Return the deployments that a Thing (by its number) is among; none for one that is retired."""

@@ -148,7 +148,12 @@ class Agents:
         await self._effects.flush()
 
     async def judge_all(self) -> None:
-        """Promote what proved itself, take back what did not."""
+        """Promote what proved itself, take back what did not; let go of versions that nobody has any more."""
+        wanted = self.book.programs()
+        for name in self._loaded - wanted:
+            await self._runner.forget(name)
+            self.faults.pop(name, None)
+        self._loaded &= wanted
         for deployment in list(self.behaviours.deployments.values()):
             if deployment.state == "stopped":
                 continue

@@ -140,11 +140,15 @@ class Emulation:
         if begun.problem:
             raise Invalid(f"emulator: {begun.problem}")
         names = PackedNames.of([f"{thing}/{point}" for thing in cohort.things for point in begun.points])
-        units = ("",) * len(names)
-        known = self._points.resolve(names, units, cohort.organisation).point >= 0
+        units, known = ("",) * len(names), self._known(cohort, names)
         self._running[cohort.id] = _Running(cohort, begun.points, names, units, known, now_us, self._active(cohort))
         for held in [one for key, one in self._held.items() if key[0] == cohort.id and one.until_us > now_us]:
             await self._ask(held, Instructed)
+
+    def _known(self, cohort: Cohort, names: PackedNames) -> BoolArray:
+        """Return which of the points are there and the organisation's own, bool (n,)."""
+        known: BoolArray = self._points.resolve(names, ("",) * len(names), cohort.organisation).point >= 0
+        return known
 
     async def _step_due(self) -> None:
         for cohort in [one for one in self._cohorts.values() if not one.external]:
@@ -183,6 +187,7 @@ class Emulation:
             return
         if outcome.refused:
             log.warning("an emulator says what cannot be", cohort=running.cohort.id, first=outcome.problems[:1])
+            running.known = self._known(running.cohort, running.names)  # a Thing may have gone, or changed hands
 
     def _wait_s(self) -> float:
         now_us = self._clock.now_us()
