@@ -98,19 +98,21 @@ class CommandTable:
             self.retire(command.id)
             return
         point = self.point(key)
-        point.awaiting.pop(command.id, None)
+        waited = point.awaiting.pop(command.id, None) is not None
         if command.state == "awaiting-approval":
             point.awaiting[command.id] = command
             self._remind(command.approve_by_us, key)
         elif counts(command):
             self._finished.pop(command.id, None)
-            if point.leases.get(command.id) != lease:
-                point.leases[command.id] = lease
-                self._remind(lease.from_us, key)
-                self._remind(lease.until_us, key)
+            if point.leases.get(command.id) == lease:
+                return  # how far it got changes nothing of what must be ordered
+            point.leases[command.id] = lease
+            self._remind(lease.from_us, key)
+            self._remind(lease.until_us, key)
         else:
-            point.leases.pop(command.id, None)
             self.retire(command.id)
+            if point.leases.pop(command.id, None) is None and not waited:
+                return
         self.dirty[key] = None
 
     def retire(self, id: str) -> None:

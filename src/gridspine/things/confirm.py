@@ -5,6 +5,7 @@ import numpy as np
 
 from gridspine.kernel.quality import VALIDITY_MASK, Quality
 from gridspine.kernel.readings import Int32Array, Int64Array
+from gridspine.things.column import Column
 
 Key = tuple[str, str]
 """A Thing's URN and the name of one of its points."""
@@ -44,7 +45,8 @@ class Watchlist:
     def __init__(self) -> None:
         self._number_of: dict[Key, int] = {}
         self._keys: dict[int, dict[Key, None]] = {}
-        self._numbers: Int32Array | None = None
+        self._awaited = Column(np.bool_)
+        """By number; memory is touched only where something is waited for."""
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -54,21 +56,23 @@ class Watchlist:
         known = self._number_of.get(key)
         if number == known:
             return
-        self._numbers = None
         if known is not None:
             del self._number_of[key]
             del self._keys[known][key]
             if not self._keys[known]:
                 del self._keys[known]
+                self._awaited.array[known] = False
         if number is not None:
             self._number_of[key] = number
             self._keys.setdefault(number, {})[key] = None
+            self._awaited.grow(number + 1)
+            self._awaited.array[number] = True
 
     def hits(self, point: Int32Array) -> Int64Array:
         """Return the positions in ``point`` (int32, shape (n,)) that are waited for (int64, shape (m,))."""
-        if self._numbers is None:
-            self._numbers = np.fromiter(self._keys, np.int32, len(self._keys))
-        return np.flatnonzero(np.isin(point, self._numbers))
+        awaited = self._awaited.array
+        known = (point >= 0) & (point < len(awaited))
+        return np.flatnonzero(known)[awaited[point[known]]]
 
     def keys(self, number: int) -> list[Key]:
         """Return the commanded points that wait for readings of point ``number``."""

@@ -42,9 +42,11 @@ from gridspine.things.commander import Commander
 from gridspine.things.directory import Directory
 from gridspine.things.form import Forms
 from gridspine.things.lease import Lease
-from gridspine.things.model import LeaseRule, PointModel
+from gridspine.things.model import LeaseRule, PointModel, ThingModel
 from gridspine.things.point import PointTable
 
+_MODELS = 1_000
+"""Models whose points are kept by name, at most."""
 log = structlog.get_logger(__name__)
 
 
@@ -69,6 +71,7 @@ class Commands:
         self._checkpoints = checkpoints
         self._journeys = Journeys(trace)
         self._confirming: set[asyncio.Task[None]] = set()
+        self._points_of: dict[int, tuple[ThingModel, dict[str, PointModel]]] = {}
         self.forms = Forms()
         self.gate: Callable[[str, bool], str] = lambda _thing, _safety: ""
         """Why a Thing takes no commands, or (False) none but those of safety; "" when it does. The lifecycle's word."""
@@ -270,7 +273,15 @@ class Commands:
 
     def _point(self, thing: str, name: str) -> PointModel | None:
         found = self._points.thing_points(thing)
-        return None if found is None else next((point for point in found[1].points if point.name == name), None)
+        if found is None:
+            return None
+        model = found[1]
+        known = self._points_of.get(id(model))
+        if known is None or known[0] is not model:
+            if len(self._points_of) >= _MODELS:
+                self._points_of.clear()
+            known = self._points_of[id(model)] = (model, {point.name: point for point in model.points})
+        return known[1].get(name)
 
     def _rule_of(self, thing: str, name: str) -> LeaseRule | None:
         point = self._point(thing, name)
