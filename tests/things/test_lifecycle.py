@@ -185,7 +185,7 @@ async def test_what_each_state_allows(kept):
     names = [f"{thing.id}/activePower", f"{kept.things[1].id}/activePower", "urn:x:none/p"]
 
     def point():
-        return standings.admit(kept.points.resolve(names, ["", "", ""], "org")).point.tolist()
+        return standings.admit(kept.points.resolve(names, ["", "", ""], "org"), names, "org").point.tolist()
 
     usual = point()
     for state, kept_, controlled, commands, safety, test in (

@@ -56,7 +56,7 @@ class Intake:
         trace = self.books.trace
         with trace.span("names") if trace.on and trace.current() else nullcontext():
             resolved = self.books.points.resolve(readings.names, readings.units, source.organisation, only)
-            resolved = self.standings.admit(resolved)
+            resolved = self.standings.admit(resolved, readings.names, source.organisation)
         context = trace.current()
         if len(readings) <= MAX_BATCH:
             posting = Posting(readings, source, resolved, context)

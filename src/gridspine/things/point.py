@@ -253,6 +253,17 @@ class PointTable:
         number: int = self._organisation_of.array.item(thing)
         return self._organisations[number if number >= 0 else ~number]
 
+    def foreign(self, urn: str, organisation: str) -> bool:
+        """Whether a Thing is, or once was, another organisation's."""
+        thing = self.thing_number(urn)
+        former = self._former.get(thing, ()) if self._former else ()
+        return thing != NOBODY and {organisation} != {self.owner_of(thing), *(one.organisation for one in former)}
+
+    def retired(self, urn: str, organisation: str) -> bool:
+        """Whether a Thing was an organisation's when it was retired."""
+        thing = self.thing_number(urn)
+        return thing != NOBODY and self._organisation_of.array.item(thing) < 0 and self.owner_of(thing) == organisation
+
     def held(self, organisation: str) -> int:
         """Return how many Things an organisation has that are not retired."""
         return self._held[self._organisation_number.get(organisation, _NOBODY)]

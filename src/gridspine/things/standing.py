@@ -13,6 +13,7 @@
 """
 
 import threading
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
@@ -27,6 +28,7 @@ from gridspine.things.resolve import OUT_OF_SERVICE, Resolved
 _CODES: tuple[State, ...] = ("commissioned", *(state for state in STATES if state != "commissioned"))
 _CODE = {state: code for code, state in enumerate(_CODES)}
 _SHUT = np.array([state in {"announced", "retired"} for state in _CODES])
+_TOLD = 1_000
 _TESTED = frozenset({"described", "provisioned"})
 
 
@@ -72,16 +74,22 @@ class Standings:
         found = np.bincount(self._code.array, minlength=len(_CODES))
         return {state: int(found[code]) for code, state in enumerate(_CODES) if code and found[code]}
 
-    def admit(self, resolved: Resolved) -> Resolved:
-        """Return names as numbers, with `OUT_OF_SERVICE` for points of Things whose readings are refused."""
+    def admit(self, resolved: Resolved, names: Sequence[str], organisation: str) -> Resolved:
+        """Return names as numbers, with `OUT_OF_SERVICE` for points of Things whose readings are refused.
+
+        Those of the organisation's own retired Things are told so (the first few of them), and not that there are none.
+        """
         if not self.shut or not len(resolved.point):
             return resolved
         known = np.flatnonzero(resolved.point >= 0)
-        shut = _SHUT[self._codes(self._points.things_of(resolved.point[known]))]
-        if not shut.any():
+        shut = known[_SHUT[self._codes(self._points.things_of(resolved.point[known]))]].tolist()
+        for at in np.flatnonzero(resolved.point < 0)[:_TOLD].tolist():
+            if self._points.retired(names[at].partition("/")[0], organisation):
+                shut.append(at)
+        if not shut:
             return resolved
         point: Int32Array = resolved.point.copy()  # it may be kept for whoever comes with the same names
-        point[known[shut]] = OUT_OF_SERVICE
+        point[shut] = OUT_OF_SERVICE
         return Resolved(point, resolved.scale, resolved.shift)
 
     def controllable(self, things: Int64Array) -> BoolArray:

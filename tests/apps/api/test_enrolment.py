@@ -213,3 +213,24 @@ async def test_announcements_are_said_once_and_decided_once(strict):
     assert named.json()["state"] == "accepted", named.text
     for bad in ({"make": ""}, {"serial": "x" * 300}, {"model": "a\nb"}, {"description": {"a": "x" * 70_000}}):
         assert (await strict.op.post("/announcements", json=DEVICE | bad)).status_code == 400
+
+
+async def test_a_device_that_describes_itself_is_taken_in_by_its_own_description(strict):
+    description = {
+        "@context": "https://www.w3.org/2022/wot/td/v1.1", "title": "Shed", "security": "n",
+        "securityDefinitions": {"n": {"scheme": "nosec"}},
+        "properties": {"power": {"type": "number", "unit": "W", "forms": [{"href": "http://192.0.2.1/p"}]}},
+    }  # fmt: skip
+    said = {name: value for name, value in DEVICE.items() if name != "thingModel"}
+    broken = await strict.op.post("/announcements", json=said | {"description": description | {"properties": 5}})
+    assert any("properties" in problem for problem in broken.json()["problems"])
+    refused = await strict.op.post(f"/announcements/{broken.json()['id']}/accept", json={})
+    assert refused.status_code == 400
+    good = await strict.op.post("/announcements", json=said | {"serial": "S-9", "description": description})
+    assert good.json()["problems"] == []
+    taken = await strict.op.post(f"/announcements/{good.json()['id']}/accept", json={})
+    assert taken.status_code == 200, taken.text
+    thing = taken.json()["thing"]
+    life = (await strict.op.get(f"/things/{thing}/lifecycle")).json()
+    assert [one["to"] for one in life["steps"]] == ["announced", "described"]
+    assert [one["name"] for one in (await strict.op.get(f"/things/{thing}/properties")).json()] == ["power"]

@@ -66,7 +66,7 @@ async def test_a_retired_thing_takes_no_readings_and_no_commands_and_keeps_its_h
     answer = await step(world, BATTERY_ID, "retired", "recycled", evidence=["urn:example:certificate"])
     assert answer.json()["state"] == "retired", answer.text
     sent = await world.op.post("/readings", json=[{"n": f"{BATTERY_ID}/stateOfCharge", "v": 1}], headers=SENML)
-    assert sent.json()["refused"] == 1
+    assert (sent.json()["refused"], sent.json()["problems"][0]["reason"]) == (1, "out-of-service")
     history = (await world.op.get(f"/things/{BATTERY_ID}/history")).json()
     types = [entry["type"] for entry in history["entries"]]
     assert types[-1] == "thing.registered"
@@ -212,3 +212,39 @@ async def test_lives_survive_a_restart(tmp_path):
         assert [(one["type"], one["at"]) for one in after] == [(one["type"], one["at"]) for one in before]
     finally:
         await again.stop()
+
+
+async def test_sql_over_a_product_leaves_out_things_that_changed_hands(tmp_path):
+    """The archive knows readings by name, not by owner: neither may ask it for the other's time."""
+    world = await World.start(tmp_path / "sold", settings_for(archive=True))
+    try:
+        point, product, _ = await world.shared()
+        other = await world.thing("urn:example:stays")
+        mixed = await world.product(point, f"{other}/activeEnergyImport")
+        await world.send(point, [100.0])
+        offer = (await world.op.post("/things/urn:example:m1/transfers", json={"to": "brightfield", "why": "w"})).json()
+        assert (await world.co.post(f"/transfers/{offer['id']}/accept", json={})).status_code == 200
+        body = {"sql": "select distinct point from points", "purpose": "a"}
+        for http, one in ((world.co, product), (world.op, product)):
+            answer = await http.post(f"/products/{one}/query", json=body)
+            assert (answer.status_code, "pull the product" in answer.json()["detail"]) == (409, True), answer.text
+        answer = await world.op.post(f"/products/{mixed}/query", json=body)
+        assert answer.json()["rows"] == [[f"{other}/activeEnergyImport"]]
+    finally:
+        await world.stop()
+
+
+async def test_a_transfer_cuts_nothing_that_was_granted_and_gives_the_rest_to_nobody_else(world):
+    point, product, _ = await world.shared()
+    await world.send(point, [100.0, 101.0])
+    offer = (await world.op.post("/things/urn:example:m1/transfers", json={"to": "brightfield", "why": "w"})).json()
+    assert (await world.co.post(f"/transfers/{offer['id']}/accept", json={})).status_code == 200
+    _, mine = world.client("brightfield", "operator")
+    sent = await mine.post("/readings", json=[{"n": point, "v": 555.0}], headers=SENML)
+    assert sent.json()["accepted"] == 1, sent.text
+    _, third = world.client("northside-networks", "owner")
+    for http in (world.co, third):
+        answer = await http.get(f"/products/{product}/readings")
+        assert answer.status_code == 200, answer.text
+        assert "555" not in answer.text, "what comes from now on is the new owner's"
+        assert [one["v"] for one in answer.json()] == [100.0, 101.0]

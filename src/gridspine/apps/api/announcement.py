@@ -1,5 +1,6 @@
 """Announcements: devices that said what they are, taken in or turned away by a person."""
 
+import asyncio
 from typing import Any
 
 import msgspec
@@ -7,13 +8,20 @@ from litestar import Request, get, post
 from litestar.params import FromPath, FromQuery, JSONBody
 
 from gridspine.apps.api.dependency import TheNode
+from gridspine.apps.api.thing import may_connect
 from gridspine.apps.node.node import Node
+from gridspine.infra.identity.caller import Caller
 from gridspine.infra.runtime.clock import new_urn
 from gridspine.kernel.errors import Invalid, NotFound
 from gridspine.kernel.time import format_rfc3339
 from gridspine.things.announcement import Announcement, waiting_one
 from gridspine.things.lifecycle import Step
+from gridspine.things.registrar import Caller as Registering
+from gridspine.things.td.check import check_description
 from gridspine.things.thing import Thing
+
+_PROBLEMS = 20
+"""Things wrong with a description that are kept with an announcement, at most."""
 
 
 class NewAnnouncement(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
@@ -113,6 +121,9 @@ async def decide_announcement(
 async def announce(node: Node, organisation: str, by: str, said: NewAnnouncement) -> Announcement:
     """Keep what a device says of itself, checked as far as the node knows its model."""
     problems = []
+    if said.description:
+        found = await asyncio.to_thread(check_description, said.description)
+        problems += [f"description, {one.field}: {one.description}" for one in found[:_PROBLEMS]]
     if not said.thing_model and not said.description:
         problems.append("neither a Thing Model nor a description was sent: say which model it is when it is accepted")
     elif said.thing_model and node.things.models.get(said.thing_model, organisation) is None:
@@ -140,7 +151,10 @@ async def _accept(node: Node, request: Request[Any, Any, Any], said: Announcemen
     described = Step(node.clock.now_us(), "described", caller.principal, why[:2_000], (said.id,))
     lives.lifecycles.expect(thing.id, (begun, described))
     try:
-        thing = await node.things.register(thing, actor=caller.principal)
+        if thing.model:
+            await node.things.register(thing, actor=caller.principal)
+        else:
+            await _register_described(node, caller, thing, said)
     finally:
         lives.lifecycles.forget(thing.id)
     accepted = await lives.announcements.accept(said.id, thing.id, by=caller.principal, why=why[:2_000])
@@ -148,6 +162,18 @@ async def _accept(node: Node, request: Request[Any, Any, Any], said: Announcemen
     if kind == "voucher":
         await node.lives.bind(voucher, thing.id, actor=caller.principal)
     return accepted
+
+
+async def _register_described(node: Node, caller: Caller, thing: Thing, said: Announcement) -> None:
+    """Register a device by its own description, under the id and title it is given here."""
+    if not said.description:
+        raise Invalid("model: the device did not say what it is: name its Thing Model")
+    if thing.adapter or thing.connection:
+        raise Invalid("adapter, connection: follow from the device's own description; name a model to give others")
+    document = {**said.description, "id": thing.id}
+    document.setdefault("title", thing.title)
+    who = Registering(caller.organisation, caller.principal, may_connect(node, caller))
+    await node.registrar.create(document, who, thing.id)
 
 
 def _own(node: Node, request: Request[Any, Any, Any]) -> None:

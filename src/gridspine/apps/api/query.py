@@ -15,7 +15,7 @@ from gridspine.apps.node.node import Node
 from gridspine.infra.archive.query import QueryResult, Stop, Stopped
 from gridspine.infra.archive.wire import Format, Granted
 from gridspine.infra.identity.caller import Caller
-from gridspine.kernel.errors import Invalid, Unauthenticated
+from gridspine.kernel.errors import Conflict, Invalid, Unauthenticated
 from gridspine.kernel.time import parse_rfc3339
 from gridspine.sharing.cursor import format_cursor, parse_cursor
 from gridspine.sharing.delivery import READINGS
@@ -120,7 +120,25 @@ def _granted(node: Node, product: Product, grant: Grant | None, changed_since: s
     mask = node.access.mask(product)
     since_us, since = _since(node, changed_since)
     from_us, until_us = (grant.from_us, grant.until_us) if grant else (-_EVER_US, _EVER_US)
-    return Granted(mask.names, mask.units, from_us, until_us, since_us, since, product.contract.channel)
+    names, units = _of_one_owner(node, product, mask.names, mask.units)
+    return Granted(names, units, from_us, until_us, since_us, since, product.contract.channel)
+
+
+def _of_one_owner(
+    node: Node, product: Product, names: list[str], units: list[str]
+) -> tuple[list[str], list[str]]:
+    """Leave out points of Things that have been another organisation's: the archive knows them by name alone."""
+    foreign: dict[str, bool] = {}
+    for name in names:
+        thing = name.partition("/")[0]
+        if thing not in foreign:
+            foreign[thing] = node.points.foreign(thing, product.owner)
+    if not any(foreign.values()):
+        return names, units
+    kept = [(name, unit) for name, unit in zip(names, units, strict=True) if not foreign[name.partition("/")[0]]]
+    if not kept:
+        raise Conflict("its Things have been another organisation's, which SQL cannot tell apart: pull the product")
+    return [name for name, _ in kept], [unit for _, unit in kept]
 
 
 def _since(node: Node, text: str) -> tuple[int | None, dict[int, int] | None]:

@@ -15,7 +15,8 @@ from gridspine.infra.runtime.clock import Clock
 from gridspine.kernel.errors import DiskFull, Gone, GridspineError
 from gridspine.things.history import PASSING, READERS, Entry
 
-EVERY_S = 2.0
+EVERY_S = 30.0
+"""How often the index follows by itself [s]: whoever asks is answered from all there is by then."""
 _AT_ONCE = 2_000
 _HANDOVER_US = 1_000_000
 _LATEST = (1 << 62, "~")
@@ -34,7 +35,7 @@ class Histories:
         return len(self._index)
 
     async def follow(self) -> None:
-        """Keep up with the log, until cancelled; whoever asks in between is answered from what is there by then."""
+        """Keep up with the log, until cancelled."""
         while True:
             try:
                 await asyncio.to_thread(self.catch_up)
