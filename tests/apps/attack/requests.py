@@ -17,6 +17,11 @@ from gridspine.kernel.time import format_rfc3339
 from gridspine.things.behaviour import SIGNATURE_TYPE, Behaviour, digest_of
 
 METER_ID, BATTERY_ID = "urn:example:s", "urn:example:battery"
+EDGE_BATTERY_ID = "urn:example:edge-battery"
+RULE = {
+    "name": "scene", "outputs": [f"{EDGE_BATTERY_ID}/activePowerSetpoint"],
+    "text": "def control(inputs, state, now_s):\n    return None\n",
+}  # fmt: skip
 TITLE, VALUE = "Quellenweg-31", 987654.25
 FOREVER = "2100-01-01T00:00:00Z"
 CONTRACT = {"licence": "x", "purposes": ["a"]}
@@ -73,8 +78,20 @@ class Scene:
             "kind": "thing_created",
             "attachment_id": await self.attachment(),
             "report_id": (await world.op.post(f"/things/{METER_ID}/commissioning", json={})).json()["id"],
+            "edge_id": await self.edge(), "rule": "scene",
             **(await self._fresh_waiting()),
         }  # fmt: skip
+
+    async def edge(self) -> str:
+        """Let an edge serve a battery by a rule that has two versions; return its principal."""
+        world = self.world
+        edge, _ = world.client("northside-networks", "device", kind="device")
+        connection = {"edge": edge, "adapter": "modbus"}
+        await world.thing(EDGE_BATTERY_ID, BATTERY, adapter="edge", connection=connection, devices=[edge])
+        for _ in range(2):
+            answer = await world.op.post(f"/edges/{edge}/rules", json=RULE)
+            assert answer.status_code == 201, answer.text
+        return edge
 
     async def behaviour(self) -> None:
         """Publish a behaviour that does nothing, and deploy it."""
@@ -233,6 +250,8 @@ class Scene:
             "/behaviours": {"package": "{}", "signature": "s"},
             "/behaviours/{behaviour}/deployment": {"version": "1.0.0"},
             "/all-stop": {"reason": "r"},
+            "/edge/report": {"clockUs": 0},
+            "/edges/{edge_id}/rules": RULE,
             "/products": {"title": "P", "points": [f"{METER_ID}/voltage"], "contract": CONTRACT},
             "/products/{product_id}/query": {"sql": "select 1 as one", "purpose": "a"},
             "/grants": {"product": ids["product_id"], "purpose": "a", "until": FOREVER},

@@ -93,6 +93,14 @@ POST /things/{thing_id}/tags/{tag_id}/remove            o       -       -      4
 GET  /commands/{command_id}                             aowu    -       -      403 403
 POST /commands/{command_id}/cancel                      o       -       -      403 403
 POST /all-stop                                          o       -       -      403 403
+GET  /edge/orders                                       d       d       d      403 403
+POST /edge/report                                       d       d       d      403 403
+GET  /edges                                             aowdu   aowdu   aowdu  403 403
+GET  /edges/{edge_id}                                   aowu    -       -      403 403
+GET  /edges/{edge_id}/rules                             aowu    -       -      403 403
+POST /edges/{edge_id}/rules                             o       -       -      403 403
+POST /edges/{edge_id}/rules/{rule}/roll-back            o       -       -      403 403
+DELETE /edges/{edge_id}/rules/{rule}                    o       -       -      403 403
 GET  /products                                          aowcdu  aowcdu  aowcdu 403 403
 POST /products                                          w       w       w      403 403
 GET  /products/{product_id}                             aowcdu  aowcdu  aowcdu 403 403

@@ -30,7 +30,7 @@ DATA = os.environ.get("GRIDSPINE_SECURITY_DATA", "")
 DECISION = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
-STREAMS = ("/stream", "/observe", "/events", "/events/{name}", "/events/{kind}")
+STREAMS = ("/edge/orders", "/stream", "/observe", "/events", "/events/{name}", "/events/{kind}")
 """Ends of paths that answer with a stream: it is enough that it opens."""
 
 

@@ -138,22 +138,22 @@ async def publish_rule(
     return _rule_view(node, await node.edges.rules.publish(rule))
 
 
-@post("/edges/{edge_id:str}/rules/{name:str}/roll-back", status_code=200, summary="Roll a rule back", tags=["edges"])
+@post("/edges/{edge_id:str}/rules/{rule:str}/roll-back", status_code=200, summary="Roll a rule back", tags=["edges"])
 async def roll_back_rule(
-    request: Request[Any, Any, Any], node: TheNode, edge_id: FromPath[str], name: FromPath[str]
+    request: Request[Any, Any, Any], node: TheNode, edge_id: FromPath[str], rule: FromPath[str]
 ) -> RuleView:
     """Publish the version before the present one again."""
     _served(node, request, edge_id, "thing.command")
-    return _rule_view(node, await node.edges.rules.roll_back(edge_id, name, request.user.principal))
+    return _rule_view(node, await node.edges.rules.roll_back(edge_id, rule, request.user.principal))
 
 
-@delete("/edges/{edge_id:str}/rules/{name:str}", status_code=204, summary="Take a rule away", tags=["edges"])
+@delete("/edges/{edge_id:str}/rules/{rule:str}", status_code=204, summary="Take a rule away", tags=["edges"])
 async def remove_rule(
-    request: Request[Any, Any, Any], node: TheNode, edge_id: FromPath[str], name: FromPath[str]
+    request: Request[Any, Any, Any], node: TheNode, edge_id: FromPath[str], rule: FromPath[str]
 ) -> None:
     """Take a rule away; what it asked for ends."""
     _served(node, request, edge_id, "thing.command")
-    await node.edges.rules.remove(edge_id, name, request.user.principal)
+    await node.edges.rules.remove(edge_id, rule, request.user.principal)
 
 
 class OrderStream:
