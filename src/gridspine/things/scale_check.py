@@ -23,7 +23,8 @@ MIN_ENERGY_J = 3600.0 * 20
 _NEAR = 0.1
 """How near a ratio's logarithm to base ten must be to a whole number: within a quarter of it."""
 _LOAD_VA = 200.0
-_MAX_HOLD_S = 300.0
+_MAX_HOLD_S = 1_800.0
+"""How long a value is believed to hold [s]: reporting by exception says nothing while nothing changes."""
 _CURE = "compare the scale factor, the CT and VT ratios and the unit in the address map with the device"
 
 
