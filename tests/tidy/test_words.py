@@ -21,10 +21,11 @@ OURS = {"tests/tidy/test_words.py"}
 
 
 def files(root: Path) -> Iterator[Path]:
-    """Yield the text files of the house; what others wrote (``static/vendor``) is theirs."""
+    """Yield the text files of the house; what others wrote (``static/vendor``, ``node_modules``) is theirs."""
     for folder in FOLDERS:
         for path in sorted((root / folder).rglob("*")):
-            if path.is_file() and path.suffix in SUFFIXES and not {"__pycache__", "static"} & set(path.parts):
+            others = {"__pycache__", "node_modules", "static"} & set(path.parts)
+            if path.is_file() and path.suffix in SUFFIXES and not others:
                 yield path
     yield from (root / name for name in FILES if (root / name).is_file())
 

@@ -15,7 +15,7 @@ import msgspec
 
 from gridspine.energy.mapping.number import code, scaled, single, text
 from gridspine.energy.mapping.quality import quality_losses
-from gridspine.energy.mapping.scl_type import MULTIPLIERS, VALUE, templates
+from gridspine.energy.mapping.scl_type import CONTROLLED, MULTIPLIERS, STATUS_ONLY, VALUE, templates
 from gridspine.energy.mapping.snapshot import Document, Emission, Loss, Reported, Snapshot
 from gridspine.energy.mapping.table import Table, load_table, said
 from gridspine.energy.mapping.xml import HEAD, element
@@ -74,6 +74,8 @@ def _write(table: Table, point: PointModel, field: Field, reported: Reported) ->
     path = VALUE[field.cdc]
     texts: dict[tuple[str, ...], str] = {("q",): quality_text(reported.quality)}
     texts["t",] = format_rfc3339(reported.observed_us)
+    if field.cdc in CONTROLLED:
+        texts["ctlModel",] = STATUS_ONLY
     lost: list[Loss] = []
     if field.cdc in {"SPS", "ACT", "DPC", "ENS", "INS", "ISC"}:
         value = _state(field, code(reported.value))

@@ -1,7 +1,9 @@
 """The DataTypeTemplates of SCL that the emitted logical nodes need: common data classes, constructed types, enums.
 
 Source: IEC 61850-7-3 and 7-4 edition 2.1 as name space definitions (NSD 2007B3), IEC 61850-7-420 (NSD 2019A4), the
-SCL schema 2007B4. Of each class only the data attributes that are written are declared.
+SCL schema 2007B4. Of each class the data attributes are declared that are written or mandatory; of each logical node
+the data objects that are written, and Beh: what else is mandatory there (of a valve's material, of a breaker's blocks)
+is not known of a Thing, and so these are the values of a device and not its whole description.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,6 +15,7 @@ _T = ("t", "MX", "Timestamp", "")
 _QS = ("q", "ST", "Quality", "")
 _TS = ("t", "ST", "Timestamp", "")
 _UNITS = ("units", "CF", "Struct", "Unit")
+_CONTROL = ("ctlModel", "CF", "Enum", "CtlModelKind")
 # Common data class → its data attributes: name, functional constraint, basic type, constructed type.
 CLASSES: dict[str, tuple[tuple[str, str, str, str], ...]] = {
     "MV": (("mag", "MX", "Struct", "AnalogueValue"), _Q, _T, _UNITS),
@@ -21,10 +24,10 @@ CLASSES: dict[str, tuple[tuple[str, str, str, str], ...]] = {
     "INS": (("stVal", "ST", "INT32", ""), _QS, _TS),
     "SPS": (("stVal", "ST", "BOOLEAN", ""), _QS, _TS),
     "ACT": (("general", "ST", "BOOLEAN", ""), _QS, _TS),
-    "DPC": (("stVal", "ST", "Dbpos", ""), _QS, _TS),
+    "DPC": (("stVal", "ST", "Dbpos", ""), _QS, _TS, _CONTROL),
     "ENS": (("stVal", "ST", "Enum", "DERStateKind"), _QS, _TS),
-    "APC": (("mxVal", "MX", "Struct", "AnalogueValue"), _Q, _T, _UNITS),
-    "ISC": (("valWTr", "ST", "Struct", "ValWithTrans"), _QS, _TS),
+    "APC": (("mxVal", "MX", "Struct", "AnalogueValue"), _Q, _T, _UNITS, _CONTROL, ("dbRef", "CF", "FLOAT32", "")),
+    "ISC": (("valWTr", "ST", "Struct", "ValWithTrans"), _QS, _TS, _CONTROL),
 }
 VALUE: dict[str, tuple[str, ...]] = {
     "MV": ("mag", "f"), "CMV": ("cVal", "mag", "f"), "CMV.ang": ("cVal", "ang", "f"), "BCR": ("actVal",),
@@ -39,6 +42,9 @@ _STRUCTS: dict[str, tuple[tuple[str, str, str], ...]] = {
     "Unit": (("SIUnit", "Enum", "SIUnitKind"), ("multiplier", "Enum", "MultiplierKind")),
     "ValWithTrans": (("posVal", "INT8", ""), ("transInd", "BOOLEAN", "")),
 }
+STATUS_ONLY = "status-only"
+"""The control model of what can be controlled there: a snapshot takes no orders."""
+CONTROLLED = frozenset({"DPC", "APC", "ISC"})
 MULTIPLIERS = {-3: "m", -2: "c", -1: "d", 0: "", 1: "da", 2: "h", 3: "k", 6: "M", 9: "G"}
 _BEHAVIOUR = {1: "on", 2: "blocked", 3: "test", 4: "test/blocked", 5: "off"}
 
@@ -56,7 +62,7 @@ def templates(
     parts = [_node_type("LLN0", "LLN0", {"Beh": "Beh"})]
     object_types: dict[str, str] = {"Beh": _behaviour()}
     for (prefix, ln, inst), objects in nodes.items():
-        named = {}
+        named = {"Beh": "Beh"}
         for name, (cdc, phases) in objects.items():
             named[name] = cdc if not phases else f"{prefix}{ln}{inst}.{name}"
             if phases:
@@ -71,6 +77,7 @@ def templates(
     parts += [_enum("SIUnitKind", ((number, name) for name, number in units.items()))]
     parts += [_enum("MultiplierKind", ((power, name) for power, name in MULTIPLIERS.items() if name))]
     parts += [_enum("BehaviourModeKind", _BEHAVIOUR.items())]
+    parts += [_enum("CtlModelKind", ((0, STATUS_ONLY),))]
     parts += [_enum("DERStateKind", ((number, name) for name, number in states.items()))]
     return element("DataTypeTemplates", parts)
 
@@ -89,7 +96,9 @@ def _object_type(cdc: str) -> str:
 
 def _behaviour() -> str:
     value = element("DA", name="stVal", fc="ST", bType="Enum", type="BehaviourModeKind")
-    return element("DOType", [value], id="Beh", cdc="ENS")
+    quality = element("DA", name="q", fc="ST", bType="Quality")
+    time = element("DA", name="t", fc="ST", bType="Timestamp")
+    return element("DOType", [value, quality, time], id="Beh", cdc="ENS")
 
 
 def _struct(name: str) -> str:
