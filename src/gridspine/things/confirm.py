@@ -71,8 +71,9 @@ class Watchlist:
     def hits(self, point: Int32Array) -> Int64Array:
         """Return the positions in ``point`` (int32, shape (n,)) that are waited for (int64, shape (m,))."""
         awaited = self._awaited.array
-        known = (point >= 0) & (point < len(awaited))
-        return np.flatnonzero(known)[awaited[point[known]]]
+        known = np.flatnonzero((point >= 0) & (point < len(awaited)))
+        found: Int64Array = known[awaited[point[known]]]
+        return found
 
     def keys(self, number: int) -> list[Key]:
         """Return the commanded points that wait for readings of point ``number``."""
