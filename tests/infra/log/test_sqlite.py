@@ -71,6 +71,51 @@ def test_a_reader_that_looks_seldom_misses_nothing(tmp_path: Path) -> None:
     log.close()
 
 
+@pytest.mark.parametrize("failing", ["seal", "__init__"])
+def test_a_segment_that_cannot_be_ended_for_want_of_room_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    """Whatever of the change to a new segment fails, all that was promised before and after it is found again."""
+    log = SqliteEventLog(tmp_path, TOPICS, segment_bytes=60_000)
+    real = getattr(Segment, failing)
+
+    def full(*arguments: object, **named: object) -> None:
+        if failing == "seal" or named.get("writable"):
+            error = sqlite3.OperationalError("database or disk is full")
+            error.sqlite_errorcode = sqlite3.SQLITE_FULL
+            raise error
+        real(*arguments, **named)
+
+    promised = [log.append([data()])[0].offset for _ in range(4)]
+    with monkeypatch.context() as patch:
+        patch.setattr(Segment, failing, full)
+        for _ in range(6):
+            with contextlib.suppress(DiskFull):
+                promised += [one.offset for one in log.append([data()])]
+    log.close()
+    log = SqliteEventLog(tmp_path, TOPICS, segment_bytes=60_000)
+    promised += [log.append([data()])[0].offset for _ in range(10)]
+    log.close()
+    assert promised == list(range(len(promised)))
+    log = SqliteEventLog(tmp_path, TOPICS, segment_bytes=60_000)
+    assert [record.position.offset for record in log.read("data", 0, 0)] == promised
+    log.close()
+
+
+def test_a_newest_segment_that_was_sealed_too_early_is_read_whole(tmp_path: Path) -> None:
+    """An earlier release sealed a segment before the next one was there, and wrote on when the disk had no room."""
+    log = SqliteEventLog(tmp_path, TOPICS)
+    log.append([data(), data()])
+    log.close()
+    (path,) = (tmp_path / "data").glob("*.db")
+    with contextlib.closing(sqlite3.connect(path)) as database, database:
+        database.execute("INSERT INTO sealed VALUES (0, 0, 1)")
+    log = SqliteEventLog(tmp_path, TOPICS)
+    assert log.bounds("data") == [(0, 2)]
+    assert log.append([data()])[0].offset == 2
+    log.close()
+
+
 def test_data_stops_before_control_when_room_runs_out(tmp_path: Path) -> None:
     free = 100_000_000
     room = Room(tmp_path, reserve_bytes=1_000_000, free_bytes=lambda: free)
@@ -152,7 +197,7 @@ def test_a_segment_that_cannot_be_read_is_not_passed_over(tmp_path: Path, monkey
     with contextlib.closing(SqliteEventLog(tmp_path, TOPICS)) as log:
         log.append([data(), data()])
 
-    def fails(self: Segment) -> None:
+    def fails(self: Segment, *, newest: bool) -> None:
         raise sqlite3.OperationalError("disk I/O error")
 
     with monkeypatch.context() as broken:

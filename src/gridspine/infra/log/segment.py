@@ -1,7 +1,7 @@
 """One segment file: a stretch of one topic's records in an SQLite database. Trim is deleting a file.
 
 Sealed segments are never written again; their extents are kept in the file so that opening a log of many segments
-reads one small table each.
+reads one small table each. What the newest one says of its extents is not believed: it may be written still.
 """
 
 import sqlite3
@@ -77,10 +77,10 @@ class Segment:
             rows.close()
         return found
 
-    def extents(self) -> Extents:
-        """Return the offsets held, per partition."""
+    def extents(self, *, newest: bool) -> Extents:
+        """Return the offsets held, per partition; of the ``newest`` segment of a topic from the records themselves."""
         with self._lock:
-            rows = self._db.execute("SELECT partition, first, next FROM sealed").fetchall()
+            rows = [] if newest else self._db.execute("SELECT partition, first, next FROM sealed").fetchall()
             if not rows:
                 rows = self._db.execute(
                     "SELECT partition, min(offset), max(offset) + 1 FROM record GROUP BY partition"
@@ -108,5 +108,10 @@ class Segment:
     def unlink(self) -> None:
         """Close and delete the file."""
         self.close()
-        for suffix in ("", "-wal", "-shm"):
-            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+        unlink_segment(self.path)
+
+
+def unlink_segment(path: Path) -> None:
+    """Delete a segment's files; a write-ahead log that stayed behind would be taken for that of the next of its name."""
+    for suffix in ("-wal", "-shm", ""):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)

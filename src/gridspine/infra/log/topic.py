@@ -1,12 +1,13 @@
 """One topic of the SQLite log: its segment files in order, and the offsets of its partitions."""
 
 import bisect
+import contextlib
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
 from gridspine.infra.log.port import Position, Record, Stored, Topic
-from gridspine.infra.log.segment import Extents, Row, Segment
+from gridspine.infra.log.segment import Extents, Row, Segment, unlink_segment
 from gridspine.infra.runtime.durable import make_folder
 from gridspine.kernel.errors import Unavailable
 
@@ -48,7 +49,7 @@ class SegmentedTopic:
         growing |= {segment.path for segment in self._segments[-2:]}
         for at, segment in enumerate(self._segments):
             if segment.path in growing:
-                self._extents[at] = segment.extents()
+                self._extents[at] = segment.extents(newest=at == len(self._segments) - 1)
         self._count_on()
 
     def place(self, records: Sequence[Record], partitions: Sequence[int]) -> tuple[list[Position], list[Row]]:
@@ -119,7 +120,7 @@ class SegmentedTopic:
             # The newest may have lost its tables to a crash while it was made; a writer makes them again.
             segment = Segment(path, writable=self._writable and path == paths[-1])
             try:
-                extents = segment.extents()
+                extents = segment.extents(newest=path == paths[-1])
             except sqlite3.OperationalError as error:
                 segment.close()
                 if self._writable:  # passed over, its offsets would be given again
@@ -144,11 +145,13 @@ class SegmentedTopic:
         return self._segments[-1]
 
     def _roll(self) -> Segment:
+        """Begin a new segment, then seal the full one: sealed first, it would be written on where the disk is full."""
         full = self._segments[-1]
-        full.seal(self._extents[-1])
         self._create(int(full.path.stem) + 1)
-        full.close()
-        self._segments[-2] = Segment(full.path, writable=False)
+        with contextlib.suppress(sqlite3.OperationalError):  # no room for it: its records tell its extents
+            full.seal(self._extents[-2])
+            self._segments[-2] = Segment(full.path, writable=False)
+            full.close()
         return self._segments[-1]
 
     def _create(self, number: int) -> None:
@@ -156,7 +159,7 @@ class SegmentedTopic:
         try:
             segment = Segment(path, writable=True)
         except sqlite3.OperationalError:
-            path.unlink(missing_ok=True)
+            unlink_segment(path)
             raise
         self._segments.append(segment)
         self._extents.append({})
