@@ -112,6 +112,6 @@ class Segment:
 
 
 def unlink_segment(path: Path) -> None:
-    """Delete a segment's files; a write-ahead log that stayed behind would be taken for that of the next of its name."""
+    """Delete a segment's files; a write-ahead log that stayed would be taken for that of the next of its name."""
     for suffix in ("-wal", "-shm", ""):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
