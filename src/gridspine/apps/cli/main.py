@@ -6,7 +6,20 @@ import httpx
 import typer
 
 from gridspine import __version__
-from gridspine.apps.cli import behaviour, client, demo, doctor, edge, emulate, keyring, ledger, node, replay
+from gridspine.apps.cli import (
+    behaviour,
+    client,
+    demo,
+    doctor,
+    edge,
+    emulate,
+    keyring,
+    ledger,
+    life,
+    node,
+    replay,
+    thing,
+)
 from gridspine.kernel.errors import GridspineError
 
 app = typer.Typer(
@@ -29,7 +42,9 @@ app.command("backup")(node.backup)
 app.command("restore")(node.restore)
 app.add_typer(behaviour.app, name="behaviour")
 app.add_typer(ledger.app, name="ledger")
+app.add_typer(life.app, name="life")
 app.add_typer(keyring.app, name="keys")
+app.add_typer(thing.app, name="thing")
 
 
 @app.command("version")
