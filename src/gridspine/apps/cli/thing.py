@@ -1,0 +1,134 @@
+"""``gridspine thing``: a Thing taken in by its description, shown with what works, and taken out again."""
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import httpx
+import msgspec
+import typer
+
+from gridspine.apps.cli.client import Client, Data
+from gridspine.apps.cli.connect import check, connected, data_directory
+from gridspine.kernel.errors import Invalid
+from gridspine.things.td.document import read_document, walk
+
+app = typer.Typer(help="Things by their Thing Descriptions: add, show, remove.", no_args_is_help=True)
+Id = Annotated[str, typer.Argument(metavar="ID", help="The Thing's id, a URN.")]
+_TD = {"content-type": "application/td+json"}
+_TM = "tm:ThingModel"
+
+
+@app.command()
+def add(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A Thing Description (1.0 or 1.1), or a Thing Model.")],
+    placeholder: Annotated[
+        list[str] | None, typer.Option(help="NAME=VALUE for a placeholder of a Thing Model; a JSON value stays one.")
+    ] = None,
+    placeholders: Annotated[Path | None, typer.Option(help="A JSON file with the values of placeholders.")] = None,
+    without: Annotated[list[str] | None, typer.Option(help="An optional part that the Thing has not.")] = None,
+    secret: Annotated[str, typer.Option(help="Name of the adapter's secret that the Thing is asked with.")] = "",
+    data: Data = None,
+    client: Client = "operator",
+) -> None:
+    """Take a Thing into the directory. Whatever the node can read of it is read; the rest is named, with the reason."""
+    document = _read(file)
+    values = _read(placeholders) if placeholders is not None else {}
+    values |= dict(_value(one) for one in placeholder or ())
+    report = asyncio.run(_add(data_directory(data), client, document, values, without or [], secret))
+    _show(report)
+
+
+@app.command()
+def show(id: Id, data: Data = None, client: Client = "operator") -> None:
+    """Show how a Thing is served, and what of its description does not work here."""
+    _show(asyncio.run(_ask(data_directory(data), client, "GET", f"/things/{quote(id, safe=':')}/report")))
+
+
+@app.command()
+def remove(id: Id, data: Data = None, client: Client = "operator") -> None:
+    """Take a Thing out of the directory: it is retired, and its history stays."""
+    asyncio.run(_ask(data_directory(data), client, "DELETE", f"/things/{quote(id, safe=':')}"))
+    print(f"{id} is retired")
+
+
+async def _add(
+    data: Path, client: str, document: dict[str, Any], values: dict[str, Any], without: list[str], secret: str
+) -> dict[str, Any]:
+    async with connected(data, client) as http:
+        kinds = document.get("@type")
+        if _TM in (kinds if isinstance(kinds, list) else [kinds]):
+            if not any(path and path[-1] == "forms" for path, _ in walk(document)):
+                model = _checked(await http.post("/models", content=msgspec.json.encode(document))).json()
+                body = {"title": model["title"], "model": model["id"]}
+                thing = _checked(await http.post("/things", json=body)).json()["id"]
+                return _report(await http.get(f"/things/{quote(thing, safe=':')}/report"))
+            asked = {"thingModel": document, "placeholders": values, "without": without}
+            document = _checked(await http.post("/models/fill", content=msgspec.json.encode(asked))).json()
+        elif values or without:
+            raise Invalid("placeholders and --without are for Thing Models: this is a Thing Description")
+        if secret:
+            _name_secret(document, secret)
+        body_ = msgspec.json.encode(document)
+        if "id" not in document:
+            return _report(await http.post("/things", content=body_, headers=_TD))
+        path = f"/things/{quote(str(document['id']), safe=':')}"
+        _checked(await http.put(path, content=body_, headers=_TD))
+        return _report(await http.get(f"{path}/report"))
+
+
+async def _ask(data: Path, client: str, method: str, path: str) -> dict[str, Any]:
+    async with connected(data, client) as http:
+        answer = _checked(await http.request(method, path))
+        return _report(answer) if answer.content else {}
+
+
+def _report(answer: httpx.Response) -> dict[str, Any]:
+    found: dict[str, Any] = _checked(answer).json()
+    return found
+
+
+def _checked(answer: httpx.Response) -> httpx.Response:
+    """Return an answer that is good; say what is wrong field by field where the node did."""
+    if answer.status_code == 400:
+        for one in answer.json().get("validationErrors", []):
+            print(f"  {one['field']}: {one['description']}", file=sys.stderr)
+    return check(answer)
+
+
+def _name_secret(document: dict[str, Any], secret: str) -> None:
+    for scheme in document.get("securityDefinitions", {}).values():
+        if isinstance(scheme, dict) and scheme.get("scheme") not in {"nosec", "combo"}:
+            scheme["gs:secret"] = secret
+
+
+def _show(report: dict[str, Any]) -> None:
+    print(f"{report['id']}")
+    adapter = report["adapter"]
+    print(f"  read by   {adapter or 'nothing: it is described, and others may send its readings'}")
+    print(f"  points    {', '.join(report['points']) or 'none'}")
+    if adapter:
+        print(f"  working   {', '.join(report['working']) or 'none'}")
+    if report["expires"]:
+        print(f"  expires   {report['expires']}")
+    for one in report["left"]:
+        print(f"  left      {one['affordance']}: {one['reason']}")
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return read_document(file.read_bytes())
+    except Invalid as error:
+        raise Invalid(f"{file}: {error.detail}") from error
+
+
+def _value(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise Invalid(f"--placeholder: {text[:60]!r} is not NAME=VALUE")
+    try:
+        return name, msgspec.json.decode(value)
+    except msgspec.DecodeError:
+        return name, value
