@@ -80,7 +80,9 @@ def test_hrefs_are_relative_to_the_thing():
     assert thing_url("http://h", "urn:x:a%b'(c)") == "http://h/things/urn:x:a%25b%27%28c%29"
     td = describe(thing(BATTERY, "urn:x:a%b"), BATTERY, ALL)
     assert td["base"] == "http://node.example:8600/things/urn:x:a%25b/"
-    for form in forms(td):
+    *relative, socket = forms(td)
+    assert socket["href"] == "ws://node.example:8600/things/urn:x:a%25b/values/socket{?names,ticket}"
+    for form in relative:
         assert re.fullmatch(r"(properties|actions|events|values)[A-Za-z0-9/]*(\{\??[a-zA-Z,]+\})?", form["href"]), form
 
 

@@ -70,6 +70,7 @@ def describe(thing: Thing, model: ThingModel, reach: Reach) -> _Json:
         "gs:organisation": thing.organisation,
         **security(reach.base),
         "links": _links(reach.base, model),
+        "forms": [*shared["forms"], _socket(reach.base, thing.id)],
     }
     if thing.location is not None:
         head |= {"geo:lat": thing.location[0], "geo:long": thing.location[1]}
@@ -101,6 +102,13 @@ def security(base: str) -> _Json:
         },
         "security": ["bearer"],
     }
+
+
+def _socket(base: str, id: str) -> _Json:
+    """Return the form of the WebSocket: a base has one scheme, so its address is a whole one."""
+    href = f"{thing_url(base.replace('http', 'ws', 1), id)}/values/socket{{?names,ticket}}"
+    observing = ["observeallproperties", "unobserveallproperties"]
+    return {"href": href, "op": observing, "subprotocol": "gs:values", "contentType": "application/json"}
 
 
 def _links(base: str, model: ThingModel) -> list[_Json]:

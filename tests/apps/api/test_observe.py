@@ -126,6 +126,30 @@ async def test_a_stream_ends_when_its_caller_is_let_in_no_more(made):
     assert made.node.hub.subscriptions == 0
 
 
+async def test_a_stream_ends_when_its_thing_leaves_the_directory(made):
+    await made.thing("urn:example:leaving")
+    heard = Heard()
+    task = asyncio.create_task(heard.follow(made.op, "/things/urn:example:leaving/values/observe"))
+    await until(lambda: made.node.hub.subscriptions == 1)
+    await made.thing("urn:example:new")  # another Thing's registration ends nothing
+    assert (await made.op.delete("/things/urn:example:leaving")).status_code == 204
+    await task
+    assert heard.events == [("end", {"reason": "gone"})]
+
+
+async def test_a_stream_ends_when_its_device_speaks_for_the_thing_no_more(made):
+    id_, http = made.client("northside-networks", "device", kind="device")
+    await made.thing("urn:example:spoken-for", devices=[id_])
+    heard = Heard()
+    task = asyncio.create_task(heard.follow(http, "/things/urn:example:spoken-for/values/observe"))
+    await until(lambda: made.node.hub.subscriptions == 1)
+    patch, merge = {"gs:devices": []}, {"content-type": "application/merge-patch+json"}
+    answer = await made.op.patch("/things/urn:example:spoken-for", content=json.dumps(patch), headers=merge)
+    assert answer.status_code == 204, answer.text
+    await task
+    assert heard.events == [("end", {"reason": "forbidden"})]
+
+
 async def test_streams_of_one_principal_are_bounded(made, monkeypatch):
     monkeypatch.setattr(type(made.node.hub), "subscriptions_of", lambda self, who: 10_000)
     for path in ("properties/voltage/observe", "properties/voltage/next", "values/observe"):
