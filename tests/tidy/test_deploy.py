@@ -12,23 +12,30 @@ from gridspine.infra.runtime.settings import load_settings
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 UNIT = DEPLOY / "systemd" / "gridspine.service"
+UNITS = {
+    UNIT: "gridspine up",
+    UNIT.with_name("gridspine-edge.service"): "gridspine-edge --settings /etc/gridspine/edge.toml",
+}
 CONTAINER = (DEPLOY / "container" / "Containerfile").read_text()
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
 def test_systemd_takes_the_unit_and_finds_it_hardened(tmp_path):
-    unit = tmp_path / UNIT.name
-    text = UNIT.read_text()
-    assert "ExecStart=/opt/gridspine/bin/gridspine up\n" in text
-    unit.write_text(text.replace("/opt/gridspine/bin/gridspine up", "/bin/true"))  # which must be there to be verified
-    verified = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, timeout=60)
-    assert (verified.returncode, verified.stderr) == (0, "")
-    judged = subprocess.run(
-        ["systemd-analyze", "security", "--offline=true", unit], capture_output=True, text=True, timeout=60
-    )
-    found = re.search(r"exposure level for \S+: ([\d.]+)", judged.stdout)
-    assert found is not None, judged.stdout + judged.stderr
-    assert float(found[1]) < 2.0
+    for file, command in UNITS.items():
+        unit = tmp_path / file.name
+        text = file.read_text()
+        assert f"ExecStart=/opt/gridspine/bin/{command}\n" in text
+        unit.write_text(
+            text.replace(f"/opt/gridspine/bin/{command}", "/bin/true")
+        )  # which must be there to be verified
+        verified = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, timeout=60)
+        assert (verified.returncode, verified.stderr) == (0, "")
+        judged = subprocess.run(
+            ["systemd-analyze", "security", "--offline=true", unit], capture_output=True, text=True, timeout=60
+        )
+        found = re.search(r"exposure level for \S+: ([\d.]+)", judged.stdout)
+        assert found is not None, judged.stdout + judged.stderr
+        assert float(found[1]) < 2.0
 
 
 def allowed_calls(text):
@@ -54,11 +61,11 @@ def allowed_calls(text):
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
 def test_the_unit_lets_the_query_process_fence_itself_in():
-    text = UNIT.read_text()
-    allowed = allowed_calls(text)
-    assert {"seccomp", "prctl", "prlimit64", "execve", "socket", "fsync"} <= allowed
-    assert not {"mount", "reboot", "ptrace", "bpf", "init_module"} & allowed
-    assert "seccomp" not in allowed_calls(text.replace("=seccomp", "=@timer\nSystemCallFilter=~seccomp"))
+    for file in UNITS:
+        allowed = allowed_calls(file.read_text())
+        assert {"seccomp", "prctl", "prlimit64", "execve", "socket", "fsync"} <= allowed
+        assert not {"mount", "reboot", "ptrace", "bpf", "init_module"} & allowed
+    assert "seccomp" not in allowed_calls(UNIT.read_text().replace("=seccomp", "=@timer\nSystemCallFilter=~seccomp"))
 
 
 def test_the_unit_says_what_the_node_keeps_to():

@@ -15,6 +15,7 @@ import typer.main
 import gridspine
 from gridspine.apps.cli.main import app
 from gridspine.apps.cli.reference import undocumented_settings
+from gridspine.apps.edge.settings import EdgeSettings
 from gridspine.infra.runtime.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -85,6 +86,7 @@ def test_every_module_can_be_imported_alone() -> None:
 
 def test_every_setting_is_documented() -> None:
     assert undocumented_settings(Settings) == []
+    assert undocumented_settings(EdgeSettings) == []
 
 
 def test_a_setting_without_words_is_found() -> None:

@@ -1,5 +1,5 @@
 """``python -m gridspine.apps.cli`` is ``gridspine``."""
 
-from gridspine.apps.cli.main import run
+from gridspine.apps.cli.launch import run
 
 run()

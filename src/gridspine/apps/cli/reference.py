@@ -21,6 +21,7 @@ from gridspine.apps.api.token import token_routes
 from gridspine.apps.cli.reference_cli import cli_page
 from gridspine.apps.cli.reference_mappings import mappings_page
 from gridspine.apps.cli.reference_models import models_page
+from gridspine.apps.edge.settings import EdgeSettings
 from gridspine.apps.policies.entities import ROLES
 from gridspine.infra.runtime.settings import PREFIX, Settings
 
@@ -52,6 +53,12 @@ def settings_page() -> str:
     for path, default, words in _settings(Settings):
         variable = PREFIX + path.upper().replace(".", "__")
         lines.append(f"| `{path}` | `{variable}` | `{default}` | {words} |")
+    lines += [
+        "\n## Settings of an edge\n",
+        "In `edge.toml`, which `gridspine edge --settings` names; not by environment.\n",
+    ]
+    lines += ["| setting | default | meaning |", "|---|---|---|"]
+    lines += [f"| `{path}` | `{default}` | {words} |" for path, default, words in _settings(EdgeSettings)]
     return "\n".join(lines) + "\n"
 
 
