@@ -28,7 +28,8 @@ class TwinForm(msgspec.Struct, frozen=True, rename="camel"):
     """The form of one Thing's twin since ``since_us`` [µs since 1970], by whom and why.
 
     In emulator form it is device number ``place`` of ``cohort``. ``before``: for each point the sequence of the last
-    order made under the form before; ``owed``: orders that were with the wire when the twin became an emulator.
+    order made before this form, and ``under`` the form it was made under; ``owed``: orders that were with the wire when
+    the twin became an emulator.
     """
 
     thing: str
@@ -40,6 +41,7 @@ class TwinForm(msgspec.Struct, frozen=True, rename="camel"):
     cohort: str = ""
     place: int = 0
     before: Mapping[str, int] = {}
+    under: Mapping[str, Form] = {}
     owed: tuple[Order, ...] = ()
 
 
@@ -91,7 +93,8 @@ class Forms:
         if known is None:
             return adapter
         earlier = order.sequence <= known.before.get(order.point, 0)
-        return EMULATOR if (known.form == "emulator") is not earlier else adapter
+        form = known.under[order.point] if earlier else known.form
+        return EMULATOR if form == "emulator" else adapter
 
     def owed(self, now_us: int) -> list[Order]:
         """Return the orders that wires may still have to be told, though their twins went on in another form."""
@@ -102,13 +105,17 @@ def changed(
     before: TwinForm | None, thing: str, organisation: str, form: Form, orders: Iterable[Order], now_us: int, *,
     by: str, reason: str, cohort: str = "", place: int = 0,
 ) -> TwinForm:  # fmt: skip
-    """Return a twin's new form; ``orders`` are the last ones made for each of its points under the form before."""
-    last = {order.point: order for order in orders}
-    kept = {} if before is None else dict(before.before)
-    owed = () if before is None else tuple(order for order in before.owed if order.until_us > now_us)
-    if form == "emulator":
-        owed = tuple(order for order in last.values() if order.until_us > now_us)
+    """Return a twin's new form; ``orders`` are the last ones ever made for each of its points, in force or not."""
+    known = before or TwinForm(thing, organisation, "adapter", 0, "", "")
+    floors, under = dict(known.before), dict(known.under)
+    owed = {order.point: order for order in known.owed if order.until_us > now_us}
+    for order in orders:
+        if order.sequence > floors.get(order.point, 0):
+            floors[order.point], under[order.point] = order.sequence, known.form
+            if known.form == "adapter":
+                owed.pop(order.point, None)
+                if order.until_us > now_us:
+                    owed[order.point] = order
     return TwinForm(
-        thing, organisation, form, now_us, by, reason, cohort, place,
-        kept | {point: order.sequence for point, order in last.items()}, owed,
+        thing, organisation, form, now_us, by, reason, cohort, place, floors, under, tuple(owed.values())
     )  # fmt: skip

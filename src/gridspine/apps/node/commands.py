@@ -33,6 +33,7 @@ from gridspine.things.command import (
     Command,
     CommandChanged,
     CommandEvent,
+    OrderIssued,
     become,
     decode_event,
     encode_event,
@@ -85,7 +86,7 @@ class Commands:
                 settings.approval_above_w, settings.approval_window_s, settings.approval_expires_s
             ),
         )  # fmt: skip
-        self._desk = OrderDesk(directory, self.forms, self._journeys, self._orders_in_force)
+        self._desk = OrderDesk(directory, self.forms, self._journeys, self._orders_in_force, self._orders_owed)
         self._turns = Turns(self.commander, log_, writer, clock, self._journeys, self._desk)
         self.listeners = self._turns.listeners
         """Told of events once they are durable and applied."""
@@ -147,8 +148,8 @@ class Commands:
     ) -> list[Command]:
         """End all leases of ``things``, then ``change`` who carries out their orders; nothing is ordered in between.
 
-        ``change`` is given the last orders in force. Returns the commands that were ended. When ``change`` fails the
-        leases have ended all the same.
+        ``change`` is given the last order of each of their points. Returns the commands that were ended. When
+        ``change`` fails the leases have ended all the same.
         """
         async with self._turns.alone():
             now_us = self._clock.now_us()
@@ -156,7 +157,8 @@ class Commands:
             await self._turns.keep(event for one in ended for event in self.commander.cancel(one.id, now_us, reason))
             while events := self.commander.tick(now_us):
                 await self._turns.keep(events)
-            await change([order for order in self.commander.in_force(now_us) if order.thing in things])
+            issued = (event.order for event in self.commander.snapshot() if isinstance(event, OrderIssued))
+            await change([order for order in issued if order.thing in things])
             return ended
 
     # -- stopping and blocking ----------------------------------------------------------------------------------
@@ -268,8 +270,13 @@ class Commands:
         return [CommandChanged(become(command, event.command.state, now_us, event.command.reason))]
 
     def _orders_in_force(self) -> list[Order]:
-        now_us = self._clock.now_us()
-        return [*self.forms.owed(now_us), *self.commander.in_force(now_us)]
+        return self.commander.in_force(self._clock.now_us())
+
+    def _orders_owed(self) -> list[Order]:
+        """Return what wires must still be told of before, and no newer order made for them replaces."""
+        newer = {(order.thing, order.point) for order in self._orders_in_force() if not self.forms.taker(order, "")}
+        owed = self.forms.owed(self._clock.now_us())
+        return [order for order in owed if (order.thing, order.point) not in newer]
 
     def _point(self, thing: str, name: str) -> PointModel | None:
         found = self._points.thing_points(thing)

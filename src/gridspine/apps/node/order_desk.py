@@ -16,15 +16,23 @@ log = structlog.get_logger(__name__)
 
 
 class OrderDesk:
-    """A queue of orders for each taker; ``in_force`` gives those a taker that begins must be told."""
+    """A queue of orders for each taker; ``in_force`` gives those a taker that begins must be told.
+
+    ``owed`` gives those that adapters must be told before, of twins that went on in another form.
+    """
 
     def __init__(
-        self, directory: Directory, forms: Forms, journeys: Journeys, in_force: Callable[[], Iterable[Order]]
+        self,
+        directory: Directory,
+        forms: Forms,
+        journeys: Journeys,
+        in_force: Callable[[], Iterable[Order]],
+        owed: Callable[[], Iterable[Order]],
     ) -> None:
         self._directory = directory
         self._forms = forms
         self._journeys = journeys
-        self._in_force = in_force
+        self._in_force, self._owed = in_force, owed
         self._queues: dict[str, asyncio.Queue[Order | None]] = {}
 
     async def orders(self, adapter: str) -> AsyncIterator[Order]:
@@ -35,6 +43,9 @@ class OrderDesk:
             following: Order | None = None
             while True:
                 if following is None:
+                    for order in self._owed():  # made for a wire, whatever became of the twin since
+                        if self._directory.get(order.thing).adapter == adapter:
+                            yield order
                     for order in self._in_force():
                         if self._taker(order) == adapter:
                             yield order
