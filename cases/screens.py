@@ -172,7 +172,7 @@ TRIALS: tuple[tuple[str, Kind, float, tuple[float, float]], ...] = (
     ("wrong scale, ×1000", Kind.SPOOF, 1000.0, (6 * H_S, 2 * DAY_S)),
     ("wrong scale, ×10", Kind.SPOOF, 10.0, (6 * H_S, 2 * DAY_S)),
     ("wrong scale, ×0.1", Kind.SPOOF, 0.1, (6 * H_S, 2 * DAY_S)),
-    ("reversed sign", Kind.SPOOF, -1.0, (6 * H_S, 2 * DAY_S)),
+    ("reversed sign of every value", Kind.SPOOF, -1.0, (6 * H_S, 2 * DAY_S)),
 )
 """What fails, how, how much (drift: of the point's mean magnitude or hourly growth), for how long [s]."""
 
@@ -185,11 +185,35 @@ def report(seed: int = 1) -> list[dict[str, Any]]:
         for name, kind, size, lasting_s in TRIALS:
             plan = _plan(recording, kind, size, lasting_s, each, seed)
             rows.append({"points": title, "failure": name, **trial(recording, plan)})
+        if recording.model == "meter":
+            rows.append({"points": title, "failure": "reversed current transformer", **_reversed_ct(recording, seed)})
     states = chargers()
     rows.append(_clean("charger's state, by the second", states))
     flapping = trial(states, _plan(states, Kind.FLAP, 1.0, (60.0, 300.0), 2, seed))
     rows.append({"points": "charger's state, by the second", "failure": "flap, 1 to 5 minutes", **flapping})
     return rows
+
+
+def _reversed_ct(recording: Recording, seed: int) -> dict[str, float | None]:
+    """Judge meters with a current transformer the wrong way round: power negated, registers exchanged."""
+    times_us = recording.times_us
+    power = np.arange(0, recording.values.shape[1], 3, dtype=np.int32)
+    within = (int(times_us[1]), int(times_us[-2]))
+    drawn = Plan.draw(Kind.SPOOF, np.random.default_rng(seed), power, within, (6 * H_S, 2 * DAY_S), -1.0, 6)
+    told, steps = recording.values.copy(), np.diff(recording.values, axis=0)
+    for place, begin_us, end_us in zip(
+        drawn.place.tolist(), drawn.begin_us.tolist(), drawn.end_us.tolist(), strict=True
+    ):
+        rows = slice(*np.searchsorted(times_us, [begin_us, end_us]).tolist())
+        told[rows, place] *= -1.0
+        before = slice(rows.start - 1, rows.stop - 1)
+        steps[before, place + 1 : place + 3] = steps[before, place + 1 : place + 3][:, ::-1]
+    registers = np.setdiff1d(np.arange(told.shape[1]), power)
+    told[1:, registers] = told[0, registers] + np.cumsum(steps[:, registers], axis=0)
+    every = np.concatenate([drawn.place, drawn.place + 1, drawn.place + 2])
+    plan = Plan(drawn.kind, every, *(np.tile(one, 3) for one in (drawn.begin_us, drawn.end_us, drawn.size)))
+    bench, present = Bench(recording), np.ones(told.shape, np.bool_)
+    return _judge(recording, plan, bench, told, present, bench.notice(told, present, times_us))
 
 
 def _clean(title: str, recording: Recording) -> dict[str, Any]:
