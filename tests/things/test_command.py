@@ -174,3 +174,23 @@ def test_events_survive_their_encoding(event: Any) -> None:
 def test_damaged_events_are_named_so(body: bytes) -> None:
     with pytest.raises(Corrupt):
         decode_event(body)
+
+
+def test_events_of_a_release_before_are_read() -> None:
+    """What 0.1.0 wrote: no schedules, no batches, no watts."""
+    lease_ = (
+        b'{"id":"l","command":"c","thing":"urn:x:b","point":"p","value":1.0,"role":"setpoint","authority":"owner",'
+        b'"principal":"me","fromUs":0,"untilUs":60,"issuedUs":0,"priority":0}'
+    )
+    changes = b'[{"state":"requested","atUs":0,"reason":""}]'
+    command = b'{"type":"command","command":{"id":"c","key":"k","lease":' + lease_ + b',"changes":' + changes + b"}}"
+    order = (
+        b'{"type":"order","order":{"command":"c","thing":"urn:x:b","point":"p","value":1.0,"until_us":60,'
+        b'"fallback":0.0,"sequence":1,"traceparent":""},"atUs":0,"carries":["c"],"reasons":[]}'
+    )
+    read = decode_event(command)
+    assert isinstance(read, CommandChanged)
+    assert (read.command.lease.steps, read.command.watts, read.command.question) == ((), 0.0, "")
+    issued = decode_event(order)
+    assert isinstance(issued, OrderIssued)
+    assert (issued.order.plan, issued.moved_w, issued.switched_us) == ((), 0.0, 0)
