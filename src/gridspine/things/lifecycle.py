@@ -26,6 +26,7 @@ MAX_STEPS = 200
 MAX_WHY = 2_000
 """Characters of a reason at most."""
 MAX_EVIDENCE, MAX_EVIDENCE_CHARS = 20, 500
+"""References that show a step at most, and the characters of one."""
 _FOLLOWS: dict[State, frozenset[State]] = {
     "announced": frozenset({"described", "retired"}),
     "described": frozenset({"provisioned", "commissioned", "suspended", "quarantined", "retired"}),

@@ -47,7 +47,7 @@ class Standings:
         self._lock = threading.Lock()
         self._code = Column(np.uint8)
         self.shut = 0
-        """Things whose readings are refused: while there is none, nothing is looked up."""
+        """Things whose readings are refused: while there is none, nobody is told why."""
         self.paused = 0
         """Things that are out of automatic control, the shut ones among them."""
 
@@ -75,21 +75,18 @@ class Standings:
         return {state: int(found[code]) for code, state in enumerate(_CODES) if code and found[code]}
 
     def admit(self, resolved: Resolved, names: Sequence[str], organisation: str) -> Resolved:
-        """Return names as numbers, with `OUT_OF_SERVICE` for points of Things whose readings are refused.
+        """Return names as numbers, with `OUT_OF_SERVICE` for points of the organisation's own retired Things.
 
-        Those of the organisation's own retired Things are told so (the first few of them), and not that there are none.
+        The points of what is retired have no numbers any more; this says why (of the first few in a posting).
         """
-        if not self.shut or not len(resolved.point):
+        if not self.shut or resolved.point.min(initial=0) >= 0:
             return resolved
-        known = np.flatnonzero(resolved.point >= 0)
-        shut = known[_SHUT[self._codes(self._points.things_of(resolved.point[known]))]].tolist()
-        for at in np.flatnonzero(resolved.point < 0)[:_TOLD].tolist():
-            if self._points.retired(names[at].partition("/")[0], organisation):
-                shut.append(at)
-        if not shut:
+        refused = np.flatnonzero(resolved.point < 0)[:_TOLD].tolist()
+        gone = [at for at in refused if self._points.retired(names[at].partition("/")[0], organisation)]
+        if not gone:
             return resolved
         point: Int32Array = resolved.point.copy()  # it may be kept for whoever comes with the same names
-        point[shut] = OUT_OF_SERVICE
+        point[gone] = OUT_OF_SERVICE
         return Resolved(point, resolved.scale, resolved.shift)
 
     def controllable(self, things: Int64Array) -> BoolArray:

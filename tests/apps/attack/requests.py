@@ -262,6 +262,7 @@ class Scene:
             "/query": {"sql": "select 1 as one"},
             "/things/{thing_id}/lifecycle": {"to": "suspended", "why": "w"},
             "/things/{thing_id}/meter-exchanges": self._exchange(),
+            "/things/{thing_id}/history": {"what": "serviced", "words": "w"},
             "/things/{thing_id}/commissioning": {},
             "/things/{thing_id}/attachments": {"a": uuid.uuid4().hex},
             "/things/{thing_id}/transfers": {"to": "brightfield", "why": "w"},

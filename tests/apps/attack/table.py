@@ -152,6 +152,7 @@ GET  /things/{thing_id}/meter-exchanges                 aowu    -       -      4
 POST /things/{thing_id}/meter-exchanges                 o       -       -      403 403
 GET  /things/{thing_id}/registers/{name}/used           aowu    -       -      403 403
 GET  /things/{thing_id}/history                         aowu    -       -      403 403
+POST /things/{thing_id}/history                         o       -       -      403 403
 GET  /things/{thing_id}/commissioning                   aowu    -       -      403 403
 POST /things/{thing_id}/commissioning                   o       -       -      403 403
 GET  /things/{thing_id}/commissioning/{report_id}       aowu    -       -      403 403

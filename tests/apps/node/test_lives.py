@@ -1,8 +1,11 @@
 """The lives of Things on a whole node: gates, transfers, retirement, histories, and what a restart brings back."""
 
+import asyncio
+
 import pytest
 from running_node import BATTERY, SENML, World, settings_for
 
+from gridspine.apps.node.backup import restore_backup, write_backup
 from gridspine.infra.runtime.settings import Lifecycle
 
 BATTERY_ID, POINT = "urn:example:battery", "activePowerSetpoint"
@@ -248,3 +251,55 @@ async def test_a_transfer_cuts_nothing_that_was_granted_and_gives_the_rest_to_no
         assert answer.status_code == 200, answer.text
         assert "555" not in answer.text, "what comes from now on is the new owner's"
         assert [one["v"] for one in answer.json()] == [100.0, 101.0]
+
+
+async def test_what_people_did_is_noted_and_pages_go_back(world):
+    await world.thing(BATTERY_ID, BATTERY)
+    path = f"/things/{BATTERY_ID}/history"
+    for n, what in enumerate(("serviced", "upgraded", "inspected", "relocated", "noted")):
+        noted = await world.op.post(path, json={"what": what, "words": f"visit {n}", "evidence": ["urn:x:photo"]})
+        assert noted.status_code == 201, noted.text
+        assert (await world.op.get(f"/receipts/{noted.json()['event']}")).status_code == 200
+    noted = {"what": "noted", "words": "w"}
+    for bad in ({"what": "blessed"}, {"words": " "}, {"words": "x" * 3000}, {"evidence": [""]}):
+        assert (await world.op.post(path, json=noted | bad)).status_code == 400
+    found, place = [], ""
+    while True:
+        page = (await world.op.get(path, params={"limit": 2, "before": place})).json()
+        found += [entry["words"] for entry in page["entries"]]
+        place = page["next"]
+        if not place:
+            break
+    assert found == [
+        "noted: visit 4", "relocated: visit 3", "inspected: visit 2", "upgraded: visit 1", "serviced: visit 0",
+        "registered",
+    ]  # fmt: skip
+    only = (await world.op.get(path, params={"kinds": "command,alarm"})).json()
+    assert only["entries"] == []
+    for bad in ({"before": "x"}, {"kinds": "nonsense"}, {"limit": 0}, {"limit": 501}):
+        assert (await world.op.get(path, params=bad)).status_code == 400
+    assert (await world.co.get(path)).status_code == 403
+    assert (await world.op.get("/things/urn:example:none/history")).status_code == 403
+
+
+async def test_a_backup_has_lives_files_and_histories(tmp_path):
+    world = await World.start(tmp_path / "data")
+    try:
+        await world.thing(BATTERY_ID, BATTERY)
+        await step(world, BATTERY_ID, "suspended", "works")
+        params, headers = {"name": "log.txt"}, {"content-type": "text/plain"}
+        path = f"/things/{BATTERY_ID}/attachments"
+        kept = (await world.op.post(path, params=params, content=b"hello", headers=headers)).json()
+        before = (await world.op.get(f"/things/{BATTERY_ID}/history")).json()["entries"]
+        await asyncio.to_thread(write_backup, tmp_path / "data", tmp_path / "b.tar.zst")
+    finally:
+        await world.stop()
+    await asyncio.to_thread(restore_backup, tmp_path / "b.tar.zst", tmp_path / "other")
+    other = await World.start(tmp_path / "other")
+    try:
+        assert await state(other, BATTERY_ID) == "suspended"
+        assert (await other.op.get(f"{path}/{kept['id']}")).content == b"hello"
+        after = (await other.op.get(f"/things/{BATTERY_ID}/history")).json()["entries"]
+        assert [entry["words"] for entry in after] == [entry["words"] for entry in before]
+    finally:
+        await other.stop()

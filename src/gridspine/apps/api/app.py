@@ -177,6 +177,7 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     lifecycle.exchange_meter,
     lifecycle.read_used,
     history.read_history,
+    history.note_history,
     commissioning.examine_thing,
     commissioning.list_reports,
     commissioning.read_report,

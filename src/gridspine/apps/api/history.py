@@ -1,11 +1,11 @@
 """The memory of a Thing: everything that happened to it, newest first, a page at a time."""
 
 import asyncio
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
-from litestar import Request, get
-from litestar.params import FromPath, Parameter
+from litestar import Request, get, post
+from litestar.params import FromPath, JSONBody, Parameter
 
 from gridspine.apps.api.dependency import TheNode
 from gridspine.apps.api.thing import permitted_to
@@ -15,9 +15,11 @@ from gridspine.infra.identity.caller import Caller
 from gridspine.kernel.errors import Invalid, NotFound
 from gridspine.kernel.time import format_rfc3339
 from gridspine.things.history import KINDS, Entry, periods, words
+from gridspine.things.lifecycle import MAX_EVIDENCE, MAX_EVIDENCE_CHARS
 from gridspine.things.thing import Thing
 
 MAX_LIMIT = 500
+MAX_WORDS = 2_000
 
 
 class EntryView(msgspec.Struct, frozen=True):
@@ -42,6 +44,20 @@ class HistoryView(msgspec.Struct, frozen=True):
     thing: str
     entries: list[EntryView]
     next: str
+
+
+class NewNote(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What was done: *serviced*, *upgraded* (firmware, parts), *relocated*, *inspected* or just *noted*; in words."""
+
+    what: Literal["serviced", "upgraded", "relocated", "inspected", "noted"]
+    words: str
+    evidence: tuple[str, ...] = ()
+
+
+class NotedView(msgspec.Struct, frozen=True):
+    """That it was noted: ``event`` is the id of its receipt."""
+
+    event: str
 
 
 @get("/things/{thing_id:str}/history", summary="What happened to a Thing", tags=["lifecycle"])
@@ -69,6 +85,21 @@ async def read_history(
     if len(found) < limit and own[0][0] == 0 and (not wanted or "life" in wanted) and place[0] > thing.created_us:
         entries.append(_registered(thing))
     return HistoryView(thing.id, entries, place_of(found[-1]) if len(found) == limit else "")
+
+
+@post("/things/{thing_id:str}/history", summary="Note what was done to a Thing", tags=["lifecycle"])
+async def note_history(
+    request: Request[Any, Any, Any], node: TheNode, thing_id: FromPath[str], data: JSONBody[NewNote]
+) -> NotedView:
+    """Keep that somebody serviced, upgraded, moved or looked at a device; it is in the ledger for good."""
+    thing = permitted_to(node, request.user, thing_id, "thing.manage")
+    if not 0 < len(data.words.strip()) <= MAX_WORDS:
+        raise Invalid(f"words: 1 to {MAX_WORDS} characters are needed")
+    if len(data.evidence) > MAX_EVIDENCE or any(not 0 < len(one) <= MAX_EVIDENCE_CHARS for one in data.evidence):
+        raise Invalid(f"evidence: at most {MAX_EVIDENCE} references, of 1 to {MAX_EVIDENCE_CHARS} characters each")
+    told = {"why": data.words, "evidence": list(data.evidence)}
+    event = await node.lives.lifecycles.tell(thing, f"thing.{data.what}", by=request.user.principal, data=told)
+    return NotedView(event)
 
 
 def past(node: Node, caller: Caller, thing_id: str) -> tuple[Thing, list[tuple[int, int | None]]]:
