@@ -34,7 +34,8 @@ TESTS = {
     "sharing/grant.py": [SHARING + name for name in ("edges.py", "grant.py", "gate.py", "access.py")],
     "sharing/gate.py": [SHARING + name for name in ("edges.py", "gate.py", "grant.py", "delivery.py")],
     "things/lease.py": [
-        THINGS + name for name in ("lease.py", "lease_edges.py", "command.py", "commander.py", "commander_machine.py")
+        THINGS + name
+        for name in ("lease.py", "lease_edges.py", "fleet.py", "command.py", "commander.py", "commander_machine.py")
     ],
     "things/screen.py": [THINGS + name for name in ("screen.py", "held.py", "flap.py", "intake.py")],
 }
