@@ -26,6 +26,11 @@ Service = Literal["hold", "stop", "readNow"]
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}", re.ASCII)
 _SERVICES = frozenset(get_args(Service))
 _REASON = {"type": "string", "maxLength": 500, "title": "Why; it stands in the command's story"}
+_STEP = {
+    "type": "object",
+    "properties": {"afterS": {"type": "number", "unit": "s"}, "value": {"type": "number"}},
+    "required": ["afterS", "value"],
+}
 _STOPPED = {"type": "object", "properties": {"ended": {"type": "integer", "title": "Commands that were ended"}}}
 _HELD = {
     "type": "object",
@@ -123,6 +128,9 @@ def _hold(points: list[PointModel]) -> ActionModel:
         "priority": {"type": "integer", "default": 0, "title": "Which set-point is heard first"},
         "key": {"type": "string", "maxLength": 200, "title": "Makes a repetition harmless"},
         "reason": _REASON,
+        "steps": {"type": "array", "items": _STEP, "title": "What follows the value, within the same time"},
+        "randomiseStartS": {"type": "number", "minimum": 0, "unit": "s", "title": "It may begin so much later"},
+        "randomiseEndS": {"type": "number", "minimum": 0, "unit": "s", "title": "It may end so much sooner"},
     }
     schema = {"type": "object", "properties": properties, "required": ["property", "value"]}
     words = "Hold a value for a time; then the device falls back without anyone's help. Running while it holds."

@@ -180,10 +180,9 @@ def _property(point: PointModel, given: Mapping[str, Any], command: bool) -> _Js
     here = f"properties/{quote(point.name)}"
     watching = ["observeproperty", "unobserveproperty"]
     forms: list[_Json] = [{"href": f"{here}/value", "op": ["readproperty"], "contentType": "application/json"}]
-    variables: _Json = {"ticket": _TICKET}
     if writable:
         forms.append(_writing(f"{here}/value{_WRITING}", "application/json"))
-        variables |= _lease_variables(point)
+        found["uriVariables"] = _lease_variables(point)
     forms += [
         {"href": f"{here}/next", "op": watching, "subprotocol": "longpoll", "contentType": "application/json"},
         {"href": f"{here}/observe{{?ticket}}", "op": watching, "subprotocol": "sse", "contentType": "application/json"},
@@ -193,7 +192,7 @@ def _property(point: PointModel, given: Mapping[str, Any], command: bool) -> _Js
     ]
     if writable:
         forms.append(_writing(f"{here}/value{_WRITING}", CBOR))
-    return {**found, "uriVariables": variables, "forms": forms}
+    return {**found, "forms": forms}
 
 
 def _widen(schema: _Json, screen: ScreenRule) -> None:
@@ -250,7 +249,6 @@ def _event(name: str) -> _Json:
         "title": title,
         "description": words,
         "data": {"type": "object", "properties": {key: dict(schema) for key, schema in properties.items()}},
-        "uriVariables": {"ticket": _TICKET},
         "forms": [
             {"href": f"{here}/next", "op": hearing, "subprotocol": "longpoll", "contentType": "application/json"},
             {"href": f"{here}{{?ticket}}", "op": hearing, "subprotocol": "sse", "contentType": "application/json"},

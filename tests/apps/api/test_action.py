@@ -51,6 +51,15 @@ async def test_a_hold_is_a_command_with_a_status(made):
     assert (await made.op.get(f"/commands/{asked['output']['command']}")).json()["state"] == "cancelled"
 
 
+async def test_a_hold_may_be_a_schedule(made):
+    given = HELD | {"value": 10, "steps": [{"afterS": 60, "value": 20}], "reason": "peak"}
+    where, status = await invoke(made, "hold", given)
+    command = (await made.op.get(f"/commands/{status['output']['command']}")).json()
+    assert [step["value"] for step in command["steps"]] == [10, 20]
+    assert command["changes"][0]["reason"] == "peak"
+    assert (await made.op.delete(where)).status_code == 204
+
+
 async def test_a_stop_ends_every_setpoint(made):
     for value in (6, 5):  # the one does not replace the other: its priority is lower
         await invoke(made, "hold", HELD | {"value": value, "priority": value})

@@ -3,7 +3,9 @@
 import cbor2
 import pytest
 import pytest_asyncio
-from running_node import BATTERY, SENML, World
+from running_node import BATTERY, SENML, World, running, settings_for
+
+from gridspine.infra.runtime.settings import Commands
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 METER_ID, BATTERY_ID = "urn:example:m1", "urn:example:b1"
@@ -136,6 +138,18 @@ async def test_bad_writes_are_answered_with_what_to_do(made, url, params, conten
     assert word in answer.json()["detail"]
     after = (await made.op.get("/commands", params={"thing": BATTERY_ID})).json()
     assert [one for one in after if one["state"] != "refused"] == [one for one in before if one["state"] != "refused"]
+
+
+async def test_what_a_second_person_must_approve_is_accepted_and_not_done(tmp_path):
+    settings = settings_for(commands=Commands(approval_above_w=1000))
+    async with running(tmp_path / "data", settings) as world:
+        await world.thing(BATTERY_ID, BATTERY, adapter="none")
+        answer = await world.op.put(SETPOINT, json=4000)
+        assert answer.status_code == 202
+        command = (await world.op.get(answer.headers["location"])).json()
+        assert command["state"] == "awaiting-approval"
+        where = f"{BATTERY_URL}/actions/hold/{command['id'].removeprefix('urn:uuid:')}"
+        assert (await world.op.get(where)).json()["status"] == "pending"
 
 
 async def test_who_may_not_learns_nothing(made):

@@ -21,14 +21,13 @@ from litestar import Response, delete, get, post
 from litestar.params import FromPath, Parameter
 
 from gridspine.apps.api.authenticate import origin
-from gridspine.apps.api.command import NewCommand
+from gridspine.apps.api.command_ask import NewCommand, NewStep
 from gridspine.apps.api.dependency import TheNode
 from gridspine.apps.api.exposed import services_of
 from gridspine.apps.api.interaction import (
     AnyRequest,
     Name,
     accepted,
-    asking,
     plain_values,
     point_named,
     read_json,
@@ -68,8 +67,13 @@ class ActionStatus(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tr
     error: dict[str, Any] | None = None
 
 
-class Hold(msgspec.Struct, frozen=True, rename={"duration_s": "durationS"}, forbid_unknown_fields=True):
-    """The input of ``hold``."""
+_RENAMED = {
+    "duration_s": "durationS", "randomise_start_s": "randomiseStartS", "randomise_end_s": "randomiseEndS",
+}  # fmt: skip
+
+
+class Hold(msgspec.Struct, frozen=True, rename=_RENAMED, forbid_unknown_fields=True):
+    """The input of ``hold``; see `gridspine.apps.api.command_ask.NewCommand`."""
 
     property: str
     value: float
@@ -78,6 +82,9 @@ class Hold(msgspec.Struct, frozen=True, rename={"duration_s": "durationS"}, forb
     priority: int = 0
     key: str = ""
     reason: str = ""
+    steps: list[NewStep] = []
+    randomise_start_s: float = 0.0
+    randomise_end_s: float = 0.0
 
 
 class Stop(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -155,9 +162,10 @@ def _held(node: Node, thing: Thing, action: ActionModel, given: Any) -> NewComma
     lease = point_named(node, thing, wanted.property).lease
     usual_s = DEFAULT_LEASE_S if lease is None else min(DEFAULT_LEASE_S, lease.max_duration_s)
     duration_s = 0.0 if wanted.until else wanted.duration_s or usual_s
-    return asking(
-        thing, wanted.property, wanted.value, duration_s=duration_s, until=wanted.until, priority=wanted.priority,
-        key=wanted.key, reason=wanted.reason,
+    return NewCommand(
+        thing.id, wanted.property, wanted.value, until=wanted.until, duration_s=duration_s, priority=wanted.priority,
+        key=wanted.key, reason=wanted.reason, steps=wanted.steps, randomise_start_s=wanted.randomise_start_s,
+        randomise_end_s=wanted.randomise_end_s,
     )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from litestar.params import FromPath, HeaderParameter
 from litestar.types import ASGIApp
 
 from gridspine.apps.api.alarm import alarm_view
-from gridspine.apps.api.command import command_view
+from gridspine.apps.api.command_view import command_view
 from gridspine.apps.api.dependency import TheNode
 from gridspine.apps.api.flow import EventStream, Flow, Message, Poll
 from gridspine.apps.api.interaction import AnyRequest, Name

@@ -3,7 +3,7 @@
 ::
 
     GET /things/{id}/properties/{name}/value    -12.5      Gridspine-Quality: good   Gridspine-Observed: 2026-…
-    PUT                                         -2000      a lease: 204, Location: /commands/…
+    PUT                                         -2000      a lease: 204 (202: to be approved), Location: /commands/…
     GET /things/{id}/values?names=a,b           {"a": 1.0, "b": 2.0}
 
 The last readings as a pack, with their times: `gridspine.apps.api.pack`.
@@ -22,7 +22,7 @@ from litestar import Request, Response, get, put
 from litestar.params import FromPath, Parameter, QueryParameter
 
 from gridspine.apps.api.answer import JSON, Answer
-from gridspine.apps.api.command import MAX_KEY, NewCommand, ask
+from gridspine.apps.api.command_ask import MAX_KEY, MAX_REASON, NewCommand, ask
 from gridspine.apps.api.dependency import TheNode
 from gridspine.apps.api.negotiate import preferred
 from gridspine.apps.api.problems import response
@@ -31,7 +31,7 @@ from gridspine.apps.node.node import Node
 from gridspine.infra.identity.caller import Caller
 from gridspine.kernel.errors import Conflict, Invalid, NotFound, UnsupportedMedia
 from gridspine.kernel.quality import describe
-from gridspine.kernel.time import US, format_rfc3339
+from gridspine.kernel.time import format_rfc3339
 from gridspine.things.command import Command
 from gridspine.things.directory import Thing
 from gridspine.things.exposed import CBOR, DEFAULT_LEASE_S, data_type
@@ -39,7 +39,6 @@ from gridspine.things.model import PointModel
 from gridspine.things.twin import NEVER_US, TwinValue
 
 MAX_VALUE_BYTES = 4096
-MAX_REASON = 500
 MAX_DURATION_S = 1e9
 _MAX_NAME_CHARS = 64
 _PLAIN = (JSON, CBOR)
@@ -78,7 +77,8 @@ async def write_value(
 ) -> Response[None]:
     """Let the device hold the value of the body for `durationS` seconds; then it falls back. `Location`: the command.
 
-    It reads as reported, so not at once as written; 409 says why the command was refused.
+    It reads as reported, so not at once as written; 409 says why the command was refused. 202: a second person must
+    approve it first.
     """
     thing = writable(node, request.user, thing_id)
     if not 0 <= duration_s <= MAX_DURATION_S:
@@ -88,9 +88,10 @@ async def write_value(
     if point.lease is None:
         raise Invalid(f"{name} of {thing.title} cannot be written: its model has no lease rule for it")
     held_s = duration_s or min(DEFAULT_LEASE_S, point.lease.max_duration_s)
-    asked = asking(thing, name, value, duration_s=held_s, priority=priority, key=key, reason=reason)
+    asked = NewCommand(thing.id, name, value, duration_s=held_s, priority=priority, key=key, reason=reason)
     command = await accepted(node, thing, asked, request.user.principal)
-    return Response(None, status_code=204, headers={"Location": f"/commands/{command.id}"})
+    status = 202 if command.state == "awaiting-approval" else 204
+    return Response(None, status_code=status, headers={"Location": f"/commands/{command.id}"})
 
 
 @get("/things/{thing_id:str}/values", summary="Read the plain values of a Thing", tags=["things"])
@@ -184,31 +185,12 @@ def read_json(body: bytes, content_type: str) -> Any:
         raise Invalid(f"the body is not {media}") from error
 
 
-def asking(thing: Thing, point: str, value: float, *, reason: str = "", **more: Any) -> NewCommand:
-    """Return what is asked of a point, in the words of a command."""
-    if "reason" in NewCommand.__struct_fields__:
-        more["reason"] = reason
-    return NewCommand(thing.id, point, value, **more)
-
-
 async def accepted(node: Node, thing: Thing, asked: NewCommand, principal: str) -> Command:
     """Return the command that was asked for; raise `Conflict` with the reason when it was refused."""
-    command = _asked_before(node, asked, principal) or await ask(node, thing, asked, principal)
+    command = await ask(node, thing, asked, principal)
     if command.state in _REFUSED:
         raise Conflict(command.reason or f"the command was {command.state}", command=command.id)
     return command
-
-
-def _asked_before(node: Node, asked: NewCommand, principal: str) -> Command | None:
-    """Return the command that the same words with the same key made before: "for 30 s" begins when it is first said."""
-    known = node.commands.commander.find(principal, asked.key)
-    if known is None or asked.until or asked.from_:
-        return None
-    lease = known.lease
-    same = (lease.thing, lease.point, lease.value, lease.priority) == (
-        asked.thing, asked.point, asked.value, asked.priority,
-    )  # fmt: skip
-    return known if same and lease.until_us - lease.from_us == round(asked.duration_s * US) else None
 
 
 def point_named(node: Node, thing: Thing, name: str) -> PointModel:

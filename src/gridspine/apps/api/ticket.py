@@ -8,6 +8,7 @@ import msgspec
 from litestar import Request, post
 from litestar.params import JSONBody
 
+from gridspine.apps.api.authenticate import origin
 from gridspine.apps.api.dependency import TheNode
 from gridspine.infra.identity.ticket import LIFE_S
 from gridspine.kernel.errors import Invalid
@@ -39,6 +40,8 @@ async def issue_ticket(request: Request[Any, Any, Any], node: TheNode, data: JSO
         parts = urlsplit(data.href[:_MAX_HREF])
     except ValueError as error:
         raise Invalid("href: that is no address") from error
+    if parts.netloc and f"{parts.scheme.replace('ws', 'http', 1)}://{parts.netloc}" != origin(request.scope):
+        raise Invalid("href: that is not this node's, as you reach it: a path will do")
     path = unquote(parts.path)
     if not _STREAM.fullmatch(path):
         raise Invalid("href: a ticket opens a stream: …/observe, …/socket, …/events, …/events/{name}, …/stream")
