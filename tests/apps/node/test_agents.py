@@ -128,6 +128,9 @@ async def test_a_reading_wakes_an_agent_that_derives_raises_an_alarm_and_remembe
         records = world.node.log.read("readings", 0, 0, max_records=10_000)
         sources = {source for record in records for source in decode_batch(record.body).sources}
         assert "behaviour:count@1.0.0" in sources, "what is derived comes from a source of its own"
+        told = (await world.op.get("/metrics")).text
+        assert 'gridspine_agent_calls_total{behaviour="northside-networks/count@1.0.0"} 3.0' in told
+        assert "gridspine_emulated_twins 0.0" in told
 
 
 async def test_set_points_go_through_the_commander_with_the_weakest_authority(world):

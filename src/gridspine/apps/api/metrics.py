@@ -51,6 +51,7 @@ class _Collector:
         yield from _log(self._node)
         yield from _health(self._node)
         yield from _standing(self._node)
+        yield from _agents(self._node)
 
 
 def _gauge(name: str, text: str, labels: tuple[str, ...], values: _Values) -> GaugeMetricFamily:
@@ -150,3 +151,15 @@ def _standing(node: Node) -> Iterator[Metric]:
     )
     for name, text, value in gauges:
         yield _gauge(name, text, (), [((), value)])
+
+
+def _agents(node: Node) -> Iterator[Metric]:
+    """Yield how behaviours do since their version was let out, and how many twins are emulated."""
+    health = sorted(node.agents.health.items())
+    yield _counter("gridspine_agent_calls", "Calls of a behaviour's functions", ("behaviour",),
+                   [((name,), one.calls) for name, one in health])  # fmt: skip
+    yield _counter("gridspine_agent_faults", "Calls that ended in a fault", ("behaviour",),
+                   [((name,), one.faults) for name, one in health])  # fmt: skip
+    emulated = sum(form.form == "emulator" for form in node.forms.forms)
+    yield _gauge("gridspine_emulated_twins", "Twins in emulator form", (), [((), emulated)])
+    yield _gauge("gridspine_agents_waiting", "Agents awake that wait to be run", (), [((), node.agents.waiting)])

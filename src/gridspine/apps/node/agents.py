@@ -81,6 +81,11 @@ class Agents:
         for deployment in self.behaviours.deployments.values():
             self._begin(deployment)
 
+    @property
+    def waiting(self) -> int:
+        """How many Things are awake and wait to be run."""
+        return len(self._wakes)
+
     # -- hearing ------------------------------------------------------------------------------------------------
 
     def on_committed(self, committed: Committed) -> None:
