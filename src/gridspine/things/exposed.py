@@ -37,7 +37,8 @@ EVENTS = ("alarm", "command", "lifecycle")
 """The events of every Thing."""
 _NOT_SHOWN = frozenset({"gs:screen", "gs:does", "forms", "uriVariables", "readOnly", "writeOnly", "observable"})
 _TEXT = {"type": "string"}
-_TICKET = {"type": "string", "title": "A ticket of POST /tickets, for clients that cannot send an Authorization header"}
+TICKET = {"type": "string", "title": "A ticket of POST /tickets, for clients that cannot send an Authorization header"}
+"""The variable by which a stream is opened without a token of its own."""
 _WRITING = "{?durationS,priority,key,reason}"
 _Json = dict[str, Any]
 
@@ -134,7 +135,7 @@ def _affordances(same: Same, command: bool, alarms: bool, services: frozenset[st
         found["actions"] = {action.name: _action(action) for action in actions}
     found["events"] = {name: _event(name) for name in EVENTS if alarms or name != "alarm"}
     found["forms"] = _forms_of_all()
-    found["uriVariables"] = {"names": {"type": "array", "items": _TEXT}, "ticket": _TICKET}
+    found["uriVariables"] = {"names": {"type": "array", "items": _TEXT}, "ticket": TICKET}
     return found
 
 

@@ -14,12 +14,13 @@ from litestar import Request, Response, get
 from gridspine import __version__
 from gridspine.apps.api.authenticate import PUBLIC, origin
 from gridspine.apps.api.dependency import TheNode
-from gridspine.things.exposed import LD_JSON, TD_CONTEXT, TD_JSON, security
+from gridspine.things.exposed import LD_JSON, TD_CONTEXT, TD_JSON, TICKET, security
 
 DISCOVERY_CONTEXT = "https://www.w3.org/2022/wot/discovery"
 OPENAPI = "application/vnd.oai.openapi+json"
 _Json = dict[str, Any]
 _ID = {"@type": "ThingID", "title": "Id of the Thing", "type": "string", "format": "iri-reference"}
+_TD = {"type": "object", "title": "A Thing Description"}
 _BAD = {"contentType": "application/problem+json"}
 
 
@@ -42,7 +43,8 @@ def directory_description(base: str, issuer: str) -> _Json:
         "version": {"instance": __version__},
         **security(base),
         "properties": {"things": _things()},
-        "actions": {"retrieveThing": _retrieve()},
+        "actions": _actions(),
+        "events": _events(),
         "links": [
             {"rel": "service-desc", "href": f"{base}/schema/openapi.json", "type": "application/vnd.oai.openapi+json"}
         ],
@@ -78,14 +80,45 @@ def _things() -> _Json:
     }
 
 
-def _retrieve() -> _Json:
-    form = {"href": "/things/{id}", "htv:methodName": "GET", "response": {"contentType": TD_JSON}}
+def _actions() -> _Json:
+    """Return what can be done with Thing Descriptions."""
+    one, merge = "/things/{id}", "application/merge-patch+json"
     return {
-        "description": "One Thing Description.",
-        "uriVariables": {"id": _ID},
-        "output": {"type": "object"},
-        "safe": True,
-        "idempotent": True,
-        "synchronous": True,
-        "forms": [{**form, "op": ["invokeaction"], "additionalResponses": [_BAD]}],
+        "createThing": _action("Put a Thing Description under its id.", "PUT", one, TD_JSON),
+        "createAnonymousThing": _action("Register one without an id: it gets one.", "POST", "/things", TD_JSON),
+        "retrieveThing": {**_action("Get a Thing Description.", "GET", one), "output": _TD, "safe": True},
+        "updateThing": _action("Put another Thing Description under the same id.", "PUT", one, TD_JSON),
+        "partiallyUpdateThing": _action("Merge a patch (RFC 7396).", "PATCH", one, merge),
+        "deleteThing": _action("Take a Thing out of the directory.", "DELETE", one),
+    }
+
+
+def _action(words: str, method: str, href: str, taken: str = "") -> _Json:
+    form: _Json = {"href": href, "op": ["invokeaction"], "htv:methodName": method, "additionalResponses": [_BAD]}
+    found: _Json = {"description": words, "synchronous": True, "idempotent": method != "POST", "forms": [form]}
+    if taken:
+        form["contentType"], found["input"] = taken, _TD
+    if method == "GET":
+        form["response"] = {"contentType": TD_JSON}
+    if "{id}" in href:
+        found["uriVariables"] = {"id": _ID}
+    return found
+
+
+def _events() -> _Json:
+    return {
+        name: {
+            "description": f"A Thing Description was {past}; with diff=true its data say what of it.",
+            "data": {"type": "object", "properties": {"id": {"type": "string"}}},
+            "uriVariables": {"diff": {"type": "boolean", "default": False}, "ticket": TICKET},
+            "forms": [
+                {
+                    "href": f"/events/thing_{past}{{?diff,ticket}}",
+                    "op": ["subscribeevent", "unsubscribeevent"],
+                    "subprotocol": "sse",
+                    "contentType": "application/json",
+                }
+            ],
+        }
+        for name, past in (("thingCreated", "created"), ("thingUpdated", "updated"), ("thingDeleted", "deleted"))
     }

@@ -15,6 +15,7 @@ from gridspine.kernel.errors import Invalid
 
 _STREAM = re.compile(
     r"/things/[^/]+/(properties/[^/]+/observe|values/(observe|socket)|events(/[^/]+)?)|/products/[^/]+/(stream|socket)"
+    r"|/events(/[^/]+)?"
 )
 _MAX_HREF = 2_000
 
@@ -44,7 +45,7 @@ async def issue_ticket(request: Request[Any, Any, Any], node: TheNode, data: JSO
         raise Invalid("href: that is not this node's, as you reach it: a path will do")
     path = unquote(parts.path)
     if not _STREAM.fullmatch(path):
-        raise Invalid("href: a ticket opens a stream: …/observe, …/socket, …/events, …/events/{name}, …/stream")
+        raise Invalid("href: a ticket opens a stream: …/observe, …/socket, …/stream, …/events, …/events/{name}")
     ticket = node.identity.tickets.issue(request.user, path)
     kept = "&".join(one for one in parts.query.split("&") if one and not one.startswith("ticket="))
     query = f"{kept}&ticket={ticket}" if kept else f"ticket={ticket}"
