@@ -14,6 +14,7 @@ from gridspine.kernel.codecs.batch import decode_batch
 from gridspine.kernel.quality import Quality
 from gridspine.kernel.readings import Channel
 from gridspine.things.behaviour import SIGNATURE_TYPE, Behaviour, digest_of
+from gridspine.things.incident import Incident
 
 running_node = sys.modules["running_node"]
 BATTERY, until = running_node.BATTERY, running_node.until
@@ -103,6 +104,10 @@ def twin(world, thing, name):
 
 def of_behaviours(world):
     return [one for one in world.node.alarms.table.alarms() if one.kind.value == "behaviour"]
+
+
+def incidents_of(world):
+    return [incident.title for incident in world.node.registry.read(lambda tx: tx.list(Incident))]
 
 
 def health(world, name, version="1.0.0"):
@@ -214,6 +219,7 @@ async def test_a_bad_canary_is_taken_back_by_itself_and_never_touches_the_others
         now = functools.partial(world.node.agents.behaviours.deployment, "northside-networks", "canary")
         await until(lambda: now().state == "running" and now().version == "1.0.0")
         assert now().bad == ("1.1.0",)
+        await until(lambda: "A behaviour was rolled back" in incidents_of(world))
         stable = [thing for thing in things if thing not in canaries]
         await until(lambda: all(twin(world, thing, "operatingState").value == 6 for thing in stable))
         for thing in canaries:

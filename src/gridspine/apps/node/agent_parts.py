@@ -11,6 +11,7 @@ from gridspine.infra.identity.directory import Directory as IdentityDirectory
 from gridspine.infra.registry.port import Registry
 from gridspine.infra.runtime.clock import Clock
 from gridspine.infra.runtime.starlark_runner import Runner
+from gridspine.things.incident import Incidents
 from gridspine.things.intake import Intake
 from gridspine.things.point import PointTable
 from gridspine.things.twin import TwinState
@@ -18,13 +19,15 @@ from gridspine.things.twin import TwinState
 
 def make_agents(
     registry: Registry, identity: IdentityDirectory, intake: Intake, commands: Commands, alarms: Alarms,
-    points: PointTable, twins: TwinState, clock: Clock, root: Path,
+    points: PointTable, twins: TwinState, incidents: Incidents, clock: Clock, root: Path,
 ) -> Agents:  # fmt: skip
     """Return the agents of a node whose data lie in ``root``; they hear of readings and orders from now on."""
     runner = Runner()
     behaviours = Behaviours(registry, identity, points, runner, clock)
     effects = Effects(intake, commands, alarms, points, clock)
-    agents = Agents(behaviours, effects, runner, points, twins, commands.forms, clock, root / "agents.msgpack")
+    agents = Agents(
+        behaviours, effects, runner, points, twins, commands.forms, incidents, clock, root / "agents.msgpack"
+    )
     intake.books.listeners.append(agents.on_committed)
     commands.listeners.append(agents.on_events)
     return agents

@@ -23,6 +23,7 @@ import structlog
 from gridspine.apps.node.agent_book import AgentBook
 from gridspine.apps.node.agent_call import Call, CallMaker
 from gridspine.apps.node.agent_effects import Effects
+from gridspine.apps.node.alarms import INCIDENT_WITHIN_US
 from gridspine.apps.node.behaviours import Behaviours, program
 from gridspine.infra.runtime.clock import Clock
 from gridspine.infra.runtime.starlark import Done, Fault, Result
@@ -36,6 +37,7 @@ from gridspine.things.behaviour import Answer, read_answer
 from gridspine.things.books import Committed
 from gridspine.things.command import CommandEvent, OrderIssued
 from gridspine.things.form import Forms
+from gridspine.things.incident import Incidents
 from gridspine.things.point import PointTable
 from gridspine.things.rollout import Deployment, Health, judge
 from gridspine.things.twin import TwinState
@@ -54,11 +56,11 @@ class Agents:
 
     def __init__(
         self, behaviours: Behaviours, effects: Effects, runner: Runner, points: PointTable, twins: TwinState,
-        forms: Forms, clock: Clock, path: Path,
+        forms: Forms, incidents: Incidents, clock: Clock, path: Path,
     ) -> None:  # fmt: skip
         self.behaviours = behaviours
         self._effects, self._runner = effects, runner
-        self._points, self._forms = points, forms
+        self._points, self._forms, self._incidents = points, forms, incidents
         self._clock = clock
         self.book = AgentBook(behaviours, points, path)
         self._maker = CallMaker(behaviours, points, twins, forms)
@@ -169,10 +171,25 @@ class Agents:
                 if verdict == "promote":
                     await self.behaviours.promote(deployment, actor="node", reason=reason)
                 elif verdict == "back":
-                    log.error("a behaviour is rolled back", behaviour=name, why=reason, last=self.faults.get(name))
-                    await self.behaviours.roll_back(deployment, actor="node", reason=reason)
+                    await self._take_back(deployment, name, reason)
             except GridspineError as error:
                 log.warning("what a behaviour's health asks for could not be done", behaviour=name, why=error.detail)
+
+    async def _take_back(self, deployment: Deployment, name: str, reason: str) -> None:
+        """Roll a version back, and open an incident: somebody is to look at it."""
+        last = self.faults.get(name, "none")
+        log.error("a behaviour is rolled back", behaviour=name, why=reason, last=last)
+        await self.behaviours.roll_back(deployment, actor="node", reason=reason)
+        await self._incidents.open(
+            name,
+            organisation=deployment.organisation,
+            title="A behaviour was rolled back",
+            owner="operator on duty",
+            deadline_us=self._clock.now_us() + INCIDENT_WITHIN_US,
+            evidence=f"{reason}; last fault: {last}"[:2_000],
+            actor="node",
+            work_order="Mend it and publish a new version.",
+        )
 
     async def close(self) -> None:
         """End the evaluator."""

@@ -171,7 +171,7 @@ class Node:
         )
         self.agents = make_agents(
             self.registry, self.identity.directory, self.intake, self.commands, self.alarms, self.points, self.twins,
-            self.clock, self.paths.root,
+            self.incidents, self.clock, self.paths.root,
         )  # fmt: skip
         self.archive = ArchiveService(self.settings, self.paths.archive, self.paths.log, self.log, self.things)
         self.archive.form_of = self.forms.forms.of
