@@ -58,6 +58,7 @@ SCRIPTS: dict[str, tuple[Callable[[str], Lines], list[str], list[str]]] = {
     "archive": (of_archive, [], ["--days", "3"]),
     "agents": (own, [], ["--short"]),
     "emulators": (own, [], ["--short"]),
+    "directory": (own, [], ["--short"]),
     "billion": (own, [], ["--short"]),
     "peers": (own, [], ["--short"]),
 }

@@ -5,7 +5,7 @@ it gets others, for numbers are never reused.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol, TypedDict
+from typing import Any, NamedTuple, Protocol, TypedDict
 
 import msgspec
 
@@ -52,6 +52,15 @@ class Changes(TypedDict, total=False):
     described: bool
 
 
+class New(NamedTuple):
+    """A Thing to register, prepared; by ``actor``. ``beside`` are documents kept under its id."""
+
+    thing: Thing
+    actor: str
+    beside: Sequence[msgspec.Struct] = ()
+    note: Mapping[str, Any] = NOTHING
+
+
 class Changer:
     """Makes versions of Things and keeps them, one transaction at a time."""
 
@@ -68,35 +77,42 @@ class Changer:
         id_, now_us = thing.id or new_urn(self._clock), self._clock.now_us()
         return msgspec.structs.replace(thing, id=id_, points=names, created_us=now_us, version=1, former=())
 
-    def keep(
-        self, tx: Transaction, things: Sequence[Thing | GridspineError], actor: str, also: Also | None = None,
-        note: Mapping[str, Any] = NOTHING,
-    ) -> list[Thing | GridspineError]:  # fmt: skip
+    def keep(self, tx: Transaction, asked: Sequence[New | GridspineError]) -> list[Thing | GridspineError]:
         """Keep new Things; return each one, or why it was refused.
 
         One that is retired comes again; its points of then go on where they are the same.
         """
-        taken = tx.existing(Thing, [one.id for one in things if isinstance(one, Thing)])
+        taken = tx.existing(Thing, [one.thing.id for one in asked if isinstance(one, New)])
         outcomes: list[Thing | GridspineError] = []
-        for one in things:
-            if isinstance(one, Thing):
-                thing = _again(tx, one) if one.id in taken else one
-                taken.add(one.id)
-                outcomes.append(thing)
+        for one in asked:
+            if isinstance(one, New):
+                outcomes.append(_again(tx, one.thing) if one.thing.id in taken else one.thing)
+                taken.add(one.thing.id)
             else:
                 outcomes.append(one)
         outcomes = self._numbered(tx, outcomes)
-        kept = [one for one in outcomes if isinstance(one, Thing)]
-        tx.put_new((thing, thing.id, thing.organisation) for thing in kept if thing.version == 1)
-        for thing in kept:
-            if thing.version > 1:
-                tx.put(thing, id=thing.id, owner=thing.organisation)
-        tx.emit_all(event for thing in kept for event in self._events(thing, "thing.registered", actor, note))
+        kept = [
+            (thing, new)
+            for thing, new in zip(outcomes, asked, strict=True)
+            if isinstance(thing, Thing) and isinstance(new, New)
+        ]
+        self._put_registered(tx, kept)
+        tx.emit_all(
+            event for thing, new in kept for event in self._events(thing, "thing.registered", new.actor, new.note)
+        )
         if self.lives is not None:
-            self.lives.born(tx, kept, actor)
-        for thing in kept if also else ():
-            also(tx, thing)  # type: ignore[misc]
+            for actor in dict.fromkeys(new.actor for _, new in kept):
+                self.lives.born(tx, [thing for thing, new in kept if new.actor == actor], actor)
         return outcomes
+
+    def _put_registered(self, tx: Transaction, kept: Sequence[tuple[Thing, New]]) -> None:
+        fresh = [(thing, new) for thing, new in kept if thing.version == 1]
+        tx.put_new((thing, thing.id, thing.organisation) for thing, _ in fresh)
+        tx.put_new((one, thing.id, thing.organisation) for thing, new in fresh for one in new.beside)
+        for thing, new in kept:
+            if thing.version > 1:
+                for one in (thing, *new.beside):
+                    tx.put(one, id=thing.id, owner=thing.organisation)
 
     def change(
         self, tx: Transaction, id: str, fields: Changes, actor: str, expected: int | None = None,

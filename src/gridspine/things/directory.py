@@ -2,15 +2,18 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Unpack
+
+import msgspec
 
 from gridspine.infra.log.port import EventLog
 from gridspine.infra.registry.group import Grouped
 from gridspine.infra.registry.port import Registry, Transaction
 from gridspine.infra.runtime.clock import Clock
 from gridspine.kernel.errors import GridspineError, NotFound
-from gridspine.things.change import EVENTS, NOTHING, POINTS, Also, Changer, Changes, Lives
+from gridspine.things.change import EVENTS, NOTHING, POINTS, Also, Changer, Changes, Lives, New
 from gridspine.things.directory_file import Loaded, load_roll, save_snapshot
 from gridspine.things.model import ThingModel
 from gridspine.things.models import Models
@@ -27,6 +30,9 @@ Registered = Thing | GridspineError
 _TURN = 1_000
 
 
+_Change = Callable[[Transaction], Thing]
+
+
 class Directory:
     """All Things of the node, and their models."""
 
@@ -37,7 +43,7 @@ class Directory:
         self._points = points
         self._clock = clock
         self._changer = Changer(self.models, clock)
-        self._grouped: Grouped[Thing] = Grouped(registry, self._add)
+        self._grouped: Grouped[New | _Change, Thing] = Grouped(registry, self._work, self._add)
         self._change = asyncio.Event()
         self._unsure: set[str] = set()
         self._loaded = Loaded(bound=0, fresh=False)
@@ -122,23 +128,16 @@ class Directory:
         return model
 
     async def register(
-        self, thing: Thing, *, actor: str, also: Also | None = None, note: Mapping[str, Any] = NOTHING
+        self, thing: Thing, *, actor: str, beside: Sequence[msgspec.Struct] = (), note: Mapping[str, Any] = NOTHING
     ) -> Thing:
         """Keep a new Thing and number its points; raise `Conflict` when its id is taken.
 
-        An empty id gets a ``urn:uuid:``; that of a retired Thing of the same organisation brings it back. ``also`` is
-        done in the same transaction; ``note`` is what the event says besides. When this returns, the binding is in the
-        log and readings may come.
+        An empty id gets a ``urn:uuid:``; that of a retired Thing of the same organisation brings it back. ``beside``
+        are documents kept under its id in the same transaction; ``note`` is what the event says besides. When this
+        returns, the binding is in the log and readings may come.
         """
         thing = self._changer.prepared(thing)
-
-        def work(tx: Transaction) -> Thing:
-            (outcome,) = self._changer.keep(tx, [thing], actor, also, note)
-            if isinstance(outcome, GridspineError):
-                raise outcome
-            return outcome
-
-        return await self._do(work, thing.id)
+        return await self._do(New(thing, actor, beside, note), thing.id)
 
     async def register_all(self, things: Sequence[Thing], *, actor: str) -> Sequence[Registered]:
         """Register many Things, at most `MAX_AT_ONCE`, in one transaction; return each one, or why it was refused.
@@ -146,16 +145,16 @@ class Directory:
         One that is refused does not stop the others.
         """
         assert len(things) <= MAX_AT_ONCE, f"{len(things)} Things at once"
-        outcomes: list[Registered] = []
+        asked: list[New | GridspineError] = []
         for start in range(0, len(things), _TURN):
             if start:
                 await asyncio.sleep(0)  # others have their turn
-            outcomes += [self._prepared(thing) for thing in things[start : start + _TURN]]
+            asked += [self._prepared(thing, actor) for thing in things[start : start + _TURN]]
         try:
-            kept = await self._registry.run(lambda tx: self._changer.keep(tx, outcomes, actor))
+            kept = await self._registry.run(lambda tx: self._changer.keep(tx, asked))
         except BaseException:
             # They may be committed, though their numbers are not bound in the log yet.
-            self._unsure |= {one.id for one in outcomes if isinstance(one, Thing)}
+            self._unsure |= {one.thing.id for one in asked if isinstance(one, New)}
             raise
         await self._take_up([one for one in kept if isinstance(one, Thing)])
         return kept
@@ -188,15 +187,25 @@ class Directory:
                 await self._take_up([kept])
             self._unsure.discard(id_)
 
-    def _prepared(self, thing: Thing) -> Registered:
+    def _prepared(self, thing: Thing, actor: str) -> New | GridspineError:
         try:
-            return self._changer.prepared(thing)
+            return New(self._changer.prepared(thing), actor)
         except GridspineError as error:
             return error
 
-    async def _do(self, work: Callable[[Transaction], Thing], id: str) -> Thing:
+    def _work(self, tx: Transaction, asked: Sequence[New | _Change]) -> Sequence[Registered]:
+        """Do what was asked, in its order; registrations that stand together are kept together."""
+        outcomes: list[Registered] = []
+        for new, some in groupby(asked, lambda one: isinstance(one, New)):
+            if new:
+                outcomes += self._changer.keep(tx, [one for one in some if isinstance(one, New)])
+            else:
+                outcomes += [_tried(tx, one) for one in some if not isinstance(one, New)]
+        return outcomes
+
+    async def _do(self, asked: New | _Change, id: str) -> Thing:
         try:
-            outcome = await self._grouped.do(work)
+            outcome = await self._grouped.do(asked)
         except BaseException:
             self._unsure.add(id)  # it may be committed, though its numbers are not bound in the log yet
             raise
@@ -224,3 +233,10 @@ class Directory:
     def _former_of(self, id: str) -> Sequence[Former]:
         known = self.roll.get(id)
         return () if known is None else known.former
+
+
+def _tried(tx: Transaction, change: _Change) -> Registered:
+    try:
+        return change(tx)
+    except GridspineError as error:
+        return error

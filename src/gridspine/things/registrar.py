@@ -24,7 +24,7 @@ from gridspine.things.description import Description, Expiry, expiry_of
 from gridspine.things.directory import Directory
 from gridspine.things.model import ThingModel
 from gridspine.things.td.check import check_description
-from gridspine.things.td.consume import Reachable, consume
+from gridspine.things.td.consume import Consumed, Reachable, consume
 from gridspine.things.td.derive import Left, derive
 from gridspine.things.td.document import MAX_TD_BYTES, finding, refuse
 from gridspine.things.td.merge_patch import difference, patched
@@ -39,11 +39,14 @@ log = structlog.get_logger(__name__)
 
 
 class Caller(NamedTuple):
-    """Who registers: organisation and principal; ``connect``: whether it may say where the node connects to."""
+    """Who registers: organisation and principal; ``connect``: whether it may say where the node connects to.
+
+    That is asked only of a description by which the node would connect somewhere.
+    """
 
     organisation: str
     principal: str
-    connect: bool
+    connect: Callable[[], bool]
 
 
 Retire = Callable[[Thing], Awaitable[object]]
@@ -76,7 +79,7 @@ class Registrar:
         plan = await self._plan(document, caller, id, None)
         blank = Thing(id or self._random_urn(), caller.organisation, "", "")
         thing = msgspec.structs.replace(blank, **plan.fields)
-        kept = await self._directory.register(thing, actor=caller.principal, also=self._keeping(plan.description))
+        kept = await self._directory.register(thing, actor=caller.principal, beside=_beside(thing.id, plan.description))
         self._remember(kept.id, plan.description)
         return kept, plan.description
 
@@ -173,10 +176,12 @@ class Registrar:
             names = {point.name for point in model.points}
             property_of = {point: name for point, name in property_of.items() if point in names}
             property_of |= {name: name for name in names if name in document.get("properties", {})}
-        found = consume(document, property_of, model.id, self.reach if caller.connect else Reachable())
-        adapter, connection = found.adapter, found.connection
-        left = (*left, *(found.left if caller.connect else [_NOT_ALLOWED]))
-        if before is not None and not adapter and (not before.described or not caller.connect):
+        found = consume(document, property_of, model.id, self.reach)
+        allowed = not found.adapter or caller.connect()
+        if not allowed:
+            found = Consumed("", {}, (), (_NOT_ALLOWED,))
+        adapter, connection, left = found.adapter, found.connection, (*left, *found.left)
+        if before is not None and not adapter and (not before.described or not allowed):
             adapter, connection = before.adapter, before.connection
         fields: Changes = {
             "title": str(document["title"])[:_TITLE].strip() or "untitled",
@@ -206,6 +211,10 @@ class Registrar:
     def _random_urn(self) -> str:
         """Return a URN of a random UUID (assertion tdd-anonymous-td-local-uuid: version 4)."""
         return uuid.UUID(bytes=self._clock.randbytes(16), version=4).urn
+
+
+def _beside(id: str, description: Description) -> list[msgspec.Struct]:
+    return [description, *([Expiry(id, description.expires_us)] if description.expires_us else [])]
 
 
 def _check_id(document: Mapping[str, Any], id: str) -> None:

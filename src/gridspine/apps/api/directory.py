@@ -213,14 +213,18 @@ def _registering(node: Node, request: AnyRequest, id: str) -> Caller:
     caller = request.user
     node.authority.on_thing(caller, "thing.register", Thing(id, caller.organisation, "any", ""))
     node.quotas.things(node.things.count(caller.organisation))
-    return Caller(caller.organisation, caller.principal, may_connect(node, caller))
+    return _caller(node, request)
 
 
 def _changing(node: Node, request: AnyRequest, thing: Thing) -> Caller:
     """Return the caller when it may change a Thing; raise `Forbidden`."""
+    node.authority.on_thing(request.user, "thing.change", thing)
+    return _caller(node, request)
+
+
+def _caller(node: Node, request: AnyRequest) -> Caller:
     caller = request.user
-    node.authority.on_thing(caller, "thing.change", thing)
-    return Caller(caller.organisation, caller.principal, may_connect(node, caller))
+    return Caller(caller.organisation, caller.principal, lambda: may_connect(node, caller))
 
 
 def _refused(node: Node, request: AnyRequest, id: str, action: str = "thing.change") -> NoReturn:
@@ -252,7 +256,7 @@ def _own(node: Node, request: AnyRequest, given: Mapping[str, Any], caller: Call
                 found[field] = msgspec.convert(value, kinds[member])
             except msgspec.ValidationError as error:
                 refuse([finding((member,), str(error))])
-    if found.get("connection") and not caller.connect:
+    if found.get("connection") and not caller.connect():
         node.authority.on_node(request.user, "node.connect")
     return found  # type: ignore[return-value]
 

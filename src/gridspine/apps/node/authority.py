@@ -37,7 +37,7 @@ AUDIT = "audit"
 _REMEMBERED = 20_000
 _REMEMBER_US = 5_000_000
 _NAME_CHARS, _REASON_CHARS = 300, 2000
-_OFTEN = frozenset({"thing.read", "readings.submit", "readings.plan", "readings.emulate"})
+_OFTEN = frozenset({"thing.read", "thing.register", "readings.submit", "readings.plan", "readings.emulate"})
 """Actions asked so often that the audit topic would fill with the same answer."""
 log = structlog.get_logger(__name__)
 
@@ -64,7 +64,7 @@ class Authority:
     def on_thing(self, caller: Caller, action: str, thing: Thing | None, id: str = "") -> Decision:
         """Decide on ``action`` at a Thing; one that does not exist (None) is decided as somebody else's.
 
-        Reading or sending readings again within a few seconds is not decided (nor recorded) anew.
+        Reading, registering or sending readings again within a few seconds is not decided (nor recorded) anew.
         """
         if action not in _OFTEN:
             return self._check(caller, action, _thing_entity(thing, id))

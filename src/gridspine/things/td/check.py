@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from gridspine.things.td.document import MAX_FINDINGS, Finding, Path, finding
-from gridspine.things.td.rule import rules_broken
-from gridspine.things.td.secret import secrets_in
+from gridspine.things.td.rule import placeholders_left, rules_broken
+from gridspine.things.td.secret import may_hold_secrets, secrets_in
 
 TD_11, TD_10 = "https://www.w3.org/2022/wot/td/v1.1", "https://www.w3.org/2019/wot/td/v1"
 _TD_11_WITHOUT_YEAR = "https://www.w3.org/ns/wot-next/td"
@@ -20,7 +20,13 @@ def check_description(document: Mapping[str, Any]) -> list[Finding]:
     """Return what is wrong with a Thing Description, at most `MAX_FINDINGS`; an empty list when nothing is."""
     found = list(_context(document)) + _by_schema("td", document)
     if not found:
-        found = [*rules_broken(document), *secrets_in(document)]
+        found = list(rules_broken(document))
+        # To walk through a whole document takes longer than all the rest: it is first looked over as a text.
+        text = msgspec.json.encode(document)
+        if b"{{" in text:
+            found += placeholders_left(document)
+        if may_hold_secrets(text):
+            found += secrets_in(document)
     return found[:MAX_FINDINGS]
 
 

@@ -49,6 +49,10 @@ def rules_broken(document: Mapping[str, Any]) -> Iterator[Finding]:
         yield from _form(("forms", at), form, "", document.get("uriVariables", {}), defined, base)
         if "op" not in form:
             yield finding(("forms", at, "op"), "a form of the Thing itself says its op")
+
+
+def placeholders_left(document: Mapping[str, Any]) -> Iterator[Finding]:
+    """Yield each placeholder that was not filled in."""
     for path, value in walk(document):
         if isinstance(value, str) and _PLACEHOLDER.search(value):
             yield finding(path, "a placeholder is not filled in")

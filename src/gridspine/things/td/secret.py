@@ -24,6 +24,16 @@ _DESCRIBED = {"properties", "actions", "events", "uriVariables", "schemaDefiniti
 """Objects whose names are the author's, not terms."""
 
 
+_WORDS = (b"pass", b"pwd", b"secret", b"token", b"key", b"psk", b"shared", b"credential")
+_USER = re.compile(rb"://[^/\"\s]*@")
+
+
+def may_hold_secrets(text: bytes) -> bool:
+    """Whether a document, as JSON, has anything that `secrets_in` could take for a secret."""
+    small = text.lower()
+    return any(word in small for word in _WORDS) or _USER.search(text) is not None
+
+
 def secrets_in(document: Any) -> Iterator[Finding]:
     """Yield each place where a document seems to hold a secret."""
     for path, value in walk(document):
