@@ -147,9 +147,13 @@ class Lifecycles:
     def born(self, tx: Transaction, things: Sequence[Thing], actor: str) -> None:
         """Keep the beginnings of lives that begin with these registrations; a retired Thing may come again."""
         plainly = self.commissioning == "on-registration"
+        fresh = [thing for thing in things if thing.version == 1 and thing.id not in self._begun]
+        if not plainly:
+            self._describe_all(tx, fresh, actor)
+        usual = {thing.id for thing in fresh}  # most of all: nothing is kept of what is plain
         for thing in things:
-            if plainly and thing.version == 1 and thing.id not in self._begun:
-                continue  # most of all: nothing is kept of what is plain
+            if thing.id in usual:
+                continue
             steps = self._begun.pop(thing.id, ())
             if not steps:
                 to: State = "commissioned" if plainly else "described"
@@ -179,6 +183,19 @@ class Lifecycles:
                     self.standings.set(thing.id, state)
 
     # -- inside -----------------------------------------------------------------------------------------------------
+
+    def _describe_all(self, tx: Transaction, things: Sequence[Thing], actor: str) -> None:
+        """Keep that many new Things are described and no more, as few statements as there can be."""
+        lives, told = [], []
+        for thing in things:
+            step = Step(self._clock.now_us(), "described", actor, _TO_COME, (), new_id(self._clock))
+            lives.append(Lifecycle(thing.id, thing.organisation, "described", (step,)))
+            data = {"organisation": thing.organisation, "from": "announced", "to": "described", "why": step.why}
+            told.append((thing.id, Event(step.event, "thing.described", step.at_us, thing.id, actor, data)))
+            self._fresh[thing.id] = "described"
+        tx.put_new((life, life.thing, life.organisation) for life in lives)
+        tx.put_new((Standing(one.thing, one.state), _standing_id(one.thing), one.organisation) for one in lives)
+        tx.emit_all((topic, thing, event) for thing, event in told for topic in (EVENTS, LEDGER))
 
     def _keep(
         self, tx: Transaction, life: Lifecycle, steps: Sequence[Step], data: Mapping[str, Any], type_: str,

@@ -234,3 +234,28 @@ async def test_a_device_that_describes_itself_is_taken_in_by_its_own_description
     life = (await strict.op.get(f"/things/{thing}/lifecycle")).json()
     assert [one["to"] for one in life["steps"]] == ["announced", "described"]
     assert [one["name"] for one in (await strict.op.get(f"/things/{thing}/properties")).json()] == ["power"]
+
+
+async def test_who_enrols_again_and_again_is_stopped(strict, tmp_path):
+    voucher, request = await voucher_for(strict, await strict.thing()), await request_of(tmp_path)
+    codes = [
+        (await strict.nobody.post(f"{EST}/simpleenroll", content=request, headers=basic(voucher))).status_code
+        for _ in range(18)
+    ]
+    assert codes == [200] * 16 + [409] * 2
+    large = await strict.nobody.post("/enrolment", content=b"x" * 200_000, headers=basic(voucher))
+    assert large.status_code == 413
+
+
+async def test_only_devices_renew_their_certificates_by_themselves(strict, tmp_path):
+    await request_of(tmp_path)
+    made, _ = strict.client("northside-networks", "administrator")
+    pem = (await run("openssl", "req", "-inform", "DER", "-in", "/dev/stdin", folder=tmp_path,
+                     stdin=base64.b64decode((tmp_path / "device.p10").read_bytes())))  # fmt: skip
+    principal = strict.node.identity.directory.principal(made)
+    (tmp_path / "device.crt").write_bytes(strict.node.identity.authority.issue(principal, pem))
+    context = ssl.create_default_context(cadata=strict.node.identity.authority.ca_pem.decode())
+    context.load_cert_chain(tmp_path / "device.crt", tmp_path / "device.key")
+    async with httpx.AsyncClient(base_url=strict.tls, verify=context) as http:
+        answer = await http.post(f"{EST}/simplereenroll", content=(tmp_path / "device.p10").read_bytes())
+        assert answer.status_code == 403

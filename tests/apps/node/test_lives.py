@@ -80,6 +80,9 @@ async def test_a_retired_thing_takes_no_readings_and_no_commands_and_keeps_its_h
     )  # fmt: skip
     assert types.count("thing.retired") == 1
     assert (await step(world, BATTERY_ID, "retired")).status_code in {404, 409}
+    await world.thing(BATTERY_ID, BATTERY, adapter="none")  # it comes again
+    assert await state(world, BATTERY_ID) == "commissioned"
+    assert (await world.op.post("/commands", json=command())).json()["state"] == "accepted"
 
 
 async def test_a_transfer_takes_both_sides_and_leaves_each_its_own_time(world):

@@ -30,12 +30,14 @@ from gridspine.apps.api.tls import client_certificate
 from gridspine.apps.node.node import Node
 from gridspine.infra.identity.enrol import Voucher, certs_only
 from gridspine.infra.identity.refusal import refuse
-from gridspine.kernel.errors import Invalid, NotFound, TooLarge, Unauthenticated
+from gridspine.kernel.errors import Invalid, NotFound, Unauthenticated
 from gridspine.kernel.time import format_rfc3339
 from gridspine.things.thing import Thing
 
 PKCS7 = "application/pkcs7-mime"
 MAX_REQUEST_BYTES = 16 << 10
+MAX_ANNOUNCEMENT_BYTES = 128 << 10
+"""What a device may send that has shown nothing yet but a voucher."""
 RETRY_S = 60
 _DAY_S = 86_400
 
@@ -106,7 +108,14 @@ async def revoke_voucher(request: Request[Any, Any, Any], node: TheNode, voucher
     return voucher_view(await asyncio.to_thread(node.lives.vouchers.revoke, voucher_id, actor=request.user.principal))
 
 
-@post("/enrolment", status_code=202, opt=PUBLIC, summary="Announce a device", tags=["lifecycle"])
+@post(
+    "/enrolment",
+    status_code=202,
+    opt=PUBLIC,
+    request_max_body_size=MAX_ANNOUNCEMENT_BYTES,
+    summary="Announce a device",
+    tags=["lifecycle"],
+)
 async def announce_device(
     request: Request[Any, Any, Any], node: TheNode, data: JSONBody[NewAnnouncement]
 ) -> AnnouncementView:
@@ -133,25 +142,37 @@ async def read_cacerts(node: TheNode) -> Response[bytes]:
     return Response(certs_only(node.identity.authority.ca_pem), media_type=PKCS7)
 
 
-@post("/.well-known/est/simpleenroll", status_code=200, opt=PUBLIC, summary="First certificate (EST)",
-      tags=["lifecycle"])  # fmt: skip
+@post(
+    "/.well-known/est/simpleenroll",
+    status_code=200,
+    opt=PUBLIC,
+    request_max_body_size=MAX_REQUEST_BYTES,
+    summary="First certificate (EST)",
+    tags=["lifecycle"],
+)
 async def simple_enroll(request: Request[Any, Any, Any], node: TheNode) -> Response[bytes]:
     """Issue a device's first certificate to whoever shows the voucher and proves the key; 202 while it waits."""
     voucher = await _voucher(node, request)
-    issued = await node.enrolment.enrol(voucher, await _body(request))
+    issued = await node.enrolment.enrol(voucher, await request.body())
     if issued is None:
         return Response(b"", status_code=202, headers={"Retry-After": str(RETRY_S)}, media_type="text/plain")
     return _certificate(issued)
 
 
-@post("/.well-known/est/simplereenroll", status_code=200, opt=PUBLIC, summary="Next certificate (EST)",
-      tags=["lifecycle"])  # fmt: skip
+@post(
+    "/.well-known/est/simplereenroll",
+    status_code=200,
+    opt=PUBLIC,
+    request_max_body_size=MAX_REQUEST_BYTES,
+    summary="Next certificate (EST)",
+    tags=["lifecycle"],
+)
 async def simple_reenroll(request: Request[Any, Any, Any], node: TheNode) -> Response[bytes]:
     """Issue the next certificate to a device that connects with the one it has."""
     der = client_certificate(request.scope)
     if der is None:
         raise refuse("no-certificate", "connect by TLS with the certificate that is to be renewed", error="")
-    return _certificate(await node.enrolment.again(der, await _body(request)))
+    return _certificate(await node.enrolment.again(der, await request.body()))
 
 
 def own_enrolment(node: Node, request: Request[Any, Any, Any]) -> None:
@@ -187,15 +208,6 @@ async def _voucher(node: Node, request: Request[Any, Any, Any]) -> Voucher:
         if place:
             node.identity.failures.failed(place)
         raise
-
-
-async def _body(request: Request[Any, Any, Any]) -> bytes:
-    if int(request.headers.get("content-length") or 0) > MAX_REQUEST_BYTES:
-        raise TooLarge(f"a certificate request has at most {MAX_REQUEST_BYTES} bytes")
-    body = await request.body()
-    if len(body) > MAX_REQUEST_BYTES:
-        raise TooLarge(f"a certificate request has at most {MAX_REQUEST_BYTES} bytes")
-    return body
 
 
 def _certificate(issued: bytes) -> Response[bytes]:

@@ -17,10 +17,13 @@ from gridspine.apps.node.lives import Lives
 from gridspine.infra.identity.enrol import Voucher, certs_only, read_request
 from gridspine.infra.identity.principal import Principal
 from gridspine.infra.identity.service import Identity
+from gridspine.infra.runtime.clock import Clock
 from gridspine.kernel.errors import Conflict, Forbidden, GridspineError
 from gridspine.things.directory import Directory
 from gridspine.things.thing import Thing
 
+MAX_CERTIFICATES = 16
+"""Certificates that are good of one device at most: who enrols again and again is stopped."""
 DEVICE = "device"
 """The role a device that enrolled has."""
 log = structlog.get_logger(__name__)
@@ -29,8 +32,8 @@ log = structlog.get_logger(__name__)
 class Enrolment:
     """Issues certificates to devices that prove a key, for the Thing their voucher is bound to."""
 
-    def __init__(self, identity: Identity, things: Directory, lives: Lives) -> None:
-        self._identity, self._things, self._lives = identity, things, lives
+    def __init__(self, identity: Identity, things: Directory, lives: Lives, clock: Clock) -> None:
+        self._identity, self._things, self._lives, self._clock = identity, things, lives, clock
         self._one = asyncio.Lock()
 
     async def enrol(self, voucher: Voucher, body: bytes) -> bytes | None:
@@ -45,20 +48,30 @@ class Enrolment:
         async with self._one:
             thing = self._thing(voucher)
             principal = await asyncio.to_thread(self._principal, voucher, thing, key)
-            certificate = await asyncio.to_thread(self._identity.authority.issue, principal, pem)
+            certificate = await asyncio.to_thread(self._issue, principal, pem)
             await self._speaks(thing, principal, voucher)
         return certs_only(certificate)
 
     async def again(self, certificate_der: bytes, body: bytes) -> bytes:
         """Return a new certificate for whoever shows a good one, for the key in ``body``; raise a 401."""
         caller = self._identity.by_certificate(certificate_der)
+        self._identity.rate.take(caller.principal)
+        if caller.kind != "device":
+            raise Forbidden("devices renew their certificates here: an administrator issues those of others")
         pem, key = read_request(body)
         principal = self._identity.directory.principal(caller.principal)
-        certificate = await asyncio.to_thread(self._identity.authority.issue, principal, pem)
+        certificate = await asyncio.to_thread(self._issue, principal, pem)
         for thing in list(self._things.of_device(principal.id))[:100]:
             told = {"device": principal.id, "key": key}
             await self._lives.lifecycles.tell(thing, "thing.credential-renewed", by=principal.id, data=told)
         return certs_only(certificate)
+
+    def _issue(self, principal: Principal, pem: bytes) -> bytes:
+        now_us = self._clock.now_us()
+        issued = self._identity.authority.issued_to(principal.id)
+        if sum(one.revoked_us is None and one.not_after_us > now_us for one in issued) >= MAX_CERTIFICATES:
+            raise Conflict(f"the device has {MAX_CERTIFICATES} certificates that are good: revoke some first")
+        return self._identity.authority.issue(principal, pem)
 
     def _thing(self, voucher: Voucher) -> Thing:
         try:

@@ -159,7 +159,7 @@ class Node:
             self.things, self.registry, self.clock, reachable(self.settings),
             lambda thing: self.lives.move(thing, "retired", by="node", why="its registration has expired"),
         )  # fmt: skip
-        self.enrolment = Enrolment(self.identity, self.things, self.lives)
+        self.enrolment = Enrolment(self.identity, self.things, self.lives, self.clock)
         self.examinations = Examinations(self.log, self.things, self.commands, self.lives, self.clock)
         self.authority = Authority(self.clock, self.writer, self.organisation)
         rules = EdgeRules(self.registry, self.identity.custody, self.clock)
@@ -200,6 +200,7 @@ class Node:
         self.supervisor.start("watch", lambda: watch(self))
         self.supervisor.start("retention", self.retention.work)
         self.supervisor.start("outbox", self._follow_outbox)
+        self.supervisor.start("edge reads", lambda: self.edges.hand_on_reads(self.adapters.reads))
         self.supervisor.start("registrations", self.registrar.work)
         self.forms.start(self.supervisor)
         self.supervisor.start("agents", self.agents.work)
