@@ -101,6 +101,7 @@ async def stranger(installed, world):
     walked = await made("walk", url=f"{world.url}/.well-known/wot")
     assert "ThingDirectory" in walked["directory"]
     assert walked["found"] == sorted([METER_ID, BATTERY_ID])
+    made.directory = walked["id"]
     yield made
     await made.stop()
 
@@ -185,6 +186,25 @@ async def test_it_observes_by_an_event_stream_with_a_ticket(world, stranger):
     assert await stranger.hears("activePower") == 1500
     await report(world, METER_ID, activePower=1700)
     assert await stranger.hears("activePower") == 1700
+
+
+async def test_it_registers_gets_patches_and_removes_a_description(stranger):
+    """By the actions of the directory, which is a Thing as well."""
+    lamp = {
+        "@context": "https://www.w3.org/2022/wot/td/v1.1", "id": "urn:example:lamp", "title": "Lamp",
+        "securityDefinitions": {"nosec": {"scheme": "nosec"}}, "security": "nosec",
+    }  # fmt: skip
+    named = {"uriVariables": {"id": lamp["id"]}}
+    await stranger("act", thing=stranger.directory, name="createThing", input=lamp, options=named)
+    found = await stranger("invoke", thing=stranger.directory, name="retrieveThing", input=None, options=named)
+    assert (found["title"], found["id"]) == ("Lamp", lamp["id"])
+    brighter = {"title": "A brighter lamp"}
+    await stranger("act", thing=stranger.directory, name="partiallyUpdateThing", input=brighter, options=named)
+    found = await stranger("invoke", thing=stranger.directory, name="retrieveThing", input=None, options=named)
+    assert found["title"] == "A brighter lamp"
+    await stranger("act", thing=stranger.directory, name="deleteThing", options=named)
+    with pytest.raises(AssertionError, match="Not Found"):
+        await stranger("invoke", thing=stranger.directory, name="retrieveThing", input=None, options=named)
 
 
 async def test_it_subscribes_to_events(world, stranger):

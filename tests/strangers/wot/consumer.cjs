@@ -3,11 +3,12 @@
 //   {"id": 1, "do": "walk", "url": …}                → {"id": 1, "result": …} or {"id": 1, "error": …}
 //   what is observed or subscribed to comes by itself: {"heard": name, "data": …}
 const readline = require("node:readline");
-const { Servient } = require("@node-wot/core");
+const { JsonCodec, Servient } = require("@node-wot/core");
 const { HttpClientFactory } = require("@node-wot/binding-http");
 
 const servient = new Servient();
 servient.addClientFactory(new HttpClientFactory({}));
+servient.addMediaType(new JsonCodec("application/merge-patch+json"));
 const described = new Map();
 const things = new Map();
 const open = new Map();
@@ -46,13 +47,13 @@ const work = {
   // the public description of the directory, its property "things" with our token, and every Thing in it consumed
   walk: async ({ url }) => {
     const td = await wot.requestThingDescription(url);
-    servient.addCredentials({ [td.id]: { token } });
+    await consume(td);
     const found = [];
     for await (const one of await wot.exploreDirectory(url)) {
       await consume(one);
       found.push(one.id);
     }
-    return { directory: td["@type"], found };
+    return { directory: td["@type"], id: td.id, found };
   },
   td: async ({ thing }) => described.get(thing),
   read: async ({ thing, name, options }) => valueOf(await (await chosen(thing, options)).readProperty(name, options)),
@@ -69,7 +70,11 @@ const work = {
   },
   invoke: async ({ thing, name, input, options }) =>
     valueOf(await (await chosen(thing, options)).invokeAction(name, input === null ? undefined : input, options)),
-  // no value: what was cancelled has nothing more to say
+  // without a value: of an action that has no output, or was cancelled
+  act: async ({ thing, name, input, options }) => {
+    await (await things.get(thing).invokeAction(name, input, options)).arrayBuffer();
+    return true;
+  },
   cancel: async ({ thing, name, options }) => {
     await (await (await chosen(thing, options)).invokeAction(name, undefined, options)).arrayBuffer();
     return true;
