@@ -199,7 +199,10 @@ class Agents:
 
     async def _rest(self) -> None:
         self._more.clear()
-        wait_s = (self._wakes.next_us - self._clock.now_us()) / US if self.book.by_model else _LOOK_S
+        if not self.book.by_model:
+            await self._more.wait()  # no behaviour is deployed: there is nothing to look at
+            return
+        wait_s = (self._wakes.next_us - self._clock.now_us()) / US
         resting = asyncio.ensure_future(self._clock.sleep(min(max(wait_s, 0.005), _LOOK_S)))
         waking = asyncio.ensure_future(self._more.wait())
         try:
@@ -282,6 +285,7 @@ class Agents:
             del self._failures[key]
         self.book.refresh()
         self._begin(deployment)
+        self._more.set()
 
     def _begin(self, deployment: Deployment) -> None:
         """Wake the Things of a deployment that are to act by time, spread over their interval."""

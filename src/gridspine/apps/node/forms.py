@@ -33,6 +33,8 @@ from gridspine.things.thing import Thing
 EVENTS = "events"
 MAX_AT_ONCE = 10_000
 MIN_STEP_S = 0.1
+_TURN = 500
+"""Things whose form changes in one turn."""
 _OTHERS = {Authority.NETWORK, Authority.SAFETY}
 """In whose name a lease is not ended by a change of form."""
 log = structlog.get_logger(__name__)
@@ -107,12 +109,12 @@ class FormService:
                 groups.setdefault(thing.model if wanted.form == "emulator" else "", []).append(thing)
         for group in groups.values():
             unique = list({thing.id: thing for thing in group}.values())
+            ids = [thing.id for thing in unique]
             try:
                 await (self._emulate if wanted.form == "emulator" else self._adapt)(unique, wanted, actor)
             except GridspineError as error:
                 outcomes.update((thing.id, error) for thing in unique)
-            else:
-                outcomes.update((form.thing, form) for thing in unique if (form := self.forms.get(thing.id)))
+            outcomes.update((one.thing, one) for one in map(self.forms.get, ids) if one and one.form == wanted.form)
         return [outcomes[thing.id] for thing in things]
 
     def _refusal(self, thing: Thing, wanted: FormChange) -> GridspineError | None:
@@ -138,16 +140,14 @@ class FormService:
         cohort = Cohort(new_urn(self._clock), organisation, model, ids, seed, wanted.step_s, wanted.external)
         await self.emulation.begin(cohort)  # before anything is ended: there may be no such emulator
         try:
-            ended = await self._change(things, wanted, actor, cohort)
-        except BaseException:
+            ended = await self._change_all(things, wanted, actor, cohort)
+        finally:
             self.emulation.changed()
-            raise
-        self.emulation.changed()
         if wanted.leases == "hand-over":
             await self._hand_over(ended)
 
     async def _adapt(self, things: Sequence[Thing], wanted: FormChange, actor: str) -> None:
-        await self._change(things, wanted, actor, None)
+        await self._change_all(things, wanted, actor, None)
         over = self.emulation.changed()
         if over:
 
@@ -158,7 +158,7 @@ class FormService:
             await self._registry.run(forget)
 
     async def _change(
-        self, things: Sequence[Thing], wanted: FormChange, actor: str, cohort: Cohort | None
+        self, things: Sequence[Thing], wanted: FormChange, actor: str, cohort: Cohort | None, first: int
     ) -> list[Command]:
         async def keep(orders: Sequence[Order]) -> None:
             by_thing: dict[str, list[Order]] = {}
@@ -170,13 +170,22 @@ class FormService:
                     self.forms.get(thing.id), thing.id, thing.organisation, wanted.form, by_thing.get(thing.id, ()),
                     now_us, by=actor, reason=wanted.reason, cohort=cohort.id if cohort else "", place=place,
                 )
-                for place, thing in enumerate(things)
+                for place, thing in enumerate(things, first)
             ]  # fmt: skip
             await self._registry.run(self._writing(forms, cohort, actor))
             self.forms.put(forms)
 
         reason = f"the twin goes into {wanted.form} form" + (f": {wanted.reason}" if wanted.reason else "")
         return await self._commands.hand_over(frozenset(thing.id for thing in things), reason, keep)
+
+    async def _change_all(
+        self, things: Sequence[Thing], wanted: FormChange, actor: str, cohort: Cohort | None
+    ) -> list[Command]:
+        """Change many, some at a time: commands have their turn in between."""
+        ended: list[Command] = []
+        for start in range(0, len(things), _TURN):
+            ended += await self._change(things[start : start + _TURN], wanted, actor, cohort, start)
+        return ended
 
     def _writing(self, forms: Sequence[TwinForm], cohort: Cohort | None, actor: str) -> Callable[[Transaction], None]:
         def work(tx: Transaction) -> None:
