@@ -148,7 +148,7 @@ class Scene:
 
     async def _fresh_life(self, path: str) -> dict[str, str]:
         if path.endswith("{attachment_id}/remove"):
-            return {"attachment_id": await self.attachment()}
+            return {"thing_id": METER_ID, "attachment_id": await self.attachment()}
         waits = any(name in path for name in ("{transfer_id}", "{announcement_id}", "{voucher_id}"))
         return await self._fresh_waiting() if waits else {}
 
