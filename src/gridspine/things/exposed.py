@@ -114,7 +114,7 @@ def _socket(base: str, id: str) -> _Json:
 
 def _links(base: str, model: ThingModel) -> list[_Json]:
     return [
-        {"rel": "type", "href": model.id, "type": TM_JSON},
+        {"rel": "type", "href": f"{base}/models?id={quote(model.id, safe=':/')}", "type": TM_JSON},
         {"rel": "collection", "href": f"{base}/things", "type": LD_JSON},
     ]
 

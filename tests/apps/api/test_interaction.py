@@ -3,7 +3,7 @@
 import cbor2
 import pytest
 import pytest_asyncio
-from running_node import BATTERY, SENML, World, running, settings_for
+from running_node import BATTERY, METER, SENML, World, running, settings_for
 
 from gridspine.infra.runtime.settings import Commands
 
@@ -66,6 +66,13 @@ async def test_values_of_all_or_of_some(made):
     assert some.json() == {"voltage": 230.5}
     none = await made.op.get(f"{METER_URL}/values", params={"names": "voltage,nothing"})
     assert (none.status_code, "nothing" in none.json()["detail"]) == (404, True)
+
+
+async def test_a_description_leads_to_its_model(made):
+    (link,) = (one for one in (await made.op.get(METER_URL)).json()["links"] if one["rel"] == "type")
+    model = await made.op.get(link["href"])
+    assert model.headers["content-type"] == link["type"] == "application/tm+json"
+    assert model.json()["id"] == METER
 
 
 async def test_senml_with_times_and_units(made):
