@@ -3,11 +3,13 @@
 import asyncio
 import time
 
+import pytest
 from running_node import until
 
 from gridspine.infra.log.scan import scan
 from gridspine.infra.runtime.clock import VirtualClock
 from gridspine.kernel.codecs.batch import decode_batch
+from gridspine.kernel.errors import Conflict, Unavailable
 from gridspine.kernel.time import US, format_rfc3339
 from gridspine.things.lot import READINGS
 
@@ -196,3 +198,32 @@ async def test_a_day_without_the_node_comes_in_order_with_its_own_times(beside, 
         assert batch.backfill
         found += zip(batch.observed_us.tolist(), batch.value.tolist(), strict=True)
     assert found == [(at_us, value) for _, at_us, value in sent], "in order, once each, as they were observed"
+
+
+async def test_a_device_is_read_now_through_its_edge(beside, world):
+    await beside.thing()
+    with pytest.raises(Unavailable, match="not connected"):
+        await world.node.adapters.reads.read(BATTERY_ID)
+    edge = await beside.start()
+    await until(lambda: beside.wire.context is not None and edge.link.connected)
+
+    async def serve() -> None:
+        async for request in beside.wire.context.reads():
+            await beside.wire.read((POWER, now_us(), 77.0))
+            beside.wire.context.read_ended(request.id)
+
+    serving = asyncio.ensure_future(serve())
+    await asyncio.sleep(0)
+    try:
+        await world.node.adapters.reads.read(BATTERY_ID, ["activePower"])
+    finally:
+        serving.cancel()
+    answer = (await world.op.get(f"/things/{BATTERY_ID}/properties/activePower")).json()
+    assert answer["value"] == 77, "it was told that it is over before it was"
+
+
+async def test_one_edge_at_a_time_works_on_a_folder(beside):
+    await beside.thing()
+    await beside.start()
+    with pytest.raises(Conflict, match="in use"):
+        beside.make()

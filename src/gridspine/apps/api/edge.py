@@ -13,7 +13,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from gridspine.apps.api.dependency import TheNode
 from gridspine.apps.api.thing import permitted, readable
 from gridspine.apps.edge.wire import BufferReport, Report, RuleReport
-from gridspine.apps.node.edges import edge_of
+from gridspine.apps.node.edge_link import edge_of
 from gridspine.apps.node.node import Node
 from gridspine.infra.identity.caller import Caller
 from gridspine.kernel.errors import Forbidden, Invalid, NotFound

@@ -28,7 +28,7 @@ async def run(path: Path) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     edge = Edge(settings, EdgeKey.read(Path(settings.key)), SystemClock())
-    alive = asyncio.create_task(keep_alive(lambda: True))
+    alive = asyncio.create_task(keep_alive(edge.alive))
     try:
         await edge.start()
         notify(READY)

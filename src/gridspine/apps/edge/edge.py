@@ -25,6 +25,7 @@ from gridspine.apps.edge.wire import (
     Deliver,
     Down,
     Hello,
+    ReadNow,
     Report,
     Serve,
     ServedThing,
@@ -32,12 +33,15 @@ from gridspine.apps.edge.wire import (
 )
 from gridspine.apps.edge.wire import Rules as RulesSaid
 from gridspine.infra.runtime.clock import Clock
-from gridspine.infra.runtime.durable import make_folder
+from gridspine.infra.runtime.datadir import DataDirectory
 from gridspine.infra.runtime.tasks import Supervisor
 from gridspine.kernel.errors import DiskFull
+from gridspine.kernel.time import US
+from gridspine.things.adapter import ReadRequest
 
 TICK_S = 0.1
 SWEEP_S = 60.0
+ALIVE_S = 10.0
 SERVE = "serve"
 log = structlog.get_logger(__name__)
 
@@ -49,7 +53,7 @@ class Edge:
         self, settings: EdgeSettings, key: EdgeKey, clock: Clock, *, adapters: Mapping[str, Any] | None = None
     ) -> None:
         self.clock, self.folder = clock, Path(settings.data)
-        make_folder(self.folder, mode=0o700)
+        self._directory = DataDirectory(self.folder)  # one edge at a time
         self.documents = Documents(self.folder)
         self.buffer = Buffer(
             self.folder, clock, max_bytes=settings.max_bytes, keep_days=settings.keep_days,
@@ -64,6 +68,7 @@ class Edge:
         self.http = NodeHttp(settings.node, key, clock, ca=Path(settings.ca) if settings.ca else None)
         self.link = Link(self.http, self.buffer, clock, self._hear, self._report, self._reported, batch=settings.batch)
         self.supervisor = Supervisor(clock)
+        self._ticked_us = clock.monotonic_us()
         self._kept: dict[str, str] = {}
         """Revisions that are durable and that the node was not told yet, by Thing."""
 
@@ -91,6 +96,7 @@ class Edge:
         await self.http.close()
         await asyncio.to_thread(self.buffer.close)
         await asyncio.to_thread(self.documents.close)
+        self._directory.close()
 
     # -- what the node says -------------------------------------------------------------------------------------
 
@@ -110,6 +116,8 @@ class Edge:
                 await self.book.stop(message.stop)
             case RulesSaid():
                 await self.rules.take(message.rules)
+            case ReadNow():
+                self.host.read(ReadRequest(message.id, message.thing, message.points))
             case Beat():
                 pass
 
@@ -144,19 +152,31 @@ class Edge:
             buffer=await self.buffer.report(),
             adapters=self.host.states(),
             version=__version__,
+            reads=await self._reads_ended(),
         )
+
+    async def _reads_ended(self) -> dict[str, str]:
+        """Return the requests to read that are over, once what was read has gone up."""
+        return {} if await self.buffer.live(1) else dict(self.host.reads_ended)
 
     async def _reported(self, report: Report) -> None:
         self._kept = {thing: kept for thing, kept in self._kept.items() if report.kept.get(thing) != kept}
         await self.book.heard(report.progress)
-        if self._kept or self.book.progress:
+        for id_ in report.reads:
+            self.host.reads_ended.pop(id_, None)
+        if self._kept or self.book.progress or self.host.reads_ended:
             self.link.news.set()
 
     # -- tasks --------------------------------------------------------------------------------------------------
 
+    def alive(self) -> bool:
+        """Whether orders are carried out: the clock was looked at within a few seconds."""
+        return self.clock.monotonic_us() - self._ticked_us < ALIVE_S * US
+
     async def _tick(self) -> None:
         while True:
             await self.book.tick()
+            self._ticked_us = self.clock.monotonic_us()
             await self.clock.sleep(TICK_S)
 
     async def _sweep(self) -> None:
@@ -167,7 +187,7 @@ class Edge:
 
     async def _news(self) -> None:
         while True:
-            waiting = [asyncio.ensure_future(one.wait()) for one in (self.book.told, self.rules.news)]
+            waiting = [asyncio.ensure_future(one.wait()) for one in (self.book.told, self.rules.news, self.host.news)]
             try:
                 await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -175,6 +195,7 @@ class Edge:
                     one.cancel()
             self.book.told.clear()
             self.rules.news.clear()
+            self.host.news.clear()
             self.link.news.set()
 
 

@@ -37,6 +37,8 @@ from gridspine.things.adapter import (
 
 SECRET_PREFIX = "GRIDSPINE_SECRET_"  # noqa: S105 - the prefix of variables, no secret
 MAX_PROBLEMS = 100
+MAX_READS = 1_000
+"""Requests to read that may wait."""
 _RELEASE_S = 0.5
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 log = structlog.get_logger(__name__)
@@ -78,6 +80,11 @@ class AdapterHost:
         self._running: set[str] = set()
         self._changed = asyncio.Event()
         self.things: dict[str, ServedThing] = {}
+        self._reads: dict[str, asyncio.Queue[ReadRequest]] = {}
+        self.reads_ended: dict[str, str] = {}
+        """Requests to read that are over, and what was wrong with them, by id."""
+        self.news = asyncio.Event()
+        """Set when a request to read is over."""
         self.missing: dict[str, str] = {}
         """Why an adapter that a Thing names does not run."""
 
@@ -100,6 +107,31 @@ class AdapterHost:
     def states(self) -> dict[str, str]:
         """Return what is wrong with each adapter, "" for nothing."""
         return {state.name: state.error for state in self._supervisor.states()} | self.missing
+
+    def read(self, request: ReadRequest) -> None:
+        """Have a device read at once."""
+        thing = self.things.get(request.thing)
+        waiting = self._reads.get(thing.adapter) if thing else None
+        if waiting is None or waiting.full():
+            self.read_ended(request.id, "the edge cannot read this Thing on request")
+        else:
+            waiting.put_nowait(request)
+
+    def read_ended(self, id: str, problem: str = "") -> None:
+        """Note that a request to read is over."""
+        if len(self.reads_ended) < MAX_READS:
+            self.reads_ended[id] = problem[:500]
+            self.news.set()
+
+    async def requests(self, adapter: str) -> AsyncIterator[ReadRequest]:
+        """Yield requests to read Things of ``adapter``."""
+        waiting = self._reads[adapter] = asyncio.Queue(MAX_READS)
+        try:
+            while True:
+                yield await waiting.get()
+        finally:
+            if self._reads.get(adapter) is waiting:
+                del self._reads[adapter]
 
     async def take(self, records: list[Record], *, backfill: bool = False) -> int:
         """Keep what is to be reported of ``records``; return how many that are. Raises `DiskFull`."""
@@ -207,13 +239,13 @@ class EdgeContext:
         """Yield orders for this adapter's Things."""
         return self._host.book.orders(self._name)
 
-    async def reads(self) -> AsyncIterator[ReadRequest]:
-        """Yield nothing: the node's requests to read at once are not handed on."""
-        await asyncio.Event().wait()
-        yield ReadRequest("", "")
+    def reads(self) -> AsyncIterator[ReadRequest]:
+        """Yield the node's requests to read Things of this adapter at once."""
+        return self._host.requests(self._name)
 
     def read_ended(self, id: str, problem: str = "") -> None:
-        """Do nothing: there was no request."""
+        """Tell the node that a request is over, after what was read."""
+        self._host.read_ended(id, problem)
 
     async def progress(self, command: str, state: ProgressState, reason: str = "", *, sequence: int = 0) -> None:
         """Record how far an order got; the node is told when it can be."""

@@ -25,7 +25,7 @@ Its ``connection`` is ``{"edge": <the edge's principal>, "adapter": <adapter at 
 """
 MAX_THINGS = 1_000
 """Things that one edge serves at most."""
-MAX_LINE_BYTES = 4 << 20
+MAX_LINE_BYTES = 16 << 20
 """A message on its way down, at most."""
 MAX_REPORT_ITEMS = 1_000
 BEAT_S = 10.0
@@ -102,13 +102,21 @@ class Rules(msgspec.Struct, frozen=True, tag="rules", rename="camel"):
     rules: tuple[SignedRule, ...]
 
 
+class ReadNow(msgspec.Struct, frozen=True, tag="read", rename="camel"):
+    """Read a device at once; that it is over is to be reported, after what was read is at the node."""
+
+    id: str
+    thing: str
+    points: tuple[str, ...] = ()
+
+
 class Beat(msgspec.Struct, frozen=True, tag="beat", rename="camel"):
     """Still here; the node's time [µs since 1970]."""
 
     now_us: int
 
 
-Down = Hello | Serve | Deliver | Stop | Rules | Beat
+Down = Hello | Serve | Deliver | Stop | Rules | ReadNow | Beat
 
 
 class Progress(msgspec.Struct, frozen=True, rename="camel"):
@@ -154,3 +162,5 @@ class Report(msgspec.Struct, frozen=True, rename="camel"):
     adapters: dict[str, str] = {}
     """What is wrong with an adapter, "" for nothing, by name."""
     version: str = ""
+    reads: dict[str, str] = {}
+    """Requests to read that are over, and what was wrong, "" for nothing, by id."""

@@ -10,11 +10,8 @@ speaks for.
 """
 
 import asyncio
-import hashlib
-from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Mapping, Sequence
 
-import msgspec
 import structlog
 
 from gridspine.apps.edge.wire import (
@@ -23,63 +20,27 @@ from gridspine.apps.edge.wire import (
     MAX_REPORT_ITEMS,
     MAX_THINGS,
     Beat,
-    Deliver,
     Down,
     Hello,
     Report,
-    Rules,
-    Serve,
-    ServedPoint,
-    ServedThing,
-    SignedRule,
-    Stop,
 )
 from gridspine.apps.node.commands import Commands
+from gridspine.apps.node.edge_link import EdgeState, Link, Talk, edge_of
+from gridspine.apps.node.read_now import Reads
 from gridspine.apps.node.rules import EdgeRules
 from gridspine.infra.identity.caller import Caller
 from gridspine.infra.identity.service import Identity
 from gridspine.infra.runtime.clock import Clock
 from gridspine.kernel.errors import GridspineError, NotFound, Overloaded
 from gridspine.kernel.time import US
-from gridspine.things.command import Command, CommandChanged, CommandEvent, OrderIssued, StopChanged
-from gridspine.things.command_table import counts
+from gridspine.things.command import CommandChanged, CommandEvent, OrderIssued, StopChanged
 from gridspine.things.directory import Directory
-from gridspine.things.model import PointModel
 from gridspine.things.thing import Thing
 
 MAX_LINKS = 1_000
 _LOOK_S, _GATHER_S = 1.0, 0.02
 _NO_STOP = StopChanged(False, 0, "", "")
 log = structlog.get_logger(__name__)
-
-
-@dataclass(slots=True)
-class EdgeState:
-    """What the node knows of an edge: whether it is connected, what it said last, and what it has been told."""
-
-    connected: bool = False
-    heard_us: int = 0
-    report: Report | None = None
-    sent: dict[str, str] = field(default_factory=dict)
-    """Revisions handed to the connection, by Thing."""
-    kept: dict[str, str] = field(default_factory=dict)
-    """Revisions that the edge has said are durable, by Thing."""
-    carried: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """Commands that the revision sent last holds, by Thing."""
-
-    @property
-    def behind(self) -> int:
-        """Things whose present leases the edge has not said to have."""
-        return sum(self.kept.get(thing) != revision for thing, revision in self.sent.items())
-
-
-class _Link:
-    """One open stream: what has to be said on it."""
-
-    def __init__(self) -> None:
-        self.wake = asyncio.Event()
-        self.replaced = False
-        self.dirty: set[str] = set()
 
 
 class Edges:
@@ -90,8 +51,9 @@ class Edges:
     ) -> None:
         self._clock, self._identity, self._directory, self._commands = clock, identity, directory, commands
         self.rules = rules
-        self._links: dict[str, _Link] = {}
+        self._links: dict[str, Link] = {}
         self._states: dict[str, EdgeState] = {}
+        self._reads: Reads | None = None
         commands.listeners.append(self._on_events)
         rules.listeners.append(self._wake)
 
@@ -120,15 +82,25 @@ class Edges:
         if before is not None:
             before.replaced = True
             before.wake.set()
-        link = self._links[edge] = _Link()
+        link = self._links[edge] = Link()
         state = self._states.setdefault(edge, EdgeState())
         state.connected, state.heard_us = True, self._clock.now_us()
         state.sent.clear()
         log.info("an edge is connected", edge=edge)
         try:
             yield Hello(self._clock.now_us(), self.rules.public_key())
-            async for message in self._told(caller, link, state):
-                yield message
+            talk = Talk(self._clock, self._directory, self._commands, self.rules, link, state)
+            beat_us = self._clock.monotonic_us()
+            while not link.replaced and self._identity.holds(caller):
+                news = talk.news(caller.principal, lambda: self.things(caller.principal, caller.organisation))
+                for message in news:
+                    yield message
+                now_us = self._clock.monotonic_us()
+                if news or now_us - beat_us >= BEAT_S * US:
+                    beat_us = now_us
+                    if not news:
+                        yield Beat(self._clock.now_us())
+                await self._something(link)
         finally:
             if self._links.get(edge) is link:
                 del self._links[edge]
@@ -147,46 +119,23 @@ class Edges:
         for said in report.progress[:MAX_REPORT_ITEMS]:
             if self._thing_of(said.command) in own:
                 await self._commands.progress(said.command, said.state, said.reason[:500])
+        self._reads_over(caller.principal, report.reads)
+
+    async def hand_on_reads(self, reads: Reads) -> None:
+        """Hand requests to read a Thing at once to its edge, while there are any."""
+        self._reads = reads
+        async for request in reads.requests(ADAPTER):
+            link = self._links.get(edge_of(self._directory.get(request.thing)))
+            if link is None:
+                reads.ended(request.id, "the edge that serves it is not connected")
+                continue
+            link.reads.append(request)
+            link.asked.add(request.id)
+            link.wake.set()
 
     # -- what is said -------------------------------------------------------------------------------------------
 
-    async def _told(self, caller: Caller, link: _Link, state: EdgeState) -> AsyncGenerator[Down, None]:
-        served: Serve | None = None
-        stop: StopChanged | None = None
-        rules: tuple[SignedRule, ...] | None = None
-        beat_us, changes = self._clock.monotonic_us(), -1
-        things: list[Thing] = []
-        everything = True
-        while not link.replaced and self._identity.holds(caller):
-            spoke = False
-            if changes != self._directory.changes:
-                changes, everything = self._directory.changes, True
-            if everything:
-                things = self.things(caller.principal, caller.organisation)
-                following = Serve(tuple(self._served(thing) for thing in things))
-                if following != served:
-                    served, spoke = following, True
-                    yield following
-            if (present := self._commands.commander.stopped or _NO_STOP) != stop:
-                stop, spoke = present, True
-                yield Stop(present)
-            wanted, link.dirty = {thing.id for thing in things} if everything else link.dirty, set()
-            everything = False
-            for deliver in self._deliveries(things, wanted, state):
-                spoke = True
-                yield deliver
-            if (signed := self.rules.signed(caller.principal, {thing.id for thing in things})) != rules:
-                rules, spoke = signed, True
-                yield Rules(signed)
-            now_us = self._clock.monotonic_us()
-            if spoke:
-                beat_us = now_us
-            elif now_us - beat_us >= BEAT_S * US:
-                beat_us = now_us
-                yield Beat(self._clock.now_us())
-            await self._something(link)
-
-    async def _something(self, link: _Link) -> None:
+    async def _something(self, link: Link) -> None:
         """Wait for news, or a while: then it is asked again whether the edge is let in, and which Things it has."""
         waiting = asyncio.ensure_future(link.wake.wait())
         pause = asyncio.ensure_future(self._clock.sleep(_LOOK_S))
@@ -198,52 +147,6 @@ class Edges:
         if link.wake.is_set():
             link.wake.clear()
             await self._clock.sleep(_GATHER_S)  # what happens at one moment is said in one go
-
-    def _deliveries(self, things: Sequence[Thing], wanted: set[str], state: EdgeState) -> list[Deliver]:
-        made = []
-        for thing in things:
-            if thing.id not in wanted:
-                continue
-            commands = self._for_edge(thing)
-            leases = msgspec.json.encode([command.lease for command in commands])
-            revision = hashlib.sha256(leases).hexdigest()[:16]
-            if state.sent.get(thing.id) != revision:
-                state.sent[thing.id] = revision
-                state.carried[thing.id] = tuple(command.id for command in commands)
-                made.append(Deliver(thing.id, revision, self._clock.now_us(), tuple(commands)))
-        return made
-
-    def _for_edge(self, thing: Thing) -> list[Command]:
-        """Return the commands of a Thing that the edge is to hold; none while an emulator stands for the device.
-
-        What waits for its turn under the cap on power moved is not handed out before it.
-        """
-        if self._commands.forms.of(thing.id) != "adapter":
-            return []
-        commander, now_us = self._commands.commander, self._clock.now_us()
-        return [
-            msgspec.structs.replace(command, key="", question="", changes=command.changes[-1:])
-            for command in commander.commands(thing.id)
-            if counts(command) and not self._in_line(command, now_us)
-        ]
-
-    def _in_line(self, command: Command, now_us: int) -> bool:
-        lease = command.lease
-        if lease.role != "setpoint" or not lease.in_force(now_us) or command.sent_us is not None:
-            return False
-        return self._commands.commander.waiting(lease.thing, lease.point, now_us).startswith("waits:")
-
-    def _served(self, thing: Thing) -> ServedThing:
-        connection = thing.connection.get("connection")
-        return ServedThing(
-            thing.id,
-            thing.title,
-            thing.organisation,
-            thing.model,
-            str(thing.connection.get("adapter", "")),
-            connection if isinstance(connection, dict) else {},
-            tuple(_served_point(point) for point in self._directory.model(thing).points),
-        )
 
     # -- what happens -------------------------------------------------------------------------------------------
 
@@ -284,26 +187,16 @@ class Edges:
             if accepted:
                 await self._commands.progress(id_, "sent", "the edge has it")
 
+    def _reads_over(self, edge: str, over: Mapping[str, str]) -> None:
+        link = self._links.get(edge)
+        if link is None or self._reads is None:
+            return
+        for id_ in link.asked & over.keys():
+            link.asked.discard(id_)
+            self._reads.ended(id_, over[id_][:500])
+
     def _thing_of(self, command: str) -> str:
         try:
             return self._commands.commander.command(command).lease.thing
         except GridspineError:
             return ""
-
-
-def edge_of(thing: Thing) -> str:
-    """Return the principal of the edge that serves ``thing``, "" when none does."""
-    edge = thing.connection.get("edge") if thing.adapter == ADAPTER else None
-    return edge if isinstance(edge, str) and edge in thing.devices else ""
-
-
-def _served_point(point: PointModel) -> ServedPoint:
-    rule, thinned = point.screen, point.reading_type.deadband_allowed and not point.screen.settlement
-    return ServedPoint(
-        point.name,
-        point.reading_type.unit,
-        rule.effective_deadband if thinned else 0.0,
-        rule.min_interval_s if thinned else 0.0,
-        rule.max_silence_s,
-        point.lease,
-    )
