@@ -40,6 +40,15 @@ def test_battery(seed: int, orders: list[tuple[float, float, bool]]) -> None:
     assert (lost_wh >= ratings.standby_w * hours - 1e-6).all()
 
 
+def test_a_battery_that_sagged_by_itself_keeps_itself() -> None:
+    ratings = battery.Ratings.draw(COUNT, np.random.default_rng(1))
+    state = battery.State(ratings.lowest * ratings.energy_wh, Registers.zero(COUNT))
+    for _ in range(24 * 60):
+        state, told = battery.step(ratings, state, 3_600.0, -500.0)
+    assert (told["stateOfCharge"] > 100.0 * (ratings.lowest - 0.011)).all()
+    assert (told["stateOfCharge"] < 100.0 * (ratings.lowest + 0.02)).all()
+
+
 def test_a_round_trip_of_a_battery_costs_both_efficiencies() -> None:
     one = np.ones(1)
     ratings = battery.Ratings(10e3 * one, 5e3 * one, 5e3 * one, 0.9 * one, 0 * one, one, 0 * one, 0 * one)

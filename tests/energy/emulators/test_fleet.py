@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gridspine.energy.emulators import ev_charger, weather
+from gridspine.energy.emulators import ev_charger, weather, weather_station
 from gridspine.energy.emulators.fleet import MAX_STEP_S, Fleet
 from gridspine.energy.emulators.mix import KINDS, Mix
 from gridspine.energy.models import load_models
@@ -12,7 +12,7 @@ from gridspine.kernel.time import US, parse_rfc3339
 
 NOON_US = parse_rfc3339("2025-06-21T11:00:00Z")
 EVENING_US = parse_rfc3339("2025-01-15T18:00:00Z")
-MIX = Mix(meter=40, pv=20, battery=10, ev_charger=12, heat_pump=15, wind_turbine=2, chp=2)
+MIX = Mix(meter=40, pv=20, battery=10, ev_charger=12, heat_pump=15, wind_turbine=2, chp=2, weather_station=1)
 
 
 def table(fleet: Fleet, values: np.ndarray, kind: str, name: str) -> np.ndarray:
@@ -59,6 +59,23 @@ def test_a_day_stays_within_what_the_models_call_possible_and_their_codes() -> N
                     assert screen.possible_max is None or seen.max() <= screen.possible_max, name
                     if point.reading_type.codes:
                         assert {str(int(code)) for code in np.unique(seen)} <= set(point.reading_type.codes), name
+
+
+def test_operating_limits_are_seldom_passed() -> None:
+    """What a model calls an alarm happens to one reading in a thousand of a healthy fleet at most."""
+    models = {model.id: model for model in load_models().values()}
+    fleet = Fleet(Mix.of(1_000), 4, EVENING_US)
+    beyond: dict[tuple[str, str], float] = {}
+    for _ in range(192):
+        values = fleet.step(900.0)
+        for block in fleet.layout.blocks:
+            for name in block.points:
+                screen, seen = models[block.model].point(name).screen, table(fleet, values, block.kind, name)
+                low = -np.inf if screen.limit_min is None else screen.limit_min
+                high = np.inf if screen.limit_max is None else screen.limit_max
+                share = float(np.mean((seen < low) | (seen > high))) / 192.0
+                beyond[block.kind, name] = beyond.get((block.kind, name), 0.0) + share
+    assert {place: share for place, share in beyond.items() if share > 0.001} == {}
 
 
 def test_the_same_seed_gives_the_same_values() -> None:
@@ -157,7 +174,7 @@ def test_names_and_places_agree() -> None:
     names = list(fleet.layout.names("urn:example:"))
     assert len(names) == fleet.layout.size == len(set(names))
     assert names[place(fleet, "battery", 4, "stateOfCharge")] == "urn:example:battery-000004/stateOfCharge"
-    assert fleet.layout.devices == 101 == len(list(fleet.layout.things("")))
+    assert fleet.layout.devices == 102 == len(list(fleet.layout.things("")))
 
 
 def test_a_mix_adds_up_and_one_model_alone_runs() -> None:
@@ -194,6 +211,16 @@ def test_recorded_weather_takes_the_place_of_made_up_weather() -> None:
     assert told == [NOON_US + 60 * US]
     assert (table(fleet, values, "pv", "activePower") > 0.0).all()
     assert (table(fleet, values, "heat_pump", "outdoorTemperature") == -3.0).all()
+
+
+def test_the_weather_station_shows_the_sky() -> None:
+    fleet = Fleet(Mix(weather_station=3, pv=2), 3, NOON_US)
+    values = fleet.step(60.0)
+    sun, damp = (table(fleet, values, "weather_station", name) for name in ("globalIrradiance", "relativeHumidity"))
+    assert (sun > 50.0).all() and np.ptp(sun) < 0.05 * sun.mean()
+    assert ((damp > 20.0) & (damp < 95.0)).all()
+    assert weather_station.humidity(20.0, 20.0) == pytest.approx(100.0)
+    assert weather_station.humidity(20.0, 9.3) == pytest.approx(50.0, abs=0.5)
 
 
 def test_places_of_a_strangers_things_are_none() -> None:

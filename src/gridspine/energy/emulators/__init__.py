@@ -13,7 +13,7 @@ in, time from the caller. `fleet.Fleet` puts kinds together behind one numbering
        │  ├► heat pump ┼─► net power of a home ─► voltage ─► meter
        │     charger ► │                            │
        │     battery ► ┘ ◄── net power before ──────┘ volt-var, volt-watt
-       └─► wind turbine, CHP plant
+       └─► wind turbine, CHP plant, weather station
 
 Power is import positive: what a device draws is positive, what it generates or discharges is negative. Energy is two
 registers [Wh]. ``pv`` and ``weather`` need the optional extra ``gridspine[emulator]`` (pvlib).

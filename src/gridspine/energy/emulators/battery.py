@@ -31,6 +31,7 @@ POINTS = (
 SETTINGS = ("activePowerSetpoint",)
 EMPTY, DISCHARGING, CHARGING, FULL, HOLDING = 2.0, 3.0, 4.0, 5.0, 6.0
 _MOVES_W = 1.0
+_SAGGED, _KEEPS_C = 0.01, 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ class Ratings:
             most_w,
             most_w,
             random.uniform(0.93, 0.97, count),
-            np.full(count, 0.05),
+            random.uniform(0.08, 0.12, count),
             np.ones(count),
             random.uniform(4.0, 12.0, count),
             np.full(count, 2e-5),
@@ -92,14 +93,17 @@ def step(
     """Move on by ``step_s`` [s].
 
     ``setpoint_w`` (n,) is what was ordered [W, charging positive], NaN where nothing was; ``rule_w`` what the battery
-    does by itself then. Standby power comes on top: it is drawn at the terminals, not from the store.
+    does by itself then, but for a little charging where it sagged below its lowest charge. Standby power comes on top:
+    it is drawn at the terminals, not from the store.
     """
     hours = step_s / S_PER_H
     kept_wh = state.stored_wh * np.exp(-ratings.loss_per_h * hours)
     room_w = np.maximum(ratings.highest * ratings.energy_wh - kept_wh, 0.0) / (ratings.efficiency * hours)
     left_w = np.maximum(kept_wh - ratings.lowest * ratings.energy_wh, 0.0) * (ratings.efficiency / hours)
+    low = kept_wh < (ratings.lowest - _SAGGED) * ratings.energy_wh
+    own_w = np.where(low, np.maximum(rule_w, _KEEPS_C * ratings.energy_wh), rule_w)
     power_w = np.clip(
-        ordered(setpoint_w, rule_w),
+        ordered(setpoint_w, own_w),
         -np.minimum(ratings.discharge_w, left_w),
         np.minimum(ratings.charge_w, room_w),
     )

@@ -112,7 +112,7 @@ def step(
     state = replace(state, held_wh=state.held_wh + stored_wh, taken_wh=taken_wh, registers=registers)
     outputs = {
         "activePower": power_w,
-        "current": power_w / (ratings.phases * voltage_v),
+        "current": np.minimum(power_w / (ratings.phases * voltage_v), offered_a),
         "voltage": voltage_v + np.zeros_like(power_w),
         "activeEnergyImport": registers.import_wh,
         "sessionEnergy": taken_wh,

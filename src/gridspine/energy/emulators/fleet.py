@@ -14,7 +14,18 @@ from math import isfinite
 
 import numpy as np
 
-from gridspine.energy.emulators import battery, chp, ev_charger, heat_pump, load, meter, pv, weather, wind_turbine
+from gridspine.energy.emulators import (
+    battery,
+    chp,
+    ev_charger,
+    heat_pump,
+    load,
+    meter,
+    pv,
+    weather,
+    weather_station,
+    wind_turbine,
+)
 from gridspine.energy.emulators.column import Outputs
 from gridspine.energy.emulators.layout import Layout, Orders
 from gridspine.energy.emulators.mix import KINDS, Mix
@@ -79,6 +90,7 @@ class Fleet:
             wind_turbine.Ratings.draw(mix.wind_turbine, random),
             wind_turbine.State.new(mix.wind_turbine),
         )
+        self._stations = weather_station.Ratings.draw(mix.weather_station, random)
         plants = chp.Ratings.draw(mix.chp, random)
         self._chp = plants, chp.State.draw(plants, random)
 
@@ -175,7 +187,7 @@ class Fleet:
         setpoint_w = self._ordered("chp", "activePowerSetpoint")
         running, burnt = chp.step(plants, running, step_s, demand_w, setpoint_w)
         self._chp = plants, running
-        return {"wind_turbine": turned, "chp": burnt}
+        return {"wind_turbine": turned, "chp": burnt, "weather_station": weather_station.step(self._stations, sky)}
 
     def _ordered(self, kind: str, name: str) -> Float64Array | None:
         orders = self._orders.get(kind)
