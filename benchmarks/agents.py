@@ -93,7 +93,7 @@ async def _measure(node: Node, rounds: int, things: int) -> None:
         [Thing(_id(n), ORGANISATION, "b", MODEL) for n in range(FIRST + things)], actor="bench"
     )
     await _deploy(node)
-    health = node.agents.health[program(ORGANISATION, "bench", "1.0.0")]
+    health = node.agents.watch.health[program(ORGANISATION, "bench", "1.0.0")]
     took = await _wakes(node, rounds)
     words = f"{rounds} readings one after the other; median {1000 * np.median(took):.2f} ms; mean of all "
     words += f"{1000 * np.mean(took):.2f} ms; the evaluator is a child process"

@@ -111,7 +111,7 @@ def incidents_of(world):
 
 
 def health(world, name, version="1.0.0"):
-    return world.node.agents.health[f"northside-networks/{name}@{version}"]
+    return world.node.agents.watch.health[f"northside-networks/{name}@{version}"]
 
 
 async def test_a_reading_wakes_an_agent_that_derives_raises_an_alarm_and_remembers(world):
@@ -256,7 +256,26 @@ async def test_endless_programs_cost_their_steps_and_no_more(world):
         await charge(world, thing, 60.0)
         now = functools.partial(world.node.agents.behaviours.deployment, "northside-networks", "endless")
         await until(lambda: now().state == "stopped")
-        assert "steps" in world.node.agents.faults["northside-networks/endless@1.0.0"]
+        assert "steps" in world.node.agents.watch.faults["northside-networks/endless@1.0.0"]
+
+
+async def test_a_version_that_is_bad_everywhere_does_not_hold_up_the_others(world):
+    """A hundred agents fault; the first few are enough to take the version back, and the rest never run it."""
+    publisher = world.publisher
+    things = [await battery(world) for _ in range(100)]
+    text = 'def on_reading(twin, state):\n    return {"derived": {"operatingState": "a" * (1000000000 + len(state))}}\n'
+    async with alone(publisher, "hungry"):
+        answer = await publisher.publish(
+            text, name="hungry", listens=("stateOfCharge",), derives=("operatingState",), min_interval_s=0.05
+        )
+        assert answer.status_code == 201, answer.text
+        await publisher.deploy("hungry")
+        now_s = world.node.clock.now_us() / 1e6
+        body = [{"n": f"{thing}/stateOfCharge", "v": 50.0, "t": now_s} for thing in things]
+        await world.op.post("/readings", json=body, headers=running_node.SENML)
+        now = functools.partial(world.node.agents.behaviours.deployment, "northside-networks", "hungry")
+        await until(lambda: now().state == "stopped", 60)
+        assert health(world, "hungry").calls < 60
 
 
 async def test_only_what_its_publisher_signed_is_taken(world):

@@ -212,8 +212,8 @@ def _deployment(node: Node, now: Deployment) -> DeploymentView:
 
 def _health(node: Node, now: Deployment, version: str) -> HealthView:
     name = program(now.organisation, now.name, version)
-    known = node.agents.health.get(name)
+    known = node.agents.watch.health.get(name)
     if known is None:
         return HealthView(version, 0, 0, 0.0, "")
     steps = round(known.steps / known.calls, 1) if known.calls else 0.0
-    return HealthView(version, known.calls, known.faults, steps, node.agents.faults.get(name, ""))
+    return HealthView(version, known.calls, known.faults, steps, node.agents.watch.faults.get(name, ""))

@@ -155,7 +155,7 @@ def _standing(node: Node) -> Iterator[Metric]:
 
 def _agents(node: Node) -> Iterator[Metric]:
     """Yield how behaviours do since their version was let out, and how many twins are emulated."""
-    health = sorted(node.agents.health.items())
+    health = sorted(node.agents.watch.health.items())
     yield _counter("gridspine_agent_calls", "Calls of a behaviour's functions", ("behaviour",),
                    [((name,), one.calls) for name, one in health])  # fmt: skip
     yield _counter("gridspine_agent_faults", "Calls that ended in a fault", ("behaviour",),

@@ -16,13 +16,16 @@ from gridspine.things.intake import Intake
 from gridspine.things.point import PointTable
 from gridspine.things.twin import TwinState
 
+CALL_S = 0.25
+"""What one call may take [s of real time]; the steps it may take are some 10 ms of processor time."""
+
 
 def make_agents(
     registry: Registry, identity: IdentityDirectory, intake: Intake, commands: Commands, alarms: Alarms,
     points: PointTable, twins: TwinState, incidents: Incidents, clock: Clock, root: Path,
 ) -> Agents:  # fmt: skip
     """Return the agents of a node whose data lie in ``root``; they hear of readings and orders from now on."""
-    runner = Runner()
+    runner = Runner(wall_s=CALL_S)
     behaviours = Behaviours(registry, identity, points, runner, clock)
     effects = Effects(intake, commands, alarms, points, clock)
     agents = Agents(

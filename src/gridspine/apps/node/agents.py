@@ -13,7 +13,7 @@ emulator form wakes on emulated readings, and what it derives is emulated too.
 """
 
 import asyncio
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,12 +23,12 @@ import structlog
 from gridspine.apps.node.agent_book import AgentBook
 from gridspine.apps.node.agent_call import Call, CallMaker
 from gridspine.apps.node.agent_effects import Effects
-from gridspine.apps.node.alarms import INCIDENT_WITHIN_US
+from gridspine.apps.node.agent_health import HealthWatch
 from gridspine.apps.node.behaviours import Behaviours, program
 from gridspine.infra.runtime.clock import Clock
-from gridspine.infra.runtime.starlark import Done, Fault, Result
 from gridspine.infra.runtime.starlark_runner import Runner
-from gridspine.kernel.errors import GridspineError, Invalid
+from gridspine.infra.runtime.starlark_wire import Done, Fault, Result
+from gridspine.kernel.errors import Invalid
 from gridspine.kernel.readings import Channel, Int64Array
 from gridspine.kernel.time import US
 from gridspine.things.adapter import Order
@@ -39,7 +39,7 @@ from gridspine.things.command import CommandEvent, OrderIssued
 from gridspine.things.form import Forms
 from gridspine.things.incident import Incidents
 from gridspine.things.point import PointTable
-from gridspine.things.rollout import Deployment, Health, judge
+from gridspine.things.rollout import EARLY_CALLS, Deployment
 from gridspine.things.twin import TwinState
 
 AT_ONCE = 256
@@ -60,7 +60,7 @@ class Agents:
     ) -> None:  # fmt: skip
         self.behaviours = behaviours
         self._effects, self._runner = effects, runner
-        self._points, self._forms, self._incidents = points, forms, incidents
+        self._points, self._forms = points, forms
         self._clock = clock
         self.book = AgentBook(behaviours, points, path)
         self._maker = CallMaker(behaviours, points, twins, forms)
@@ -70,10 +70,7 @@ class Agents:
         self._failures: Counter[tuple[str, int]] = Counter()
         self._held_us: dict[tuple[str, int], int] = {}
         self._loaded: set[str] = set()
-        self.health: dict[str, Health] = defaultdict(Health)
-        """By `program`, since it was let out or the node started."""
-        self.faults: dict[str, str] = {}
-        """The last fault of each program, in words."""
+        self.watch = HealthWatch(behaviours, incidents, clock)
         behaviours.changed = self._changed
 
     def load(self) -> None:
@@ -137,7 +134,7 @@ class Agents:
                 await self.run(taken)
             if self._clock.monotonic_us() - judged_us >= _LOOK_S * US:
                 judged_us = self._clock.monotonic_us()
-                await self.judge_all()
+                await self._look()
             if not taken:
                 await self._rest()
 
@@ -149,47 +146,28 @@ class Agents:
                 name = program(call.deployment.organisation, call.behaviour.name, call.behaviour.version)
                 groups.setdefault((name, call.function), []).append(call)
         for (name, function), calls in groups.items():
-            results = await self._called(name, function, calls)
-            for call, result in zip(calls, results, strict=True):
-                self._after(name, call, result)
+            for start in range(0, len(calls), EARLY_CALLS):
+                if name not in self.book.programs():  # taken back meanwhile: what came in its place has its turn
+                    self._wake(np.unique([call.thing for call in calls[start:]]), READING)
+                    break
+                await self._run_some(name, function, calls[start : start + EARLY_CALLS])
         await self._effects.flush()
 
-    async def judge_all(self) -> None:
-        """Promote what proved itself, take back what did not; let go of versions that nobody has any more."""
+    async def _run_some(self, name: str, function: str, calls: Sequence[Call]) -> None:
+        """Run a few agents of one version; where some fault, judge at once: a bad version holds up all others."""
+        results = await self._called(name, function, calls)
+        for call, result in zip(calls, results, strict=True):
+            self._after(name, call, result)
+        if any(isinstance(result, Fault) for result in results):
+            await self.watch.judge_all()
+
+    async def _look(self) -> None:
+        """Judge the versions; let go of those that nobody has any more."""
+        await self.watch.judge_all()
         wanted = self.book.programs()
         for name in self._loaded - wanted:
             await self._runner.forget(name)
-            self.faults.pop(name, None)
         self._loaded &= wanted
-        for deployment in list(self.behaviours.deployments.values()):
-            if deployment.state == "stopped":
-                continue
-            behaviour = self.behaviours.watched(deployment)
-            name = program(deployment.organisation, behaviour.name, behaviour.version)
-            verdict, reason = judge(deployment, self.health[name], behaviour.max_steps, self._clock.now_us())
-            try:
-                if verdict == "promote":
-                    await self.behaviours.promote(deployment, actor="node", reason=reason)
-                elif verdict == "back":
-                    await self._take_back(deployment, name, reason)
-            except GridspineError as error:
-                log.warning("what a behaviour's health asks for could not be done", behaviour=name, why=error.detail)
-
-    async def _take_back(self, deployment: Deployment, name: str, reason: str) -> None:
-        """Roll a version back, and open an incident: somebody is to look at it."""
-        last = self.faults.get(name, "none")
-        log.error("a behaviour is rolled back", behaviour=name, why=reason, last=last)
-        await self.behaviours.roll_back(deployment, actor="node", reason=reason)
-        await self._incidents.open(
-            name,
-            organisation=deployment.organisation,
-            title="A behaviour was rolled back",
-            owner="operator on duty",
-            deadline_us=self._clock.now_us() + INCIDENT_WITHIN_US,
-            evidence=f"{reason}; last fault: {last}"[:2_000],
-            actor="node",
-            work_order="Mend it and publish a new version.",
-        )
 
     async def close(self) -> None:
         """End the evaluator."""
@@ -242,9 +220,7 @@ class Agents:
             return [Fault("text", error.detail)] * len(calls)
 
     def _after(self, name: str, call: Call, result: Result) -> None:
-        health = self.health[name]
-        health.calls += 1
-        health.steps += result.steps
+        self.watch.call(name, result.steps)
         key = (call.deployment.id, call.thing)
         answer: Answer | None = None
         try:
@@ -254,9 +230,7 @@ class Agents:
             result = Fault("result", error.detail, steps=result.steps)
         if answer is None:
             assert isinstance(result, Fault)
-            health.faults += 1
-            where = "" if result.line is None else f", line {result.line}"
-            self.faults[name] = f"{call.function} of {call.urn}: {result.kind}: {result.detail}{where}"
+            self.watch.fault(name, result, f"{call.function} of {call.urn}")
             self._failures[key] += 1
             hold_s = min(_FIRST_HOLD_S * 2 ** (self._failures[key] - 1), _LONGEST_HOLD_S)
             self._held_us[key] = self._clock.now_us() + round(hold_s * US)
@@ -279,7 +253,7 @@ class Agents:
         """Follow a change of a deployment at once: what is let out begins with a clean sheet."""
         if deployment.state != "stopped":
             watched = self.behaviours.watched(deployment)
-            self.health[program(deployment.organisation, watched.name, watched.version)] = Health()
+            self.watch.begin(program(deployment.organisation, watched.name, watched.version))
         for key in [key for key in self._held_us if key[0] == deployment.id]:
             del self._held_us[key]
             del self._failures[key]
