@@ -60,6 +60,8 @@ class Turns:
         self._writer = writer
         self._clock = clock
         self._steps = Steps(clock)
+        self._stepped_us = 0
+        """By how much the clock was set, and no lease was moved yet: a full disk must not lose it."""
         self._journeys = journeys
         self._desk = desk
         self.applied = 0
@@ -109,9 +111,12 @@ class Turns:
     async def tick(self) -> None:
         """Let time do its work: leases end, orders go out. Within a turn."""
         step_us, _ = self._steps.take()
+        self._stepped_us += step_us
         if step_us:
             log.warning("the clock was set: leases in force last as long as they would have", step_us=step_us)
-            await self.keep(self._commander.on_step(step_us, self._clock.now_us()))
+        if self._stepped_us:
+            await self.keep(self._commander.on_step(self._stepped_us, self._clock.now_us()))
+            self._stepped_us = 0
         while events := self._commander.tick(self._clock.now_us()):
             await self.keep(events)
 
@@ -128,9 +133,12 @@ class Turns:
             try:
                 async with self.alone():
                     group = self._round()
-                    await self._work(group)
-                    with contextlib.suppress(GridspineError):  # what was answered is durable; the next tick orders it
+                    answers = await self._work(group)
+                    with contextlib.suppress(GridspineError):  # what was asked is durable; the next tick orders it
                         await self.tick()
+                for op, answer in answers:  # only now: what was cancelled is not ordered any more
+                    if not op.done.done():
+                        op.done.set_result(answer)
             except asyncio.CancelledError:
                 for op in (*group, *self._waiting):
                     op.done.cancel()
@@ -152,7 +160,8 @@ class Turns:
         self._waiting = left
         return group
 
-    async def _work(self, group: Sequence[_Op]) -> None:
+    async def _work(self, group: Sequence[_Op]) -> list[tuple[_Op, Any]]:
+        """Decide each, and keep what was decided; return the answers."""
         now_us, pending = self._clock.now_us(), Pending()
         events: list[CommandEvent] = []
         answers: list[tuple[_Op, Any]] = []
@@ -165,9 +174,7 @@ class Turns:
             events += its
             answers.append((op, answer))
         await self.keep(events)
-        for op, answer in answers:
-            if not op.done.done():
-                op.done.set_result(answer)
+        return answers
 
     async def _catch_up(self) -> None:
         """Take up what became durable although whoever waited for it was told otherwise, or had gone."""
