@@ -55,6 +55,21 @@ class Lifecycles:
         kept = await self._registry.run(lambda tx: tx.get(Lifecycle, thing.id), write=False)
         return kept or plain(thing.id, thing.organisation, thing.created_us)
 
+    async def unusual(
+        self, organisation: str, *, states: Sequence[str] = (), after: str = "", limit: int = 1_000
+    ) -> list[Standing]:
+        """Return how an organisation's Things stand that are not plainly commissioned, in the order of their ids."""
+
+        def work(tx: Transaction) -> list[Standing]:
+            found: list[Standing] = []
+            place = _standing_id(after) if after else ""
+            while len(found) < limit and (page := tx.list(Standing, owner=organisation, after=place, limit=_PAGE)):
+                found += [one for one in page if not states or one.state in states]
+                place = _standing_id(page[-1].thing)
+            return found[:limit]
+
+        return await self._registry.run(work, write=False)
+
     async def move(
         self,
         thing: Thing,

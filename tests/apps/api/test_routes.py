@@ -29,6 +29,7 @@ PUBLIC = {
     ("POST", "/revoke"),
     ("GET", "/.well-known/oauth-authorization-server"),
     ("GET", "/.well-known/wot"),
+    ("GET", "/.well-known/core"),
     ("GET", "/jwks"),
 }
 """Routes that ask for nobody's name, besides the description of the API itself."""
@@ -179,6 +180,7 @@ HARMLESS = {
     ("GET", "/things"), ("GET", "/grants"), ("GET", "/alarms"), ("GET", "/incidents"), ("GET", "/quarantine"),
     ("GET", "/products"), ("GET", "/products/{product_id}"), ("GET", "/products/{product_id}/sample"),
     ("GET", "/transfers"), ("GET", "/announcements"), ("GET", "/vouchers"),
+    ("GET", "/lives"),
     ("GET", "/organisations"), ("GET", "/principals"), ("GET", "/behaviours"), ("GET", "/emulated/orders"),
     ("GET", "/commands/awaiting"), ("GET", "/edges"), ("GET", "/events"), ("GET", "/events/{kind}"),
     ("GET", "/models"),

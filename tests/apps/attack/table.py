@@ -146,6 +146,7 @@ POST /principals/{principal_id}/certificates            a       -       -      4
 POST /principals/{principal_id}/certificates/{certificate}/revoke a -   -      403 404a
 POST /principals/{principal_id}/keys                    a       -       -      403 404a
 POST /principals/{principal_id}/keys/{kid}/remove       a       -       -      403 404a
+GET  /lives                                             aowu    aowu    aowu   403 403
 GET  /things/{thing_id}/lifecycle                       aowu    -       -      403 403
 POST /things/{thing_id}/lifecycle                       o       -       -      403 403
 GET  /things/{thing_id}/meter-exchanges                 aowu    -       -      403 403
@@ -179,7 +180,7 @@ GET  /metrics                                           aou     -       -      4
 
 PUBLIC = (
     "GET /health", "GET /ready", "GET /ledger/checkpoint", "GET /ledger/key", "GET /ledger/handovers", "GET /authority",
-    "POST /token", "POST /revoke", "GET /.well-known/oauth-authorization-server", "GET /.well-known/wot", "GET /jwks",
+    "POST /token", "POST /revoke", "GET /.well-known/oauth-authorization-server", "GET /.well-known/wot", "GET /.well-known/core", "GET /jwks",
     "POST /enrolment", "GET /enrolment", "GET /.well-known/est/cacerts", "POST /.well-known/est/simpleenroll",
     "POST /.well-known/est/simplereenroll",
     "GET /schema", "GET /schema/openapi.json", "GET /schema/{path}",

@@ -159,6 +159,12 @@ async def test_where_commissioning_is_required_a_report_comes_first(strict):
     await strict.thing(BATTERY_ID, BATTERY, adapter="none")
     assert await state(strict, BATTERY_ID) == "described"
     assert (await strict.op.post("/commands", json=command())).json()["state"] == "refused"
+    waiting = (await strict.op.get("/lives", params={"states": "described,provisioned"})).json()
+    assert waiting == [{"thing": BATTERY_ID, "title": BATTERY_ID, "state": "described"}]
+    assert (await strict.op.get("/lives", params={"states": "retired"})).json() == []
+    assert (await strict.co.get("/lives")).json() == []
+    assert (await strict.op.get("/lives", params={"after": BATTERY_ID})).json() == []
+    assert (await strict.op.get("/lives", params={"states": "happy"})).status_code == 400
     assert (await step(strict, BATTERY_ID, "commissioned", "trust me")).status_code == 409
     report = (await strict.op.post(f"/things/{BATTERY_ID}/commissioning", json={})).json()
     assert report["passed"] is False
@@ -169,6 +175,7 @@ async def test_where_commissioning_is_required_a_report_comes_first(strict):
     evidence = [report["id"], "despite:no-answer"]
     done = await step(strict, BATTERY_ID, "commissioned", "it reports once it is switched on", evidence=evidence)
     assert done.json()["state"] == "commissioned", done.text
+    assert (await strict.op.get("/lives")).json() == []
     assert (await strict.op.post("/commands", json=command())).json()["state"] == "accepted"
 
 

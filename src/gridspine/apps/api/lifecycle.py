@@ -10,11 +10,14 @@ from litestar.params import FromPath, FromQuery, JSONBody, Parameter
 
 from gridspine.apps.api.dependency import TheNode
 from gridspine.apps.api.thing import MAX_NAME_CHARS, permitted
+from gridspine.apps.node.node import Node
 from gridspine.apps.node.witness import accepted
 from gridspine.kernel.errors import Invalid, NotFound
+from gridspine.kernel.ids import MAX_ID_LENGTH
 from gridspine.kernel.time import format_rfc3339, parse_rfc3339
 from gridspine.things.lifecycle import STATES, Lifecycle, State
 from gridspine.things.meter_exchange import Exchange, of_register, used
+from gridspine.things.thing import Thing
 
 _MAX_WHY = 2_000
 
@@ -38,6 +41,14 @@ class LifecycleView(msgspec.Struct, frozen=True):
     resumes: str | None
     steps: list[StepView]
     omitted: int
+
+
+class StandingView(msgspec.Struct, frozen=True):
+    """How a Thing stands."""
+
+    thing: str
+    title: str
+    state: str
 
 
 class NewStep(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -89,6 +100,28 @@ class UsedView(msgspec.Struct, frozen=True, rename={"from_": "from"}):
     exchanges: int
     unexplained: int
     cut: bool
+
+
+@get("/lives", summary="Things that are not plainly commissioned", tags=["lifecycle"])
+async def list_lives(
+    request: Request[Any, Any, Any],
+    node: TheNode,
+    states: Annotated[str, Parameter(max_length=100)] = "",
+    after: Annotated[str, Parameter(max_length=MAX_ID_LENGTH)] = "",
+    limit: Annotated[int, Parameter(ge=1, le=5_000)] = 1_000,
+) -> list[StandingView]:
+    """List what waits to be provisioned or commissioned, is suspended, quarantined or retired: of the own organisation.
+
+    ``states`` narrows to some of them, separated by commas; where ``limit`` came, ask for those ``after`` the last.
+    """
+    caller = request.user
+    # The policies look at the organisation only: one Thing stands for all.
+    node.authority.on_thing(caller, "thing.read", Thing("urn:any:own", caller.organisation, "any", ""))
+    wanted = [state for state in states.split(",") if state]
+    if any(state not in STATES for state in wanted):
+        raise Invalid(f"states: are some of {', '.join(STATES)}")
+    found = await node.lives.lifecycles.unusual(caller.organisation, states=wanted, after=after, limit=limit)
+    return [StandingView(one.thing, _title(node, one.thing), one.state) for one in found]
 
 
 @get("/things/{thing_id:str}/lifecycle", summary="Where a Thing stands in its life", tags=["lifecycle"])
@@ -151,6 +184,13 @@ async def read_used(
     seen, cut = await asyncio.to_thread(accepted, node.log, [thing.first + at], since_us)
     exchanges = of_register((await node.lives.exchanges(thing)).list, name)
     return _used_view(points[at], seen.get(thing.first + at), exchanges, (since_us, until_us), cut=cut)
+
+
+def _title(node: Node, thing: str) -> str:
+    try:
+        return node.things.get(thing).title
+    except NotFound:
+        return ""
 
 
 def lifecycle_view(life: Lifecycle) -> LifecycleView:
