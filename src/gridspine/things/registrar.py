@@ -10,6 +10,7 @@ import heapq
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple
+from urllib.parse import parse_qs
 
 import msgspec
 import structlog
@@ -191,8 +192,13 @@ class Registrar:
         return _Plan(fields, Description(dict(document), found.reads, left, expires_us, ttl_s))
 
     def _known_model(self, document: Mapping[str, Any], organisation: str) -> ThingModel | None:
+        """Return the model that a description says its Thing is of, by its id or by where a node has it."""
         href = next((link.get("href") for link in document.get("links", []) if link.get("rel") == "type"), None)
-        return self._directory.models.get(href, organisation) if isinstance(href, str) else None
+        if not isinstance(href, str):
+            return None
+        address, _, query = href.partition("?")
+        named = parse_qs(query).get("id", [href])[0] if address.endswith("/models") else href
+        return self._directory.models.get(named, organisation)
 
     def _keeping(self, description: Description) -> Any:
         def keep(tx: Transaction, thing: Thing) -> None:

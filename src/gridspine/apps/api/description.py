@@ -32,9 +32,13 @@ class Taken(msgspec.Struct, frozen=True, rename="camel"):
 
 
 async def documents(
-    node: Node, request: AnyRequest, things: Sequence[Thing], *, exposed: bool = False
+    node: Node, request: AnyRequest, things: Sequence[Thing], *, exposed: bool = False, plain: bool = False
 ) -> list[dict[str, Any]]:
-    """Return the Thing Descriptions of Things that the caller may read, trimmed to what it may do."""
+    """Return the Thing Descriptions of Things that the caller may read, trimmed to what it may do.
+
+    ``plain``: with members of our own on those that are described by their models, as clients from before descriptions
+    know them.
+    """
     if not things:
         return []
     # Policies look at organisation and devices only: one of these Things stands for all.
@@ -42,7 +46,14 @@ async def documents(
     descriptions: Sequence[Description | None] = [None] * len(things)
     if not exposed:
         descriptions = await node.registrar.of_all(things)
-    return [_document(node, thing, one, reach) for thing, one in zip(things, descriptions, strict=True)]
+    found = [_document(node, thing, one, reach) for thing, one in zip(things, descriptions, strict=True)]
+    for thing, document in zip(things, found, strict=True) if plain else ():
+        if not thing.described:
+            document |= {
+                "organisation": thing.organisation, "model": thing.model, "adapter": thing.adapter,
+                "points": list(thing.points),
+            }  # fmt: skip
+    return found
 
 
 def _document(node: Node, thing: Thing, description: Description | None, reach: Reach) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal, NoReturn
 
 import msgspec
 from litestar import Request, Response, delete, get, patch, post, put
+from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, FromQuery, Parameter, QueryParameter
 
 from gridspine.apps.api.answer import JSON, Answer, json_answer
@@ -26,7 +27,8 @@ from gridspine.apps.api.dependency import TheNode
 from gridspine.apps.api.description import documents, taken
 from gridspine.apps.api.negotiate import preferred
 from gridspine.apps.api.problems import response
-from gridspine.apps.api.thing import NewThing, may_connect, permitted, readable, view
+from gridspine.apps.api.takes import TakesDescription, TakesPatch, TakesThing
+from gridspine.apps.api.thing import NewThing, ThingView, may_connect, permitted, readable, view
 from gridspine.apps.node.node import Node
 from gridspine.kernel.errors import Invalid, NotFound, PreconditionFailed, UnsupportedMedia
 from gridspine.kernel.ids import MAX_ID_LENGTH
@@ -50,7 +52,10 @@ _PLAIN = {"title", "geo:lat", "geo:long"}
 Id = Annotated[str, Parameter(max_length=MAX_ID_LENGTH)]
 
 
-@get("/things", summary="List Things", media_type=LD_JSON, tags=["things"])
+@get(
+    "/things", summary="List Things", tags=["things"],
+    responses={200: ResponseSpec(list[ThingView], generate_examples=False, description="Thing Descriptions")},
+)  # fmt: skip
 async def list_things(
     request: AnyRequest,
     node: TheNode,
@@ -61,11 +66,13 @@ async def list_things(
 ) -> Response[bytes]:
     """List the Things of the caller's organisation in the order of their ids; to a device those it speaks for.
 
-    At most ``limit`` at once: the `Link` header leads to the next ones. By ``after`` it begins after an id.
+    At most ``limit`` at once: the `Link` header leads to the next ones. By ``after`` it begins after an id. Each is a
+    Thing Description; as `application/json` those described by their models have `organisation`, `model`, `adapter`
+    and `points` besides.
     """
     if request.query_params.keys() & {"sort_by", "sort_order"}:
         raise Invalid("sort_by, sort_order: Things are sorted by their ids only")
-    media = preferred(request.headers.get("accept", ""), (LD_JSON, TD_JSON, JSON, COMPACT_LIST))
+    media = preferred(request.headers.get("accept", ""), (JSON, LD_JSON, TD_JSON, COMPACT_LIST))
     things = readable(node, request.user, "thing.read")
     start = offset if not after else _after(things, after)
     page = list(things[start : start + limit])
@@ -75,7 +82,7 @@ async def list_things(
     if media == COMPACT_LIST:
         answer = json_answer([view(node, thing) for thing in page])
         return response(answer._replace(media_type=media, headers=headers))
-    members = await documents(node, request, page)
+    members = await documents(node, request, page, plain=media == JSON)
     body: Any = members
     if form == "collection":
         body = {
@@ -85,7 +92,10 @@ async def list_things(
     return response(Answer(200, msgspec.json.encode(body), media, headers))
 
 
-@post("/things", summary="Register a Thing", tags=["things"], request_max_body_size=MAX_BODY)
+@post(
+    "/things", summary="Register a Thing", tags=["things"], request_max_body_size=MAX_BODY, operation_class=TakesThing,
+    responses={201: ResponseSpec(ThingView, generate_examples=False, description="The Thing, or a report on it")},
+)  # fmt: skip
 async def register_thing(request: AnyRequest, node: TheNode) -> Response[bytes]:
     """Register a Thing of the caller's organisation; its points may report when this has answered.
 
@@ -102,7 +112,10 @@ async def register_thing(request: AnyRequest, node: TheNode) -> Response[bytes]:
     return _created(request, thing, msgspec.json.encode(taken(thing, description)))
 
 
-@get("/things/{thing_id:str}", summary="Read one Thing", media_type=TD_JSON, tags=["things"])
+@get(
+    "/things/{thing_id:str}", summary="Read one Thing", tags=["things"],
+    responses={200: ResponseSpec(ThingView, generate_examples=False, description="A Thing Description")},
+)  # fmt: skip
 async def read_thing(
     request: AnyRequest, node: TheNode, thing_id: FromPath[str], forms: FromQuery[Literal["own", "node"]] = "own"
 ) -> Response[bytes]:
@@ -111,7 +124,7 @@ async def read_thing(
     `forms=node`: as this node exposes it in any case. `Accept: application/vnd.gridspine.thing+json`: a compact form.
     """
     thing = permitted(node, request, thing_id, "thing.read")
-    media = preferred(request.headers.get("accept", ""), (TD_JSON, JSON, LD_JSON, COMPACT))
+    media = preferred(request.headers.get("accept", ""), (JSON, TD_JSON, LD_JSON, COMPACT))
     headers = {"ETag": f'"{thing.version}"'}
     if headers["ETag"] in request.headers.get("if-none-match", "").split(", "):
         return Response(b"", status_code=304, headers=headers)
@@ -119,7 +132,7 @@ async def read_thing(
         return response(json_answer(view(node, thing))._replace(media_type=media, headers=headers))
     if thing.described:
         headers["Link"] = f'<{thing_url("", thing.id)}?forms=node>; rel="alternate"; type="{TD_JSON}"'
-    (document,) = await documents(node, request, [thing], exposed=forms == "node")
+    (document,) = await documents(node, request, [thing], exposed=forms == "node", plain=media == JSON)
     return response(Answer(200, msgspec.json.encode(document), media, headers))
 
 
@@ -130,7 +143,10 @@ async def read_report(request: AnyRequest, node: TheNode, thing_id: FromPath[str
     return response(json_answer(taken(thing, await node.registrar.of(thing))))
 
 
-@put("/things/{thing_id:str}", summary="Put a Thing Description", tags=["things"], request_max_body_size=MAX_BODY)
+@put(
+    "/things/{thing_id:str}", summary="Put a Thing Description", tags=["things"], request_max_body_size=MAX_BODY,
+    operation_class=TakesDescription,
+)  # fmt: skip
 async def put_thing(request: AnyRequest, node: TheNode, thing_id: FromPath[str]) -> Response[bytes]:
     """Register a Thing Description under its id (201), or give a Thing this one (204); `If-Match` is heeded."""
     known = _known(node, thing_id)
@@ -149,7 +165,10 @@ async def put_thing(request: AnyRequest, node: TheNode, thing_id: FromPath[str])
     return Response(b"", status_code=204, headers={"ETag": f'"{thing.version}"'})
 
 
-@patch("/things/{thing_id:str}", summary="Patch a Thing", tags=["things"], request_max_body_size=MAX_BODY)
+@patch(
+    "/things/{thing_id:str}", summary="Patch a Thing", tags=["things"], request_max_body_size=MAX_BODY,
+    operation_class=TakesPatch,
+)  # fmt: skip
 async def patch_thing(request: AnyRequest, node: TheNode, thing_id: FromPath[str]) -> Response[bytes]:
     """Merge a patch (RFC 7396) into a Thing Description.
 

@@ -18,6 +18,7 @@ from gridspine.apps.api.answer import JSON, Answer, json_answer
 from gridspine.apps.api.dependency import TheNode
 from gridspine.apps.api.description import AnyRequest
 from gridspine.apps.api.problems import response
+from gridspine.apps.api.takes import TakesModel
 from gridspine.apps.node.node import Node
 from gridspine.kernel.errors import Invalid, NotFound
 from gridspine.things.directory import Thing
@@ -62,7 +63,13 @@ async def list_models(request: AnyRequest, node: TheNode, id_: ModelId = "") -> 
     )
 
 
-@post("/models", summary="Register a Thing Model", tags=["things"], request_max_body_size=MAX_BODY)
+@post(
+    "/models",
+    summary="Register a Thing Model",
+    tags=["things"],
+    request_max_body_size=MAX_BODY,
+    operation_class=TakesModel,
+)
 async def register_model(request: AnyRequest, node: TheNode) -> Response[bytes]:
     """Register a Thing Model of the caller's organisation; it is never changed: another one gets another id."""
     caller = request.user
@@ -75,7 +82,10 @@ async def register_model(request: AnyRequest, node: TheNode) -> Response[bytes]:
     return response(json_answer(ModelView(model.id, model.title, model.version, points), 201))
 
 
-@post("/models/fill", status_code=200, summary="Fill in a Thing Model", tags=["things"], request_max_body_size=MAX_BODY)
+@post(
+    "/models/fill", status_code=200, summary="Fill in a Thing Model", tags=["things"], request_max_body_size=MAX_BODY,
+    operation_class=TakesModel,
+)  # fmt: skip
 async def fill_model(request: AnyRequest, node: TheNode) -> Response[bytes]:
     """Return the Thing Description that a Thing Model (a document, or the id of one) becomes; nothing is registered."""
     caller = request.user
