@@ -172,7 +172,7 @@ async def _register_described(node: Node, caller: Caller, thing: Thing, said: An
         raise Invalid("adapter, connection: follow from the device's own description; name a model to give others")
     document = {**said.description, "id": thing.id}
     document.setdefault("title", thing.title)
-    who = Registering(caller.organisation, caller.principal, may_connect(node, caller))
+    who = Registering(caller.organisation, caller.principal, lambda: may_connect(node, caller))
     await node.registrar.create(document, who, thing.id)
 
 
