@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import socket
+import sqlite3
 import statistics
 import subprocess
 import sys
@@ -80,8 +81,8 @@ def battery() -> Iterator[int]:
         process.wait(10)
 
 
-def beside_a_node(folder: Path, starts: int) -> None:
-    """Measure starts and weight with one battery, then with a rule."""
+def beside_a_node(folder: Path, starts: int, backlog: int) -> None:
+    """Measure starts, weight with one battery, then with a rule, then how fast it hands on what waits."""
     with Rig() as rig, battery() as port:
         rig.start()
         subprocess.run(
@@ -122,6 +123,32 @@ def beside_a_node(folder: Path, starts: int) -> None:
         words = f"{count} processes; {rss:.0f} MB RSS if shared pages are counted twice"
         report("edge with a rule, memory", "< 60", round(pss, 1), "MB PSS", words)
         running.end()
+        hand_on(folder, backlog)
+
+
+def hand_on(folder: Path, backlog: int) -> None:
+    """Measure how fast an edge hands on what waits, when the link is back."""
+
+    async def fill() -> None:
+        made = Buffer(folder / "edge", SystemClock(), max_bytes=1 << 40)
+        await made.load()
+        begin_us = time.time_ns() // 1000 - backlog * US
+        for first in range(0, backlog, 100):
+            times = range(begin_us + first * US, begin_us + (first + 100) * US, US)
+            point = f"{BATTERY_ID}/stateOfCharge"
+            await made.keep([Record(point, "", at_us, at_us // US % 100, 0) for at_us in times], backfill=True)
+        await asyncio.to_thread(made.close)
+
+    asyncio.run(fill())
+    began = time.perf_counter()
+    running = EdgeProcess(folder, sys.executable, "-m", "gridspine.apps.edge")
+    with contextlib.closing(sqlite3.connect(folder / "edge" / "readings.db")) as db:
+        while db.execute("SELECT count(*) FROM postings WHERE backfill").fetchone() != (0,):
+            time.sleep(0.05)
+    taken = time.perf_counter() - began
+    words = f"{backlog:,} readings that waited, 5,000 a request, its start and the node's own work in it"
+    report("edge, backfill", "", round(backlog / taken), "readings/s", words)
+    running.end()
 
 
 async def buffer(folder: Path, seconds: float) -> None:
@@ -161,7 +188,7 @@ def main() -> None:
     parser.add_argument("--short", action="store_true")
     short = parser.parse_args().short
     with tempfile.TemporaryDirectory(prefix="gridspine-bench-") as folder:
-        beside_a_node(Path(folder), 3 if short else 9)
+        beside_a_node(Path(folder), *((3, 20_000) if short else (9, 200_000)))
         asyncio.run(buffer(Path(folder), 2.0 if short else 10.0))
 
 

@@ -57,6 +57,7 @@ SCRIPTS: dict[str, tuple[Callable[[str], Lines], list[str], list[str]]] = {
     "mqtt": (own, [], ["--short"]),
     "archive": (of_archive, [], ["--days", "3"]),
     "agents": (own, [], ["--short"]),
+    "edge": (own, [], ["--short"]),
     "emulators": (own, [], ["--short"]),
     "directory": (own, [], ["--short"]),
     "billion": (own, [], ["--short"]),
