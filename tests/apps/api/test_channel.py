@@ -119,3 +119,19 @@ async def test_a_product_delivers_the_channel_of_its_contract_and_no_other(world
     contract = {"licence": "MIT", "purposes": ["a"], "channel": "commanded"}
     answer = await world.op.post("/products", json={"title": "P", "points": [point], "contract": contract})
     assert answer.status_code == 400
+
+
+@pytest.mark.parametrize("snapshot", [True, False])
+async def test_channels_outlive_the_node_by_snapshot_and_by_log(tmp_path, snapshot):
+    data = tmp_path / "data"
+    async with running(data) as world:
+        thing = await battery(world)
+        now_s = world.node.clock.now_us() / 1e6
+        for channel, value in (("reported", 1.0), ("planned", 2.0), ("emulated", 3.0)):
+            await world.send(f"{thing}/activePower", [value], begin_s=now_s - 60, channel=channel)
+    if not snapshot:
+        (data / "twins.npz").unlink()
+    async with running(data) as world:
+        world.op.headers["authorization"] = f"Bearer {world.node.identity.demo.issue(world.op_id)}"
+        point = await channels_of(world, thing, "activePower")
+        assert [point[name] and point[name]["value"] for name in NAMES] == [2.0, None, None, 1.0, 3.0]
