@@ -9,7 +9,7 @@
 A Thing Model may name actions of its own: ``gs:does`` says which of these an action is, ``gs:property`` which
 property it holds; its input then is the value alone. An action that no service here carries out is not offered.
 
-Source: W3C Web of Things (WoT) Thing Description 1.1, §5.3.1.4 ActionAffordance; the ``gs:`` terms are ours.
+Source: W3C Web of Things (WoT) Thing Description 1.1, class ActionAffordance; the ``gs:`` terms are ours.
 """
 
 import re
@@ -39,7 +39,7 @@ _HELD = {
 
 
 class ActionModel(msgspec.Struct, frozen=True):
-    """An action: the service that carries it out, and its data schemas (TD 1.1 §5.3.2).
+    """An action: the service that carries it out, and its data schemas (TD 1.1, class DataSchema).
 
     ``point`` is the property it holds; "" where its input names it.
     """

@@ -8,10 +8,10 @@
 A property's resource gives the plain value that its schema describes; quality and time are in headers, or in its SenML
 form. Writing one is asking for a lease: it reads as reported, not as ordered. What a caller may not do is not offered.
 
-Sources: W3C Web of Things (WoT) Thing Description 1.1 (Recommendation of 5 December 2023), §5.3 vocabulary and §8.3.2
-defaults of op; W3C WoT Profile (Editor's Draft) "HTTP Basic Profile" (actions) and "HTTP SSE Profile" (all properties,
-all events), which is followed but not claimed: streams of a single property carry no event name, so that any
-EventSource's ``onmessage`` hears them. WGS84 positions by http://www.w3.org/2003/01/geo/wgs84_pos#.
+Sources: W3C Web of Things (WoT) Thing Description 1.1 by its JSON Schema (release of 12 March 2025; the text's section
+numbers were not checked); W3C WoT Profile (Editor's Draft, read as text) "HTTP Basic Profile" (actions) and "HTTP SSE
+Profile" (all properties, all events), which is followed but not claimed: streams of a single property carry no event
+name, so that any EventSource's ``onmessage`` hears them. Positions by http://www.w3.org/2003/01/geo/wgs84_pos#.
 """
 
 from collections.abc import Mapping
@@ -84,7 +84,7 @@ def thing_url(base: str, id: str) -> str:
 
 
 def security(base: str) -> _Json:
-    """Return how a caller proves itself, as a TD says it (TD 1.1 §5.3.3).
+    """Return how a caller proves itself, as a TD says it (TD 1.1, class SecurityScheme).
 
     Two ways have no scheme in TD 1.1: DPoP proofs and client certificates; the description names them.
     """

@@ -23,6 +23,9 @@ async def test_the_directory_introduces_itself_to_anyone_and_says_nothing_of_any
         assert found["@type"] == "ThingDirectory"
         assert found["base"] == world.url
         assert found["security"] == ["bearer"]
+        link = await world.nobody.get("/.well-known/core")  # W3C WoT Discovery, "CoRE Link Format …"
+        assert link.headers["content-type"].startswith("application/link-format")
+        assert link.text == '</.well-known/wot>;rt="wot.directory";ct=432'
         assert found == (await world.op.get("/.well-known/wot")).json()
         for secret in (THING, "Northside", "northside", world.op_id):
             assert secret not in answer.text

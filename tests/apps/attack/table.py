@@ -180,7 +180,8 @@ GET  /metrics                                           aou     -       -      4
 
 PUBLIC = (
     "GET /health", "GET /ready", "GET /ledger/checkpoint", "GET /ledger/key", "GET /ledger/handovers", "GET /authority",
-    "POST /token", "POST /revoke", "GET /.well-known/oauth-authorization-server", "GET /.well-known/wot", "GET /.well-known/core", "GET /jwks",
+    "POST /token", "POST /revoke", "GET /.well-known/oauth-authorization-server", "GET /jwks",
+    "GET /.well-known/wot", "GET /.well-known/core",
     "POST /enrolment", "GET /enrolment", "GET /.well-known/est/cacerts", "POST /.well-known/est/simpleenroll",
     "POST /.well-known/est/simplereenroll",
     "GET /schema", "GET /schema/openapi.json", "GET /schema/{path}",

@@ -1,8 +1,9 @@
 """How strangers find the node: the Thing Description of its directory, at the address that the Web of Things agreed on.
 
-Sources: W3C WoT Discovery (Recommendation of 5 December 2023), §6.4 Well-Known URIs and §7.2.1 Things API (directory
-as a Thing; its model in appendix A was read in the working group's repository, ``directory.tm.json``). It says nothing
-of anybody: not whose node it is, nor what Things there are.
+Sources: W3C WoT Discovery, sections "Well-Known URIs", "Things API" and "CoRE Link Format and CoRE Resource Directory"
+(RFC 6690, resource type ``wot.directory``), and the working group's Thing Model of a directory, ``directory.tm.json``:
+read in its repository, where sections have no numbers. Nothing is said of anybody: not whose node it is, nor what
+Things there are. By DNS-SD the node does not announce itself: it stays on loopback until told.
 """
 
 from typing import Any
@@ -18,6 +19,9 @@ from gridspine.things.exposed import LD_JSON, TD_CONTEXT, TD_JSON, TICKET, secur
 
 DISCOVERY_CONTEXT = "https://www.w3.org/2022/wot/discovery"
 OPENAPI = "application/vnd.oai.openapi+json"
+LINK_FORMAT = "application/link-format"
+CORE_LINK = '</.well-known/wot>;rt="wot.directory";ct=432'
+"""432 is ``application/td+json`` in the registry of CoAP Content-Formats."""
 _Json = dict[str, Any]
 _ID = {"@type": "ThingID", "title": "Id of the Thing", "type": "string", "format": "iri-reference"}
 _TD = {"type": "object", "title": "A Thing Description"}
@@ -29,6 +33,14 @@ async def introduce(request: Request[Any, Any, Any], node: TheNode) -> Response[
     """Return the Thing Description of this node's directory of Things."""
     body = msgspec.json.encode(directory_description(origin(request.scope), node.identity.issuer))
     return Response(body, media_type=TD_JSON, headers={"Cache-Control": "max-age=300"})
+
+
+@get(
+    "/.well-known/core", opt=PUBLIC, media_type=LINK_FORMAT, summary="Where the directory is described", tags=["things"]
+)
+async def introduce_by_link() -> Response[str]:
+    """Return the link to the directory's description, in CoRE link format."""
+    return Response(CORE_LINK, media_type=LINK_FORMAT, headers={"Cache-Control": "max-age=300"})
 
 
 def directory_description(base: str, issuer: str) -> _Json:

@@ -8,7 +8,7 @@
     WS  /things/{id}/values/socket                {"name": …, "data": value, "observed": …, "quality": …, "unit": …}
 
 A slow client gets the newest value of each point, not every reading: those are had through a data product.
-Sources: W3C WoT TD 1.1 §8.3 (subprotocols longpoll, sse); W3C WoT Profile (Editor's Draft), "HTTP SSE Profile".
+Sources: W3C WoT TD 1.1, class Form (subprotocols longpoll, sse); W3C WoT Profile (Editor's Draft), "HTTP SSE Profile".
 """
 
 from typing import Annotated, Any
