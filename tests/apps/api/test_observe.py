@@ -104,6 +104,15 @@ async def test_a_long_poll_misses_nothing_between_two_polls(made):
     assert (await made.op.get(path, params={"waitS": "nan"})).status_code == 400
 
 
+async def test_a_poll_whose_client_leaves_gives_its_place_back(made):
+    polled = asyncio.create_task(made.op.get(f"{URL}/properties/frequency/next"))
+    await until(lambda: made.node.hub.subscriptions == 1)
+    polled.cancel()
+    await asyncio.gather(polled, return_exceptions=True)
+    await until(lambda: made.node.hub.subscriptions == 0)
+    assert not made.node.watchers._by_number
+
+
 async def test_a_socket_tells_value_and_what_it_is_worth(made):
     url = made.url.replace("http", "ws") + f"{URL}/values/socket?names=voltage"
     async with connect(url, additional_headers={"Authorization": made.op.headers["authorization"]}) as socket:
