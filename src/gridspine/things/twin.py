@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from gridspine.infra.runtime.durable import sync_folder
 from gridspine.kernel.quality import VALIDITY_MASK, Quality
-from gridspine.kernel.readings import Channel, Int32Array, Int64Array, Readings
+from gridspine.kernel.readings import BoolArray, Channel, Float64Array, Int32Array, Int64Array, Readings, UInt16Array
 from gridspine.things.channel import Channels, snapshot_names
 from gridspine.things.column import Column
 
@@ -48,6 +48,15 @@ class TwinValue(NamedTuple):
     observed_us: int
     quality: int
     heard_us: int
+
+
+class TwinRows(NamedTuple):
+    """The last reported values of many points, arrays (k,): quality as it was reported, and who is silent now."""
+
+    value: Float64Array
+    observed_us: Int64Array
+    quality: UInt16Array
+    silent: BoolArray
 
 
 class TwinState:
@@ -144,6 +153,24 @@ class TwinState:
                 _aged(int(self.quality.array[point])) if self.silent.array[point] else int(self.quality.array[point]),
                 int(self.heard_us.array[point]),
             )
+
+    def take(self, point: Int64Array) -> "TwinRows":
+        """Return what is known of many points (k,); what was never heard of has `NEVER_US` as its observed time."""
+        size = len(point)
+        found = TwinRows(np.empty(size), np.empty(size, np.int64), np.empty(size, np.uint16), np.empty(size, np.bool_))
+        for start in range(0, size, _ROWS):
+            part = slice(start, start + _ROWS)
+            at = point[part]
+            with self._lock:
+                last = len(self.value.array) - 1
+                if last < 0:
+                    found.observed_us[part] = NEVER_US
+                    continue
+                near = np.minimum(at, last)
+                found.value[part], found.observed_us[part] = self.value.array[near], self.observed_us.array[near]
+                found.quality[part], found.silent[part] = self.quality.array[near], self.silent.array[near]
+            found.observed_us[part][at > last] = NEVER_US
+        return found
 
     def save(self, path: Path, offsets: dict[int, int]) -> None:
         """Write a snapshot with the log offsets (partition → next) it stands for, atomically.

@@ -183,7 +183,8 @@ HARMLESS = {
     ("GET", "/lives"),
     ("GET", "/organisations"), ("GET", "/principals"), ("GET", "/behaviours"), ("GET", "/emulated/orders"),
     ("GET", "/commands/awaiting"), ("GET", "/edges"), ("GET", "/events"), ("GET", "/events/{kind}"),
-    ("GET", "/models"),
+    ("GET", "/models"), ("GET", "/ensembles"), ("GET", "/search/jsonpath"), ("GET", "/search/sparql"),
+    ("POST", "/search/sparql"),
 }  # fmt: skip
 """What a stranger may ask: of the own organisation, or what is there for everybody."""
 

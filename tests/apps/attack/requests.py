@@ -78,7 +78,7 @@ class Scene:
             "kind": "thing_created",
             "attachment_id": await self.attachment(),
             "report_id": (await world.op.post(f"/things/{METER_ID}/commissioning", json={})).json()["id"],
-            "edge_id": await self.edge(), "rule": "scene",
+            "edge_id": await self.edge(), "rule": "scene", "ensemble_id": await self.ensemble(),
             **(await self._fresh_waiting()),
         }  # fmt: skip
 
@@ -92,6 +92,11 @@ class Scene:
             answer = await world.op.post(f"/edges/{edge}/rules", json=RULE)
             assert answer.status_code == 201, answer.text
         return edge
+
+    async def ensemble(self) -> str:
+        """Save an ensemble."""
+        answer = await self.world.op.post("/ensembles", json={"title": TITLE, "criteria": {}})
+        return str(answer.json()["id"])
 
     async def behaviour(self) -> None:
         """Publish a behaviour that does nothing, and deploy it."""
@@ -130,6 +135,8 @@ class Scene:
         if "{principal_id}" in path:
             ids |= self._fresh_principal(path)
         ids |= await self._fresh_control(path)
+        if path.endswith("/{ensemble_id}"):
+            ids["ensemble_id"] = await self.ensemble()
         if path.endswith("/form"):
             ids["thing_id"] = await self.world.thing(f"urn:uuid:{uuid.uuid4()}")
         if path.startswith("/behaviours/{behaviour}/"):
@@ -215,6 +222,8 @@ class Scene:
         params = {
             "/commands": {"thing": ids["thing_id"]} if method == "GET" else {},
             "/receipts": {"subject": ids["grant_id"]},
+            "/search/jsonpath": {"query": "$[*].title"},
+            "/search/sparql": {"query": "ASK {}"} if method == "GET" else {},
             "/things/{thing_id}/attachments": {"name": "file.json"} if method == "POST" else {},
             "/quarantine/release": {"principal": ids["principal_id"]},
         }.get(path, {})
@@ -251,6 +260,8 @@ class Scene:
             "/behaviours/{behaviour}/deployment": {"version": "1.0.0"},
             "/all-stop": {"reason": "r"},
             "/edge/report": {"clockUs": 0},
+            "/ensembles": {"title": "E", "criteria": {}},
+            "/ensembles/gather": {},
             "/edges/{edge_id}/rules": RULE,
             "/products": {"title": "P", "points": [f"{METER_ID}/voltage"], "contract": CONTRACT},
             "/products/{product_id}/query": {"sql": "select 1 as one", "purpose": "a"},

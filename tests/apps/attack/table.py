@@ -101,6 +101,15 @@ GET  /edges/{edge_id}/rules                             aowu    -       -      4
 POST /edges/{edge_id}/rules                             o       -       -      403 403
 POST /edges/{edge_id}/rules/{rule}/roll-back            o       -       -      403 403
 DELETE /edges/{edge_id}/rules/{rule}                    o       -       -      403 403
+POST /ensembles/gather                                  aowdu   aowdu   aowdu  403 403
+GET  /ensembles                                         aowdu   aowdu   aowdu  403 403
+POST /ensembles                                         ao      ao      ao     403 403
+GET  /ensembles/{ensemble_id}                           aowdu   -       -      403 404aowdu
+DELETE /ensembles/{ensemble_id}                         ao      -       -      403 404ao
+GET  /ensembles/{ensemble_id}/stream                    aowu    -       -      403 404aowu
+GET  /search/jsonpath                                   aowdu   aowdu   aowdu  403 403
+GET  /search/sparql                                     aowdu   aowdu   aowdu  403 403
+POST /search/sparql                                     aowdu   aowdu   aowdu  403 403
 GET  /products                                          aowcdu  aowcdu  aowcdu 403 403
 POST /products                                          w       w       w      403 403
 GET  /products/{product_id}                             aowcdu  aowcdu  aowcdu 403 403

@@ -25,6 +25,7 @@ from gridspine.apps.node.condition import Conditions
 from gridspine.apps.node.edges import Edges
 from gridspine.apps.node.engines import Engines
 from gridspine.apps.node.enrolment import Enrolment
+from gridspine.apps.node.ensembles import Ensembles
 from gridspine.apps.node.examination import Examinations
 from gridspine.apps.node.forms import FormService
 from gridspine.apps.node.invocations import Invocations
@@ -113,7 +114,7 @@ class Node:
         self.watchers, self.tidings = Watchers(), Tidings(self.log, clock)
         self.invocations = Invocations(clock)
         self.intake.books.listeners += [self._publish, self.commands.on_committed, self.alarms.on_committed]
-        self.intake.books.listeners.append(self.watchers.on_committed)
+        self.intake.books.listeners += [self.watchers.on_committed, self.ensembles.on_committed]
 
     def _compose_things(self) -> None:
         self.points = PointTable(self.clock.randbytes(16))
@@ -138,6 +139,10 @@ class Node:
             self.settings.commands,
         )  # fmt: skip
         self.forms = FormService(self.registry, self.commands, self.intake, self.points, self.clock)
+        standings = self.intake.standings
+        self.ensembles = Ensembles(
+            self.registry, self.clock, self.things, self.points, self.twins, standings, self.commands
+        )
 
     def _compose_trust(self) -> None:
         address = f"http://{self.settings.http.host}:{self.settings.http.port}"
@@ -203,6 +208,7 @@ class Node:
         self.supervisor.start("edge reads", lambda: self.edges.hand_on_reads(self.adapters.reads))
         self.supervisor.start("registrations", self.registrar.work)
         self.forms.start(self.supervisor)
+        self.ensembles.start(self.supervisor)
         self.supervisor.start("agents", self.agents.work)
         self.lives.start(self.supervisor)
         if self.settings.archive.enabled:

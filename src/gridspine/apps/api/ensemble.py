@@ -1,0 +1,228 @@
+"""Ensembles: Things gathered by what they can do, how they are and where, with their sums; saved, and followed.
+
+::
+
+    POST   /ensembles/gather                  criteria ─► members and sums, once
+    GET    /ensembles · POST /ensembles       saved ones of the caller's organisation
+    GET    /ensembles/{id}                    gathered now                        DELETE: forgotten
+    GET    /ensembles/{id}/stream             who joins and who leaves, as server-sent events
+
+A caller's ensembles hold only Things that it may read: those of its organisation; for a device, those it speaks for.
+"""
+
+from typing import Annotated, Any
+
+import msgspec
+import numpy as np
+from litestar import Response, delete, get, post
+from litestar.params import FromPath, JSONBody, Parameter
+from litestar.types import ASGIApp
+
+from gridspine.apps.api.answer import json_answer
+from gridspine.apps.api.dependency import TheNode
+from gridspine.apps.api.description import AnyRequest
+from gridspine.apps.api.directory_event import Standing
+from gridspine.apps.api.flow import EventStream, Flow, Message
+from gridspine.apps.api.problems import response
+from gridspine.apps.api.sending import take_place
+from gridspine.apps.node.ensembles import Ensemble, Ensembles, Follower
+from gridspine.apps.node.node import Node
+from gridspine.energy.criteria import Criteria
+from gridspine.energy.ensemble import Gathered
+from gridspine.infra.identity.caller import Caller
+from gridspine.kernel.errors import Forbidden
+from gridspine.kernel.readings import Int64Array
+from gridspine.kernel.time import format_rfc3339
+from gridspine.things.directory import Thing
+
+MAX_PAGE, PAGE = 1_000, 100
+Limit = Annotated[int, Parameter(ge=0, le=MAX_PAGE)]
+Offset = Annotated[int, Parameter(ge=0, le=10_000_000)]
+
+
+class NewEnsemble(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """An ensemble to save. ``hold_s`` [s] is how long a Thing must fit, or not, before it joins or leaves."""
+
+    title: str
+    criteria: Criteria
+    hold_s: float = 10.0
+
+
+class EnsembleView(msgspec.Struct, frozen=True, rename="camel"):
+    """A saved ensemble."""
+
+    id: str
+    title: str
+    criteria: Criteria
+    hold_s: float
+    created: str
+    by: str
+
+
+class MemberView(msgspec.Struct, frozen=True, rename="camel"):
+    """A member: its power now, what it can shed and raise [W], the energy of its store [Wh]; null: not known."""
+
+    id: str
+    power_w: float | None
+    shed_w: float
+    raise_w: float
+    energy_wh: float | None
+
+
+class SumsView(msgspec.Struct, frozen=True, rename="camel"):
+    """Sums over all members [W, Wh]; of ``power_unknown`` members the present power is not among them."""
+
+    count: int
+    power_w: float
+    shed_w: float
+    raise_w: float
+    energy_wh: float
+    power_unknown: int
+
+
+class GatheredView(msgspec.Struct, frozen=True, rename="camel"):
+    """An ensemble as it is ``at`` this moment: some of its members, all of its sums, who was left out and why."""
+
+    at: str
+    considered: int
+    sums: SumsView
+    left_out: dict[str, int]
+    members: list[MemberView]
+    offset: int
+
+
+@post("/ensembles/gather", status_code=200, summary="Gather Things", tags=["search"])
+async def gather_things(
+    request: AnyRequest, node: TheNode, data: JSONBody[Criteria], limit: Limit = PAGE, offset: Offset = 0
+) -> Response[bytes]:
+    """Return which Things fit, with sums over all of them; `limit` and `offset` are the page of members."""
+    found = await node.ensembles.gather(data, numbers_of(node, request.user))
+    return response(json_answer(_view(node, found, limit, offset)))
+
+
+@get("/ensembles", summary="List saved ensembles", tags=["search"])
+async def list_ensembles(request: AnyRequest, node: TheNode) -> list[EnsembleView]:
+    """List the saved ensembles of the caller's organisation."""
+    _may_read(node, request.user)
+    return [_saved(one) for one in await node.ensembles.list(request.user.organisation)]
+
+
+@post("/ensembles", summary="Save an ensemble", tags=["search"])
+async def save_ensemble(request: AnyRequest, node: TheNode, data: JSONBody[NewEnsemble]) -> EnsembleView:
+    """Save an ensemble of the caller's organisation, to be gathered and followed again."""
+    caller = request.user
+    node.authority.on_thing(caller, "thing.register", _any(caller))
+    return _saved(
+        await node.ensembles.save(caller.organisation, data.title, data.criteria, data.hold_s, caller.principal)
+    )
+
+
+@get("/ensembles/{ensemble_id:str}", summary="Gather a saved ensemble", tags=["search"])
+async def read_ensemble(
+    request: AnyRequest, node: TheNode, ensemble_id: FromPath[str], limit: Limit = PAGE, offset: Offset = 0
+) -> Response[bytes]:
+    """Return who is in a saved ensemble now, with its sums."""
+    ensemble = await _known(node, request.user, ensemble_id)
+    found = await node.ensembles.gather(ensemble.criteria, numbers_of(node, request.user))
+    return response(json_answer({"ensemble": _saved(ensemble), "gathered": _view(node, found, limit, offset)}))
+
+
+@delete("/ensembles/{ensemble_id:str}", status_code=204, summary="Forget a saved ensemble", tags=["search"])
+async def remove_ensemble(request: AnyRequest, node: TheNode, ensemble_id: FromPath[str]) -> None:
+    """Forget a saved ensemble; who follows it is told so."""
+    node.authority.on_thing(request.user, "thing.register", _any(request.user))
+    await node.ensembles.remove(
+        await node.ensembles.get(ensemble_id, request.user.organisation), request.user.principal
+    )
+
+
+@get(
+    "/ensembles/{ensemble_id:str}/stream", summary="Follow a saved ensemble", media_type="text/event-stream",
+    tags=["search"],
+)  # fmt: skip
+async def follow_ensemble(request: AnyRequest, node: TheNode, ensemble_id: FromPath[str]) -> ASGIApp:
+    """Follow who joins and who leaves: events `change`; the first ones name all members. `end` says why it is over."""
+    caller = request.user
+    if caller.kind == "device":
+        _may_read(node, caller)
+        raise Forbidden("a device follows the Things it speaks for, not ensembles")
+    ensemble = await _known(node, caller, ensemble_id)
+    place = take_place(node, caller)
+    try:
+        source = Changes(node.ensembles, ensemble)
+    except BaseException:
+        place()
+        raise
+    right: Any = Standing(node, caller)
+    return EventStream(Flow(node, right, source, place), named=True)
+
+
+class Changes:
+    """The changes of an ensemble as a source of a stream."""
+
+    def __init__(self, ensembles: Ensembles, ensemble: Ensemble) -> None:
+        self._ensembles, self._ensemble = ensembles, ensemble
+        self._follower: Follower = ensembles.follow(ensemble)
+        self.wake = self._follower.wake
+        self._told = 0
+
+    @property
+    def over(self) -> str:
+        """Why there will be no more, "" while there may be."""
+        return self._follower.over
+
+    def take(self) -> list[Message]:
+        """Return what changed since the last time."""
+        found = []
+        for change in self._follower.changes():
+            self._told += 1
+            found.append(Message("change", msgspec.json.encode(change), str(self._told), {}))
+        return found
+
+    def close(self) -> None:
+        """Follow no more."""
+        self._ensembles.leave(self._ensemble, self._follower)
+
+
+def numbers_of(node: Node, caller: Caller) -> Int64Array:
+    """Return the numbers of the Things that ``caller`` may read, ascending; raise `Forbidden`."""
+    _may_read(node, caller)
+    if caller.kind != "device":
+        return node.points.owned(caller.organisation)
+    own = (one for one in node.things.of_device(caller.principal) if one.organisation == caller.organisation)
+    return np.array(sorted(node.points.thing_number(one.id) for one in own), np.int64)
+
+
+def _may_read(node: Node, caller: Caller) -> None:
+    node.authority.on_thing(caller, "thing.read", _any(caller))
+
+
+def _any(caller: Caller) -> Thing:
+    """Return what stands for all Things that a caller may act on: policies look at organisation and devices only."""
+    devices = (caller.principal,) if caller.kind == "device" else ()
+    return Thing("", caller.organisation, "any", "", devices=devices)
+
+
+async def _known(node: Node, caller: Caller, id: str) -> Ensemble:
+    _may_read(node, caller)
+    return await node.ensembles.get(id, caller.organisation)
+
+
+def _saved(one: Ensemble) -> EnsembleView:
+    return EnsembleView(one.id, one.title, one.criteria, one.hold_s, format_rfc3339(one.created_us), one.by)
+
+
+def _view(node: Node, found: Gathered, limit: int, offset: int) -> GatheredView:
+    names, part = node.points.things(), slice(offset, offset + limit)
+    columns = (found.members, found.power_w, found.shed_w, found.raise_w, found.energy_wh)
+    members = [
+        MemberView(names[number], _known_number(power), shed, more, _known_number(energy))
+        for number, power, shed, more, energy in zip(*(one[part].tolist() for one in columns), strict=True)
+    ]
+    sums = SumsView(**found.sums())  # type: ignore[arg-type]
+    at = format_rfc3339(node.clock.now_us())
+    return GatheredView(at, found.considered, sums, found.left_out, members, offset)
+
+
+def _known_number(value: float) -> float | None:
+    return None if value != value else value
