@@ -313,3 +313,21 @@ async def test_a_backup_has_lives_files_and_histories(tmp_path):
         assert [entry["words"] for entry in after] == [entry["words"] for entry in before]
     finally:
         await other.stop()
+
+
+async def test_what_others_say_of_a_thing_is_not_its_history_and_old_alarms_stay_with_the_old_owner(world):
+    meter = await world.thing()
+    await world.send(f"{meter}/voltage", [300.0], begin_s=world.node.clock.now_us() / 1e6)
+    alarms = (await world.op.get("/alarms")).json()
+    assert [one["kind"] for one in alarms] == ["high"]
+    incident = {"subject": meter, "title": "hearsay", "owner": "o", "deadline": "2100-01-01T00:00:00Z", "evidence": "e"}
+    for http in (world.co, world.op):
+        assert (await http.post("/incidents", json=incident)).status_code == 201
+    entries = (await world.op.get(f"/things/{meter}/history")).json()["entries"]
+    assert [one["kind"] for one in entries] == ["incident", "alarm", "life"]
+    assert entries[0]["data"]["organisation"] == "northside-networks"
+    offer = (await world.op.post(f"/things/{meter}/transfers", json={"to": "brightfield", "why": "w"})).json()
+    assert (await world.co.post(f"/transfers/{offer['id']}/accept", json={})).status_code == 200
+    assert (await world.co.get("/alarms")).json() == []
+    new = (await world.co.get(f"/things/{meter}/history")).json()["entries"]
+    assert {one["kind"] for one in new} <= {"life", "change"}

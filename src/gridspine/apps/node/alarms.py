@@ -109,11 +109,15 @@ class Alarms:
             self._keep(self.table.update(AlarmKind.SILENCE, point, np.zeros(len(point), np.bool_), heard_us, values))
 
     def of(self, organisation: str) -> list[Alarm]:
-        """Return the alarms of an organisation's Things, the most pressing first."""
+        """Return the alarms of an organisation's Things, the most pressing first.
+
+        Those of numbers a point no longer has are of a time that may have been somebody else's.
+        """
         return [
             alarm
             for alarm in self.table.alarms()
             if self._points.organisation_of(alarm.point.partition("/")[0]) == organisation
+            and self._points.number(alarm.point) == alarm.number
         ]
 
     async def acknowledge(self, number: int, kind: AlarmKind, person: str, note: str = "") -> Alarm:

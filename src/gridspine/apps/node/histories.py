@@ -12,8 +12,9 @@ from gridspine.infra.log.keyed_index import KeyedIndex, Row
 from gridspine.infra.log.port import EventLog
 from gridspine.infra.log.scan import scan
 from gridspine.infra.runtime.clock import Clock
-from gridspine.kernel.errors import DiskFull, Gone, GridspineError
-from gridspine.things.history import PASSING, READERS, Entry
+from gridspine.kernel.errors import DiskFull, Gone, GridspineError, NotFound
+from gridspine.things.directory import Directory
+from gridspine.things.history import PASSING, READERS, Entry, periods
 
 EVERY_S = 30.0
 """How often the index follows by itself [s]: whoever asks is answered from all there is by then."""
@@ -26,8 +27,8 @@ log = structlog.get_logger(__name__)
 class Histories:
     """What happened to each Thing, from the topics of `gridspine.things.history`."""
 
-    def __init__(self, path: Path, eventlog: EventLog, clock: Clock) -> None:
-        self._log, self._clock = eventlog, clock
+    def __init__(self, path: Path, eventlog: EventLog, things: Directory, clock: Clock) -> None:
+        self._log, self._things, self._clock = eventlog, things, clock
         self._index = KeyedIndex(path, passing=PASSING)
         self._lock = threading.Lock()
 
@@ -50,21 +51,22 @@ class Histories:
                 self._read(topic)
 
     def page(
-        self, thing: str, periods: Collection[tuple[int, int | None]], before: tuple[int, str], limit: int,
+        self, thing: str, owned: Collection[tuple[int, int | None]], before: tuple[int, str], limit: int,
         kinds: Collection[str],
     ) -> list[Entry]:  # fmt: skip
-        """Return what happened within ``periods`` [µs since 1970], newest first, before a place; blocks."""
+        """Return what happened within ``owned`` [µs since 1970], newest first, before a place; blocks."""
         found: list[Entry] = []
-        for since_us, until_us in sorted(periods, reverse=True):
-            end = before if until_us is None else min(before, (until_us + _HANDOVER_US, "~"))
-            for row in self._index.page(thing, end, since_us, limit - len(found), kinds):
-                entry = msgspec.json.decode(row.body, type=Entry)
+        for since_us, until_us in sorted(owned, reverse=True):
+            place = before if until_us is None else min(before, (until_us + _HANDOVER_US, "~"))
+            while len(found) < limit and (rows := self._index.page(thing, place, since_us, limit, kinds)):
+                place = (rows[-1].at_us, rows[-1].id)
+                entries = (msgspec.json.decode(row.body, type=Entry) for row in rows)
                 # Of the moment after its time an owner learns one thing: that it has handed the Thing over.
-                if until_us is None or entry.at_us <= until_us or entry.type == "thing.transferred":
-                    found.append(entry)
-            if len(found) >= limit:
-                break
-        return found
+                found += [
+                    one for one in entries
+                    if until_us is None or one.at_us <= until_us or one.type == "thing.transferred"
+                ]  # fmt: skip
+        return found[:limit]
 
     def close(self) -> None:
         """Close the file."""
@@ -95,8 +97,16 @@ class Histories:
             except GridspineError as error:
                 log.warning("a record says nothing for a history", topic=topic, error=error.detail)
                 continue
-            if entry is not None:
+            if entry is not None and (entry.kind != "incident" or self._is_theirs(entry)):
                 yield Row(entry.thing, entry.at_us, entry.id, entry.kind, msgspec.json.encode(entry))
+
+    def _is_theirs(self, entry: Entry) -> bool:
+        """Whether an incident is of whom the Thing was: what others say of it is not its history."""
+        try:
+            own = periods(self._things.get(entry.thing), str(entry.data.get("organisation", "")))
+        except NotFound:
+            return False
+        return any(since <= entry.at_us and (until is None or entry.at_us <= until) for since, until in own)
 
 
 def place_of(entry: Entry) -> str:

@@ -65,7 +65,7 @@ class Lives:
             registry, ContentStore(root / "attachments"), clock, self.lifecycles.emit,
             max_bytes=settings.attachments.max_bytes, quota_bytes=settings.attachments.quota_bytes,
         )  # fmt: skip
-        self.histories = Histories(root / "history.db", eventlog, clock)
+        self.histories = Histories(root / "history.db", eventlog, things, clock)
         commands.gate = self.lifecycles.gate
         things.keep_lives(self.lifecycles)
 
