@@ -9,7 +9,6 @@ Things there are. By DNS-SD the node does not announce itself: it stays on loopb
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
-import msgspec
 from litestar import Request, Response, get
 
 from gridspine import __version__
@@ -29,10 +28,10 @@ _BAD = {"contentType": "application/problem+json"}
 
 
 @get("/.well-known/wot", opt=PUBLIC, media_type=TD_JSON, summary="The directory of Things, described", tags=["things"])
-async def introduce(request: Request[Any, Any, Any], node: TheNode) -> Response[bytes]:
+async def introduce(request: Request[Any, Any, Any], node: TheNode) -> Response[_Json]:
     """Return the Thing Description of this node's directory of Things."""
-    body = msgspec.json.encode(directory_description(origin(request.scope), node.identity.issuer))
-    return Response(body, media_type=TD_JSON, headers={"Cache-Control": "max-age=300"})
+    found = directory_description(origin(request.scope), node.identity.issuer)
+    return Response(found, media_type=TD_JSON, headers={"Cache-Control": "max-age=300"})
 
 
 @get(
