@@ -27,6 +27,8 @@ CREATE INDEX IF NOT EXISTS entry_at ON entry (at_us, kind);
 CREATE TABLE IF NOT EXISTS state (topic TEXT PRIMARY KEY, consumed INTEGER NOT NULL) WITHOUT ROWID;
 """
 _FORMAT = 1
+_ROWS = ""
+"""Beside the topics, which have names: how many rows there are. Counting millions would hold up every start."""
 
 
 class Row(NamedTuple):
@@ -40,7 +42,7 @@ class Row(NamedTuple):
 
 
 class KeyedIndex:
-    """The index in the file ``path``; one that is damaged, or of another format, is begun anew.
+    """The index in the file ``path``; one that cannot be read, or is of another format, is begun anew.
 
     ``passing`` are the kinds that make room. Calls block; any thread may make them.
     """
@@ -51,10 +53,11 @@ class KeyedIndex:
         self._passing, self._max_of_key, self._max_rows = tuple(passing), max_of_key, max_rows
         self._lock = threading.Lock()
         self._db = _open(path)
-        (self._rows,) = self._db.execute("SELECT count(*) FROM entry").fetchone()
+        kept = self._db.execute("SELECT consumed FROM state WHERE topic = ?", (_ROWS,)).fetchone()
+        self._rows = 0 if kept is None else int(kept[0])
 
     def __len__(self) -> int:
-        return int(self._rows)
+        return self._rows
 
     def consumed(self, topic: str) -> int:
         """Return the next offset of a topic that is not in yet."""
@@ -64,15 +67,14 @@ class KeyedIndex:
 
     def add(self, rows: Sequence[Row], consumed: Mapping[str, int]) -> None:
         """Keep rows, those that are there already once, and how far the topics were read: all or nothing."""
-        with self._lock, _room_for(), self._db:
-            before = self._db.total_changes
-            self._db.executemany("INSERT OR IGNORE INTO entry VALUES (?, ?, ?, ?, ?)", rows)
-            self._rows += self._db.total_changes - before
-            self._db.executemany("INSERT OR REPLACE INTO state VALUES (?, ?)", list(consumed.items()))
-            for key in {row.key for row in rows}:
-                self._bound_key(key)
-            if self._rows > self._max_rows:
-                self._forget(self._max_rows // 20 + self._rows - self._max_rows)
+        with self._lock, _room_for():
+            known = self._rows
+            try:
+                with self._db:
+                    self._add(rows, consumed)
+            except BaseException:
+                self._rows = known
+                raise
 
     def page(self, key: str, before: tuple[int, str], since_us: int, limit: int, kinds: Collection[str]) -> list[Row]:
         """Return up to ``limit`` rows of a key, newest first: before a place (time, id) and not before ``since_us``.
@@ -91,6 +93,17 @@ class KeyedIndex:
         """Close the file."""
         with self._lock:
             self._db.close()
+
+    def _add(self, rows: Sequence[Row], consumed: Mapping[str, int]) -> None:
+        before = self._db.total_changes
+        self._db.executemany("INSERT OR IGNORE INTO entry VALUES (?, ?, ?, ?, ?)", rows)
+        self._rows += self._db.total_changes - before
+        self._db.executemany("INSERT OR REPLACE INTO state VALUES (?, ?)", list(consumed.items()))
+        for key in {row.key for row in rows}:
+            self._bound_key(key)
+        if self._rows > self._max_rows:
+            self._forget(self._max_rows // 20 + self._rows - self._max_rows)
+        self._db.execute("INSERT OR REPLACE INTO state VALUES (?, ?)", (_ROWS, self._rows))
 
     def _bound_key(self, key: str) -> None:
         (count,) = self._db.execute("SELECT count(*) FROM entry WHERE key = ?", (key,)).fetchone()
@@ -118,7 +131,7 @@ def _open(path: Path) -> sqlite3.Connection:
                 # What a power cut takes is read from the log again.
                 db.executescript(f"PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; {_SCHEMA}")
                 db.execute(f"PRAGMA user_version = {_FORMAT}")
-                db.execute("SELECT count(*) FROM entry").fetchone()
+                db.execute("SELECT kind FROM entry LIMIT 1").fetchone()
                 return db
         except sqlite3.DatabaseError as error:
             if isinstance(error, sqlite3.OperationalError) and no_room(error):
