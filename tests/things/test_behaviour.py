@@ -16,6 +16,22 @@ GOOD = Behaviour(
 )  # fmt: skip
 
 
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**6), 10**6) | st.floats() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["state", "derived", "set", "alarms", "wake_in_s", "operatingState", "value", "duration_s"]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
 def changed(**fields: object) -> Behaviour:
     return msgspec.structs.replace(GOOD, **fields)
 
@@ -39,6 +55,17 @@ def test_a_package_goes_to_text_and_back() -> None:
 def test_what_is_wrong_with_a_package_is_said(fields: dict) -> None:
     with pytest.raises(Invalid):
         changed(**fields).check()
+
+
+@given(st.one_of(st.text(max_size=40), JSON.map(lambda value: msgspec.json.encode(value, enc_hook=str).decode())))
+def test_any_text_is_a_package_or_is_refused(text: str) -> None:
+    with pytest.raises(Invalid):
+        decode_behaviour(text)
+
+
+def test_text_that_nests_without_end_is_refused() -> None:
+    with pytest.raises(Invalid):
+        decode_behaviour('{"name": "a", "data": ' + '{"a":' * 50_000 + "1" + "}" * 50_001)
 
 
 @pytest.mark.parametrize(
@@ -87,22 +114,6 @@ def test_an_answer_is_read() -> None:
 def test_what_is_beyond_its_rights_or_no_answer_is_a_fault(value: object) -> None:
     with pytest.raises(Invalid):
         read_answer(GOOD, value)
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(10**6), 10**6) | st.floats() | st.text(max_size=8),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(
-            st.sampled_from(
-                ["state", "derived", "set", "alarms", "wake_in_s", "operatingState", "value", "duration_s"]
-            ),
-            inner,
-            max_size=4,
-        )
-    ),
-    max_leaves=12,
-)
 
 
 @given(JSON)

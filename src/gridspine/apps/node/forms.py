@@ -59,8 +59,8 @@ class FormChange(msgspec.Struct, frozen=True):
         """Raise `Invalid` naming the field that is wrong."""
         if not MIN_STEP_S <= self.step_s <= MAX_STEP_S:
             raise Invalid(f"stepS: {MIN_STEP_S:g} to {MAX_STEP_S:g} s")
-        if not 0 <= self.seed < 1 << 63:
-            raise Invalid("seed: a whole number from 0, below 2^63")
+        if not 0 <= self.seed < 1 << 53:
+            raise Invalid("seed: a whole number from 0, below 2^53")
         if len(self.reason) > 500:
             raise Invalid("reason: at most 500 characters")
         if self.form == "adapter" and self.leases != "end":
