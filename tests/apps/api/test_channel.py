@@ -47,6 +47,9 @@ async def test_four_channels_of_a_point_side_by_side(world):
     assert -1900 < power["plannedNext"]["ageS"] < -1700
     assert parse_rfc3339(power["emulated"]["observed"]) == round((now_s - 4) * 1e6)
     assert setpoint["commanded"]["value"] == 1500
+    assert setpoint["commanded"]["state"] == "accepted"
+    assert 0 <= setpoint["commanded"]["ageS"] < 60
+    assert setpoint["commanded"]["command"].startswith("urn:uuid:")
     assert [setpoint[name] for name in NAMES if name != "commanded"] == [None] * 4
     shown = (await world.op.get(f"/things/{thing}/properties/activePower")).json()
     assert shown["value"] == 100.0

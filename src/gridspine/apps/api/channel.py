@@ -29,11 +29,17 @@ class ValueView(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class CommandedView(msgspec.Struct, frozen=True, rename="camel"):
-    """What leases come to: the value that is ordered, until when, by which lease, and what clamped it."""
+    """What leases come to: the value that is ordered, since when [s ago] and until when, and what clamped it.
+
+    ``command`` is the one that shaped it, ``state`` how far it got: nothing here says that the device does it.
+    """
 
     value: float
+    since: str | None
+    age_s: float | None
     until: str | None
-    lease: str
+    command: str
+    state: str
     reasons: list[str]
 
 
@@ -98,7 +104,15 @@ def _commanded(node: Node, thing: Thing, point: PointModel, now_us: int) -> Comm
     if effective.at_fallback:
         return None
     until = format_rfc3339(effective.until_us) if effective.until_us else None
-    return CommandedView(effective.value, until, effective.winner, list(effective.reasons))
+    shaped_by = effective.winner or effective.clamped_by[0]
+    known = next((one for one in node.commands.commander.commands(thing.id) if one.lease.id == shaped_by), None)
+    if known is None:
+        return CommandedView(effective.value, None, None, until, "", "", list(effective.reasons))
+    since_us = known.lease.from_us
+    age_s = round((now_us - since_us) / 1e6, 3)
+    return CommandedView(
+        effective.value, format_rfc3339(since_us), age_s, until, known.id, known.state, list(effective.reasons)
+    )
 
 
 def _value(known: ChannelValue | None, now_us: int) -> ValueView | None:
