@@ -23,6 +23,7 @@ import psutil
 from rig import Rig, report
 
 from gridspine.apps.cli.connect import check
+from gridspine.apps.edge.ballast import Ballast
 from gridspine.apps.edge.buffer import Buffer, Record
 from gridspine.infra.runtime.clock import SystemClock
 from gridspine.kernel.time import US
@@ -130,7 +131,7 @@ def hand_on(folder: Path, backlog: int) -> None:
     """Measure how fast an edge hands on what waits, when the link is back."""
 
     async def fill() -> None:
-        made = Buffer(folder / "edge", SystemClock(), max_bytes=1 << 40)
+        made = Buffer(folder / "edge", SystemClock(), Ballast(folder / "edge", 0), max_bytes=1 << 40)
         await made.load()
         begin_us = time.time_ns() // 1000 - backlog * US
         for first in range(0, backlog, 100):
@@ -156,7 +157,7 @@ async def buffer(folder: Path, seconds: float) -> None:
     for at_once, size in ((1, 10), (64, 10)):
         target = folder / f"{at_once}-{size}"
         target.mkdir()
-        made = Buffer(target, SystemClock(), max_bytes=1 << 40)
+        made = Buffer(target, SystemClock(), Ballast(target, 0), max_bytes=1 << 40)
         await made.load()
         began, kept = time.perf_counter(), 0
 

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from gridspine.apps.edge import book as book_module
+from gridspine.apps.edge.ballast import Ballast
 from gridspine.apps.edge.book import OrderBook
 from gridspine.apps.edge.documents import Documents
 from gridspine.apps.edge.wire import Deliver, ServedPoint, ServedThing
@@ -44,7 +45,7 @@ class Desk:
         self.folder, self.clock = folder, clock or VirtualClock()
 
     async def open(self):
-        self.documents = Documents(self.folder)
+        self.documents = Documents(self.folder, Ballast(self.folder, 0))
         self.book = OrderBook(self.documents, self.clock)
         await self.book.load([SERVED])
         return self.book
@@ -232,3 +233,28 @@ async def test_what_ended_long_ago_is_forgotten(desk):
     await desk.at(2 * 86_400)
     assert await desk.documents.all(book_module.COMMAND) == {}
     assert await desk.documents.all(book_module.DELIVERED) == {}
+
+
+async def test_what_is_to_come_begins_by_the_nodes_time(desk):
+    hour = 3600 * US
+    coming = command("a", 1000, -3600 + 100, -3600 + 200)  # in 100 s for the node, which is an hour behind this clock
+    await desk.book.deliver(deliver(coming, now_us=T0 - hour))
+    assert await desk.at(50) is None
+    desk.clock.step_wall(-3600)  # this clock is set right
+    await desk.book.tick()
+    await desk.cut()
+    elapsed = 0
+    for seconds, value in ((49, None), (2, 1000), (98, 1000), (2, None)):
+        await desk.clock.advance(seconds)
+        await desk.book.tick()
+        elapsed += seconds
+        assert desk.value == value, elapsed
+
+
+async def test_a_node_that_says_its_time_moves_what_is_to_come(desk):
+    await desk.book.deliver(deliver(command("a", 1000, 100, 200)))
+    await desk.book.node_time(T0 - 50 * US)
+    assert await desk.at(101) is None
+    assert await desk.at(151) == 1000
+    await desk.book.node_time(desk.clock.now_us())
+    assert await desk.at(199) == 1000, "what runs is not cut by what the node's clock shows"

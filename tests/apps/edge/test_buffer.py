@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from gridspine.apps.edge.ballast import Ballast
 from gridspine.apps.edge.buffer import LIVE_US, Buffer, Record
 from gridspine.infra.runtime.clock import VirtualClock
 from gridspine.kernel.errors import DiskFull
@@ -21,7 +22,7 @@ async def made(tmp_path):
     async def make(clock=None, **bounds):
         if buffers:
             await asyncio.to_thread(buffers[-1].close)
-        buffer = Buffer(tmp_path, clock or VirtualClock(), **({"reserve_bytes": 0} | bounds))
+        buffer = Buffer(tmp_path, clock or VirtualClock(), Ballast(tmp_path, 0), **({"reserve_bytes": 0} | bounds))
         await buffer.load()
         buffers.append(buffer)
         return buffer

@@ -7,9 +7,10 @@
 What the node delivers is durable before it counts, and only then acknowledged. What follows from the clock alone (an
 end, a fallback, the next lease) is carried out even when the disk takes nothing: it would follow again after a restart.
 
-**The clock may jump.** While the edge runs, leases in force last as long as they would have. Where edge and node differ
-by more than `SHIFT_US`, a lease is kept by the edge's clock as the node meant it: as long from now. An edge that wakes
-up with a clock behind what it last saw cannot know how much of a lease is left: those then in force end.
+**The clock may jump.** While the edge runs, leases in force last as long as they would have, and those to come begin by
+the node's time: the edge keeps how far its clock is ahead of the node's, by what the node says and by the jumps it sees
+itself, where that is more than `SHIFT_US`. An edge that wakes up with a clock behind what it last saw cannot know how
+much of a lease is left: those then in force end.
 """
 
 import asyncio
@@ -42,7 +43,8 @@ from gridspine.things.model import LeaseRule
 
 SHIFT_US = 2 * US
 """Clocks that differ by less are taken for the same [µs]."""
-COMMAND, ORDER, STOP, DELIVERED, PROGRESS, SEEN = "command", "order", "stop", "delivered", "progress", "seen"
+COMMAND, ORDER, STOP, DELIVERED, PROGRESS = "command", "order", "stop", "delivered", "progress"
+SEEN, AHEAD = "seen", "ahead"
 LOCAL = "rule:"
 """How the principal of a lease begins that a rule at the edge asked for."""
 _SEEN_EVERY_US = 10 * US
@@ -63,6 +65,8 @@ class OrderBook:
         self._lock = asyncio.Lock()
         self._unkept: dict[tuple[str, str], bytes | None] = {}
         self._seen_us = 0
+        self._ahead_us = 0
+        """How far this clock is ahead of the node's [µs]; 0 where they are taken for the same."""
         self.progress: dict[str, Progress] = {}
         """What the node was not told yet, by command: the last word only."""
         self.told = asyncio.Event()
@@ -79,8 +83,8 @@ class OrderBook:
                 self.commander.apply(decode_event(body))
         for id_, body in (await self._documents.all(PROGRESS)).items():
             self.progress[id_] = msgspec.json.decode(body, type=Progress)
-        seen = await self._documents.get(SEEN, SEEN)
-        self._seen_us = int(seen) if seen else 0
+        self._seen_us = int(await self._documents.get(SEEN, SEEN) or 0)
+        self._ahead_us = int(await self._documents.get(AHEAD, AHEAD) or 0)
         behind_us = self._seen_us - self._clock.now_us()
         if behind_us > SHIFT_US:
             log.warning("the clock is behind what it showed before: leases in force end", behind_s=behind_us // US)
@@ -99,10 +103,9 @@ class OrderBook:
 
     async def deliver(self, delivered: Deliver) -> None:
         """Take what the node holds for a Thing; durable when this returns. Raises `DiskFull`: nothing changed then."""
-        shift_us = self._clock.now_us() - delivered.now_us
-        shift_us = shift_us if abs(shift_us) > SHIFT_US else 0
+        await self.node_time(delivered.now_us)
         async with self._lock:
-            events, puts = self._merged(delivered, shift_us)
+            events, puts = self._merged(delivered, self._ahead_us)
             await self._documents.put_all([*puts, *map(_put, events)])
             for event in events:
                 self.commander.apply(event)
@@ -111,6 +114,13 @@ class OrderBook:
                 self._delivered.pop(id_, None)
             self._delivered |= {one.id: one.lease for one in delivered.commands if one.id in named}
         await self.tick()
+
+    async def node_time(self, now_us: int) -> None:
+        """Hear the node's time [µs since 1970]: what is to come begins by it."""
+        ahead_us = self._clock.now_us() - now_us
+        if abs(ahead_us - self._ahead_us) > SHIFT_US:
+            async with self._lock:
+                await self._set_ahead(ahead_us)
 
     async def stop(self, event: StopChanged) -> None:
         """Take over all-stop from the node, or its release."""
@@ -165,6 +175,7 @@ class OrderBook:
             if step_us:
                 log.warning("the clock was set: leases in force last as long as they would have", step_us=step_us)
                 await self._carry_out(self.commander.on_step(step_us, now_us))
+                await self._set_ahead(self._ahead_us + step_us)
                 self._seen_us = 0
             while events := self.commander.tick(now_us):
                 await self._carry_out(events)
@@ -188,6 +199,20 @@ class OrderBook:
         finally:
             if self._queues.get(adapter) is waiting:
                 del self._queues[adapter]
+
+    async def _set_ahead(self, ahead_us: int) -> None:
+        """Take the clock for so far ahead of the node's; move what is to come accordingly."""
+        self._ahead_us = ahead_us if abs(ahead_us) > SHIFT_US else 0
+        await self._keep([(AHEAD, AHEAD, str(self._ahead_us).encode())])
+        now_us, moved = self._clock.now_us(), []
+        for command in self.commander.commands():
+            given = self._delivered.get(command.id)
+            if given is None or command.final or command.lease.from_us <= now_us:
+                continue
+            lease = _shifted(given, self._ahead_us)
+            if lease != command.lease:
+                moved.append(CommandChanged(msgspec.structs.replace(command, lease=lease)))
+        await self._carry_out(moved)
 
     # -- inside -------------------------------------------------------------------------------------------------
 

@@ -12,12 +12,12 @@ first, counted and reported: that is the owner's word, and the only way to lose 
 A row is a posting: what an adapter handed in at one moment.
 """
 
-import os
 import sqlite3
 from pathlib import Path
 
 import msgspec
 
+from gridspine.apps.edge.ballast import Ballast
 from gridspine.apps.edge.database import Database
 from gridspine.apps.edge.wire import BufferReport
 from gridspine.infra.runtime.clock import Clock
@@ -62,12 +62,12 @@ class Buffer:
     """``readings.db`` in the edge's folder. ``reserve_bytes`` of the disk are left free, for orders."""
 
     def __init__(
-        self, folder: Path, clock: Clock, *, max_bytes: int = 256 << 20, keep_days: float = 0.0,
+        self, folder: Path, clock: Clock, ballast: Ballast, *, max_bytes: int = 256 << 20, keep_days: float = 0.0,
         reserve_bytes: int = 16 << 20,
     ) -> None:  # fmt: skip
-        self._clock, self._folder = clock, folder
+        self._clock, self._ballast = clock, ballast
         self._max_bytes, self._keep_us, self._reserve_bytes = max_bytes, round(keep_days * 86_400 * US), reserve_bytes
-        self._database = Database(folder / "readings.db", _SCHEMA)
+        self._database = Database(folder / "readings.db", _SCHEMA, ballast)
         self._bytes = self._waiting = 0
         self._live: set[int] = set()
         """Postings kept since the start that were not sent: only they can be live."""
@@ -89,7 +89,7 @@ class Buffer:
         try:
             if self._bytes + size > self._max_bytes:
                 raise DiskFull(f"{self._bytes >> 20} MiB of readings wait for the node: no more are taken")
-            if self._free_bytes() < self._reserve_bytes:
+            if self._ballast.free_bytes() < self._reserve_bytes:
                 raise DiskFull("the edge's disk is nearly full: the rest of it is for orders")
             statement = "INSERT INTO postings (kept_us, oldest_us, count, backfill, body) VALUES (?, ?, ?, ?, ?)"
             seq = await self._database.run(lambda db: db.execute(statement, row).lastrowid)
@@ -121,7 +121,8 @@ class Buffer:
         self.sent += await self._delete([one.seq for one in postings])
 
     async def sweep(self) -> None:
-        """Drop what is older than ``keep_days``, if there is such a bound."""
+        """Drop what is older than ``keep_days``, if there is such a bound; take the ballast again if there is room."""
+        self._ballast.take()
         if self._keep_us:
             before_us = self._clock.now_us() - self._keep_us
             query = "SELECT seq FROM postings WHERE kept_us < ? ORDER BY seq LIMIT 1000"
@@ -160,15 +161,11 @@ class Buffer:
                     db.execute("DELETE FROM postings WHERE seq = ?", (seq,))
             return size, count
 
-        size, count = await self._database.run(work)
+        size, count = await self._database.run(work, urgent=True)
         self._bytes -= size
         self._waiting -= count
         self._live.difference_update(numbers)
         return count
-
-    def _free_bytes(self) -> int:
-        found = os.statvfs(self._folder)
-        return found.f_bavail * found.f_frsize
 
 
 def _until(postings: list[Posting], most: int) -> list[Posting]:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from gridspine.apps.edge.ballast import Ballast
 from gridspine.kernel.errors import DiskFull, Unavailable
 
 T = TypeVar("T")
@@ -19,10 +20,13 @@ _MOST_TOGETHER = 256
 
 
 class Database:
-    """``path`` with ``schema`` (statements that may be run again). Blocking until it is open."""
+    """``path`` with ``schema`` (statements that may be run again). Blocking until it is open.
 
-    def __init__(self, path: Path, schema: str) -> None:
-        self.path = path
+    ``ballast`` is given back when the disk is full, and the work that found it so is tried again, where it is urgent.
+    """
+
+    def __init__(self, path: Path, schema: str, ballast: Ballast) -> None:
+        self.path, self._ballast = path, ballast
         self._loop = asyncio.get_running_loop()
         self._queue: queue.SimpleQueue[tuple[Work, asyncio.Future[Any]] | None] = queue.SimpleQueue()
         self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
@@ -32,11 +36,19 @@ class Database:
         self._thread = threading.Thread(target=self._write, name=f"writer of {path.name}")
         self._thread.start()
 
-    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    async def run(self, work: Callable[[sqlite3.Connection], T], *, urgent: bool = False) -> T:
         """Return what ``work`` returns, in the writer's thread, once what it wrote is durable.
 
         Raises `DiskFull` or `Unavailable`: then nothing of it was kept.
         """
+        try:
+            return await self._queued(work)
+        except DiskFull:
+            if not urgent or not self._ballast.give():
+                raise
+            return await self._queued(work)
+
+    async def _queued(self, work: Callable[[sqlite3.Connection], T]) -> T:
         future: asyncio.Future[Any] = self._loop.create_future()
         self._queue.put((work, future))
         return cast(T, await asyncio.shield(future))

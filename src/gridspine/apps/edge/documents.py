@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
+from gridspine.apps.edge.ballast import Ballast
 from gridspine.apps.edge.database import Database
 
 _SCHEMA = """
@@ -17,8 +18,8 @@ Put = tuple[str, str, bytes | None]
 class Documents:
     """``orders.db`` in the edge's folder."""
 
-    def __init__(self, folder: Path) -> None:
-        self._database = Database(folder / "orders.db", _SCHEMA)
+    def __init__(self, folder: Path, ballast: Ballast) -> None:
+        self._database = Database(folder / "orders.db", _SCHEMA, ballast)
 
     async def all(self, kind: str) -> dict[str, bytes]:
         """Return the documents of a kind by id."""
@@ -48,7 +49,7 @@ class Documents:
             db.executemany("DELETE FROM documents WHERE kind = ? AND id = ?", gone)
             db.executemany("INSERT OR REPLACE INTO documents VALUES (?, ?, ?)", kept)
 
-        await self._database.run(write)
+        await self._database.run(write, urgent=True)
 
     def close(self) -> None:
         """Close the file."""

@@ -10,7 +10,8 @@ import msgspec
 import structlog
 
 from gridspine import __version__
-from gridspine.apps.edge.book import OrderBook
+from gridspine.apps.edge.ballast import Ballast
+from gridspine.apps.edge.book import SHIFT_US, OrderBook
 from gridspine.apps.edge.buffer import Buffer
 from gridspine.apps.edge.documents import Documents
 from gridspine.apps.edge.host import AdapterHost
@@ -54,9 +55,10 @@ class Edge:
     ) -> None:
         self.clock, self.folder = clock, Path(settings.data)
         self._directory = DataDirectory(self.folder)  # one edge at a time
-        self.documents = Documents(self.folder)
+        ballast = Ballast(self.folder, settings.reserve_bytes // 4)
+        self.documents = Documents(self.folder, ballast)
         self.buffer = Buffer(
-            self.folder, clock, max_bytes=settings.max_bytes, keep_days=settings.keep_days,
+            self.folder, clock, ballast, max_bytes=settings.max_bytes, keep_days=settings.keep_days,
             reserve_bytes=settings.reserve_bytes,
         )  # fmt: skip
         self.book = OrderBook(self.documents, clock)
@@ -104,8 +106,9 @@ class Edge:
         match message:
             case Hello():
                 await self.rules.trust(message.key)
+                await self.book.node_time(message.now_us)
                 skew_us = self.clock.now_us() - message.now_us
-                if abs(skew_us) > 2_000_000:
+                if abs(skew_us) > SHIFT_US:
                     log.warning("this clock and the node's differ", by_s=skew_us / 1e6)
                 self.link.news.set()
             case Serve():
@@ -119,7 +122,7 @@ class Edge:
             case ReadNow():
                 self.host.read(ReadRequest(message.id, message.thing, message.points))
             case Beat():
-                pass
+                await self.book.node_time(message.now_us)
 
     async def _serve(self, message: Serve) -> None:
         await self.documents.put((SERVE, SERVE, msgspec.json.encode(message)))

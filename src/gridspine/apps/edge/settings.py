@@ -23,7 +23,8 @@ class EdgeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     adapters: adapters that may run here.
     max_bytes: readings kept for the node at most [bytes]; when they are reached, new ones are refused.
     keep_days: readings older than this are dropped although the node does not have them [days]; 0 never does.
-    reserve_bytes: what is left free on the disk, for orders [bytes].
+    reserve_bytes: what is left free on the disk, for orders [bytes]; a quarter as much is taken beforehand, and given
+        back when others have filled the disk.
     batch: readings sent at once, about.
     log_level: debug, info, warning or error.
     log_json: whether logs are JSON.
