@@ -178,3 +178,21 @@ async def test_who_sees_which_grants(rooms):
     assert access.grants_of("another") == []
     assert access.standing(one.product, "con").id == one.id
     assert access.standing(one.product, "another") is None
+
+
+def test_a_mask_follows_its_owners_points_and_nobody_elses(rooms) -> None:
+    """Points that moved bring their former numbers; a Thing given away brings those of the owner's own time only."""
+    make, _ = rooms
+    access, _ = make()
+    places = {"urn:x:t/a": (7, "W", "own"), "urn:x:t/b": (9, "V", "heir"), "urn:x:t/c": (4, "kW", "own")}
+    former = {("urn:x:t/a", "own"): [(0, "W")], ("urn:x:t/b", "own"): [(1, "V")], ("urn:x:t/c", "own"): [(2, "W")]}
+    access._point_of = places.__getitem__
+    access._former_of = lambda name, organisation: former.get((name, organisation), [])
+    mask = access.mask(Product("p", "own", "P", tuple(places), CONTRACT, version=1))
+    found = {number: mask.names[at] for number, at in enumerate(mask.local.tolist()) if at >= 0}
+    assert found == {0: "urn:x:t/a", 7: "urn:x:t/a", 1: "urn:x:t/b", 4: "urn:x:t/c"}
+    assert mask.units == ["W", "V", "kW"], "what was read in another unit is not passed off as in this one"
+    places["urn:x:t/a"] = (8, "W", "own")
+    assert access.mask(Product("p", "own", "P", tuple(places), CONTRACT, version=1)) is mask
+    access.forget_masks()
+    assert access.mask(Product("p", "own", "P", tuple(places), CONTRACT, version=1)).local[8] == 0

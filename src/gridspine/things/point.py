@@ -12,7 +12,6 @@ is no Python object a Thing. Rules are kept once a model and point; the table ho
 import threading
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -22,6 +21,7 @@ from gridspine.kernel.ids import split_point_id
 from gridspine.kernel.names import PackedNames
 from gridspine.kernel.readings import Int32Array, Int64Array
 from gridspine.things.bases import Bases
+from gridspine.things.block import Block
 from gridspine.things.column import Column
 from gridspine.things.model import PointModel, ThingModel
 from gridspine.things.name_index import NOBODY, KeyedHash, NameIndex
@@ -40,20 +40,6 @@ _KNOWN = 131_072
 _AT_ONCE = 65_536
 _NOBODY = int(np.iinfo(np.int32).min)
 """The number of an organisation without Things: none has it, retired or not."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Block:
-    """Things to bind: their ids (all different), and for each its first point, and its place in ``models`` and
-    ``organisations``; int32 (k,).
-    """
-
-    ids: PackedNames
-    first: Int32Array
-    models: Sequence[str]
-    model: Int32Array
-    organisations: Sequence[str]
-    organisation: Int32Array
 
 
 class PointTable:
@@ -83,6 +69,8 @@ class PointTable:
         self.count = 0
         self.generation = 0
         """Rises with every change: what was found out about names before is out of date."""
+        self.departures = 0
+        """Rises whenever numbers are nobody's any more."""
 
     def __len__(self) -> int:
         return self.count
@@ -150,6 +138,7 @@ class PointTable:
                     self._bases.add(np.array([start], np.int32), np.array([thing], np.int32))
             for (start, _), row in zip(blocks[:-1], rows, strict=False):
                 self._make_former(start, self._placed.rows[row])
+            self.departures += first != self._base.array.item(thing)
             if former:
                 self._former[thing] = tuple(former)
             self._model_of.array[thing] = rows[-1]
@@ -170,6 +159,7 @@ class PointTable:
                 placed = self._placed.rows[self._model_of.array.item(thing)]
                 self._make_former(self._base.array.item(thing), placed)
             self.generation += 1
+            self.departures += 1
 
     def add_former(self, blocks: Sequence[tuple[int, Sequence[Former]]]) -> None:
         """Learn all blocks of numbers that Things, each at its place in `things`, had before: none is known yet."""
@@ -294,6 +284,12 @@ class PointTable:
         """Return the Thing's URN and the point's model for a number."""
         thing = int(self.things_of(np.array([point]))[0])
         return self._index[thing], self.rules.points[self.rule.array[point]]
+
+    def in_use(self, point: int) -> bool:
+        """Whether a number is one that its Thing has now, and the Thing is not retired."""
+        thing = int(self.things_of(np.array([point]))[0])
+        first, placed = self._base.array.item(thing), self._placed.rows[self._model_of.array.item(thing)]
+        return first <= point < first + placed.size and self._organisation_of.array.item(thing) >= 0
 
     def things_of(self, point: Int32Array | Int64Array) -> Int64Array:
         """Return, for points (k,), the place of each one's Thing in `things`."""

@@ -159,3 +159,16 @@ async def test_descriptions_count_against_the_quota(tmp_path):
     answer = await made.op.post("/things", content=json.dumps(described("http://192.0.2.1")), headers=TD)
     assert answer.status_code == 201
     await made.stop()
+
+
+async def test_alarms_end_with_the_points_they_are_of(world):
+    """Nobody sends readings of a Thing that is retired: nothing else would ever end its alarms."""
+    id_ = await world.thing("urn:example:alarmed")
+    await world.send(f"{id_}/activePower", [20_000.0])
+    alarms = world.node.alarms.table.alarms
+    while not list(alarms(active=True)):
+        await asyncio.sleep(0.02)
+    assert (await world.op.delete(f"/things/{id_}")).status_code == 204
+    while list(alarms(active=True)):
+        await asyncio.sleep(0.02)
+    assert [one.active for one in alarms()] == [False], "it waits for somebody to have seen it"

@@ -47,6 +47,7 @@ class Alarms:
         self._clock = clock
         self._checkpoints = checkpoints
         self._acknowledging = 0
+        self._departures = 0
         self.table = AlarmTable(points.point_id)
 
     def load(self) -> None:
@@ -100,6 +101,9 @@ class Alarms:
 
     def look_for_heard(self) -> None:
         """End the silence of points that were heard of again, whatever became of the reading."""
+        if self._departures != self._points.departures:
+            self._departures = self._points.departures
+            self._end_of_those_that_left()
         silent = [alarm.number for alarm in self.table.alarms(active=True) if alarm.kind is AlarmKind.SILENCE]
         heard = [(n, twin) for n in silent if not (twin := self._twins.get(n)).quality & Quality.OLD_DATA]
         if heard:
@@ -107,6 +111,15 @@ class Alarms:
             heard_us = np.array([twin.heard_us for _, twin in heard], np.int64)
             values = np.array([twin.value for _, twin in heard], np.float64)
             self._keep(self.table.update(AlarmKind.SILENCE, point, np.zeros(len(point), np.bool_), heard_us, values))
+
+    def _end_of_those_that_left(self) -> None:
+        """End the alarms of points that are their Things' no more: nothing else ever would."""
+        left = [alarm for alarm in self.table.alarms(active=True) if not self._points.in_use(alarm.number)]
+        now_us = self._clock.now_us()
+        for alarm in left:
+            point, over = np.array([alarm.number], np.int32), np.zeros(1, np.bool_)
+            values = np.array([self._twins.get(alarm.number).value])
+            self._keep(self.table.update(alarm.kind, point, over, np.array([now_us]), values))
 
     def of(self, organisation: str) -> list[Alarm]:
         """Return the alarms of an organisation's Things, the most pressing first.
