@@ -19,6 +19,7 @@ from typing import Annotated, Any
 import cbor2
 import msgspec
 from litestar import Request, Response, get, put
+from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, Parameter, QueryParameter
 
 from gridspine.apps.api.answer import JSON, Answer
@@ -51,7 +52,12 @@ Name = Annotated[str, Parameter(max_length=_MAX_NAME_CHARS)]
 AnyRequest = Request[Any, Any, Any]
 
 
-@get("/things/{thing_id:str}/properties/{name:str}/value", summary="Read the plain value of a point", tags=["things"])
+@get(
+    "/things/{thing_id:str}/properties/{name:str}/value",
+    summary="Read the plain value of a point",
+    tags=["things"],
+    responses={200: ResponseSpec(float, generate_examples=False, description="A number, or true and false.")},
+)
 async def read_value(request: AnyRequest, node: TheNode, thing_id: FromPath[str], name: Name) -> Response[bytes]:
     """Return the last reported value as JSON or CBOR; unit, quality and time are headers. 404: nothing reported yet."""
     thing = _readable(node, request.user, thing_id)
@@ -94,7 +100,12 @@ async def write_value(
     return Response(None, status_code=status, headers={"Location": f"/commands/{command.id}"})
 
 
-@get("/things/{thing_id:str}/values", summary="Read the plain values of a Thing", tags=["things"])
+@get(
+    "/things/{thing_id:str}/values",
+    summary="Read the plain values of a Thing",
+    tags=["things"],
+    responses={200: ResponseSpec(dict[str, float], generate_examples=False, description="Values by name.")},
+)
 async def read_values(
     request: AnyRequest,
     node: TheNode,
