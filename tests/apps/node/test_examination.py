@@ -1,5 +1,7 @@
 """Commissioning on a whole node: planted faults are named from what the log and the quarantine have."""
 
+import asyncio
+
 import numpy as np
 from running_node import METER, SENML
 
@@ -99,3 +101,15 @@ async def test_what_cannot_be_asked(world):
                 {"nominalHz": 0}, {"since": "yesterday"}, {"test": {"point": "voltage", "value": 1}}):  # fmt: skip
         answer = await world.op.post(f"/things/{meter}/commissioning", json=bad)
         assert answer.status_code == 400, (bad, answer.text)
+
+
+async def test_many_who_ask_at_once_are_told_to_come_again(world):
+    meter = await world.thing()
+    async with world.node.examinations.turn():
+        asked = [asyncio.ensure_future(world.op.post(f"/things/{meter}/commissioning", json={})) for _ in range(20)]
+        done, waiting = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+        while len(done) < 5:
+            done, waiting = await asyncio.wait(asked, timeout=0.05)
+        assert {one.result().status_code for one in done} == {429}
+    answers = await asyncio.gather(*waiting)
+    assert [answer.status_code for answer in answers] == [201] * 15

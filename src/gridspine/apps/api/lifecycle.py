@@ -181,7 +181,8 @@ async def read_used(
     now_us = node.clock.now_us()
     since_us = parse_rfc3339(since) if since else now_us - 86_400_000_000
     until_us = parse_rfc3339(until) if until else now_us
-    seen, cut = await asyncio.to_thread(accepted, node.log, [thing.first + at], since_us)
+    async with node.examinations.turn():
+        seen, cut = await asyncio.to_thread(accepted, node.log, thing.organisation, [thing.first + at], since_us)
     exchanges = of_register((await node.lives.exchanges(thing)).list, name)
     return _used_view(points[at], seen.get(thing.first + at), exchanges, (since_us, until_us), cut=cut)
 

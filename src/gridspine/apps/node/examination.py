@@ -1,6 +1,8 @@
 """Examinations: a device's readings gathered, checked, and put into a report; with consent, a test of its control."""
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 
 import msgspec
 
@@ -9,7 +11,7 @@ from gridspine.apps.node.lives import Lives
 from gridspine.apps.node.witness import observed
 from gridspine.infra.log.port import EventLog
 from gridspine.infra.runtime.clock import Clock
-from gridspine.kernel.errors import Conflict, Invalid, NotFound
+from gridspine.kernel.errors import Conflict, Invalid, NotFound, Overloaded
 from gridspine.kernel.time import US, parse_rfc3339
 from gridspine.things.checks import CHECKS
 from gridspine.things.command import Command
@@ -22,6 +24,8 @@ from gridspine.things.observed import Device, Observed, Role, role_of
 from gridspine.things.thing import Thing
 
 MAX_SPAN_S = 31 * 86_400
+MAX_WAITING = 16
+"""Who looks through the log, or waits to, at most: it costs a second or two of a busy node's time."""
 _SHOWN_BY_READING = {"applied", "ended"}
 _OVER = {"expired", "rejected", "failed", "refused", "cancelled", "superseded"}
 
@@ -57,6 +61,20 @@ class Examinations:
 
     def __init__(self, log: EventLog, things: Directory, commands: Commands, lives: Lives, clock: Clock) -> None:
         self._log, self._things, self._commands, self._lives, self._clock = log, things, commands, lives, clock
+        self._one = asyncio.Lock()
+        self._waiting = 0
+
+    @contextlib.asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait for the one place of those who look through the log; raise `Overloaded` when many wait for it."""
+        if self._waiting >= MAX_WAITING:
+            raise Overloaded(f"{MAX_WAITING} look through the log, or wait to", retry_after_s=5)
+        self._waiting += 1
+        try:
+            async with self._one:
+                yield
+        finally:
+            self._waiting -= 1
 
     async def examine(self, thing: Thing, question: Question, *, by: str, reference: Thing | None = None) -> Report:
         """Examine a Thing and keep the report; with a test, give the command: its effect shows in `judged` later.
@@ -66,8 +84,11 @@ class Examinations:
         now_us, since_us = self._clock.now_us(), self._since(question)
         self._check_plate(question)
         model = self._things.model(thing)
-        points, cut = await asyncio.to_thread(observed, self._log, thing.id, thing.first, model, since_us)
-        other = None if reference is None else await asyncio.to_thread(self._reference, reference, question, since_us)
+        async with self.turn():
+            points, cut = await asyncio.to_thread(observed, self._log, thing, model, since_us)
+            other = None
+            if reference is not None:
+                other = await asyncio.to_thread(self._reference, reference, question, since_us)
         power = next(
             (p for p in points if (p.quantity, p.kind, p.phase) == ("active_power", "instantaneous", "all")), None
         )
@@ -117,7 +138,7 @@ class Examinations:
 
     def _reference(self, thing: Thing, question: Question, since_us: int) -> Observed:
         name = question.reference.partition("/")[2]
-        points, _ = observed(self._log, thing.id, thing.first, self._things.model(thing), since_us)
+        points, _ = observed(self._log, thing, self._things.model(thing), since_us)
         for point in points:
             if point.name == name and (point.quantity, point.kind) == ("active_power", "instantaneous"):
                 return point

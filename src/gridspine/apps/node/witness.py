@@ -19,8 +19,9 @@ from gridspine.things.lot import READINGS
 from gridspine.things.model import PointModel, ThingModel
 from gridspine.things.observed import Observed, si
 from gridspine.things.quarantine import QUARANTINE, decode_quarantined
+from gridspine.things.thing import Thing
 
-MAX_RECORDS = 50_000
+MAX_RECORDS = 20_000
 MAX_REFUSED_RECORDS = 5_000
 MAX_READINGS = 200_000
 """Readings of one point that are looked at, at most."""
@@ -53,8 +54,12 @@ class Seen:
         )  # fmt: skip
 
 
-def accepted(log: EventLog, numbers: Sequence[int], since_us: int) -> tuple[dict[int, Seen], bool]:
-    """Return the live reported readings of points since a time, and whether older records were left out. Blocks."""
+def accepted(log: EventLog, organisation: str, numbers: Sequence[int], since_us: int) -> tuple[dict[int, Seen], bool]:
+    """Return the live reported readings of an organisation's points since a time, and whether there was more. Blocks.
+
+    What is looked at are the newest `MAX_RECORDS` records.
+    """
+    own = organisation.encode()
     wanted = np.array(sorted(numbers), np.int32)
     seen: dict[int, Seen] = defaultdict(Seen)
     cut = False
@@ -64,13 +69,15 @@ def accepted(log: EventLog, numbers: Sequence[int], since_us: int) -> tuple[dict
         for record in scan(
             log, READINGS, partition, max(start, following - MAX_RECORDS), following, max_records=_AT_ONCE
         ):
+            if record.key != own:  # a batch is of one organisation
+                continue
             batch = decode_batch(record.body)
             if batch.channel is not Channel.REPORTED or batch.backfill:
                 continue
             mine = np.isin(batch.point, wanted)
             for number in np.unique(batch.point[mine]).tolist():
-                own = batch.point == number
-                seen[number].add(batch.observed_us[own], batch.received_us, batch.value[own])
+                its = batch.point == number
+                seen[number].add(batch.observed_us[its], batch.received_us, batch.value[its])
     return seen, cut
 
 
@@ -88,18 +95,19 @@ def refused(log: EventLog, point_ids: Sequence[str], since_us: int) -> dict[str,
     return seen
 
 
-def observed(log: EventLog, thing: str, first: int, model: ThingModel, since_us: int) -> tuple[list[Observed], bool]:
+def observed(log: EventLog, thing: Thing, model: ThingModel, since_us: int) -> tuple[list[Observed], bool]:
     """Return what each point of a Thing was seen to report since a time [µs since 1970]; blocks.
 
     The flag says that there was more than is looked at.
     """
-    taken, cut = accepted(log, range(first, first + len(model.points)), since_us)
-    turned = refused(log, [f"{thing}/{point.name}" for point in model.points], since_us)
+    first = thing.first
+    taken, cut = accepted(log, thing.organisation, range(first, first + len(model.points)), since_us)
+    turned = refused(log, [f"{thing.id}/{point.name}" for point in model.points], since_us)
     missing = set(model.document.get("tm:optional", ()))
     found = []
     for at, point in enumerate(model.points):
         needed = f"/properties/{point.name}" not in missing and point.reading_type.kind != "setting"
-        seen = (taken.get(first + at, Seen()), turned.get(f"{thing}/{point.name}", Seen()))
+        seen = (taken.get(first + at, Seen()), turned.get(f"{thing.id}/{point.name}", Seen()))
         found.append(_joined(point, *seen, needed=needed))
     return found, cut
 
