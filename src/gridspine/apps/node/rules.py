@@ -1,5 +1,6 @@
 """Control rules at the node: checked, versioned, signed for their edge; see `gridspine.things.control_rule`."""
 
+import asyncio
 import base64
 from collections.abc import Callable, Mapping
 
@@ -34,6 +35,7 @@ class EdgeRules:
         self._registry, self._clock = registry, clock
         self._key = Ed25519PrivateKey.from_private_bytes(custody.secret("rules"))
         self._rules: dict[str, dict[str, PublishedRule]] = {}
+        self._trying = asyncio.Lock()
         self._signed: dict[tuple[str, str, int], SignedRule] = {}
         self.listeners: list[Callable[[str], None]] = []
         """Told of the edge whose rules changed."""
@@ -59,7 +61,8 @@ class EdgeRules:
     async def publish(self, rule: ControlRule) -> ControlRule:
         """Keep ``rule`` as its name's next version and return it; raise `Invalid` when it is no program."""
         rule.check()
-        await _try(rule)
+        async with self._trying:  # each takes a process of its own
+            await _try(rule)
 
         def work(tx: Transaction) -> PublishedRule:
             id_ = f"{rule.edge}/{rule.name}"
