@@ -3,7 +3,7 @@
 Sources: W3C WoT Discovery, sections "Well-Known URIs", "Things API" and "CoRE Link Format and CoRE Resource Directory"
 (RFC 6690, resource type ``wot.directory``), and the working group's Thing Model of a directory, ``directory.tm.json``:
 read in its repository, where sections have no numbers. Nothing is said of anybody: not whose node it is, nor what
-Things there are. By DNS-SD the node does not announce itself: it stays on loopback until told.
+Things there are.
 """
 
 from typing import Any
