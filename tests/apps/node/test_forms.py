@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import sys
+from unittest import mock
 
 import pytest
 
@@ -10,6 +11,7 @@ from gridspine.apps.node.engines import Engines
 from gridspine.apps.node.run import start
 from gridspine.infra.runtime.settings import Adapters
 from gridspine.kernel.codecs.batch import decode_batch
+from gridspine.kernel.errors import DiskFull
 from gridspine.kernel.readings import Channel
 from gridspine.kernel.time import US
 from gridspine.things.lease import Authority
@@ -189,3 +191,21 @@ async def test_what_makes_no_sense_is_refused_and_nothing_ended(tmp_path, body):
         held = await command(world, thing, 1200)
         assert (await world.op.post(f"/things/{thing}/form", json=body)).status_code == 400
         assert state(world, held) in {"accepted", "sent", "acknowledged"}
+
+
+async def test_what_the_registry_has_counts_though_the_log_did_not_take_its_event(tmp_path):
+    async with wired(tmp_path / "data") as (world, wire):
+        thing = await world.thing("urn:example:b", BATTERY, adapter="wire")
+        forms, run = world.node.forms, world.node.registry.run
+
+        async def committed_and_failed(work, *, write=True):
+            done = await run(work, write=write)
+            if write:
+                raise DiskFull("no room for the event")
+            return done
+
+        forms._registry = mock.Mock(run=committed_and_failed)
+        assert (await change(world, thing, "emulator", external=True)).json()["form"] == "emulator"
+        assert forms.forms.of(thing) == "emulator"
+        await command(world, thing, 1500)
+        assert wire.of(thing) == []

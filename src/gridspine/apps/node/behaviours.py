@@ -189,10 +189,19 @@ class Behaviours:
             event = self._event(f"behaviour.{change.what}", deployment.id, actor, data)
             tx.emit(LEDGER, deployment.organisation, event)
 
-        await self._registry.run(work)
+        try:
+            await self._registry.run(work)
+        except Exception:  # it may be committed although its event did not reach the log: what the registry has counts
+            kept = await self._registry.run(lambda tx: tx.get(Deployment, deployment.id), write=False)
+            if kept is not None and kept != self.deployments.get(kept.id):
+                self._follow(kept)
+            raise
+        self._follow(deployment)
+        return deployment
+
+    def _follow(self, deployment: Deployment) -> None:
         self.deployments[deployment.id] = deployment
         self.changed(deployment)
-        return deployment
 
     def _event(self, type_: str, subject: str, actor: str, data: dict[str, Any]) -> Event:
         return Event(new_id(self._clock), type_, self._clock.now_us(), subject, actor, data)

@@ -9,6 +9,7 @@ What the real device still says is kept as reported. What emulators say is on th
 contract, no confirmation and no settlement.
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -78,6 +79,7 @@ class FormService:
     ) -> None:
         self._registry, self._commands, self._clock = registry, commands, clock
         self.forms = commands.forms
+        self._working: set[asyncio.Task[list[Outcome]]] = set()
         self.emulation = Emulation(self.forms, intake, commands, points, clock)
 
     def load(self) -> None:
@@ -99,6 +101,12 @@ class FormService:
         One that cannot change does not stop the others.
         """
         wanted.check()
+        work = asyncio.ensure_future(self._change_groups(things, wanted, actor))
+        self._working.add(work)  # it is carried through, whoever asked may leave
+        work.add_done_callback(self._working.discard)
+        return await asyncio.shield(work)
+
+    async def _change_groups(self, things: Sequence[Thing], wanted: FormChange, actor: str) -> list[Outcome]:
         outcomes: dict[str, Outcome] = {}
         groups: dict[str, list[Thing]] = {}
         for thing in things:
@@ -172,8 +180,7 @@ class FormService:
                 )
                 for place, thing in enumerate(things, first)
             ]  # fmt: skip
-            await self._registry.run(self._writing(forms, cohort, actor))
-            self.forms.put(forms)
+            await self._keep(forms, cohort, actor)
 
         reason = f"the twin goes into {wanted.form} form" + (f": {wanted.reason}" if wanted.reason else "")
         return await self._commands.hand_over(frozenset(thing.id for thing in things), reason, keep)
@@ -186,6 +193,16 @@ class FormService:
         for start in range(0, len(things), _TURN):
             ended += await self._change(things[start : start + _TURN], wanted, actor, cohort, start)
         return ended
+
+    async def _keep(self, forms: Sequence[TwinForm], cohort: Cohort | None, actor: str) -> None:
+        """Keep forms, then let them be so; what the registry has counts, also when its events did not reach the log."""
+        try:
+            await self._registry.run(self._writing(forms, cohort, actor))
+        except Exception:
+            kept = await self._registry.run(lambda tx: [tx.get(TwinForm, one.thing) for one in forms], write=False)
+            self.forms.put(one for one in kept if one is not None)
+            raise
+        self.forms.put(forms)
 
     def _writing(self, forms: Sequence[TwinForm], cohort: Cohort | None, actor: str) -> Callable[[Transaction], None]:
         def work(tx: Transaction) -> None:
