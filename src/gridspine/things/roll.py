@@ -125,6 +125,16 @@ class Roll:
         number = self.points.thing_number(id)
         return 0 if number == NOBODY else int(self._columns["version"].item(number))
 
+    def versions(self) -> Int32Array:
+        """Return the versions of all Things, retired ones too, int32 (n,); not to be changed."""
+        found: Int32Array = self._columns["version"]
+        return found
+
+    def titles(self, numbers: Sequence[int]) -> list[tuple[str, bool]]:
+        """Return the titles of Things by number, and whether each has a description of its own."""
+        bodies = map(self._columns.body, numbers)
+        return [(body[0], body[4]) for body in bodies]
+
     def of_device(self, principal: str) -> list[Thing]:
         """Return the Things that a device speaks for."""
         return [self.at(number) for number in self._by_device.get(principal, ())]

@@ -36,6 +36,7 @@ from gridspine.apps.node.quotas import Quotas
 from gridspine.apps.node.reach import reachable
 from gridspine.apps.node.retention import Retention
 from gridspine.apps.node.rules import EdgeRules
+from gridspine.apps.node.search import Search
 from gridspine.apps.node.tidings import Tidings
 from gridspine.apps.node.topics import TOPICS
 from gridspine.apps.node.watchers import Watchers
@@ -164,6 +165,7 @@ class Node:
             self.things, self.registry, self.clock, reachable(self.settings),
             lambda thing: self.lives.move(thing, "retired", by="node", why="its registration has expired"),
         )  # fmt: skip
+        self.search = Search(self.things, self.points, self.registrar, self.clock)
         self.enrolment = Enrolment(self.identity, self.things, self.lives, self.clock)
         self.examinations = Examinations(self.log, self.things, self.commands, self.lives, self.clock)
         self.authority = Authority(self.clock, self.writer, self.organisation)
