@@ -7,7 +7,7 @@ import structlog
 from gridspine.apps.node.alarms import INCIDENT_WITHIN_US
 from gridspine.apps.node.behaviours import Behaviours, program
 from gridspine.infra.runtime.clock import Clock
-from gridspine.infra.runtime.starlark import Fault
+from gridspine.infra.runtime.starlark_wire import Fault
 from gridspine.kernel.errors import GridspineError
 from gridspine.things.incident import Incidents
 from gridspine.things.rollout import Deployment, Health, judge
