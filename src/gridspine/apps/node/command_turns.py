@@ -91,6 +91,10 @@ class Turns:
         async with self.lock:
             if self._behind:
                 await self._catch_up()
+            with contextlib.suppress(GridspineError):  # it is not forgotten: the next turn tries again
+                await self._move_leases()
+            if self._behind:
+                await self._catch_up()
             yield
 
     async def keep(self, events: Iterable[CommandEvent]) -> None:
@@ -110,6 +114,18 @@ class Turns:
 
     async def tick(self) -> None:
         """Let time do its work: leases end, orders go out. Within a turn."""
+        while True:
+            with contextlib.suppress(GridspineError):
+                await self._move_leases()
+            if self._stepped_us:
+                return  # a clock that was just set must end nothing; the next tick, soon, tries again
+            events = self._commander.tick(self._clock.now_us())
+            if not events:
+                return
+            await self.keep(events)
+
+    async def _move_leases(self) -> None:
+        """Let leases in force last as long as they would have, before anything else, when the clock was set."""
         step_us, _ = self._steps.take()
         self._stepped_us += step_us
         if step_us:
@@ -117,8 +133,6 @@ class Turns:
         if self._stepped_us:
             await self.keep(self._commander.on_step(self._stepped_us, self._clock.now_us()))
             self._stepped_us = 0
-        while events := self._commander.tick(self._clock.now_us()):
-            await self.keep(events)
 
     def missed(self) -> list[CommandEvent]:
         """Return the events beyond those applied, which count as applied from now on; blocks."""
