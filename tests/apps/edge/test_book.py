@@ -5,10 +5,10 @@ import asyncio
 import msgspec
 import pytest
 
-from gridspine.apps.edge import book as book_module
 from gridspine.apps.edge.ballast import Ballast
 from gridspine.apps.edge.book import OrderBook
 from gridspine.apps.edge.documents import Documents
+from gridspine.apps.edge.merge import COMMAND, DELIVERED
 from gridspine.apps.edge.wire import Deliver, ServedPoint, ServedThing
 from gridspine.infra.runtime.clock import VirtualClock
 from gridspine.kernel.errors import DiskFull
@@ -231,8 +231,8 @@ async def test_what_ended_long_ago_is_forgotten(desk):
     await desk.book.deliver(deliver(command("a", 1000, 0, 60)))
     await desk.at(61)
     await desk.at(2 * 86_400)
-    assert await desk.documents.all(book_module.COMMAND) == {}
-    assert await desk.documents.all(book_module.DELIVERED) == {}
+    assert await desk.documents.all(COMMAND) == {}
+    assert await desk.documents.all(DELIVERED) == {}
 
 
 async def test_what_is_to_come_begins_by_the_nodes_time(desk):

@@ -20,9 +20,10 @@ import msgspec
 import structlog
 
 from gridspine.apps.edge.documents import Documents, Put
+from gridspine.apps.edge.merge import COMMAND, DELIVERED, LOCAL, ORDER, STOP, merged, put_of, shifted
 from gridspine.apps.edge.wire import Deliver, Progress, ServedThing
 from gridspine.infra.runtime.clock import Clock, Steps
-from gridspine.kernel.errors import Conflict, DiskFull, NotFound, Unavailable
+from gridspine.kernel.errors import DiskFull, NotFound, Unavailable
 from gridspine.kernel.time import US
 from gridspine.things.adapter import Order, ProgressState
 from gridspine.things.command import (
@@ -34,7 +35,6 @@ from gridspine.things.command import (
     StopChanged,
     become,
     decode_event,
-    encode_event,
     may_become,
 )
 from gridspine.things.commander import Commander
@@ -43,10 +43,8 @@ from gridspine.things.model import LeaseRule
 
 SHIFT_US = 2 * US
 """Clocks that differ by less are taken for the same [µs]."""
-COMMAND, ORDER, STOP, DELIVERED, PROGRESS = "command", "order", "stop", "delivered", "progress"
+PROGRESS = "progress"
 SEEN, AHEAD = "seen", "ahead"
-LOCAL = "rule:"
-"""How the principal of a lease begins that a rule at the edge asked for."""
 _SEEN_EVERY_US = 10 * US
 _KEEP_FINISHED = 1_000
 _FORGET_US = 86_400 * US
@@ -105,8 +103,8 @@ class OrderBook:
         """Take what the node holds for a Thing; durable when this returns. Raises `DiskFull`: nothing changed then."""
         await self.node_time(delivered.now_us)
         async with self._lock:
-            events, puts = self._merged(delivered, self._ahead_us)
-            await self._documents.put_all([*puts, *map(_put, events)])
+            events, puts = merged(delivered, self._delivered, self.commander, self._ahead_us, self._clock.now_us())
+            await self._documents.put_all([*puts, *map(put_of, events)])
             for event in events:
                 self.commander.apply(event)
             named = {command.id for command in delivered.commands}
@@ -130,7 +128,7 @@ class OrderBook:
         async with self._lock:
             await self._carry_out([event])
             cancelled = [CommandChanged(one) for one in self.commander.commands() if one.state == "cancelled"]
-            await self._keep(list(map(_put, cancelled)))
+            await self._keep(list(map(put_of, cancelled)))
         await self.tick()
 
     async def request(self, lease: Lease) -> Command:
@@ -209,33 +207,12 @@ class OrderBook:
             given = self._delivered.get(command.id)
             if given is None or command.final or command.lease.from_us <= now_us:
                 continue
-            lease = _shifted(given, self._ahead_us)
+            lease = shifted(given, self._ahead_us)
             if lease != command.lease:
                 moved.append(CommandChanged(msgspec.structs.replace(command, lease=lease)))
         await self._carry_out(moved)
 
     # -- inside -------------------------------------------------------------------------------------------------
-
-    def _merged(self, delivered: Deliver, shift_us: int) -> tuple[list[CommandEvent], list[Put]]:
-        """Return the events that make the book say what the node says, and what to remember of it."""
-        events: list[CommandEvent] = []
-        puts: list[Put] = []
-        for command in delivered.commands:
-            if self._delivered.get(command.id) == command.lease and self._known(command.id):
-                continue
-            puts.append((DELIVERED, command.id, msgspec.json.encode(command.lease)))
-            lease = _shifted(command.lease, shift_us)
-            known = self._known(command.id)
-            present = command if known is None or known.final else known
-            events.append(CommandChanged(msgspec.structs.replace(present, lease=lease, key="")))
-        named = {command.id for command in delivered.commands}
-        for known in self.commander.commands(delivered.thing):
-            if known.id in named or known.lease.principal.startswith(LOCAL):
-                continue
-            puts.append((DELIVERED, known.id, None))
-            if may_become(known, "cancelled"):
-                events.append(self._final(known, "cancelled", "the node has ended it"))
-        return events, puts
 
     async def _tell_node(self, command: Command, state: ProgressState, reason: str) -> None:
         """Have the node told how far an order got; what a rule asked for, it does not know."""
@@ -245,19 +222,13 @@ class OrderBook:
             await self._keep([(PROGRESS, command.id, msgspec.json.encode(said))])
             self.told.set()
 
-    def _known(self, id: str) -> Command | None:
-        try:
-            return self.commander.command(id)
-        except NotFound:
-            return None
-
     def _final(self, command: Command, state: State, reason: str) -> CommandChanged:
         return CommandChanged(become(command, state, self._clock.now_us(), reason))
 
     async def _carry_out(self, events: Iterable[CommandEvent]) -> None:
         """Keep, apply and send; whatever the disk says, for these follow from the clock or make a device safer."""
         events = tuple(events)
-        await self._keep(list(map(_put, events)))
+        await self._keep(list(map(put_of, events)))
         for event in events:
             self.commander.apply(event)
         for event in events:
@@ -298,21 +269,3 @@ class OrderBook:
     def _rule_of(self, thing: str, point: str) -> LeaseRule | None:
         served = self._things.get(thing)
         return next((one.lease for one in served.points if one.name == point), None) if served else None
-
-
-def _put(event: CommandEvent) -> Put:
-    if isinstance(event, CommandChanged):
-        return COMMAND, event.command.id, encode_event(event)
-    if isinstance(event, OrderIssued):
-        return ORDER, f"{event.order.thing}/{event.order.point}", encode_event(event)
-    if isinstance(event, StopChanged):
-        return STOP, STOP, encode_event(event)
-    raise Conflict(f"an event of another kind: {type(event).__name__}")
-
-
-def _shifted(lease: Lease, shift_us: int) -> Lease:
-    if not shift_us:
-        return lease
-    steps = tuple(msgspec.structs.replace(step, from_us=step.from_us + shift_us) for step in lease.steps)
-    from_us, until_us = lease.from_us + shift_us, lease.until_us + shift_us
-    return msgspec.structs.replace(lease, from_us=from_us, until_us=until_us, steps=steps)

@@ -13,9 +13,10 @@ from typing import Any, Literal
 import msgspec
 import structlog
 
-from gridspine.apps.edge.book import LOCAL, OrderBook
+from gridspine.apps.edge.book import OrderBook
 from gridspine.apps.edge.documents import Documents
 from gridspine.apps.edge.host import AdapterHost
+from gridspine.apps.edge.merge import LOCAL
 from gridspine.apps.edge.proof import thumbprint, verifies
 from gridspine.apps.edge.wire import RuleReport, SignedRule
 from gridspine.infra.runtime.clock import Clock, new_urn
