@@ -209,3 +209,29 @@ async def test_what_the_registry_has_counts_though_the_log_did_not_take_its_even
         assert forms.forms.of(thing) == "emulator"
         await command(world, thing, 1500)
         assert wire.of(thing) == []
+
+
+async def test_where_emulators_cannot_run_nothing_is_ended(tmp_path, monkeypatch):
+    async with wired(tmp_path / "data") as (world, wire):
+        thing = await world.thing("urn:example:b", BATTERY, adapter="wire")
+        held = await command(world, thing, 1500)
+        await until(lambda: state(world, held) == "acknowledged")
+        monkeypatch.setattr(sys, "executable", "/bin/false")
+        answer = await change(world, thing, "emulator")
+        assert answer.status_code == 503
+        assert "gridspine[emulator]" in answer.json()["detail"]
+        assert state(world, held) == "acknowledged"
+        assert world.node.forms.forms.of(thing) == "adapter"
+        assert wire.of(thing) == [1500]
+
+
+async def test_an_emulator_that_dies_is_started_again_and_holds_what_was_ordered(tmp_path):
+    async with wired(tmp_path / "data") as (world, _):
+        thing = await world.thing("urn:example:b", BATTERY, adapter="wire")
+        assert (await change(world, thing, "emulator", seed=3, stepS=0.2)).status_code == 200
+        await command(world, thing, 2000)
+        await until(lambda: (known := emulated(world, thing)) is not None and abs(known.value - 2000) < 30, 60)
+        world.node.forms.emulation._child.kill()
+        before = world.node.clock.now_us()
+        await until(lambda: emulated(world, thing).received_us > before + 200_000, 60)
+        await until(lambda: abs(emulated(world, thing).value - 2000) < 30, 60)
