@@ -55,6 +55,7 @@ SCRIPTS: dict[str, tuple[Callable[[str], Lines], list[str], list[str]]] = {
     "properties": (own, [], ["--short"]),
     "memory": (own, [], ["--short"]),
     "mqtt": (own, [], ["--short"]),
+    "commands": (own, [], ["--short"]),
     "archive": (of_archive, [], ["--days", "3"]),
     "agents": (own, [], ["--short"]),
     "edge": (own, [], ["--short"]),
