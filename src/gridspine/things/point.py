@@ -289,7 +289,7 @@ class PointTable:
         """Whether a number is one that its Thing has now, and the Thing is not retired."""
         thing = int(self.things_of(np.array([point]))[0])
         first, placed = self._base.array.item(thing), self._placed.rows[self._model_of.array.item(thing)]
-        return first <= point < first + placed.size and self._organisation_of.array.item(thing) >= 0
+        return bool(first <= point < first + placed.size and self._organisation_of.array.item(thing) >= 0)
 
     def things_of(self, point: Int32Array | Int64Array) -> Int64Array:
         """Return, for points (k,), the place of each one's Thing in `things`."""
