@@ -6,6 +6,7 @@ import time
 import pytest
 from running_node import until
 
+from gridspine.apps.edge.wire import Progress, Report, RuleReport
 from gridspine.infra.log.scan import scan
 from gridspine.infra.runtime.clock import VirtualClock
 from gridspine.kernel.codecs.batch import decode_batch
@@ -227,3 +228,14 @@ async def test_one_edge_at_a_time_works_on_a_folder(beside):
     await beside.start()
     with pytest.raises(Conflict, match="in use"):
         beside.make()
+
+
+async def test_what_an_edge_says_of_itself_is_kept_within_bounds(beside, world):
+    await beside.thing()
+    rules = tuple(RuleReport("n" * 10_000, 1, "running", "d" * 10_000) for _ in range(1_000))
+    adapters = {f"{n}": "w" * 10_000 for n in range(1_000)}
+    report = Report(1, {"urn:x:nothing": "r"}, (Progress("urn:x:no", "failed"),), rules, None, adapters, "v" * 10_000)
+    await world.node.edges.report(_caller(world, beside), report)
+    view = await beside.view()
+    assert (len(view["rules"]), len(view["adapters"])) == (100, 100)
+    assert len(str(view)) < 200_000

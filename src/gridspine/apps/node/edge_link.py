@@ -30,6 +30,7 @@ from gridspine.things.directory import Directory
 from gridspine.things.model import PointModel
 from gridspine.things.thing import Thing
 
+_MOST, _WORDS = 100, 500
 _NO_STOP = StopChanged(False, 0, "", "")
 
 
@@ -148,6 +149,18 @@ class Talk:
             connection if isinstance(connection, dict) else {},
             tuple(_served_point(point) for point in self._directory.model(thing).points),
         )
+
+
+def remembered(report: Report) -> Report:
+    """Return what is kept of a report to be looked at, within bounds: an edge is a stranger's machine."""
+    rules = (
+        msgspec.structs.replace(one, name=one.name[:_WORDS], state=one.state[:_WORDS], detail=one.detail[:_WORDS])
+        for one in report.rules[:_MOST]
+    )
+    adapters = {name[:_WORDS]: wrong[:_WORDS] for name, wrong in list(report.adapters.items())[:_MOST]}
+    return Report(
+        report.clock_us, rules=tuple(rules), buffer=report.buffer, adapters=adapters, version=report.version[:_WORDS]
+    )
 
 
 def edge_of(thing: Thing) -> str:

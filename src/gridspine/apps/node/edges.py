@@ -25,7 +25,7 @@ from gridspine.apps.edge.wire import (
     Report,
 )
 from gridspine.apps.node.commands import Commands
-from gridspine.apps.node.edge_link import EdgeState, Link, Talk, edge_of
+from gridspine.apps.node.edge_link import EdgeState, Link, Talk, edge_of, remembered
 from gridspine.apps.node.read_now import Reads
 from gridspine.apps.node.rules import EdgeRules
 from gridspine.infra.identity.caller import Caller
@@ -110,7 +110,7 @@ class Edges:
     async def report(self, caller: Caller, report: Report) -> None:
         """Take what an edge says of itself and of its orders."""
         state = self._states.setdefault(caller.principal, EdgeState())
-        state.heard_us, state.report = self._clock.now_us(), report
+        state.heard_us, state.report = self._clock.now_us(), remembered(report)
         own = {thing.id for thing in self.things(caller.principal, caller.organisation)}
         for thing, revision in list(report.kept.items())[:MAX_THINGS]:
             if thing in own and state.sent.get(thing) == revision:
