@@ -307,6 +307,8 @@ def thing_model() -> dict[str, Any]:
 def _media(method: str, path: str) -> dict[str, str]:
     if method == "PATCH":
         return {"content-type": "application/merge-patch+json"}
+    if method == "POST" and path == "/search/sparql":
+        return {"content-type": "application/x-www-form-urlencoded"}
     return SENML if path == "/readings" else {}
 
 

@@ -37,6 +37,7 @@ from gridspine.apps.node.reach import reachable
 from gridspine.apps.node.retention import Retention
 from gridspine.apps.node.rules import EdgeRules
 from gridspine.apps.node.search import Search
+from gridspine.apps.node.sparql import Sparql
 from gridspine.apps.node.tidings import Tidings
 from gridspine.apps.node.topics import TOPICS
 from gridspine.apps.node.watchers import Watchers
@@ -166,6 +167,7 @@ class Node:
             lambda thing: self.lives.move(thing, "retired", by="node", why="its registration has expired"),
         )  # fmt: skip
         self.search = Search(self.things, self.points, self.registrar, self.clock)
+        self.sparql = Sparql(self.things, self.points, self.registrar, self.clock)
         self.enrolment = Enrolment(self.identity, self.things, self.lives, self.clock)
         self.examinations = Examinations(self.log, self.things, self.commands, self.lives, self.clock)
         self.authority = Authority(self.clock, self.writer, self.organisation)
@@ -211,6 +213,7 @@ class Node:
         self.supervisor.start("registrations", self.registrar.work)
         self.forms.start(self.supervisor)
         self.ensembles.start(self.supervisor)
+        self.supervisor.start("sparql", self.sparql.work)
         self.supervisor.start("agents", self.agents.work)
         self.lives.start(self.supervisor)
         if self.settings.archive.enabled:
@@ -222,6 +225,7 @@ class Node:
         """Stop taking in, finish what is queued, write a snapshot, close."""
         await self.supervisor.close()
         await self.agents.close()
+        await self.sparql.close()
         self.gate.end_all_streams("node-stopping")
         if self._restored:
             with contextlib.suppress(DiskFull, Overloaded, OSError):

@@ -1,0 +1,96 @@
+"""`Dataset`: triples in a child process of their own, and queries over them with hard limits."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Sequence
+
+import msgspec
+
+from gridspine.infra.sparql.guard import check
+from gridspine.infra.sparql.wire import LENGTH, MAX_FRAME_BYTES, Answer, Ask, Put, Refused, Reply, Request, Taken, frame
+from gridspine.kernel.errors import GridspineError, Invalid, NotAcceptable, TooLarge, Unavailable
+
+MEMORY_BYTES = 2 << 30
+WALL_S, PUT_S = 2.0, 30.0
+MAX_ANSWER_BYTES = 16 << 20
+_KEPT = ("PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "HOME", "TMPDIR")
+_KINDS: dict[str, type[GridspineError]] = {
+    "invalid": Invalid, "not-acceptable": NotAcceptable, "too-large": TooLarge, "unavailable": Unavailable,
+}  # fmt: skip
+
+
+class Lost(Exception):
+    """The child is gone, and the triples with it."""
+
+
+class Dataset:
+    """One child. Calls wait for each other; after `Lost` it begins empty again."""
+
+    def __init__(self, *, memory_bytes: int = MEMORY_BYTES, wall_s: float = WALL_S) -> None:
+        self._memory_bytes, self._wall_s = memory_bytes, wall_s
+        self._child: asyncio.subprocess.Process | None = None
+        self._lock = asyncio.Lock()
+        self._decoder: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
+
+    async def put(self, subjects: Sequence[str], triples: str) -> int:
+        """Replace all that is said of ``subjects`` by N-Triples; return how many triples there are. Raises `Lost`."""
+        reply = await self._send(Put(list(subjects), triples.encode()), PUT_S)
+        if not isinstance(reply, Taken):
+            raise Lost
+        return reply.triples
+
+    async def ask(self, query: str, accept: Sequence[str], prefixes: dict[str, str]) -> Answer:
+        """Answer one query; raise `Invalid`, `NotAcceptable`, `TooLarge`, and `Lost` when it cost the child."""
+        check(query)
+        reply = await self._send(Ask(query, list(accept), prefixes, MAX_ANSWER_BYTES), self._wall_s)
+        if isinstance(reply, Refused):
+            raise _KINDS[reply.kind](reply.detail)
+        assert isinstance(reply, Answer)
+        return reply
+
+    async def close(self) -> None:
+        """End the child."""
+        async with self._lock:
+            await self._end()
+
+    async def _send(self, request: Request, within_s: float) -> Reply:
+        async with self._lock:
+            child = await self._started()
+            assert child.stdin is not None
+            assert child.stdout is not None
+            try:
+                async with asyncio.timeout(within_s):  # a real process is waited for
+                    child.stdin.write(frame(request))
+                    await child.stdin.drain()
+                    (length,) = LENGTH.unpack(await child.stdout.readexactly(LENGTH.size))
+                    if length > MAX_FRAME_BYTES:
+                        raise Lost
+                    return self._decoder.decode(await child.stdout.readexactly(length))
+            except (TimeoutError, asyncio.IncompleteReadError, OSError, msgspec.MsgspecError) as error:
+                await self._end()
+                raise Lost from error
+            except BaseException:
+                await self._end()  # whoever asked has gone: the answer would be taken for the next one's
+                raise
+
+    async def _started(self) -> asyncio.subprocess.Process:
+        if self._child is None:
+            environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
+            self._child = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "gridspine.infra.sparql.child", str(self._memory_bytes),
+                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+                env={**environment, "LANG": "C.UTF-8", "TZ": "UTC"},
+            )  # fmt: skip
+        return self._child
+
+    async def _end(self) -> None:
+        child, self._child = self._child, None
+        if child is None:
+            return
+        if child.stdin is not None:
+            child.stdin.close()
+        if child.returncode is None:
+            child.kill()
+        await child.wait()
+        child._transport.close()  # type: ignore[attr-defined]  # its pipes, now and not when collected
