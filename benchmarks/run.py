@@ -61,6 +61,7 @@ SCRIPTS: dict[str, tuple[Callable[[str], Lines], list[str], list[str]]] = {
     "edge": (own, [], ["--short"]),
     "emulators": (own, [], ["--short"]),
     "directory": (own, [], ["--short"]),
+    "search": (own, [], ["--short"]),
     "billion": (own, [], ["--short"]),
     "peers": (own, [], ["--short"]),
 }

@@ -267,6 +267,12 @@ class Ordered(Sequence[Thing]):
     def __iter__(self) -> Iterator[Thing]:
         return (self._roll.at(int(number)) for number in self._numbers)
 
+    def among(self, numbers: Int64Array) -> "Ordered":
+        """Return those whose numbers are among ``numbers``, in the same order."""
+        wanted = np.zeros(len(self._roll), np.bool_)
+        wanted[numbers] = True
+        return Ordered(self._roll, self._numbers[wanted[self._numbers]])
+
     def after(self, id: str) -> int:
         """Return the place of the first Thing whose id comes after ``id``."""
         names, low, high = self._roll.points.things(), 0, len(self._numbers)

@@ -186,3 +186,28 @@ async def test_followed_who_joins_and_who_leaves(world):
     await world.op.delete(f"/ensembles/{saved['id']}")
     await asyncio.wait_for(following, 20)
     assert seen[-1] == {"event": "end", "reason": "removed"}
+
+
+async def test_the_list_of_a_place(world):
+    compact = {"accept": "application/vnd.gridspine.things+json"}
+
+    async def listed(http=None, **params):
+        answer = await (http or world.op).get("/things", params=params, headers=compact)
+        assert answer.status_code == 200, answer.text
+        return [one["id"][12:] for one in answer.json()], answer.headers.get("link", "")
+
+    assert (await listed(bbox="4,52,6,53"))[0] == ["b1", "c1"]
+    assert (await listed(within="52.52,13.4,1000"))[0] == ["b2"]
+    found, link = await listed(bbox="4,52,6,53", limit=1)
+    assert found == ["b1"]
+    assert "bbox=4%2C52%2C6%2C53" in link
+    assert (await listed(world.co, bbox="4,52,6,53"))[0] == []
+    geo = {"accept": "application/geo+json"}
+    layer = (await world.op.get("/things", params={"bbox": "13,52,14,53"}, headers=geo)).json()
+    (feature,) = layer["features"]
+    assert feature["geometry"] == {"type": "Point", "coordinates": [13.4, 52.52]}
+    device, http = world.client("northside-networks", "device", kind="device")
+    await world.thing("urn:example:mine", devices=[device])
+    assert (await listed(http, bbox="4,52,6,53"))[0] == []
+    for params in ({"bbox": "1,2,3"}, {"bbox": "a,b,c,d"}, {"within": "99,0,1"}, {"bbox": "0,9,1,8"}):
+        assert (await world.op.get("/things", params=params)).status_code == 400

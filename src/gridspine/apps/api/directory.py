@@ -16,6 +16,7 @@ not the status text: RFC 9457 §3.1.2 wants the latter of ``about:blank`` only.
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, NoReturn
+from urllib.parse import quote
 
 import msgspec
 from litestar import Request, Response, delete, get, patch, post, put
@@ -25,6 +26,7 @@ from litestar.params import FromPath, FromQuery, Parameter, QueryParameter
 from gridspine.apps.api.answer import JSON, Answer, json_answer
 from gridspine.apps.api.dependency import TheNode
 from gridspine.apps.api.description import documents, taken
+from gridspine.apps.api.geo import GEO_JSON, features, place_of, those_in
 from gridspine.apps.api.negotiate import preferred
 from gridspine.apps.api.problems import response
 from gridspine.apps.api.takes import TakesDescription, TakesPatch, TakesThing
@@ -63,25 +65,34 @@ async def list_things(
     limit: Annotated[int, Parameter(ge=1, le=MAX_PAGE)] = PAGE,
     offset: Annotated[int, Parameter(ge=0, le=10_000_000)] = 0,
     form: Annotated[Literal["array", "collection"], QueryParameter(name="format")] = "array",
+    bbox: Annotated[str, Parameter(max_length=200)] = "",
+    within: Annotated[str, Parameter(max_length=200)] = "",
 ) -> Response[bytes]:
     """List the Things of the caller's organisation in the order of their ids; to a device those it speaks for.
 
     At most ``limit`` at once: the `Link` header leads to the next ones. By ``after`` it begins after an id. Each is a
     Thing Description; as `application/json` those described by their models have `organisation`, `model`, `adapter`
-    and `points` besides.
+    and `points` besides. `bbox` (west,south,east,north) and `within` (latitude,longitude,radius in metres) narrow the
+    list to a place; as `application/geo+json` it is a map's layer.
     """
     if request.query_params.keys() & {"sort_by", "sort_order"}:
         raise Invalid("sort_by, sort_order: Things are sorted by their ids only")
-    media = preferred(request.headers.get("accept", ""), (JSON, LD_JSON, TD_JSON, COMPACT_LIST))
+    media = preferred(request.headers.get("accept", ""), (JSON, LD_JSON, TD_JSON, COMPACT_LIST, GEO_JSON))
+    place = place_of(bbox, within)
     things = readable(node, request.user, "thing.read")
+    if place is not None:
+        things = those_in(node, things, place)
     start = offset if not after else _after(things, after)
     page = list(things[start : start + limit])
     more = start + limit < len(things)
     following = f"/things?offset={start + limit}&limit={limit}" + ("&format=collection" if form == "collection" else "")
+    following += "".join(f"&{name}={quote(text)}" for name, text in (("bbox", bbox), ("within", within)) if text)
     headers = {"Link": _links(node, request, following if more else "")}
     if media == COMPACT_LIST:
         answer = json_answer([view(node, thing) for thing in page])
         return response(answer._replace(media_type=media, headers=headers))
+    if media == GEO_JSON:
+        return response(json_answer(features(page))._replace(media_type=media, headers=headers))
     members = await documents(node, request, page, plain=media == JSON)
     body: Any = members
     if form == "collection":
