@@ -220,7 +220,7 @@ class AdapterHost:
             found = self.directory.get(thing)
         except GridspineError:
             return False
-        if source.organisation != found.organisation or source.principal not in found.devices:
+        if found.retired or source.organisation != found.organisation or source.principal not in found.devices:
             return False
         return self.identity.holds_session(source.principal, source.session, source.epoch)
 
