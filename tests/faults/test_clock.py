@@ -2,6 +2,7 @@
 refused once the clock is right again."""
 
 import asyncio
+import contextlib
 import time
 
 import pytest
@@ -130,3 +131,56 @@ async def test_what_is_held_is_released_all_the_same(tmp_path):
             raise AssertionError("it is held for an hour")
     finally:
         await world.stop()
+
+
+def put_back_in(append, clock):
+    """Return ``append`` that finds the clock put back by an hour once it has kept an order."""
+
+    def appended(records):
+        positions = append(records)
+        if any(record.topic == "commands" and b'"order"' in record.body for record in records):
+            clock.step_s = -HOUR_S
+        return positions
+
+    return appended
+
+
+async def test_an_order_made_before_the_clock_was_put_back_is_not_sent_as_it_was(clocked, monkeypatch, tally):
+    """Else a device would hold it an hour longer, should the node die before it has said better."""
+    world, clock = clocked
+    await world.thing("urn:example:told", BATTERY, adapter="none")
+    wanted = {"thing": "urn:example:told", "point": "activePowerSetpoint", "value": 100, "durationS": 60}
+    async with contextlib.aclosing(world.node.commands.orders("none")) as orders:
+        told = asyncio.ensure_future(anext(orders))
+        await asyncio.sleep(0)  # it follows
+        monkeypatch.setattr(world.node.log, "append", put_back_in(world.node.log.append, clock))
+        assert (await world.op.post("/commands", json=wanted)).status_code == 201
+        order = await asyncio.wait_for(told, 30)
+        assert clock.step_s == -HOUR_S
+        assert 0 < order.until_us - clock.now_us() <= 60_000_000
+    tally("clock set by an hour", "leases", 1)
+
+
+async def test_a_clock_put_back_while_no_node_ran_lets_no_lease_outlast_its_time(tmp_path, tally):
+    clock, data = SetClock(), tmp_path / "data"
+    world = World(await start(settings_for(), data, clock), data)
+    try:
+        await world.thing("urn:example:told", BATTERY, adapter="none")
+        wanted = {"thing": "urn:example:told", "point": "activePowerSetpoint", "value": 100, "durationS": 60}
+        command = (await world.op.post("/commands", json=wanted)).json()["id"]
+        to_come = {**wanted, "from": "2090-01-01T00:00:00Z"}
+        later = (await world.op.post("/commands", json=to_come)).json()["id"]
+        before = world.node.commands.commander.command(later).lease
+    finally:
+        await world.stop()
+    clock.step_s = -HOUR_S
+    world = World(await start(settings_for(), data, clock), data)
+    try:
+        async with contextlib.aclosing(world.node.commands.orders("none")) as orders:
+            order = await anext(orders)  # an adapter that starts is not told of the old end, not even for a moment
+        assert (order.command, order.value) == (command, 100)
+        assert 0 < order.until_us - clock.now_us() <= 60_000_000
+        assert world.node.commands.commander.command(later).lease == before, "what is to come keeps its time"
+    finally:
+        await world.stop()
+    tally("clock set by an hour", "leases", 1)

@@ -221,3 +221,19 @@ def test_a_tick_is_bounded_and_comes_to_an_end() -> None:
         orders += keep(commander, events)
         rounds += 1
     assert len(orders) == 50 and rounds == 5
+
+
+def test_a_lease_whose_time_has_passed_does_not_begin_anew_when_the_clock_is_put_back() -> None:
+    commander = make()
+    _, events = commander.request(lease("past", 100, 0, 60), "", 0)
+    keep(commander, events)
+    _, events = commander.request(lease("to-come", 200, 7200, 7260), "", 0)
+    keep(commander, events)
+    keep(commander, commander.tick(0))
+    step_us = -3600 * US  # noticed a second after the lease was over: no tick had ended it
+    keep(commander, commander.on_step(step_us, 61 * US + step_us))
+    while events := commander.tick(61 * US + step_us):
+        keep(commander, events)
+    assert commander.command("past").state == "expired"
+    assert commander.effective(BATTERY, "power", 30 * US).at_fallback
+    assert commander.command("to-come").lease.from_us == 7200 * US

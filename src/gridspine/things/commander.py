@@ -187,14 +187,15 @@ class Commander:
         return tuple(applied.values())
 
     def on_step(self, step_us: int, now_us: int) -> tuple[CommandEvent, ...]:
-        """Let leases in force last as long as they would have: the clock was set by ``step_us``, to ``now_us``.
+        """Let leases that have begun last as long as they would have: the clock was set by ``step_us``, to ``now_us``.
 
-        Those to come keep their times, which somebody else's clock may share.
+        Those to come keep their times, which somebody else's clock may share. One whose time had just passed is moved
+        too: by a clock put back it would begin anew.
         """
         events: list[CommandEvent] = []
         for command in self._table.commands.values():
             lease = command.lease
-            if counts(command) and lease.in_force(now_us - step_us):
+            if counts(command) and lease.from_us <= now_us - step_us:
                 steps = tuple(msgspec.structs.replace(one, from_us=one.from_us + step_us) for one in lease.steps)
                 lease = msgspec.structs.replace(
                     lease, from_us=lease.from_us + step_us, until_us=lease.until_us + step_us, steps=steps

@@ -30,6 +30,7 @@ from gridspine.things.commander import Commander
 COMMANDS = "commands"
 MAX_ROUND = 512
 """Changes in one round at most."""
+_AGAIN_S = 0.5
 T = TypeVar("T")
 Decide = Callable[[int, Pending], tuple[T, Iterable[CommandEvent]]]
 """Given the time [µs since 1970] and what the round has decided: an answer, and the events that make it true."""
@@ -62,6 +63,8 @@ class Turns:
         self._steps = Steps(clock)
         self._stepped_us = 0
         """By how much the clock was set, and no lease was moved yet: a full disk must not lose it."""
+        self._held_back: dict[tuple[str, str], None] = {}
+        """Points whose last order was made by the clock before it was set, and not sent."""
         self._journeys = journeys
         self._desk = desk
         self.applied = 0
@@ -121,8 +124,18 @@ class Turns:
                 return  # a clock that was just set must end nothing; the next tick, soon, tries again
             events = self._commander.tick(self._clock.now_us())
             if not events:
+                self._send_held_back()
                 return
             await self.keep(events)
+
+    async def settled(self) -> None:
+        """Return once orders are by the clock as it is; at once but after it was set."""
+        while self._stepped_us or self._steps.pending:
+            with contextlib.suppress(GridspineError):  # such as a full disk: until then devices go by their timers
+                async with self.alone():
+                    await self.tick()
+            if self._stepped_us or self._steps.pending:
+                await self._clock.sleep(_AGAIN_S)
 
     async def _move_leases(self) -> None:
         """Let leases in force last as long as they would have, before anything else, when the clock was set."""
@@ -133,6 +146,21 @@ class Turns:
         if self._stepped_us:
             await self.keep(self._commander.on_step(self._stepped_us, self._clock.now_us()))
             self._stepped_us = 0
+
+    def look_back(self) -> None:
+        """Notice at a start that the clock was put back since the last record: leases have what they had then; blocks.
+
+        How much of it passed before the clock was put back, and while no node ran, nothing tells. A clock put forward
+        cannot be told from time that passed: leases end.
+        """
+        first, following = self._log.bounds(COMMANDS)[0]
+        last = list(scan(self._log, COMMANDS, 0, max(first, following - 1), following))
+        step_us = self._clock.now_us() - last[-1].time_us if last else 0
+        if step_us < -Steps.LEAST_US:
+            log.warning(
+                "the clock was put back while no node ran: leases go on from their last record", step_us=step_us
+            )
+            self._stepped_us = step_us
 
     def missed(self) -> list[CommandEvent]:
         """Return the events beyond those applied, which count as applied from now on; blocks."""
@@ -203,10 +231,21 @@ class Turns:
         """Tell of what is durable and applied, then hand out the orders among it."""
         for listener in self.listeners:
             listener(events)
-        now_us = self._clock.now_us()
+        now_us, stale = self._clock.now_us(), bool(self._stepped_us) or self._steps.pending
         for event in events:
             if isinstance(event, OrderIssued):
-                self._desk.send(self._commander.planned(event.order, now_us))
+                if stale:  # its end is not by the clock as it is: the next tick says what is to be sent instead
+                    self._held_back[event.order.thing, event.order.point] = None
+                else:
+                    self._desk.send(self._commander.planned(event.order, now_us))
+
+    def _send_held_back(self) -> None:
+        """Send the last order of each point that had one held back."""
+        held, self._held_back = self._held_back, {}
+        for key in held:
+            issued = self._commander.issued(*key)
+            if issued is not None:
+                self._desk.send(self._commander.planned(issued.order, self._clock.now_us()))
 
 
 def _fail(op: _Op, error: Exception) -> None:

@@ -7,6 +7,7 @@
 """
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Hashable, Iterable, Sequence
 from typing import Any
 
@@ -98,6 +99,7 @@ class Commands:
             self.commander.apply(event)
         for event in self._turns.missed():
             self.commander.apply(event)
+        self._turns.look_back()
 
     async def checkpoint(self) -> None:
         """Write down all commands as they are now, unless nothing happened since the last time."""
@@ -231,9 +233,12 @@ class Commands:
             task.add_done_callback(self._confirming.discard)
             task.add_done_callback(_say_failure)
 
-    def orders(self, adapter: str) -> AsyncIterator[Order]:
+    async def orders(self, adapter: str) -> AsyncIterator[Order]:
         """Yield the orders for Things of ``adapter``: those in force first, then each new one."""
-        return self._desk.orders(adapter)
+        await self._turns.settled()
+        async with contextlib.aclosing(self._desk.orders(adapter)) as orders:
+            async for order in orders:
+                yield order
 
     async def follow_receipts(self) -> None:
         """Put what became of each command into the ledger, for ever."""

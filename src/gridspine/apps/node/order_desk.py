@@ -1,7 +1,7 @@
 """The order desk: hands orders to whoever carries them out, an adapter or the emulator, and bounds what waits."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 
 import structlog
 
@@ -35,7 +35,7 @@ class OrderDesk:
         self._in_force, self._owed = in_force, owed
         self._queues: dict[str, asyncio.Queue[Order | None]] = {}
 
-    async def orders(self, adapter: str) -> AsyncIterator[Order]:
+    async def orders(self, adapter: str) -> AsyncGenerator[Order, None]:
         """Yield the orders for Things of ``adapter``: those in force first, then each new one."""
         queue: asyncio.Queue[Order | None] = asyncio.Queue(_ORDERS_WAITING)
         self._queues[adapter] = queue

@@ -123,6 +123,11 @@ class Steps:
         self._looked_us = now_us
         return (step_us if abs(step_us) > self.LEAST_US else 0), now_us - looked_us
 
+    @property
+    def pending(self) -> bool:
+        """Whether `take` would tell of a step now."""
+        return abs(self._clock.now_us() - self._clock.monotonic_us() - self._offset_us) > self.LEAST_US
+
 
 def new_id(clock: Clock) -> str:
     """Return a new time-ordered UUID (version 7) as text."""
