@@ -34,6 +34,7 @@ async def csrf(client: httpx.AsyncClient) -> dict[str, str]:
 
 def paths() -> list[tuple[str, str]]:
     fill = {"thing_id": METER, "command_id": "c", "product_id": "p", "grant_id": "g", "incident_id": "i", "verb": "v"}
+    fill |= {"announcement_id": "a", "ensemble_id": "e", "edge_id": "x", "rule": "r"}
     every = []
     for handler in PAGES:
         for path in handler.paths:  # type: ignore[union-attr]

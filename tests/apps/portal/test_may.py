@@ -43,6 +43,13 @@ def test_what_is_offered_is_what_is_allowed(caller: Caller) -> None:
         assert may.read_things == allowed(caller, "incident.read", own)
     assert may.command == allowed(caller, "thing.command", thing) == allowed(caller, "alarm.handle", thing)
     assert may.command == allowed(caller, "incident.handle", own)
+    for action in ("manage", "form", "approve", "tag", "safety"):
+        assert may.command == allowed(caller, f"thing.{action}", thing), action
+    if not caller.has("device"):  # a device may say that it is in local control
+        assert may.command == allowed(caller, "thing.local", thing)
+    for action in ("register", "enrol"):
+        assert may.register == allowed(caller, f"thing.{action}", thing), action
+    assert may.attach == allowed(caller, "thing.attach", thing)
     assert may.stop == allowed(caller, "node.stop", node_entity("own"))
     assert may.watch == allowed(caller, "status.read", node_entity("own"))
     assert may.ask == allowed(caller, "grant.ask", product_entity("urn:x:pr", "third"))

@@ -1,18 +1,28 @@
 """Commands on the page of a Thing: a form that asks for a lease, what became of each, all-stop."""
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from litestar import Response, get, post
 from litestar.params import FromPath
 
-from gridspine.apps.api.command import NewCommand, Reason, all_stop, cancel_command, send_command
+from gridspine.apps.api.command import (
+    Approval,
+    NewCommand,
+    Reason,
+    all_stop,
+    approve_command,
+    cancel_command,
+    send_command,
+)
 from gridspine.apps.api.dependency import TheNode
 from gridspine.apps.api.thing import permitted
 from gridspine.apps.node.node import Node
 from gridspine.apps.portal.display import number_text, person_name, point_text
 from gridspine.apps.portal.page import PortalRequest, form, page, redirect
-from gridspine.kernel.errors import Invalid
+from gridspine.infra.identity.caller import Caller
+from gridspine.kernel.errors import Invalid, NotFound
 from gridspine.things.command import TRANSITIONS, Change, Command
 from gridspine.things.directory import Thing
 from gridspine.things.model import PointModel
@@ -54,6 +64,15 @@ class CommandRow:
     until_us: int
     final: bool
     changes: tuple[Change, ...]
+    waiting: str
+    steps: tuple[tuple[int, str], ...]
+    awaits: bool
+    own: bool
+    approve_by_us: int
+    approved_by: str
+    batch: str
+    thing: str
+    thing_title: str
 
 
 def commandable(node: Node, thing: Thing) -> list[PointModel]:
@@ -61,21 +80,41 @@ def commandable(node: Node, thing: Thing) -> list[PointModel]:
     return [point for point in node.things.model(thing).points if point.lease is not None]
 
 
-def command_rows(node: Node, thing: str) -> list[CommandRow]:
+def command_rows(node: Node, caller: Caller, thing: str) -> list[CommandRow]:
     """Return the commands of a Thing: those under way first, then the newest."""
     commands = sorted(node.commands.commander.commands(thing), key=lambda one: (one.final, -one.lease.issued_us))
-    return [_row(node, command) for command in commands[:SHOWN]]
+    return [command_row(node, caller, command) for command in commands[:SHOWN]]
 
 
-def _row(node: Node, command: Command) -> CommandRow:
-    lease = command.lease
-    point = node.things.model(node.things.get(lease.thing)).point(lease.point)
+def awaiting_rows(node: Node, caller: Caller) -> list[CommandRow]:
+    """Return the commands of the caller's organisation that wait for a second person, the oldest first."""
+    own = (one for one in node.commands.commander.awaiting() if _is_own(node, caller, one))
+    return [command_row(node, caller, command) for command in islice(own, SHOWN)]
+
+
+def command_row(node: Node, caller: Caller, command: Command) -> CommandRow:
+    """Return a command as it is shown."""
+    lease, now_us = command.lease, node.clock.now_us()
+    thing = node.things.get(lease.thing)
+    point = node.things.model(thing).point(lease.point)
     tone, meaning = STATES[command.state]
+    final = command.state not in TRANSITIONS
     return CommandRow(
         command.id, command.state, tone, meaning, command.reason, point.title, point_text(point, lease.value),
-        person_name(node, lease.principal), lease.from_us, lease.until_us,
-        command.state not in TRANSITIONS, command.changes,
+        person_name(node, lease.principal), lease.from_us, lease.until_us, final, command.changes,
+        "" if final else node.commands.commander.waiting(lease.thing, lease.point, now_us),
+        tuple((step.from_us, point_text(point, step.value)) for step in lease.steps),
+        command.state == "awaiting-approval", lease.principal == caller.principal, command.approve_by_us,
+        person_name(node, command.approved_by) if command.approved_by else "", command.batch,
+        thing.id, thing.title,
     )  # fmt: skip
+
+
+def _is_own(node: Node, caller: Caller, command: Command) -> bool:
+    try:
+        return node.things.get(command.lease.thing).organisation == caller.organisation
+    except NotFound:
+        return False
 
 
 @get("/portal/things/{thing_id:str}/commands")
@@ -92,12 +131,22 @@ async def ask_command(request: PortalRequest, node: TheNode, thing_id: FromPath[
     wanted = NewCommand(
         thing=thing_id,
         point=fields.get("point", "")[:64],
-        value=_number(fields.get("value", ""), "Value"),
-        duration_s=_number(fields.get("duration", ""), "Duration") * _number(fields.get("unit", "60"), "Duration"),
+        value=number_of(fields.get("value", ""), "Value"),
+        duration_s=number_of(fields.get("duration", ""), "Duration") * number_of(fields.get("unit", "60"), "Duration"),
         key=fields.get("key", "")[:100],
     )
     await send_command.fn(request, node, wanted)
     return _part(request, node, node.things.get(thing_id))
+
+
+@post("/portal/commands/{command_id:str}/approve", status_code=200)
+async def approve(request: PortalRequest, node: TheNode, command_id: FromPath[str]) -> Response[Any]:
+    """Agree to a command that waits for a second person, or (``batch``) to all of its order."""
+    fields = await form(request)
+    await approve_command.fn(request, node, command_id, Approval(fields.get("batch", "") == "yes"))
+    if fields.get("from", "") == "waiting":
+        return redirect_part("/portal/waiting")
+    return _part(request, node, node.things.get(node.commands.commander.command(command_id).lease.thing))
 
 
 @post("/portal/commands/{command_id:str}/cancel", status_code=200)
@@ -124,10 +173,11 @@ def redirect_part(path: str) -> Response[None]:
 
 
 def _part(request: PortalRequest, node: Node, thing: Thing) -> Response[Any]:
-    return page(request, node, "parts/commands.html", thing=thing, commands=command_rows(node, thing.id))
+    return page(request, node, "parts/commands.html", thing=thing, commands=command_rows(node, request.user, thing.id))
 
 
-def _number(text: str, name: str) -> float:
+def number_of(text: str, name: str) -> float:
+    """Return the number that somebody typed; raise `Invalid` naming the field."""
     try:
         value = float(text.replace(",", "."))
     except ValueError:

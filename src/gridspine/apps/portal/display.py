@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from gridspine.apps.node.node import Node
+from gridspine.infra.identity.caller import Caller
 from gridspine.kernel.errors import NotFound
 from gridspine.kernel.time import to_datetime
 from gridspine.things.model import PointModel
@@ -103,6 +104,15 @@ def person_name(node: Node, principal: str) -> str:
         return node.identity.directory.principal(principal).name
     except NotFound:
         return principal
+
+
+def known_name(node: Node, caller: Caller, principal: str) -> str:
+    """Return the name of a principal of the caller's own organisation; of others, and of what is none, the id."""
+    try:
+        known = node.identity.directory.principal(principal)
+    except NotFound:
+        return principal
+    return known.name if known.organisation == caller.organisation else principal
 
 
 def safe_path(text: str) -> str:

@@ -11,7 +11,7 @@ no sign of life: a page that is only looked at ends with its session's idle time
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,15 +22,18 @@ from litestar.di import NamedDependency
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from gridspine.apps.api.dependency import TheNode
+from gridspine.apps.api.ensemble import numbers_of
 from gridspine.apps.api.grant import permitted as permitted_grant
-from gridspine.apps.api.status import status_view
 from gridspine.apps.api.thing import permitted
+from gridspine.apps.node.ensembles import Ensemble
 from gridspine.apps.node.node import Node
+from gridspine.apps.portal.ensemble import EnsembleFeed
 from gridspine.apps.portal.errors import LIVE
-from gridspine.apps.portal.feed import ChangesFeed, ChartFeed, Feed, FiguresFeed, PreviewFeed, ValuesFeed
+from gridspine.apps.portal.feed import ChangesFeed, ChartFeed, EmulatedFeed, Feed, FiguresFeed, PreviewFeed, ValuesFeed
 from gridspine.apps.portal.headers import SECURITY_HEADERS
+from gridspine.apps.portal.look import Look, looks
 from gridspine.apps.portal.page import PortalRequest, json_answer
-from gridspine.apps.portal.thing import PAGE_SIZE
+from gridspine.apps.portal.thing import PAGE_SIZE, is_emulated
 from gridspine.infra.identity.caller import Caller
 from gridspine.kernel.errors import Forbidden, Invalid, Overloaded
 from gridspine.things.directory import Thing
@@ -93,7 +96,10 @@ async def issue_ticket(request: PortalRequest, node: TheNode) -> Response[bytes]
 
 @get(LIVE)
 async def live(request: PortalRequest, node: TheNode, streams: NamedDependency[Streams]) -> ASGIApp:
-    """Open the stream of a page: ``thing`` and ``part`` (several), ``chart``, ``grant`` (with ``preview``)."""
+    """Open the stream of a page: ``thing`` and ``part`` (several), ``chart``, ``of``, ``grant`` (with ``preview``).
+
+    ``of`` is the Thing that parts are about where there is no chart.
+    """
     query = request.query_params
     if "ticket" not in query:
         raise Forbidden("a live stream is opened with a ticket", reason="no-ticket")
@@ -101,15 +107,18 @@ async def live(request: PortalRequest, node: TheNode, streams: NamedDependency[S
     ids = query.getall("thing", [])
     if len(ids) > PAGE_SIZE:
         raise Invalid(f"thing: at most {PAGE_SIZE} at once")
+    ensemble = await _ensemble(node, request.user, query["ensemble"]) if "ensemble" in query else None
     things = [permitted(node, request, id_, "thing.read") for id_ in ids]
     chart = permitted(node, request, query["chart"], "thing.read") if "chart" in query else None
+    about = permitted(node, request, query["of"], "thing.read") if "of" in query else chart
     grant = permitted_grant(node, request, query["grant"], "grant.read").id if "grant" in query else ""
-    parts = _parts(node, request.user, query.getall("part", []), chart, grant)
+    parts = _parts(node, request.user, query.getall("part", []), about, grant)
     preview = grant if "preview" in query else ""
-    return LiveStream(node, request.user, streams, _Followed(things, chart, preview, parts))
-
-
-Look = Callable[[], Hashable]
+    emulated = [one for one in things if is_emulated(node, one)]
+    if about is not None and "channels" in parts:
+        emulated = [about]
+    followed = _Followed(things, chart, emulated, ensemble, preview, parts)
+    return LiveStream(node, request.user, streams, followed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +127,18 @@ class _Followed:
 
     things: Sequence[Thing]
     chart: Thing | None
+    emulated: Sequence[Thing]
+    ensemble: Ensemble | None
     preview: str
     parts: dict[str, Look]
 
     def feeds(self, node: Node, caller: Caller) -> list[Feed]:
         """Return the feeds, at work."""
         feeds: list[Feed] = [ChangesFeed(self.parts), ValuesFeed(node, self.things)]
+        if self.ensemble is not None:
+            feeds.append(EnsembleFeed(node, self.ensemble))
+        if self.emulated:
+            feeds.append(EmulatedFeed(node, self.emulated))
         if self.chart is not None:
             feeds.append(ChartFeed(node, caller, self.chart))
         if "status" in self.parts:
@@ -134,35 +149,13 @@ class _Followed:
 
 
 def _parts(node: Node, caller: Caller, names: Sequence[str], thing: Thing | None, grant: str) -> dict[str, Look]:
-    """Return how to look whether each part changed; what a part shows is asked for again by the page itself."""
-
-    def commands() -> Hashable:
-        known = node.commands.commander.commands(thing.id if thing else "")
-        return tuple((command.id, len(command.changes)) for command in known)
-
-    def one_grant() -> Hashable:
-        now = node.gate.grant(grant)
-        return now and (now.epoch, now.why_not(node.clock.now_us()))
-
-    def grants() -> Hashable:
-        now_us = node.clock.now_us()
-        return tuple((known.id, known.why_not(now_us)) for known in node.access.grants_of(caller.organisation))
-
-    def alarms() -> Hashable:
-        raised = node.alarms.of(caller.organisation)
-        return tuple((alarm.number, alarm.kind, alarm.active, alarm.acknowledged_by) for alarm in raised)
-
-    known: dict[str, Look] = {
-        "alarms": alarms,
-        "stop": lambda: node.commands.commander.stopped,
-        "commands": commands,
-        "grant": one_grant,
-        "grants": grants,
-        "status": lambda: tuple(status_view(node).wrong),
-    }
+    """Return how to look at the parts of a page that are called ``names``, all of them permitted."""
+    known = looks(node, caller, thing, grant)
     unknown = [name for name in names if name not in known]
     if unknown:
         raise Invalid(f"part: {unknown[0][:40]!r} is not one of {', '.join(known)}")
+    if {"waiting", "edges"} & set(names):
+        node.authority.on_thing(caller, "thing.read", Thing("", caller.organisation, "any", ""))
     if "alarms" in names:
         _may_read_alarms(node, caller)
     if "status" in names:
@@ -228,6 +221,11 @@ class LiveStream:
             log.exception("a live page failed", principal=self._caller.principal)
         with contextlib.suppress(OSError):
             await _chunk(send, b"", more=False)
+
+
+async def _ensemble(node: Node, caller: Caller, id: str) -> Ensemble:
+    numbers_of(node, caller)  # asks whether the caller may read Things
+    return await node.ensembles.get(id, caller.organisation)
 
 
 async def _event(send: Send, name: str, body: Any) -> None:

@@ -27,8 +27,18 @@ class May:
 
     @property
     def command(self) -> bool:
-        """Command Things, handle alarms and incidents."""
+        """Command, approve, block, manage and emulate Things, handle alarms and incidents."""
         return self.caller.has("operator")
+
+    @property
+    def register(self) -> bool:
+        """Register Things and models, take announced devices in, save ensembles."""
+        return bool(self.caller.roles & {"operator", "administrator"})
+
+    @property
+    def attach(self) -> bool:
+        """Attach files to Things."""
+        return bool(self.caller.roles & {"operator", "owner", "administrator"})
 
     @property
     def stop(self) -> bool:

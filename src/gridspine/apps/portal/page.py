@@ -20,7 +20,7 @@ from gridspine.apps.portal.display import number_text, organisation_name, person
 from gridspine.apps.portal.headers import NO_STORE, SECURITY_HEADERS
 from gridspine.apps.portal.may import May
 from gridspine.infra.identity.caller import Caller
-from gridspine.kernel.errors import Invalid
+from gridspine.kernel.errors import Invalid, NotFound
 from gridspine.kernel.time import format_rfc3339, parse_rfc3339
 
 STATIC = Path(str(files("gridspine.apps.portal").joinpath("static")))
@@ -36,6 +36,7 @@ class MenuEntry:
     title: str
     href: str
     count: int = 0
+    counted: str = "not acknowledged"
 
 
 def _environment() -> jinja2.Environment:
@@ -101,6 +102,10 @@ def around(caller: Caller, node: Node) -> dict[str, Any]:
 def menu(node: Node, may: May) -> list[MenuEntry]:
     """Return the places a caller can go to."""
     entries = [MenuEntry("things", "Things", "/")] if may.read_things else []
+    if may.read_things:
+        awaiting = sum(_owns(node, may.caller, one.lease.thing) for one in node.commands.commander.awaiting())
+        entries.append(MenuEntry("ensembles", "Ensembles", "/portal/ensembles"))
+        entries.append(MenuEntry("waiting", "Waiting", "/portal/waiting", awaiting, "wait for a second person"))
     entries.append(MenuEntry("products", "Products", "/portal/products"))
     if may.read_grants:
         entries.append(MenuEntry("grants", "Grants", "/portal/grants"))
@@ -111,6 +116,13 @@ def menu(node: Node, may: May) -> list[MenuEntry]:
     if may.watch:
         entries.append(MenuEntry("status", "Status", "/portal/status"))
     return entries
+
+
+def _owns(node: Node, caller: Caller, thing: str) -> bool:
+    try:
+        return node.things.get(thing).organisation == caller.organisation
+    except NotFound:
+        return False
 
 
 def redirect(path: str, *, cookies: Any = None) -> Response[None]:

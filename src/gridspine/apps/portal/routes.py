@@ -13,7 +13,23 @@ from litestar.types import ControllerRouterHandler
 
 from gridspine.apps.api.authenticate import PUBLIC
 from gridspine.apps.node.node import Node
-from gridspine.apps.portal import alarm, command, grant, incident, live, product, session, status, thing
+from gridspine.apps.portal import (
+    alarm,
+    channel,
+    command,
+    edge,
+    ensemble,
+    grant,
+    incident,
+    life,
+    live,
+    model,
+    product,
+    session,
+    status,
+    thing,
+    waiting,
+)
 from gridspine.apps.portal.errors import HANDLERS
 from gridspine.apps.portal.headers import SECURITY_HEADERS
 from gridspine.apps.portal.page import STATIC
@@ -29,8 +45,30 @@ PAGES: Sequence[ControllerRouterHandler] = (
     session.set_up,
     thing.things_page,
     thing.thing_page,
+    thing.about_page,
+    thing.description,
+    channel.channels_page,
+    channel.switch_form,
+    channel.change_control,
+    model.models_page,
+    model.model_page,
+    model.add_page,
+    model.add_by_model,
+    model.add_by_description,
+    waiting.waiting_page,
+    waiting.decide,
+    edge.edges_page,
+    edge.change_rule,
+    ensemble.ensembles_page,
+    ensemble.build,
+    ensemble.ensemble_page,
+    ensemble.remove,
+    life.life_page,
+    life.timeline_part,
+    life.act_on_life,
     command.commands_part,
     command.ask_command,
+    command.approve,
     command.end_command,
     command.stop_all,
     product.products_page,

@@ -14,6 +14,9 @@ from gridspine.things.directory import Thing
 from gridspine.things.model import LeaseRule, PointModel
 from gridspine.things.twin import NEVER_US, TwinValue
 
+EMULATED = "#emulated"
+"""What the id of a point ends with on a live page where its emulated value is meant."""
+
 _WORST: tuple[Level, ...] = ("invalid", "questionable", "old", "never", "good")
 
 
@@ -58,6 +61,22 @@ def _row(thing: Thing, point: PointModel, view: PointView, description: str) -> 
         words=words_of(view.quality),
         lease=point.lease,
     )
+
+
+def emulated_rows(node: Node, thing: Thing) -> list[PointRow]:
+    """Return the points of a Thing as they are emulated, under ids that end in ``#emulated``."""
+    model = node.things.model(thing)
+    return [_emulated(node, thing, point, thing.first + offset) for offset, point in enumerate(model.points)]
+
+
+def _emulated(node: Node, thing: Thing, point: PointModel, number: int) -> PointRow:
+    known = node.twins.channels.emulated(number)
+    words = ["never reported"] if known is None else describe(known.quality)
+    return PointRow(
+        point_id(thing.id, point.name) + EMULATED, point.name, point.title, "", point.reading_type.kind,
+        point.reading_type.unit, point_text(point, None if known is None else known.value),
+        None if known is None else known.observed_us, level_of(words), words_of(words), point.lease,
+    )  # fmt: skip
 
 
 def worst(rows: Sequence[PointRow]) -> Level:

@@ -1,28 +1,36 @@
 """Pages of Things: the list with live values, and one Thing with its points, chart and commands."""
 
 import asyncio
+import json
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 from litestar import Response, get
 from litestar.params import FromPath, FromQuery
 
+from gridspine.apps.api.attachment import disposition
 from gridspine.apps.api.dependency import TheNode
+from gridspine.apps.api.description import documents, taken
 from gridspine.apps.api.thing import permitted, properties, readable
 from gridspine.apps.node.node import Node
 from gridspine.apps.portal.command import command_rows, commandable
-from gridspine.apps.portal.display import Level
+from gridspine.apps.portal.display import Level, known_name, slug
+from gridspine.apps.portal.headers import NO_STORE, SECURITY_HEADERS
 from gridspine.apps.portal.may import May
 from gridspine.apps.portal.page import PortalRequest, is_part, page, redirect
-from gridspine.apps.portal.rows import PointRow, point_rows, worst
+from gridspine.apps.portal.rows import PointRow, emulated_rows, point_rows, worst
 from gridspine.infra.runtime.clock import new_id
 from gridspine.things.directory import Thing
+from gridspine.things.exposed import TD_JSON
+from gridspine.things.form import EMULATOR
 
 PAGE_SIZE = 24
 """Things on one page: a page's stream follows these and no more."""
 
 CARD_POINTS = 4
 MAX_QUERY_CHARS = 200
+MAX_DOCUMENT_CHARS = 300_000
 MAX_SORTED = 2_000
 """Things that are put in the order of their titles; more are shown in the order of their ids."""
 _ORDER = {"instantaneous": 0, "state": 1, "setting": 2, "interval": 3, "register": 4}
@@ -63,14 +71,40 @@ async def thing_page(request: PortalRequest, node: TheNode, thing_id: FromPath[s
     points = point_rows(node, thing, properties(node, thing))
     return page(
         request, node, "thing.html",
-        current="things", thing=thing, model=node.things.model(thing), points=points, level=worst(points),
-        commands=command_rows(node, thing.id), commandable=commandable(node, thing), key=new_id(node.clock),
+        current="things", tab="now", thing=thing, model=node.things.model(thing), points=points, level=worst(points),
+        commands=command_rows(node, request.user, thing.id), commandable=commandable(node, thing),
+        key=new_id(node.clock),
+        standing=node.intake.standings.state(thing.id), refuses=node.commands.gate(thing.id, False),
+        emulated=is_emulated(node, thing),
     )  # fmt: skip
+
+
+@get("/portal/things/{thing_id:str}/about")
+async def about_page(request: PortalRequest, node: TheNode, thing_id: FromPath[str]) -> Response[Any]:
+    """Show what a Thing is described to be: model, place, how it is served, its Thing Description."""
+    thing = permitted(node, request, thing_id, "thing.read")
+    served = taken(thing, await node.registrar.of(thing))
+    (document,) = await documents(node, request, [thing])
+    return page(
+        request, node, "about.html", current="things", tab="about", thing=thing, model=node.things.model(thing),
+        served=served, document=json.dumps(document, indent=2, ensure_ascii=False)[:MAX_DOCUMENT_CHARS],
+        devices=[known_name(node, request.user, device) for device in thing.devices[:PAGE_SIZE]],
+    )  # fmt: skip
+
+
+@get("/portal/things/{thing_id:str}/description")
+async def description(request: PortalRequest, node: TheNode, thing_id: FromPath[str]) -> Response[Any]:
+    """Hand out the Thing Description as a file."""
+    thing = permitted(node, request, thing_id, "thing.read")
+    (document,) = await documents(node, request, [thing])
+    headers = {**SECURITY_HEADERS, **NO_STORE, "Content-Disposition": disposition(f"{slug(thing.id)}.td.json")}
+    return Response(msgspec.json.format(msgspec.json.encode(document)), media_type=TD_JSON, headers=headers)
 
 
 def card(node: Node, thing: Thing) -> dict[str, Any]:
     """Return what a card shows of a Thing: its most telling points, and the worst quality of all."""
-    rows = point_rows(node, thing, properties(node, thing))
+    emulated = is_emulated(node, thing)
+    rows = emulated_rows(node, thing) if emulated else point_rows(node, thing, properties(node, thing))
     ordered = sorted(rows, key=lambda row: _ORDER.get(row.kind, 9))
     shown = ordered[:CARD_POINTS]
     return {
@@ -79,7 +113,14 @@ def card(node: Node, thing: Thing) -> dict[str, Any]:
         "rows": shown,
         "more": len(rows) - len(shown),
         "level": worst(rows),
+        "emulated": emulated,
     }
+
+
+def is_emulated(node: Node, thing: Thing) -> bool:
+    """Whether the twin has the form *emulator*."""
+    form = node.forms.forms.get(thing.id)
+    return form is not None and form.form == EMULATOR
 
 
 def _chosen(node: Node, things: Sequence[Thing], q: str, show: str) -> list[Thing]:
@@ -88,7 +129,7 @@ def _chosen(node: Node, things: Sequence[Thing], q: str, show: str) -> list[Thin
     levels = _SHOWN.get(show, _SHOWN["all"])
     if show in _SHOWN and show != "all":
         found = [thing for thing in found if _any_of(point_rows(node, thing, properties(node, thing)), levels)]
-    return sorted(found, key=lambda thing: (thing.title.casefold(), thing.id))
+    return sorted(found, key=lambda thing: (is_emulated(node, thing), thing.title.casefold(), thing.id))
 
 
 def _any_of(rows: Sequence[PointRow], levels: Sequence[Level]) -> bool:

@@ -134,7 +134,35 @@
     };
   })();
 
+  // Who joined and left an ensemble, newest first; members and sums are loaded again.
+  const moves = 100;
+  const onEnsemble = (event) => {
+    const list = document.getElementById("ensemble-moves");
+    if (!list) return;
+    const still = document.getElementById("ensemble-still");
+    if (event.over) { put(still, `It is followed no more: ${event.over}.`); still.hidden = false; return; }
+    put(document.getElementById("ensemble-count"), String(event.count));
+    if (!event.changed) return;
+    const line = (thing, word, tone) => {
+      const item = document.createElement("li");
+      item.className = `event tone-${tone}`;
+      const link = document.createElement("a");
+      link.href = `/portal/things/${encodeURIComponent(thing.id)}`;
+      link.textContent = thing.title;
+      const at = document.createElement("span");
+      at.className = "muted";
+      at.textContent = ` ${word} at ${local(window.gridspine.now())}`;
+      item.append(link, at);
+      return item;
+    };
+    list.prepend(...event.joined.map((one) => line(one, "joined", "good")), ...event.left.map((one) => line(one, "left", "over")));
+    while (list.children.length > moves) list.lastElementChild.remove();
+    still.hidden = true;
+    htmx.trigger(document.getElementById("members"), "changed");
+  };
+
   const handlers = {
+    ensemble: onEnsemble,
     values: onValues,
     changed: onChanged,
     figures: (figures) => {

@@ -61,6 +61,40 @@
     if (event.target.closest("[data-close]")) event.target.closest("dialog")?.close();
   });
 
+  // A file goes to the API as it is; what is wrong with it is said beside the form.
+  document.addEventListener("submit", async (event) => {
+    const form = event.target.closest("form[data-attach]");
+    if (!form) return;
+    event.preventDefault();
+    const [file, note, button] = [form.querySelector("input[type=file]").files[0], form.querySelector("input:not([type=file])").value, form.querySelector("button")];
+    if (!file) return;
+    const error = document.getElementById(`${form.id}-error`);
+    error.replaceChildren();
+    button.disabled = true;
+    try {
+      const query = new URLSearchParams({ name: file.name, note });
+      const headers = { "x-csrf-token": meta("csrf-token"), "content-type": file.type || "text/plain" };
+      const answer = await fetch(`${form.dataset.attach}?${query}`, { method: "POST", headers, body: file });
+      if (answer.ok) { htmx.trigger(form.closest("[data-part]"), "changed"); return; }
+      complain(error, (await answer.json()).detail);
+    } catch {
+      complain(error, "The node cannot be reached, or did not take the file. Nothing was attached.");
+    } finally {
+      button.disabled = false;
+    }
+  });
+  document.addEventListener("change", async (event) => {
+    const input = event.target.closest("input[type=file][data-into]");
+    if (!input?.files[0]) return;
+    document.getElementById(input.dataset.into).value = (await input.files[0].text()).slice(0, 262144);
+  });
+  const complain = (holder, text) => {
+    const notice = document.createElement("p");
+    notice.className = "notice tone-bad";
+    notice.textContent = text;
+    holder.replaceChildren(notice);
+  };
+
   document.addEventListener("htmx:configRequest", (event) => {
     for (const input of event.target.querySelectorAll?.('input[type="datetime-local"]') ?? []) {
       const at = new Date(input.value);
