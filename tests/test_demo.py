@@ -10,6 +10,7 @@ import pytest
 KEYS = (
     "things", "points", "received", "accepted", "suppressed", "duplicate", "refused", "stored", "delivered",
     "p50_ms", "p99_ms", "commands_applied", "cut_s", "receipts_verified",
+    "life_events", "ensemble_members", "emulated_things",
 )  # fmt: skip
 
 
@@ -29,7 +30,9 @@ def test_the_story_holds(tmp_path):
     assert figures["received"] == sum(figures[name] for name in verdicts) > 0
     assert figures["stored"] == figures["accepted"] > 0
     assert figures["delivered"] > 0
-    assert figures["things"] >= 9
+    assert figures["things"] == 9 + figures["emulated_things"] == 49
+    assert figures["ensemble_members"] == 2
+    assert figures["life_events"] >= 6
     assert figures["commands_applied"] == 2
     assert figures["receipts_verified"] > 0
     assert 0 < figures["cut_s"] < 1

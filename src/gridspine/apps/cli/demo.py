@@ -1,4 +1,4 @@
-"""``gridspine demo``: a node, three homes and two organisations, on this machine."""
+"""``gridspine demo``: a node, three homes, emulated neighbours and two organisations, on this machine."""
 
 import asyncio
 import contextlib
@@ -48,6 +48,7 @@ async def _demo(data: Path, port: int, seconds: float, *, as_json: bool) -> int:
     try:
         await story.start()
         await story.share()
+        await story.take_in()
         if as_json:
             return await _checked(story, began + seconds)
         await _show(story, seconds, stop)
@@ -60,15 +61,22 @@ async def _demo(data: Path, port: int, seconds: float, *, as_json: bool) -> int:
 async def _checked(story: Any, end: float) -> int:
     from gridspine.apps.demo.verdict import (
         Verdict,
+        judge_channels,
         judge_counts,
         judge_delivery,
+        judge_ensemble,
         judge_fallback,
+        judge_life,
         judge_receipts,
     )
 
     verdict = Verdict()
     home = story.homes[0]
-    applied = await story.command(story.homes[1], 5.0)
+    applied = await story.command(story.box.home, 5.0)
+    await judge_ensemble(story, verdict, story.box.home)
+    await story.box.exchange_meter()
+    await judge_channels(story, verdict)
+    await judge_life(story, verdict)
     await asyncio.sleep(max(0.0, end - time.monotonic() - _LEASE_S - 6.0))
     verdict.figures["cut_s"] = round(await story.revoke(), 4)
     verdict.hold("the revoked consumer was cut", true=story.granted.ended == "revoked")
@@ -94,7 +102,8 @@ async def _checked(story: Any, end: float) -> int:
     for claim in verdict.failed:
         story.say(f"DID NOT HOLD: {claim}")
     order = ("things", "points", "received", "accepted", "suppressed", "duplicate", "refused", "stored", "delivered",
-             "p50_ms", "p99_ms", "commands_applied", "cut_s", "receipts_verified")  # fmt: skip
+             "p50_ms", "p99_ms", "commands_applied", "cut_s", "receipts_verified",
+             "life_events", "ensemble_members", "emulated_things")  # fmt: skip
     story.say("the story held" if not verdict.failed else "the story did not hold")
     await story.close()
     print(json.dumps({name: verdict.figures.get(name) for name in order}), flush=True)
@@ -110,6 +119,8 @@ async def _show(story: Any, seconds: float, stop: asyncio.Event) -> None:
     }  # fmt: skip
     check(await story.northside.post("/principals", json=user))
     check(await story.northside.post("/principals", json=user | {"name": "brightfield", "organisation": "brightfield"}))
+    await story.command(story.box.home, 5.0)
+    await story.box.exchange_meter()
     await story.command(story.homes[0], 300.0)
     battery = story.homes[0].battery_id
     print(

@@ -2,7 +2,8 @@
 
 *Northside Networks* runs the node and owns the meters; *Brightfield* owns inverters and batteries. Brightfield asks
 for the meters' data, gets a grant, commands a battery; the grant is revoked and the stream beside it ends; the node
-is killed while a lease runs, and the battery falls back by itself.
+is killed while a lease runs, and the battery falls back by itself. Beside it (`gridspine.apps.demo.neighbourhood`) one
+of the batteries comes out of its box, an ensemble is saved, and emulated neighbours join.
 """
 
 import asyncio
@@ -22,6 +23,15 @@ from gridspine.apps.cli.connect import check
 from gridspine.apps.cli.keys import ClientFile, new_key, read_client_file, write_client_file
 from gridspine.apps.cli.signing import SigningAuth
 from gridspine.apps.demo.homes import MODELS, Home, start_homes, start_meter
+from gridspine.apps.demo.neighbourhood import (
+    NEIGHBOURS,
+    Box,
+    announce_battery,
+    locate,
+    neighbours_joined,
+    save_ensemble,
+    start_neighbours,
+)
 from gridspine.apps.demo.processes import Process, Processes
 from gridspine.apps.demo.subscriber import Subscriber
 from gridspine.infra.runtime.clock import SystemClock, new_urn
@@ -55,6 +65,10 @@ class Story:
     granted: Subscriber = field(default_factory=Subscriber)
     ungranted: Subscriber = field(default_factory=Subscriber)
     following: "asyncio.Task[None]" = field(init=False)
+    joining: "asyncio.Task[bool]" = field(init=False)
+    box: Box = field(init=False)
+    report: dict[str, Any] = field(default_factory=dict)
+    ensemble: str = ""
 
     def __post_init__(self) -> None:
         self.processes = Processes(self.data / "demo-logs")
@@ -83,6 +97,15 @@ class Story:
         self.following = asyncio.create_task(self.granted.follow(self.brightfield, self.product))
         await self.ungranted.follow(self.northside, self.withheld)
         self.say(f"Northside tries Brightfield's batteries without a grant: {self.ungranted.status}")
+
+    async def take_in(self) -> None:
+        """Examine and commission the battery that came out of its box, plan for it, and save an ensemble."""
+        self.report = await self.box.commission()
+        found = ", ".join(one["code"] for one in self.report["findings"]) or "nothing wrong"
+        self.say(f"the battery of home {self.box.home.number} is examined ({found}) and commissioned")
+        await self.box.plan()
+        self.ensemble = await save_ensemble(self.brightfield)
+        self.say("Brightfield saves an ensemble: batteries in the street that can take 1 kW for ten minutes")
 
     async def command(self, home: Home, seconds: float) -> dict[str, Any]:
         """Lease a battery for ``seconds`` [s] and wait until a reading shows that it obeys."""
@@ -122,8 +145,10 @@ class Story:
 
     async def close(self) -> None:
         """End clients and processes."""
-        if hasattr(self, "following"):
-            self.following.cancel()
+        tasks = [getattr(self, name) for name in ("following", "joining") if hasattr(self, name)]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self.stack.aclose()
         await self.processes.close()
 
@@ -145,6 +170,14 @@ connect_for = ["{BRIGHTFIELD}"]
         self.url = (self.data / "address").read_text().strip()
         self.northside = await self._client("operator")
 
+    async def _join(self) -> bool:
+        """Start the emulated neighbours, and say when they are there."""
+        process = await start_neighbours(self.processes, self.data)
+        joined = await neighbours_joined(self.northside, process)
+        words = "join, on the channel emulated" if joined else "did not come: see the log of the neighbourhood"
+        self.say(f"  {NEIGHBOURS} emulated neighbours {words}")
+        return joined
+
     async def _client(self, name: str) -> httpx.AsyncClient:
         auth = SigningAuth(read_client_file(self.data / "clients" / f"{name}.json"), node=self.url)
         http = httpx.AsyncClient(base_url=self.url, auth=auth, timeout=30.0)
@@ -164,19 +197,26 @@ connect_for = ["{BRIGHTFIELD}"]
         self.brightfield = await self._client("brightfield")
 
     async def _register(self) -> None:
-        self.say("registering nine Things, and starting the meters, speaking MQTT")
+        self.say("registering nine Things, and starting the meters, speaking MQTT; one battery announces itself")
+        self.joining = asyncio.create_task(self._join())
         for home in self.homes:
             for kind, id_, device in (
                 ("pv_inverter", home.inverter_id, home.inverter),
                 ("battery", home.battery_id, home.battery),
             ):
                 connection = {"host": "127.0.0.1", "port": device.port, "unit": 1, "intervalS": 1.0}
-                await self._thing(self.brightfield, home, kind, id_, "modbus", connection, [])
+                if device is self.homes[1].battery:
+                    self.box = Box(self.brightfield, home)
+                    await announce_battery(self.brightfield, home, f"Home {home.number}: battery", connection)
+                else:
+                    await self._thing(self.brightfield, home, kind, id_, "modbus", connection, [])
             asked = {"kind": "device", "name": f"meter of home {home.number}", "roles": ["device"], "password": True}
             device_principal = check(await self.northside.post("/principals", json=asked)).json()
             await self._thing(self.northside, home, "meter", home.meter_id, "mqtt", {}, [device_principal["id"]])
             address = await self._listener("mqtt.mqtt")
             await start_meter(self.processes, home, address, device_principal["id"], device_principal["password"])
+            await locate(self.northside, [home.meter_id], home.number)
+            await locate(self.brightfield, [home.inverter_id, home.battery_id], home.number)
 
     async def _thing(
         self, http: httpx.AsyncClient, home: Home, kind: str, id_: str, adapter: str, connection: Any, devices: Any

@@ -12,7 +12,8 @@ import msgspec
 from sunspec2.modbus.client import SunSpecModbusClientDeviceTCP
 
 from gridspine.apps.cli.connect import check
-from gridspine.apps.demo.homes import Home
+from gridspine.apps.demo.homes import HOMES, Home
+from gridspine.apps.demo.neighbourhood import EMULATED_BATTERY, NEIGHBOURS, PREFIX, members
 from gridspine.apps.demo.story import Story, receipts_file
 from gridspine.apps.demo.subscriber import Got, reading
 
@@ -66,10 +67,11 @@ async def judge_delivery(story: Story, verdict: Verdict) -> None:
 
 
 async def judge_receipts(story: Story, verdict: Verdict) -> None:
-    """Fetch every receipt of grant and commands, and verify them in a process that knows the public key only."""
+    """Fetch the receipts of grant, commands and a battery's life; verify them in a process that knows a key only."""
     folder = story.data / "receipts"
     files = []
-    for http, subject in [(story.northside, story.grant)] + [(story.brightfield, c) for c in story.commands]:
+    subjects = [(story.northside, story.grant), (story.brightfield, story.box.thing)]
+    for http, subject in subjects + [(story.brightfield, command) for command in story.commands]:
         for event in check(await http.get("/receipts", params={"subject": subject})).json():
             body = check(await http.get(f"/receipts/{event['id']}")).content
             files.append(receipts_file(folder, event["id"], body))
@@ -80,6 +82,50 @@ async def judge_receipts(story: Story, verdict: Verdict) -> None:
     verdict.figures["receipts_verified"] = done.stdout.count("ok ")
     all_good = done.returncode == 0 and verdict.figures["receipts_verified"] == len(files) > 0
     verdict.hold("every receipt verifies offline", true=all_good)
+
+
+async def judge_life(story: Story, verdict: Verdict) -> None:
+    """Read the life of the battery that came out of its box, as its owner does: all of it, in order, with receipts."""
+    answer = check(await story.brightfield.get(f"/things/{story.box.thing}/history", params={"limit": 500})).json()
+    entries = list(reversed(answer["entries"]))
+    wanted = ("thing.announced", "thing.commissioned", "command.applied", "thing.meter-exchanged")
+    places = [_first(entries, type_) for type_ in wanted]
+    verdict.figures["life_events"] = len(entries)
+    in_order = None not in places and places == sorted(place for place in places if place is not None)
+    verdict.hold(
+        "the battery was announced, commissioned, commanded, its meter exchanged, in this order", true=in_order
+    )
+    verdict.hold("nothing was wrong with the battery when it was examined", true=story.report.get("passed") is True)
+
+
+async def judge_ensemble(story: Story, verdict: Verdict, commanded: Home) -> None:
+    """Gather the saved ensemble while a battery is commanded: the others are in it, that one is not."""
+    found = await members(story.brightfield, story.ensemble, HOMES - 1)
+    ids = {one["id"] for one in found["members"]}
+    verdict.figures["ensemble_members"] = found["sums"]["count"]
+    others = {home.battery_id for home in story.homes if home is not commanded}
+    verdict.hold("the ensemble has the batteries that are free, and not the one that is commanded", true=ids == others)
+    verdict.hold("the ensemble's sum is what its members can do", true=found["sums"]["raiseW"] >= 1000 * len(others))
+
+
+async def judge_channels(story: Story, verdict: Verdict) -> None:
+    """Read channels side by side: the battery's plan and what it reported, and neighbours that are emulated only."""
+    own = await story.box.channels("activePower")
+    verdict.hold("plan and report stand side by side", true=bool(own["planned"] and own["reported"]))
+    verdict.hold("nothing of a real battery is emulated", true=own["emulated"] is None)
+    joined = await story.joining
+    verdict.hold("emulated neighbours joined", true=joined)
+    if joined:
+        points = check(await story.northside.get(f"/things/{EMULATED_BATTERY}/channels")).json()
+        mixed = [one["name"] for one in points if one["reported"] is not None]
+        verdict.hold("what is emulated is not reported", true=not mixed)
+    things = check(await story.northside.get("/things", params={"limit": 5000})).json()
+    verdict.figures["emulated_things"] = sum(one["id"].startswith(PREFIX) for one in things)
+    verdict.hold("all emulated neighbours are Things", true=verdict.figures["emulated_things"] == NEIGHBOURS)
+
+
+def _first(entries: list[dict[str, Any]], type_: str) -> int | None:
+    return next((place for place, entry in enumerate(entries) if entry["type"] == type_), None)
 
 
 async def judge_fallback(home: Home, verdict: Verdict, *, obeying: bool) -> float:
