@@ -40,7 +40,7 @@ class Sent(NamedTuple):
 
     path: str
     params: dict[str, str]
-    json: Any
+    json: Any  # or a text, sent as it is
     headers: dict[str, str]
 
 
@@ -135,8 +135,6 @@ class Scene:
         if "{principal_id}" in path:
             ids |= self._fresh_principal(path)
         ids |= await self._fresh_control(path)
-        if path.endswith("/{ensemble_id}"):
-            ids["ensemble_id"] = await self.ensemble()
         if path.endswith("/form"):
             ids["thing_id"] = await self.world.thing(f"urn:uuid:{uuid.uuid4()}")
         if path.startswith("/behaviours/{behaviour}/"):
@@ -180,6 +178,8 @@ class Scene:
     async def _fresh_control(self, path: str) -> dict[str, str]:
         """Return a Thing to take in hand, with what hangs on it; or a command that waits for a second person."""
         op, ids = self.world.op, dict[str, str]()
+        if path.endswith("/{ensemble_id}"):
+            ids["ensemble_id"] = await self.ensemble()
         if path.endswith(("/{thing_id}", "/local", "/remote", "/tags", "/remove")):
             ids["thing_id"] = await self.world.thing(f"urn:uuid:{uuid.uuid4()}")
         if path.endswith("/remote"):
@@ -262,6 +262,7 @@ class Scene:
             "/edge/report": {"clockUs": 0},
             "/ensembles": {"title": "E", "criteria": {}},
             "/ensembles/gather": {},
+            "/search/sparql": "ASK {}",
             "/edges/{edge_id}/rules": RULE,
             "/products": {"title": "P", "points": [f"{METER_ID}/voltage"], "contract": CONTRACT},
             "/products/{product_id}/query": {"sql": "select 1 as one", "purpose": "a"},
@@ -308,7 +309,7 @@ def _media(method: str, path: str) -> dict[str, str]:
     if method == "PATCH":
         return {"content-type": "application/merge-patch+json"}
     if method == "POST" and path == "/search/sparql":
-        return {"content-type": "application/x-www-form-urlencoded"}
+        return {"content-type": "application/sparql-query"}
     return SENML if path == "/readings" else {}
 
 

@@ -73,7 +73,8 @@ class Matrix:
         if row.method == "WS":
             return await self._socket(sent, headers)
         headers |= sent.headers
-        async with self.http.stream(method, sent.path, params=sent.params, json=sent.json, headers=headers) as answer:
+        body: Any = {"content": sent.json} if isinstance(sent.json, str) else {"json": sent.json}
+        async with self.http.stream(method, sent.path, params=sent.params, headers=headers, **body) as answer:
             if answer.status_code == 200 and row.path.endswith(STREAMS):
                 return Answer(200, answer.headers, "")
             await answer.aread()

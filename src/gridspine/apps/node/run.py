@@ -16,6 +16,7 @@ import structlog
 from gridspine.apps.api.app import create_app
 from gridspine.apps.api.lane import ReadLane
 from gridspine.apps.cli.keys import register_client
+from gridspine.apps.node.announced import Announced, announced
 from gridspine.apps.node.drain import drain
 from gridspine.apps.node.engines import Engines
 from gridspine.apps.node.node import Node, compose
@@ -44,6 +45,7 @@ class Running:
     def __init__(self, node: Node, servers: list[Listening]) -> None:
         self.node = node
         self._servers = servers
+        self.announcement: Announced | None = None
 
     @property
     def port(self) -> int:
@@ -59,6 +61,8 @@ class Running:
         """End streams, let requests finish, stop the node; see `gridspine.apps.node.drain`."""
         self.node.stopping = True
         self.node.gate.end_all_streams("node-stopping")
+        if self.announcement is not None:
+            await self.announcement.close()
         await asyncio.gather(*(server.stop() for server in self._servers))
         self.node.paths.address.unlink(missing_ok=True)
         await self.node.stop()
@@ -106,7 +110,10 @@ async def _serve(node: Node, sock: socket.socket, id_: str) -> Running:
             await servers[0].stop()
             raise
     node.paths.address.write_text(f"http://{settings.http.host}:{port}\n")
-    return Running(node, servers)
+    running = Running(node, servers)
+    if settings.tls.enabled and settings.discovery.dns_sd:
+        running.announcement = await announced(settings, servers[-1].port)
+    return running
 
 
 def _first_client(node: Node) -> None:

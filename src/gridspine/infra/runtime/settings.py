@@ -61,6 +61,17 @@ class Tls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     names: list[str] = []
 
 
+class Discovery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How strangers in the local network find the node.
+
+    dns_sd: whether it is announced by DNS-SD, where `[tls]` listens beyond loopback; needs the extra ``discovery``.
+    name: what it is announced as; empty for the organisation's name.
+    """
+
+    dns_sd: bool = False
+    name: str = ""
+
+
 class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The event log.
 
@@ -215,6 +226,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     demo: bool = False
     http: Http = msgspec.field(default_factory=Http)
     tls: Tls = msgspec.field(default_factory=Tls)
+    discovery: Discovery = msgspec.field(default_factory=Discovery)
     log: Log = msgspec.field(default_factory=Log)
     archive: Archive = msgspec.field(default_factory=Archive)
     retention: Retention = msgspec.field(default_factory=Retention)

@@ -33,12 +33,11 @@ class Dataset:
         self._lock = asyncio.Lock()
         self._decoder: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
 
-    async def put(self, subjects: Sequence[str], triples: str) -> int:
-        """Replace all that is said of ``subjects`` by N-Triples; return how many triples there are. Raises `Lost`."""
+    async def put(self, subjects: Sequence[str], triples: str) -> None:
+        """Replace all that is said of ``subjects`` by N-Triples. Raises `Lost`."""
         reply = await self._send(Put(list(subjects), triples.encode()), PUT_S)
         if not isinstance(reply, Taken):
             raise Lost
-        return reply.triples
 
     async def ask(self, query: str, accept: Sequence[str], prefixes: dict[str, str]) -> Answer:
         """Answer one query; raise `Invalid`, `NotAcceptable`, `TooLarge`, and `Lost` when it cost the child."""

@@ -26,9 +26,7 @@ class Ask(msgspec.Struct, frozen=True, tag="ask"):
 
 
 class Taken(msgspec.Struct, frozen=True, tag="taken"):
-    """How many triples there are now."""
-
-    triples: int
+    """They were taken. (How many there are now is not said: the engine would count them one by one.)"""
 
 
 class Answer(msgspec.Struct, frozen=True, tag="answer"):
