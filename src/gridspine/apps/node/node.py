@@ -224,6 +224,7 @@ class Node:
     async def stop(self) -> None:
         """Stop taking in, finish what is queued, write a snapshot, close."""
         await self.supervisor.close()
+        await self.invocations.close()
         await self.agents.close()
         await self.sparql.close()
         self.gate.end_all_streams("node-stopping")
