@@ -7,7 +7,7 @@
     alarms   raised, over, acknowledged
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -142,8 +142,3 @@ def _stage(alarm: Alarm) -> str:
     if alarm.acknowledged_us is not None and alarm.acknowledged_us >= max(alarm.last_us, alarm.over_us or 0):
         return "acknowledged"
     return "over" if alarm.over_us is not None else "raised"
-
-
-def newest_first(entries: Sequence[Entry]) -> list[Entry]:
-    """Return entries in the order of a timeline."""
-    return sorted(entries, key=lambda one: (one.at_us, one.id), reverse=True)

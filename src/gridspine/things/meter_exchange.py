@@ -9,7 +9,7 @@ A register also starts again from 0 when it is full (``rollover``): then it has 
 counted. A fall that neither explains is a fault in the data: nothing is counted over it, and it is said.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -120,8 +120,3 @@ def _piece(value: Float64Array, rollover: float | None) -> tuple[float, int, int
     rolls = falls & (-steps > _ROLLED * rollover) if rollover else np.zeros(len(steps), np.bool_)
     counted = np.where(rolls, steps + (rollover or 0.0), np.where(falls, 0.0, steps))
     return float(counted.sum()), int(np.count_nonzero(rolls)), int(np.count_nonzero(falls & ~rolls))
-
-
-def values_of(fields: Mapping[str, float]) -> dict[str, float]:
-    """Return readings by register as they are kept."""
-    return {name: float(value) for name, value in fields.items()}

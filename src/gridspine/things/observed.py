@@ -45,13 +45,6 @@ class Observed:
     def __len__(self) -> int:
         return len(self.value)
 
-    @property
-    def spacing_s(self) -> float:
-        """The usual time between two observations [s]; 0 where there are fewer than three."""
-        steps = np.diff(self.observed_us)
-        steps = steps[steps > 0]
-        return float(np.median(steps)) / 1e6 if len(steps) > 1 else 0.0
-
     def finite(self) -> "Observed":
         """Return the same without values that are no numbers."""
         return self.take(np.isfinite(self.value))

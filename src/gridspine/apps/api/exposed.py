@@ -1,6 +1,4 @@
-"""What a Thing offers to one caller at one address: the way from a request to a Thing Description."""
-
-from typing import Any
+"""What a Thing offers to one caller at one address: what its Thing Description is made for."""
 
 from litestar.types import Scope
 
@@ -8,7 +6,7 @@ from gridspine.apps.api.authenticate import origin
 from gridspine.apps.node.node import Node
 from gridspine.infra.identity.caller import Caller
 from gridspine.things.directory import Thing
-from gridspine.things.exposed import Reach, describe
+from gridspine.things.exposed import Reach
 
 SERVICES = frozenset({"hold", "stop", "readNow"})
 """The services by which this node carries out actions."""
@@ -23,8 +21,3 @@ def reach_of(node: Node, caller: Caller, scope: Scope, thing: Thing) -> Reach:
     """Return what ``caller`` may do to a Thing it may read, and where. It offers; whatever is asked is decided anew."""
     may = {action: node.authority.would_allow(caller, action, thing) for action in ("thing.command", "alarm.read")}
     return Reach(origin(scope), may["thing.command"], may["alarm.read"], services_of(thing))
-
-
-def thing_description(node: Node, caller: Caller, scope: Scope, thing: Thing) -> dict[str, Any]:
-    """Return the Thing Description of a Thing that ``caller`` may read; do not change it, its parts are shared."""
-    return describe(thing, node.things.model(thing), reach_of(node, caller, scope, thing))

@@ -107,10 +107,9 @@ class OrderBook:
             await self._documents.put_all([*puts, *map(put_of, events)])
             for event in events:
                 self.commander.apply(event)
-            named = {command.id for command in delivered.commands}
             for id_ in [put[1] for put in puts if put[0] == DELIVERED and put[2] is None]:
                 self._delivered.pop(id_, None)
-            self._delivered |= {one.id: one.lease for one in delivered.commands if one.id in named}
+            self._delivered |= {one.id: one.lease for one in delivered.commands}
         await self.tick()
 
     async def node_time(self, now_us: int) -> None:

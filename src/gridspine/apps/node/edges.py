@@ -33,13 +33,12 @@ from gridspine.infra.identity.service import Identity
 from gridspine.infra.runtime.clock import Clock
 from gridspine.kernel.errors import GridspineError, NotFound, Overloaded
 from gridspine.kernel.time import US
-from gridspine.things.command import CommandChanged, CommandEvent, OrderIssued, StopChanged
+from gridspine.things.command import CommandChanged, CommandEvent, OrderIssued
 from gridspine.things.directory import Directory
 from gridspine.things.thing import Thing
 
 MAX_LINKS = 1_000
 _LOOK_S, _GATHER_S = 1.0, 0.02
-_NO_STOP = StopChanged(False, 0, "", "")
 log = structlog.get_logger(__name__)
 
 

@@ -27,7 +27,6 @@ _PLACEHOLDER = re.compile(r"\{\{[^{}]*\}\}")
 _ILLEGAL = re.compile(r'[\x00-\x20<>"\\^`]')
 _BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _COMBO = ("oneOf", "allOf")
-MAX_COMBO = 10
 
 
 def rules_broken(document: Mapping[str, Any]) -> Iterator[Finding]:
