@@ -85,6 +85,18 @@ async def test_a_version_that_faults_gives_way_to_the_one_before(beside):
     assert report(edge).version == 3
 
 
+async def test_versions_that_nobody_runs_take_no_place_in_the_child(beside):
+    await beside.thing()
+    edge = await beside.start()
+    for value in (250, 260, 270):
+        await publish(beside, STEADY.replace("250", str(value)))
+        await until(lambda value=value: beside.wire.value == value)
+    assert len(edge.rules._runner._programs) == 1
+    await beside.world.op.delete(f"/edges/{beside.id}/rules/steady")
+    await until(lambda: not edge.rules.reports())
+    await until(lambda: not edge.rules._runner._programs)
+
+
 async def test_a_rule_that_only_faults_is_stopped(beside):
     await beside.thing()
     edge = await beside.start()

@@ -159,14 +159,13 @@ class Rules:
 
     async def _call(self, one: _Running) -> tuple[dict[str, float], Any]:
         rule = one.rule
-        label = f"{rule.name}@{rule.version}"
-        if not one.loaded:
-            if FUNCTION not in await self._runner.load(label, rule.text):
+        if not one.loaded:  # in the place of its version before
+            if FUNCTION not in await self._runner.load(rule.name, rule.text):
                 raise Invalid(f"the program defines no function {FUNCTION}(inputs, state, now_s)")
             one.loaded = True
         inputs = {point: self._input(point) for point in rule.inputs}
         now_s = self._clock.now_us() / US
-        result = await self._runner.call(label, FUNCTION, inputs, one.memory, now_s, max_steps=rule.max_steps)
+        result = await self._runner.call(rule.name, FUNCTION, inputs, one.memory, now_s, max_steps=rule.max_steps)
         if isinstance(result, Fault):
             where = f"line {result.line}: " if result.line else ""
             raise Invalid(f"{where}{result.detail}")
@@ -201,11 +200,13 @@ class Rules:
         if one.in_a_row < MAX_FAULTS:
             return
         name, version = one.rule.name, one.rule.version
-        kept = self._kept[name]
+        kept = self._kept.get(name)
+        if kept is None:
+            return  # it was taken away meanwhile
         self._kept[name] = msgspec.structs.replace(kept, bad=[*kept.bad, version][-10:])
         await self._documents.put((RULE, name, msgspec.json.encode(self._kept[name])))
         await self._book.cancel_all(LOCAL + name, f"the rule's version {version} faulted {MAX_FAULTS} times in a row")
-        await self._runner.forget(f"{name}@{version}")
+        await self._runner.forget(name)
         self._choose(name, detail=f"version {version} faulted: {one.detail}", faults=one.faults)
 
     # -- versions -----------------------------------------------------------------------------------------------
@@ -232,6 +233,7 @@ class Rules:
     async def _forget(self, name: str) -> None:
         del self._kept[name]
         self._rules.pop(name, None)
+        await self._runner.forget(name)
         await self._documents.put((RULE, name, None))
         await self._book.cancel_all(LOCAL + name, "the rule was taken away")
 
