@@ -71,7 +71,7 @@ async def list_announcements(
     request: Request[Any, Any, Any], node: TheNode, after: FromQuery[str] = "", limit: FromQuery[int] = 1_000
 ) -> list[AnnouncementView]:
     """List the devices that announced themselves to the caller's organisation, the oldest first."""
-    _own(node, request)
+    node.authority.on_own(request.user, "thing.enrol")
     found = await node.lives.announcements.list(
         request.user.organisation, after=after[:300], limit=min(max(limit, 1), 1_000)
     )
@@ -83,7 +83,7 @@ async def make_announcement(
     request: Request[Any, Any, Any], node: TheNode, data: JSONBody[NewAnnouncement]
 ) -> AnnouncementView:
     """Say what a device is on its behalf: an installer's application, a gateway."""
-    _own(node, request)
+    node.authority.on_own(request.user, "thing.enrol")
     return announcement_view(await announce(node, request.user.organisation, request.user.principal, data))
 
 
@@ -102,7 +102,7 @@ async def decide_announcement(
     data: JSONBody[Verdict],
 ) -> AnnouncementView:
     """Register the device as a Thing, and let its voucher enrol for it; or turn it away with a reason."""
-    _own(node, request)
+    node.authority.on_own(request.user, "thing.enrol")
     try:
         said = await node.lives.announcements.get(announcement_id)
     except NotFound:
@@ -174,11 +174,6 @@ async def _register_described(node: Node, caller: Caller, thing: Thing, said: An
     document.setdefault("title", thing.title)
     who = Registering(caller.organisation, caller.principal, lambda: may_connect(node, caller))
     await node.registrar.create(document, who, thing.id)
-
-
-def _own(node: Node, request: Request[Any, Any, Any]) -> None:
-    # The policies look at the organisation only: one Thing stands for all.
-    node.authority.on_thing(request.user, "thing.enrol", Thing("urn:any:own", request.user.organisation, "any", ""))
 
 
 def announcement_view(one: Announcement) -> AnnouncementView:

@@ -11,7 +11,6 @@ from gridspine.apps.api.dependency import TheNode
 from gridspine.apps.node.node import Node
 from gridspine.kernel.time import format_rfc3339
 from gridspine.things.adapter import Order
-from gridspine.things.directory import Thing
 from gridspine.things.form import EMULATOR
 
 MAX_PLACE_CHARS = 512
@@ -44,8 +43,8 @@ async def read_emulated_orders(
 
     For those who may send their readings. No device is told these orders; ask about once a second.
     """
-    own = Thing("urn:any:own", request.user.organisation, "any", "")
-    node.authority.on_thing(request.user, "readings.emulate", own)
+    own = request.user.organisation
+    node.authority.on_own(request.user, "readings.emulate")
     found = sorted(
         (order for order in node.commands.commander.in_force(node.clock.now_us()) if _outside(node, order, own)),
         key=_place,
@@ -57,10 +56,10 @@ async def read_emulated_orders(
     return EmulatedOrders(views, more)
 
 
-def _outside(node: Node, order: Order, own: Thing) -> bool:
+def _outside(node: Node, order: Order, organisation: str) -> bool:
     """Whether an order is for a twin of the organisation that is emulated by somebody outside."""
     form = node.forms.forms.get(order.thing)
-    if form is None or form.organisation != own.organisation or node.forms.forms.taker(order, "") != EMULATOR:
+    if form is None or form.organisation != organisation or node.forms.forms.taker(order, "") != EMULATOR:
         return False
     cohort = node.forms.emulation.cohort(form.cohort)
     return cohort is not None and cohort.external

@@ -32,7 +32,6 @@ from gridspine.infra.identity.enrol import Voucher, certs_only
 from gridspine.infra.identity.refusal import refuse
 from gridspine.kernel.errors import Invalid, NotFound, Unauthenticated
 from gridspine.kernel.time import format_rfc3339
-from gridspine.things.thing import Thing
 
 PKCS7 = "application/pkcs7-mime"
 MAX_REQUEST_BYTES = 16 << 10
@@ -177,8 +176,7 @@ async def simple_reenroll(request: Request[Any, Any, Any], node: TheNode) -> Res
 
 def own_enrolment(node: Node, request: Request[Any, Any, Any]) -> None:
     """Raise `Forbidden` unless the caller may take devices in for the own organisation."""
-    # The policies look at the organisation only: one Thing stands for all.
-    node.authority.on_thing(request.user, "thing.enrol", Thing("urn:any:own", request.user.organisation, "any", ""))
+    node.authority.on_own(request.user, "thing.enrol")
 
 
 def voucher_view(voucher: Voucher, code: str = "") -> VoucherView:

@@ -21,7 +21,6 @@ from gridspine.apps.api.problems import response
 from gridspine.apps.api.takes import TakesModel
 from gridspine.apps.node.node import Node
 from gridspine.kernel.errors import Invalid, NotFound
-from gridspine.things.directory import Thing
 from gridspine.things.exposed import TM_JSON
 from gridspine.things.td import MAX_TD_BYTES, check_description, check_model, read_document, refuse
 from gridspine.things.td.thing_model import filled
@@ -51,7 +50,7 @@ class Fill(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=Tr
 async def list_models(request: AnyRequest, node: TheNode, id_: ModelId = "") -> Response[bytes]:
     """List the Thing Models that the caller's organisation may use; with `id` return that one, whole."""
     caller = request.user
-    node.authority.on_thing(caller, "thing.read", Thing("", caller.organisation, "any", ""))
+    node.authority.on_own(caller, "thing.read")
     if id_:
         model = node.things.models.get(id_, caller.organisation)
         if model is None:
@@ -73,7 +72,7 @@ async def list_models(request: AnyRequest, node: TheNode, id_: ModelId = "") -> 
 async def register_model(request: AnyRequest, node: TheNode) -> Response[bytes]:
     """Register a Thing Model of the caller's organisation; it is never changed: another one gets another id."""
     caller = request.user
-    node.authority.on_thing(caller, "thing.register", Thing("", caller.organisation, "any", ""))
+    node.authority.on_own(caller, "thing.register")
     document = read_document(await request.body())
     if findings := check_model(document):
         refuse(findings)
@@ -89,7 +88,7 @@ async def register_model(request: AnyRequest, node: TheNode) -> Response[bytes]:
 async def fill_model(request: AnyRequest, node: TheNode) -> Response[bytes]:
     """Return the Thing Description that a Thing Model (a document, or the id of one) becomes; nothing is registered."""
     caller = request.user
-    node.authority.on_thing(caller, "thing.read", Thing("", caller.organisation, "any", ""))
+    node.authority.on_own(caller, "thing.read")
     try:
         asked = msgspec.convert(read_document(await request.body()), Fill)
     except msgspec.ValidationError as error:

@@ -9,10 +9,8 @@ from litestar.params import FromPath, JSONBody
 from gridspine.apps.api.dependency import TheNode
 from gridspine.apps.api.thing import permitted
 from gridspine.apps.node.node import Node
-from gridspine.infra.identity.caller import Caller
 from gridspine.kernel.errors import Conflict, Invalid
 from gridspine.kernel.time import format_rfc3339
-from gridspine.things.thing import Thing
 from gridspine.things.transfer import Transfer
 
 _WEEK_S = 7 * 86_400
@@ -52,7 +50,7 @@ class TransferView(msgspec.Struct, frozen=True, rename={"from_": "from", "decide
 @get("/transfers", summary="List transfers", tags=["lifecycle"])
 async def list_transfers(request: Request[Any, Any, Any], node: TheNode) -> list[TransferView]:
     """List what the caller's organisation offered, and what was offered to it, the newest first."""
-    _own(node, request.user)
+    node.authority.on_own(request.user, "thing.transfer")
     found = await node.lives.transfers.of(request.user.organisation)
     return [transfer_view(node, one) for one in found]
 
@@ -90,7 +88,7 @@ async def answer_transfer(
 ) -> TransferView:
     """Accept, refuse or withdraw."""
     caller, lives = request.user, node.lives
-    _own(node, caller)
+    node.authority.on_own(caller, "thing.transfer")
     offer = await lives.transfers.get(transfer_id, caller.organisation)
     side = {"accept": offer.heir, "refuse": offer.heir, "withdraw": offer.owner}.get(verb)
     if side is None:
@@ -112,8 +110,3 @@ def transfer_view(node: Node, one: Transfer) -> TransferView:
         one.id, one.thing, one.title, one.model, one.owner, one.heir, one.standing(node.clock.now_us()), one.why,
         format_rfc3339(one.at_us), format_rfc3339(one.expires_us), one.decided_by, one.because,
     )  # fmt: skip
-
-
-def _own(node: Node, caller: Caller) -> None:
-    # The policies look at the organisation only: one Thing stands for all.
-    node.authority.on_thing(caller, "thing.transfer", Thing("urn:any:own", caller.organisation, "any", ""))

@@ -34,6 +34,8 @@ from gridspine.sharing.product import Product
 from gridspine.things.directory import Thing
 
 AUDIT = "audit"
+_ANY_OWN = "urn:any:own"
+"""What a decision is recorded on that is about all Things of an organisation."""
 _REMEMBERED = 20_000
 _REMEMBER_US = 5_000_000
 _NAME_CHARS, _REASON_CHARS = 300, 2000
@@ -79,6 +81,13 @@ class Authority:
             decision = self._decide(caller, action, _thing_entity(thing, id))
             known = self._fresh[key] = (now_us + _REMEMBER_US, decision)
         return known[1].check(explain=thing is not None and caller.organisation == thing.organisation)
+
+    def on_own(self, caller: Caller, action: str) -> Decision:
+        """Decide on ``action`` at the Things of the caller's organisation, whichever they are; raise `Forbidden`.
+
+        Policies look at a Thing's organisation and devices only: one that there is not stands for all.
+        """
+        return self.on_thing(caller, action, Thing(_ANY_OWN, caller.organisation, "any", ""))
 
     def would_allow(self, caller: Caller, action: str, thing: Thing) -> bool:
         """Whether ``caller`` would be let do ``action`` to ``thing``: to show what may be asked for, and not recorded.

@@ -7,7 +7,6 @@ from gridspine.infra.identity.caller import Caller
 from gridspine.kernel.errors import Forbidden
 from gridspine.kernel.readings import Channel
 from gridspine.things.adapter import Source
-from gridspine.things.directory import Thing
 
 ACTIONS = {
     Channel.REPORTED: "readings.submit",
@@ -30,8 +29,7 @@ def submission(node: Node, caller: Caller, channel: Channel = Channel.REPORTED) 
     action = ACTIONS[channel]
     source = Source(caller.principal, caller.organisation, caller.session)
     if caller.kind != "device":
-        # One Thing of the own organisation stands for all: the policies look at the organisation only.
-        node.authority.on_thing(caller, action, Thing("urn:any:own", caller.organisation, "any", ""))
+        node.authority.on_own(caller, action)
         return Submission(source, None)
     key = (action, caller.principal, caller.epoch, caller.roles, node.things.changes)
     known = node.submissions.get(key)
