@@ -1,6 +1,8 @@
 """SPARQL over the directory: what is found, in which forms, whose; and what leads out of it is refused."""
 
+import asyncio
 import json
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -64,7 +66,9 @@ async def test_every_form_of_answer(world):
     turtle = await ask(world, f"DESCRIBE <{ID}>", accept="text/turtle")
     graph = rdflib.Graph().parse(data=turtle.text, format="turtle")
     assert str(graph.value(rdflib.URIRef(ID), rdflib.URIRef("https://www.w3.org/2019/wot/td#title"))) == LAMP["title"]
-    made = await ask(world, "CONSTRUCT { ?t td:title ?n } WHERE { ?t a td:Thing ; td:title ?n }", accept="application/n-triples")
+    made = await ask(
+        world, "CONSTRUCT { ?t td:title ?n } WHERE { ?t a td:Thing ; td:title ?n }", accept="application/n-triples"
+    )
     assert len(rdflib.Graph().parse(data=made.text, format="nt")) == 6
     answer = await world.op.get("/search/sparql", params={"query": "ASK {}"}, headers={"accept": "image/png"})
     assert answer.status_code == 406
@@ -136,6 +140,27 @@ async def test_a_query_that_takes_too_long_is_ended_and_the_next_one_answered(wo
     answer = await world.op.get("/search/sparql", params={"query": long})
     assert (answer.status_code, answer.json()["reason"]) == (413, "time")
     assert (await ask(world, "ASK { ?t a td:Thing }")).json()["boolean"] is True
+
+
+async def test_whoever_leaves_while_it_is_asked_leaves_a_whole_dataset(world):
+    """A request that is given up must not empty what the next one is answered from."""
+    numbers, node = world.node.points.owned("northside-networks"), world.node
+    for turns in range(1, 12):
+        key, query = ("northside-networks", "left", turns % 3), "SELECT (COUNT(?t) AS ?n) { ?t a td:Thing }"
+        asking = asyncio.ensure_future(node.sparql.ask(key, numbers, query, ["*/*"], command=True))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        asking.cancel()
+        answered = await node.sparql.ask(key, numbers, query, ["text/csv"], command=True)
+        assert answered.answer.body.split()[1] == str(len(numbers)).encode()
+
+
+async def test_every_published_query_is_answered(world):
+    published = json.loads((Path(__file__).parents[3] / "cases" / "search" / "queries.json").read_text())
+    for path in ("jsonpath", "sparql"):
+        for one in published[path]:
+            answer = await world.op.get(f"/search/{path}", params={"query": one["query"]})
+            assert answer.status_code == 200, (one["name"], answer.text[:300])
 
 
 async def test_other_datasets_and_updates_are_refused(world):

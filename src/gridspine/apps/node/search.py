@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from gridspine.infra.runtime.clock import Clock
-from gridspine.kernel.errors import TooLarge
+from gridspine.kernel.errors import Overloaded, TooLarge
 from gridspine.kernel.readings import BoolArray, Int64Array
 from gridspine.things.directory import Directory, Thing
 from gridspine.things.point import PointTable
@@ -23,6 +23,8 @@ from gridspine.things.search_index import SearchIndex
 
 BUDGET_US = 120_000
 """How long one page is searched for before it is handed out [µs]."""
+AT_WORK, MAX_WAITING = 2, 32
+"""Searches that are at work together, and how many may wait for their turn or be at work."""
 AT_ONCE = 100
 MAX_BYTES = 8 << 20
 """What a page may hold."""
@@ -52,6 +54,8 @@ class Search:
         self._things, self._points, self._registrar, self._clock = things, points, registrar, clock
         self._index = SearchIndex()
         self._reading = asyncio.Lock()
+        self._places = asyncio.Semaphore(AT_WORK)
+        self._waiting = 0
 
     async def by_jsonpath(self, text: str, numbers: Int64Array, documents: Documents, after: str, limit: int) -> Page:
         """Ask the Things ``numbers``, ascending, after ``after`` until ``limit`` [results] or the time is reached.
@@ -60,7 +64,16 @@ class Search:
         """
         from gridspine.things.jsonpath import Asked  # heavy, and most nodes are never asked
 
-        asked = await asyncio.to_thread(Asked, text)
+        if self._waiting >= MAX_WAITING:
+            raise Overloaded("others are searching: try again")
+        self._waiting += 1
+        try:
+            async with self._places:
+                return await self._page(await asyncio.to_thread(Asked, text), numbers, documents, after, limit)
+        finally:
+            self._waiting -= 1
+
+    async def _page(self, asked: Any, numbers: Int64Array, documents: Documents, after: str, limit: int) -> Page:
         until_us = self._clock.monotonic_us() + BUDGET_US
         if asked.conjuncts and len(numbers):
             numbers = await self._narrowed(asked, numbers, documents)

@@ -58,6 +58,7 @@ class Sparql:
     def __init__(self, things: Directory, points: PointTable, registrar: Registrar, clock: Clock) -> None:
         self._things, self._points, self._registrar, self._clock = things, points, registrar, clock
         self._held: OrderedDict[Hashable, _Held] = OrderedDict()
+        self._asking: set[asyncio.Task[Answered]] = set()
 
     async def ask(
         self, key: Hashable, numbers: Int64Array, query: str, accept: Sequence[str], *, command: bool
@@ -69,11 +70,22 @@ class Sparql:
         """
         if len(numbers) > MAX_THINGS:
             raise TooLarge(f"SPARQL is over {MAX_THINGS:,} Things at most: search by JSONPath", reason="things")
+        # Whoever asked may leave; what was begun is finished, or the dataset would be half of one.
+        task = asyncio.ensure_future(self._ask(key, numbers, query, accept, command))
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
+        return await asyncio.shield(task)
+
+    async def _ask(
+        self, key: Hashable, numbers: Int64Array, query: str, accept: Sequence[str], command: bool
+    ) -> Answered:
         held = await self._take(key)
         try:
             behind = await self._refresh(held, numbers, command)
             return Answered(await held.dataset.ask(query, accept, PREFIXES), behind)
         except Lost as error:
+            if self._held.get(key) is not held:
+                raise Overloaded("the dataset was let go for others: ask again", retry_after_s=1) from error
             await self._drop(key, held)
             raise TooLarge("the query took too much time or memory, and was ended", reason="time") from error
 
@@ -88,6 +100,8 @@ class Sparql:
 
     async def close(self) -> None:
         """Forget everything."""
+        for task in list(self._asking):
+            task.cancel()
         for key, held in list(self._held.items()):
             await self._drop(key, held)
 
@@ -117,11 +131,12 @@ class Sparql:
             held.filling.result()
             held.filling = None
         if held.filling is None:
-            stale, gone = self._differences(held, numbers)
-            if len(stale) + len(gone) <= BEFORE_ANSWER:
-                await self._fill(held, stale, gone, command)
-                return 0
-            held.filling = asyncio.ensure_future(self._fill(held, stale, gone, command))
+            async with held.lock:
+                stale, gone = self._differences(held, numbers)
+                if len(stale) + len(gone) <= BEFORE_ANSWER:
+                    await self._fill(held, stale, gone, command)
+                    return 0
+            held.filling = held.filling or asyncio.ensure_future(self._fill_all(held, stale, gone, command))
             await asyncio.wait({held.filling}, timeout=1.0)
             if held.filling.done():
                 return await self._refresh(held, numbers, command)
@@ -142,15 +157,19 @@ class Sparql:
         gone = np.setdiff1d(np.flatnonzero(held.versions), numbers, assume_unique=True)
         return stale, gone
 
-    async def _fill(self, held: _Held, stale: Int64Array, gone: Int64Array, command: bool) -> None:
+    async def _fill_all(self, held: _Held, stale: Int64Array, gone: Int64Array, command: bool) -> None:
         async with held.lock:
-            names = self._points.things()
-            for start in range(0, len(gone), AT_ONCE):
-                part = gone[start : start + AT_ONCE]
-                await held.dataset.put([iri_of(names[at]) for at in part.tolist()], "")
-                held.versions[part] = 0
-            for start in range(0, max(1, len(stale)), AT_ONCE):  # once at least: then the child is there
-                await self._put(held, stale[start : start + AT_ONCE], command)
+            await self._fill(held, stale, gone, command)
+
+    async def _fill(self, held: _Held, stale: Int64Array, gone: Int64Array, command: bool) -> None:
+        """Bring a dataset up to date; with its lock."""
+        names = self._points.things()
+        for start in range(0, len(gone), AT_ONCE):
+            part = gone[start : start + AT_ONCE]
+            await held.dataset.put([iri_of(names[at]) for at in part.tolist()], "")
+            held.versions[part] = 0
+        for start in range(0, max(1, len(stale)), AT_ONCE):  # once at least: then the child is there
+            await self._put(held, stale[start : start + AT_ONCE], command)
 
     async def _put(self, held: _Held, numbers: Int64Array, command: bool) -> None:
         things = [self._things.roll.at(number) for number in numbers.tolist()]

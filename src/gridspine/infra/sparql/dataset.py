@@ -25,12 +25,14 @@ class Lost(Exception):
 
 
 class Dataset:
-    """One child. Calls wait for each other; after `Lost` it begins empty again."""
+    """One child, for one life: once it is ended every call raises `Lost`. Calls wait for each other."""
 
     def __init__(self, *, memory_bytes: int = MEMORY_BYTES, wall_s: float = WALL_S) -> None:
         self._memory_bytes, self._wall_s = memory_bytes, wall_s
         self._child: asyncio.subprocess.Process | None = None
         self._lock = asyncio.Lock()
+        self.over = False
+        """Whether the child was ended: what it held is gone."""
         self._decoder: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
 
     async def put(self, subjects: Sequence[str], triples: str) -> None:
@@ -74,6 +76,8 @@ class Dataset:
                 raise
 
     async def _started(self) -> asyncio.subprocess.Process:
+        if self.over:
+            raise Lost
         if self._child is None:
             environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
             self._child = await asyncio.create_subprocess_exec(
@@ -84,7 +88,7 @@ class Dataset:
         return self._child
 
     async def _end(self) -> None:
-        child, self._child = self._child, None
+        child, self._child, self.over = self._child, None, True
         if child is None:
             return
         if child.stdin is not None:
