@@ -1,6 +1,7 @@
 """The parts of live pages, and how to look whether one changed. What it shows the page asks for again by itself."""
 
 from collections.abc import Callable, Hashable
+from functools import cache
 
 from gridspine.apps.api.status import status_view
 from gridspine.apps.node.edge_link import edge_of
@@ -14,9 +15,12 @@ Look = Callable[[], Hashable]
 def looks(node: Node, caller: Caller, thing: Thing | None, grant: str) -> dict[str, Look]:
     """Return how to look at each part, by name: of ``caller``'s organisation, of ``thing`` and of ``grant``."""
     own = caller.organisation
-    edges = sorted(
-        {edge for one in node.things.of_adapter("edge") if one.organisation == own and (edge := edge_of(one))}
-    )
+
+    @cache
+    def edges() -> list[str]:
+        served = (one for one in node.things.of_adapter("edge") if one.organisation == own)
+        return sorted({edge for one in served if (edge := edge_of(one))})
+
     return {
         "alarms": lambda: _alarms(node, own),
         "stop": lambda: node.commands.commander.stopped,
@@ -25,7 +29,7 @@ def looks(node: Node, caller: Caller, thing: Thing | None, grant: str) -> dict[s
             tuple(one.id for one in node.commands.commander.awaiting()),
             tuple(sorted(node.intake.standings.counts().items())),
         ),
-        "edges": lambda: tuple((edge, node.edges.state(edge).connected) for edge in edges),
+        "edges": lambda: tuple((edge, node.edges.state(edge).connected) for edge in edges()),
         "channels": lambda: _held(node, thing) if thing else (),
         "life": lambda: thing and node.intake.standings.state(thing.id),
         "grant": lambda: _grant(node, grant),

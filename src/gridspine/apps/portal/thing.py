@@ -23,7 +23,6 @@ from gridspine.apps.portal.rows import PointRow, emulated_rows, point_rows, wors
 from gridspine.infra.runtime.clock import new_id
 from gridspine.things.directory import Thing
 from gridspine.things.exposed import TD_JSON
-from gridspine.things.form import EMULATOR
 
 PAGE_SIZE = 24
 """Things on one page: a page's stream follows these and no more."""
@@ -120,7 +119,7 @@ def card(node: Node, thing: Thing) -> dict[str, Any]:
 def is_emulated(node: Node, thing: Thing) -> bool:
     """Whether the twin has the form *emulator*."""
     form = node.forms.forms.get(thing.id)
-    return form is not None and form.form == EMULATOR
+    return form is not None and form.form == "emulator"
 
 
 def _chosen(node: Node, things: Sequence[Thing], q: str, show: str) -> list[Thing]:

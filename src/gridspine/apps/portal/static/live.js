@@ -67,6 +67,14 @@
     if (part === "stop") { location.reload(); return; }
     const element = document.querySelector(`[data-part="${CSS.escape(part)}"]`);
     if (!element) return;
+    // A question that is open stays open, and what is half filled in stays (data-keep): the part is loaded later.
+    const dialog = element.querySelector("dialog[open]");
+    if (dialog) { dialog.addEventListener("close", () => onChanged({ part }), { once: true }); return; }
+    const touched = (input) => input.type !== "hidden" && input.value !== input.defaultValue;
+    if (element.dataset.keep !== undefined && [...element.querySelectorAll("input, textarea")].some(touched)) {
+      setTimeout(() => onChanged({ part }), 5000);
+      return;
+    }
     // What someone is typing is not taken away from under their hands.
     const busy = element.contains(document.activeElement) && document.activeElement.matches("input, textarea, select");
     if (busy && document.activeElement.value) {
