@@ -184,3 +184,33 @@ async def test_a_clock_put_back_while_no_node_ran_lets_no_lease_outlast_its_time
     finally:
         await world.stop()
     tally("clock set by an hour", "leases", 1)
+
+
+async def test_readings_tell_until_when_the_clock_had_not_been_put_back(tmp_path, tally):
+    """What a lease has left is counted from the last reading, not from the command's own last change."""
+    clock, data = SetClock(), tmp_path / "data"
+    world = World(await start(settings_for(), data, clock), data)
+    try:
+        await world.thing("urn:example:m1")
+        await world.thing("urn:example:told", BATTERY, adapter="none")
+        wanted = {"thing": "urn:example:told", "point": "activePowerSetpoint", "value": 100, "durationS": 600}
+        lease = world.node.commands.commander.command(
+            (await world.op.post("/commands", json=wanted)).json()["id"]
+        ).lease
+        clock.step_s = 400.0  # as if so much had passed
+        monotonic = clock.monotonic_us
+        clock.monotonic_us = lambda: monotonic() + 400_000_000
+        await world.send("urn:example:m1/activePower", [1], begin_s=time.time() + 390)
+    finally:
+        await world.stop()
+    del clock.monotonic_us
+    clock.step_s = -HOUR_S
+    world = World(await start(settings_for(), data, clock), data)
+    try:
+        async with contextlib.aclosing(world.node.commands.orders("none")) as orders:
+            order = await anext(orders)
+        assert order.command == lease.command
+        assert 0 < order.until_us - clock.now_us() <= 200_000_000
+    finally:
+        await world.stop()
+    tally("clock set by an hour", "leases", 1)

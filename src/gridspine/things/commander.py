@@ -186,8 +186,10 @@ class Commander:
                         applied.setdefault(command.id, CommandChanged(become(command, "applied", now_us, reason)))
         return tuple(applied.values())
 
-    def on_step(self, step_us: int, now_us: int) -> tuple[CommandEvent, ...]:
-        """Let leases that have begun last as long as they would have: the clock was set by ``step_us``, to ``now_us``.
+    def on_step(self, step_us: int, before_us: int) -> tuple[CommandEvent, ...]:
+        """Let leases that have begun last as long as they would have: the clock was set by ``step_us`` [µs].
+
+        They had begun by ``before_us``, as the clock was before it was set [µs since 1970].
 
         Those to come keep their times, which somebody else's clock may share. One whose time had just passed is moved
         too: by a clock put back it would begin anew.
@@ -195,7 +197,7 @@ class Commander:
         events: list[CommandEvent] = []
         for command in self._table.commands.values():
             lease = command.lease
-            if counts(command) and lease.from_us <= now_us - step_us:
+            if counts(command) and lease.from_us <= before_us:
                 steps = tuple(msgspec.structs.replace(one, from_us=one.from_us + step_us) for one in lease.steps)
                 lease = msgspec.structs.replace(
                     lease, from_us=lease.from_us + step_us, until_us=lease.until_us + step_us, steps=steps

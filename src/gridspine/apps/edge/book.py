@@ -171,7 +171,7 @@ class OrderBook:
             now_us = self._clock.now_us()
             if step_us:
                 log.warning("the clock was set: leases in force last as long as they would have", step_us=step_us)
-                await self._carry_out(self.commander.on_step(step_us, now_us))
+                await self._carry_out(self.commander.on_step(step_us, now_us - step_us))
                 await self._set_ahead(self._ahead_us + step_us)
                 self._seen_us = 0
             while events := self.commander.tick(now_us):

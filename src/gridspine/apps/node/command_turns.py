@@ -23,14 +23,18 @@ from gridspine.infra.log.scan import scan
 from gridspine.infra.log.writer import LogWriter, append
 from gridspine.infra.runtime.clock import Clock, Steps
 from gridspine.kernel.errors import GridspineError
+from gridspine.kernel.time import US
 from gridspine.things.asking import Pending
 from gridspine.things.command import CommandEvent, OrderIssued, decode_event, encode_event, event_key
 from gridspine.things.commander import Commander
+from gridspine.things.lot import READINGS
 
 COMMANDS = "commands"
 MAX_ROUND = 512
 """Changes in one round at most."""
 _AGAIN_S = 0.5
+_SINCE_US = 3600 * US
+"""How long after the last change of a command readings are believed to tell of the same clock [µs]."""
 T = TypeVar("T")
 Decide = Callable[[int, Pending], tuple[T, Iterable[CommandEvent]]]
 """Given the time [µs since 1970] and what the round has decided: an answer, and the events that make it true."""
@@ -63,6 +67,8 @@ class Turns:
         self._steps = Steps(clock)
         self._stepped_us = 0
         """By how much the clock was set, and no lease was moved yet: a full disk must not lose it."""
+        self._begun_us = 0
+        """What began up to then had begun before the clock was set [µs since 1970]; 0: up to now."""
         self._held_back: dict[tuple[str, str], None] = {}
         """Points whose last order was made by the clock before it was set, and not sent."""
         self._journeys = journeys
@@ -144,23 +150,30 @@ class Turns:
         if step_us:
             log.warning("the clock was set: leases in force last as long as they would have", step_us=step_us)
         if self._stepped_us:
-            await self.keep(self._commander.on_step(self._stepped_us, self._clock.now_us()))
-            self._stepped_us = 0
+            before_us = self._begun_us or self._clock.now_us() - self._stepped_us
+            await self.keep(self._commander.on_step(self._stepped_us, before_us))
+            self._stepped_us = self._begun_us = 0
 
     def look_back(self) -> None:
         """Notice at a start that the clock was put back since the last record: leases have what they had then; blocks.
 
-        How much of it passed before the clock was put back, and while no node ran, nothing tells. A clock put forward
-        cannot be told from time that passed: leases end.
+        Readings, which come more often, tell until when it had not been. What passed after the last of them, and while
+        no node ran, nothing tells. A clock put forward cannot be told from time that passed: leases end.
         """
-        first, following = self._log.bounds(COMMANDS)[0]
-        last = list(scan(self._log, COMMANDS, 0, max(first, following - 1), following))
-        step_us = self._clock.now_us() - last[-1].time_us if last else 0
-        if step_us < -Steps.LEAST_US:
-            log.warning(
-                "the clock was put back while no node ran: leases go on from their last record", step_us=step_us
-            )
-            self._stepped_us = step_us
+        (last_us,) = self._last_us(COMMANDS) or [0]
+        if self._clock.now_us() > last_us - Steps.LEAST_US:
+            return
+        seen_us = max([last_us, *(at_us for at_us in self._last_us(READINGS) if at_us < last_us + _SINCE_US)])
+        self._stepped_us, self._begun_us = self._clock.now_us() - seen_us, last_us
+        log.warning("the clock was put back while no node ran: leases go on", step_us=self._stepped_us)
+
+    def _last_us(self, topic: str) -> list[int]:
+        """Return when the last record of each partition was written that has one [µs since 1970]."""
+        return [
+            record.time_us
+            for partition, (first, following) in enumerate(self._log.bounds(topic))
+            for record in scan(self._log, topic, partition, max(first, following - 1), following)
+        ]
 
     def missed(self) -> list[CommandEvent]:
         """Return the events beyond those applied, which count as applied from now on; blocks."""
