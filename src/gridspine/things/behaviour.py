@@ -12,7 +12,8 @@ shown to whoever deploys it, and is held to each time.
         ─► {"state": …, "derived": {point: value}, "set": {point: {"value": …, "duration_s": …}},
             "alarms": {point: True | False}, "wake_in_s": …}       each may be left out; None: nothing
 
-``twin`` is {"thing", "now_s", "channel", "data", "points": {name: {"value", "quality", "age_s", "new"}}}.
+``twin`` is {"thing", "now_s", "channel", "data", "points": {name: {"value", "quality", "age_s"}}};
+a point that was never read is None.
 """
 
 import hashlib
@@ -23,10 +24,11 @@ from typing import Any
 
 import msgspec
 
+from gridspine.infra.runtime.starlark_wire import MAX_TEXT_BYTES
 from gridspine.kernel.errors import Invalid
 from gridspine.things.model import ThingModel
 
-MAX_TEXT_BYTES, MAX_DATA_BYTES, MAX_STATE_BYTES = 64 << 10, 16 << 10, 4 << 10
+MAX_DATA_BYTES, MAX_STATE_BYTES = 16 << 10, 4 << 10
 MAX_NAMES = 64
 MAX_STEPS = 200_000
 MIN_INTERVAL_S, MAX_WAIT_S = 0.05, 86_400.0
@@ -135,21 +137,13 @@ class Wanted(msgspec.Struct, frozen=True):
     duration_s: float
 
 
-class Answer(msgspec.Struct, frozen=True):
+class Answer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a call came to. ``state`` None leaves it as it was; ``wake_in_s`` [s] None asks for no timer."""
 
     state: dict[str, Any] | None = None
     derived: Mapping[str, float] = {}
     set: Mapping[str, Wanted] = {}
     alarms: Mapping[str, bool] = {}
-    wake_in_s: float | None = None
-
-
-class _Raw(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    state: dict[str, Any] | None = None
-    derived: dict[str, float] = {}
-    set: dict[str, Wanted] = {}
-    alarms: dict[str, bool] = {}
     wake_in_s: float | None = None
 
 
@@ -161,22 +155,22 @@ def read_answer(behaviour: Behaviour, value: Any) -> Answer:
     if value is None:
         return _NOTHING
     try:
-        raw = msgspec.convert(value, _Raw)
+        answer = msgspec.convert(value, Answer)
     except (msgspec.ValidationError, RecursionError) as error:
         raise Invalid(f"the answer is malformed: {error}") from error
     for field, names, allowed in (
-        ("derived", raw.derived, behaviour.derives),
-        ("set", raw.set, behaviour.sets),
-        ("alarms", raw.alarms, behaviour.listens + behaviour.derives if behaviour.alarms else ()),
+        ("derived", answer.derived, behaviour.derives),
+        ("set", answer.set, behaviour.sets),
+        ("alarms", answer.alarms, behaviour.listens + behaviour.derives if behaviour.alarms else ()),
     ):
         beyond = sorted(set(names) - set(allowed))
         if beyond:
             raise Invalid(f"{field}: {beyond[0][:64]!r} is not among what the package may")
-    for wanted in raw.set.values():
+    for wanted in answer.set.values():
         if not (math.isfinite(wanted.value) and 0 < wanted.duration_s <= MAX_WAIT_S):
             raise Invalid(f"set: a finite value, for 0 to {MAX_WAIT_S:g} s")
-    if raw.wake_in_s is not None and not 0 < raw.wake_in_s <= MAX_WAIT_S:
+    if answer.wake_in_s is not None and not 0 < answer.wake_in_s <= MAX_WAIT_S:
         raise Invalid(f"wake_in_s: 0 to {MAX_WAIT_S:g} s")
-    if raw.state is not None and len(msgspec.msgpack.encode(raw.state)) > MAX_STATE_BYTES:
+    if answer.state is not None and len(msgspec.msgpack.encode(answer.state)) > MAX_STATE_BYTES:
         raise Invalid(f"state: at most {MAX_STATE_BYTES} bytes")
-    return Answer(raw.state, raw.derived, raw.set, raw.alarms, raw.wake_in_s)
+    return answer
