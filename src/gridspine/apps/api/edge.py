@@ -1,6 +1,5 @@
 """Edges: their stream of orders, their reports, how they are, and their control rules."""
 
-import asyncio
 import contextlib
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +10,7 @@ from litestar.params import FromPath, JSONBody
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from gridspine.apps.api.dependency import TheNode
+from gridspine.apps.api.sending import chunk, left, run_until_left
 from gridspine.apps.api.thing import permitted, readable
 from gridspine.apps.edge.wire import BufferReport, Report, RuleReport
 from gridspine.apps.node.edge_link import edge_of
@@ -22,6 +22,7 @@ from gridspine.things.control_rule import ControlRule, split_point
 from gridspine.things.thing import Thing
 
 _HEADERS = [(b"content-type", b"application/x-ndjson"), (b"cache-control", b"no-store"), (b"x-accel-buffering", b"no")]
+_LOOK_S = 0.25
 
 
 class EdgeView(msgspec.Struct, frozen=True, rename="camel"):
@@ -165,27 +166,22 @@ class OrderStream:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run until the edge leaves, is not let in any more, or the node stops."""
         await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
-        talking = asyncio.ensure_future(self._talk(send))
-        leaving = asyncio.ensure_future(_left(receive))
-        stopping = asyncio.ensure_future(self._stopping())
-        try:
-            await asyncio.wait({talking, leaving, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in (talking, leaving, stopping):
-                task.cancel()
-            await asyncio.gather(talking, leaving, stopping, return_exceptions=True)
+        await run_until_left(self._until_stopping(send), left(receive))
         with contextlib.suppress(OSError):
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            await chunk(send, b"", more=False)
 
     async def _talk(self, send: Send) -> None:
         async with contextlib.aclosing(self._node.edges.messages(self._caller)) as messages:
             async for message in messages:
-                body = msgspec.json.encode(message) + b"\n"
-                await send({"type": "http.response.body", "body": body, "more_body": True})
+                await chunk(send, msgspec.json.encode(message) + b"\n")
+
+    async def _until_stopping(self, send: Send) -> None:
+        """Talk until that ends, or the node stops."""
+        await run_until_left(self._talk(send), self._stopping())
 
     async def _stopping(self) -> None:
         while not self._node.stopping:
-            await self._node.clock.sleep(0.25)
+            await self._node.clock.sleep(_LOOK_S)
 
 
 def edge_view(node: Node, edge: str, organisation: str) -> EdgeView:
@@ -249,8 +245,3 @@ def _rule_view(node: Node, rule: ControlRule) -> RuleView:
         rule.name, rule.version, rule.author, format_rfc3339(rule.at_us), rule.text, rule.inputs, rule.outputs,
         rule.every_s, rule.lease_s, rule.max_steps, running,
     )  # fmt: skip
-
-
-async def _left(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
