@@ -35,6 +35,7 @@ from gridspine.apps.node.node import Node
 from gridspine.kernel.errors import Invalid, NotFound, PreconditionFailed, UnsupportedMedia
 from gridspine.kernel.ids import MAX_ID_LENGTH
 from gridspine.things.change import Changes
+from gridspine.things.description import DISCOVERY
 from gridspine.things.directory import Thing
 from gridspine.things.exposed import LD_JSON, TD_JSON, thing_url
 from gridspine.things.registrar import Caller
@@ -44,7 +45,6 @@ from gridspine.things.td.merge_patch import MEDIA_TYPE as MERGE_PATCH
 
 AnyRequest = Request[Any, Any, Any]
 COMPACT, COMPACT_LIST = "application/vnd.gridspine.thing+json", "application/vnd.gridspine.things+json"
-DISCOVERY = "https://www.w3.org/2022/wot/discovery"
 MAX_PAGE, PAGE = 5_000, 1_000
 MAX_BODY = 2 * MAX_TD_BYTES
 _OWN = {"gs:model": "model", "gs:adapter": "adapter", "gs:connection": "connection", "gs:devices": "devices"}

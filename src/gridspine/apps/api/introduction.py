@@ -14,9 +14,9 @@ from litestar import Request, Response, get
 from gridspine import __version__
 from gridspine.apps.api.authenticate import PUBLIC, origin
 from gridspine.apps.api.dependency import TheNode
+from gridspine.things.description import DISCOVERY
 from gridspine.things.exposed import LD_JSON, TD_CONTEXT, TD_JSON, TICKET, security
 
-DISCOVERY_CONTEXT = "https://www.w3.org/2022/wot/discovery"
 OPENAPI = "application/vnd.oai.openapi+json"
 LINK_FORMAT = "application/link-format"
 CORE_LINK = '</.well-known/wot>;rt="wot.directory";ct=432'
@@ -45,7 +45,7 @@ async def introduce_by_link() -> Response[str]:
 def directory_description(base: str, issuer: str) -> _Json:
     """Return the directory as a Thing; ``issuer`` is the name of the node, by which its id stays the same."""
     return {
-        "@context": [TD_CONTEXT, DISCOVERY_CONTEXT],
+        "@context": [TD_CONTEXT, DISCOVERY],
         "@type": "ThingDirectory",
         "id": directory_id(issuer),
         "title": "Things of a gridspine node",
@@ -56,9 +56,7 @@ def directory_description(base: str, issuer: str) -> _Json:
         "properties": {"things": _things()},
         "actions": _actions(),
         "events": _events(),
-        "links": [
-            {"rel": "service-desc", "href": f"{base}/schema/openapi.json", "type": "application/vnd.oai.openapi+json"}
-        ],
+        "links": [{"rel": "service-desc", "href": f"{base}/schema/openapi.json", "type": OPENAPI}],
     }
 
 

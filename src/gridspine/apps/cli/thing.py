@@ -13,12 +13,12 @@ import typer
 from gridspine.apps.cli.client import Client, Data
 from gridspine.apps.cli.connect import check, connected, data_directory
 from gridspine.kernel.errors import Invalid
+from gridspine.things.td.check import is_model
 from gridspine.things.td.document import read_document, walk
 
 app = typer.Typer(help="Things by their Thing Descriptions: add, show, remove.", no_args_is_help=True)
 Id = Annotated[str, typer.Argument(metavar="ID", help="The Thing's id, a URN.")]
 _TD = {"content-type": "application/td+json"}
-_TM = "tm:ThingModel"
 
 
 @app.command()
@@ -58,8 +58,7 @@ async def _add(
     data: Path, client: str, document: dict[str, Any], values: dict[str, Any], without: list[str], secret: str
 ) -> dict[str, Any]:
     async with connected(data, client) as http:
-        kinds = document.get("@type")
-        if _TM in (kinds if isinstance(kinds, list) else [kinds]):
+        if is_model(document):
             if not any(path and path[-1] == "forms" for path, _ in walk(document)):
                 model = _checked(await http.post("/models", content=msgspec.json.encode(document))).json()
                 body = {"title": model["title"], "model": model["id"]}
