@@ -1,6 +1,6 @@
 """Transfers: a Thing offered to another organisation, accepted, refused or withdrawn."""
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from litestar import Request, get, post
@@ -99,8 +99,8 @@ async def answer_transfer(
         node.quotas.things(node.things.count(caller.organisation))
         decided = await lives.accept_transfer(offer, by=caller.principal, why=data.why)
     else:
-        state = "refused" if verb == "refuse" else "withdrawn"
-        decided = await lives.end_transfer(offer.id, state, by=caller.principal, why=data.why)  # type: ignore[arg-type]
+        state: Literal["refused", "withdrawn"] = "refused" if verb == "refuse" else "withdrawn"
+        decided = await lives.end_transfer(offer.id, state, by=caller.principal, why=data.why)
     return transfer_view(node, decided)
 
 
