@@ -74,7 +74,7 @@ class NewDeployment(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_
     reason: _Reason = ""
 
 
-class Word(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class BehaviourWord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Why."""
 
     reason: _Reason = ""
@@ -175,7 +175,7 @@ async def change_deployment(
     node: TheNode,
     behaviour: FromPath[str],
     verb: FromPath[str],
-    data: JSONBody[Word | None] = None,
+    data: JSONBody[BehaviourWord | None] = None,
 ) -> DeploymentView:
     """``promote`` the canary to all, ``roll-back`` to the version before, or ``stop`` the behaviour."""
     organisation, behaviours = request.user.organisation, node.agents.behaviours

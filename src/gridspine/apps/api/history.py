@@ -22,7 +22,7 @@ MAX_LIMIT = 500
 MAX_WORDS = 2_000
 
 
-class EntryView(msgspec.Struct, frozen=True):
+class HistoryEntryView(msgspec.Struct, frozen=True):
     """Something that happened: ``type`` such as *thing.commissioned*, ``kind`` what sort, ``words`` for a timeline.
 
     ``by`` is a principal's id, ``name`` what it is called where the caller may know. ``receipt`` asks the ledger.
@@ -42,7 +42,7 @@ class HistoryView(msgspec.Struct, frozen=True):
     """A page of a Thing's history, newest first; ``next`` goes on where it ends, "" at the beginning of its life."""
 
     thing: str
-    entries: list[EntryView]
+    entries: list[HistoryEntryView]
     next: str
 
 
@@ -117,7 +117,7 @@ def past(node: Node, caller: Caller, thing_id: str) -> tuple[Thing, list[tuple[i
     return thing, own
 
 
-def _view(node: Node, caller: Caller, entry: Entry) -> EntryView:
+def _view(node: Node, caller: Caller, entry: Entry) -> HistoryEntryView:
     name = ""
     if entry.by.startswith("urn:"):
         try:
@@ -125,11 +125,11 @@ def _view(node: Node, caller: Caller, entry: Entry) -> EntryView:
             name = known.name if known.organisation == caller.organisation else ""
         except NotFound:
             name = ""
-    return EntryView(
+    return HistoryEntryView(
         format_rfc3339(entry.at_us), entry.kind, entry.type, words(entry), entry.by, name, entry.receipt, entry.data
     )
 
 
-def _registered(thing: Thing) -> EntryView:
+def _registered(thing: Thing) -> HistoryEntryView:
     at = format_rfc3339(thing.created_us)
-    return EntryView(at, "life", "thing.registered", "registered", "", "", "", {"model": thing.model})
+    return HistoryEntryView(at, "life", "thing.registered", "registered", "", "", "", {"model": thing.model})
