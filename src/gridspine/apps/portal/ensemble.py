@@ -1,6 +1,7 @@
 """Pages of ensembles: one built by criteria, saved ones, and who is in one now."""
 
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 from litestar import Response, get, post
@@ -58,7 +59,7 @@ async def ensemble_page(
     numbers = numbers_of(node, request.user)
     ensemble = await node.ensembles.get(ensemble_id, request.user.organisation)
     found = await node.ensembles.gather(ensemble.criteria, numbers)
-    where = f"/portal/ensembles/{ensemble.id}"
+    where = f"/portal/ensembles/{quote(ensemble.id, safe=':')}"
     context = _members(node, found, max(0, min(start, len(found.members) - 1)))
     if is_part(request):
         return page(request, node, "parts/members.html", **context, where=where)

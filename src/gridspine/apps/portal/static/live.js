@@ -16,7 +16,7 @@
     badge.className = `live-state tone-${tone}`;
     put(badge, text);
   };
-  const wanted = () => [...document.querySelectorAll("[data-live]")].map((element) => element.dataset.live).filter(Boolean).join("&");
+  const wanted = () => [...document.querySelectorAll("body [data-live]")].map((element) => element.dataset.live).filter(Boolean).join("&");
   const icon = (holder, name) => {
     const use = holder?.querySelector("use");
     if (use) use.setAttribute("href", use.getAttribute("href").replace(/#.*/, `#${name}`));
@@ -149,7 +149,10 @@
     if (!list) return;
     const still = document.getElementById("ensemble-still");
     if (event.over) { put(still, `It is followed no more: ${event.over}.`); still.hidden = false; return; }
-    put(document.getElementById("ensemble-count"), String(event.count));
+    const shown = document.getElementById("ensemble-count");
+    const other = shown.textContent !== String(event.count);
+    put(shown, String(event.count));
+    if (other || event.changed) htmx.trigger(document.getElementById("members"), "changed");
     if (!event.changed) return;
     const line = (thing, word, tone) => {
       const item = document.createElement("li");
@@ -166,7 +169,6 @@
     list.prepend(...event.joined.map((one) => line(one, "joined", "good")), ...event.left.map((one) => line(one, "left", "over")));
     while (list.children.length > moves) list.lastElementChild.remove();
     still.hidden = true;
-    htmx.trigger(document.getElementById("members"), "changed");
   };
 
   const handlers = {
