@@ -99,7 +99,18 @@ def _actions() -> _Json:
         "updateThing": _action("Put another Thing Description under the same id.", "PUT", one, TD_JSON),
         "partiallyUpdateThing": _action("Merge a patch (RFC 7396).", "PATCH", one, merge),
         "deleteThing": _action("Take a Thing out of the directory.", "DELETE", one),
+        "searchJSONPath": _search("JSONPath (RFC 9535)", "/search/jsonpath{?query}", "application/json"),
+        "searchSPARQL": _search("SPARQL 1.1", "/search/sparql{?query}", "application/sparql-results+json"),
     }
+
+
+def _search(language: str, href: str, given: str) -> _Json:
+    form = {"href": href, "op": ["invokeaction"], "htv:methodName": "GET", "additionalResponses": [_BAD]}
+    return {
+        "description": f"Search the Thing Descriptions by {language}.", "synchronous": True, "idempotent": True,
+        "safe": True, "uriVariables": {"query": {"type": "string"}},
+        "forms": [{**form, "response": {"contentType": given}}],
+    }  # fmt: skip
 
 
 def _action(words: str, method: str, href: str, taken: str = "") -> _Json:
