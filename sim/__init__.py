@@ -8,7 +8,7 @@
     seed ─► world ─┬─ loop      virtual time; what would run on threads runs in turn, late by the seed
                    ├─ disk      every write is noted; a power cut keeps what was synced, and some of the rest
                    ├─ network   requests and answers lost, late, doubled, in another order
-                   ├─ clients   senders, owners, consumers, commanders: by the HTTP application itself
+                   ├─ clients   senders, owners, consumers, commanders, a steward: by the HTTP application itself
                    ├─ devices   by an adapter; each has its own timer
                    └─ checks    after each step, after each start, at the end
 

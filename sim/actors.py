@@ -36,7 +36,9 @@ class Clients:
         assert self.machine.node is not None
         demo = self.machine.node.identity.demo
         assert demo is not None
-        self.tokens = {one: demo.issue(one) for one in (self.cast.operator, *self.cast.consumers.values())}
+        cast = self.cast
+        everyone = (cast.operator, cast.second, *cast.consumers.values())
+        self.tokens = {one: demo.issue(one) for one in everyone}
 
     def ask(
         self, who: str, method: str, target: str, what: Any = None, *, kind: str = "application/json",
@@ -125,9 +127,6 @@ class Sender:
         return f"{meter}/activeEnergyImport", float(self._register[meter]), at_us
 
     def _post(self, asked: Asked) -> None:
-        def arrives() -> None:
-            asked.arrivals += 1
-
         pack = [{"n": name, "v": value, "t": at_us / US} for name, value, at_us in asked.rows]
 
         def answered(answer: http.Answer) -> None:
@@ -146,4 +145,6 @@ class Sender:
 
         kind = BACKFILL if asked.backfill else SENML
         who = self.clients.cast.operator
-        self.clients.ask(who, "POST", "/readings", pack, kind=kind, answered=answered, arrives=arrives)
+        self.clients.ask(
+            who, "POST", "/readings", pack, kind=kind, answered=answered, arrives=lambda: self.books.arrived(asked)
+        )

@@ -45,6 +45,12 @@ class Books:
     """Offset → its readings on the channel reported, in order."""
     twins: dict[str, tuple[float, int]] = field(default_factory=dict)
     """Point id → value, observed [µs], as the log alone makes them."""
+    retired: set[str] = field(default_factory=set)
+    """Things answered to be retired."""
+    barred: set[Row] = field(default_factory=set)
+    """Readings that arrived only after that."""
+    _rows: list[Row] = field(default_factory=list)
+    """What was kept last."""
     outcomes: list[Outcome] = field(default_factory=list)
     """What was answered since the start of the node."""
 
@@ -61,6 +67,9 @@ class Books:
         self.story.check("no offset for two records", position not in self.promised, f"{position} was given before")
         self.story.check("offsets never go back", position.offset >= following, f"{position} after {following}")
         self._take(position, key, body)
+        if position.topic == READINGS and self.retired:
+            taken = [row for row in self._rows if row in self.barred]
+            self.story.check("who is retired gives no readings", not taken, f"{taken[:3]} at {position}")
 
     def _take(self, position: Position, key: bytes, body: bytes) -> None:
         place = (position.topic, position.partition)
@@ -73,6 +82,7 @@ class Books:
         readings = decode_batch(body)
         columns = (readings.point.tolist(), readings.value.tolist(), readings.observed_us.tolist())
         rows = [(self.point_id(point), value, at_us) for point, value, at_us in zip(*columns, strict=True)]
+        self._rows = rows
         for row, quality in zip(rows, readings.quality.tolist(), strict=True):
             # What the node marked itself is not recognised after a restart, when it comes without the mark.
             again = row in self.logged and row not in self.marked
@@ -110,6 +120,12 @@ class Books:
             one for one in self.promised if one not in found and one.offset >= firsts[one.topic, one.partition]
         )
         self.story.check("the log keeps what it took", not lost, f"{len(lost)} records are gone, such as {lost[:3]}")
+
+    def arrived(self, asked: Asked) -> None:
+        """Take note that a batch arrived at the node."""
+        asked.arrivals += 1
+        if asked.arrivals == 1:
+            self.barred.update(row for row in asked.rows if row[0].rpartition("/")[0] in self.retired)
 
     # -- answers ------------------------------------------------------------------------------------------------
 

@@ -13,7 +13,9 @@ from sim.device import NAME
 from sim.machine import ORGANISATION, Machine
 
 METER = "https://gridspine.org/models/meter"
-METERS = ("urn:sim:meter-1", "urn:sim:meter-2", "urn:sim:meter-3")
+RETIRED = "urn:sim:meter-4"
+"""The one that may be retired."""
+METERS = ("urn:sim:meter-1", "urn:sim:meter-2", "urn:sim:meter-3", RETIRED)
 BATTERIES = ("urn:sim:battery-1", "urn:sim:battery-2")
 CONSUMERS = ("brightfield", "eastmoor")
 ALL = ("administrator", "operator", "owner", "consumer", "auditor")
@@ -21,7 +23,7 @@ POINTS = {
     "meters": tuple(f"{meter}/{name}" for meter in METERS[:2] for name in ("activeEnergyImport", "activePower")),
     "batteries": tuple(f"{battery}/activeEnergyImport" for battery in BATTERIES),
 }
-"""Products by title: their points. The third meter is in none."""
+"""Products by title: their points. The third and fourth meter are in none."""
 
 
 @dataclass(slots=True)
@@ -30,6 +32,8 @@ class Cast:
 
     template: Path
     operator: str = ""
+    second: str = ""
+    """Who asks for what takes two persons; the operator may agree."""
     consumers: dict[str, str] = field(default_factory=dict)
     """Organisation → principal."""
     products: dict[str, str] = field(default_factory=dict)
@@ -45,6 +49,7 @@ def register(machine: Machine, template: Path) -> Cast:
     directory, cast = machine.node.identity.directory, Cast(template)
     directory.add_organisation(ORGANISATION, "Northside")
     cast.operator = directory.add_principal(ORGANISATION, "application", "operator", ALL).id
+    cast.second = directory.add_principal(ORGANISATION, "application", "second", ALL).id
     for name in CONSUMERS:
         directory.add_organisation(name, name.title())
         cast.consumers[name] = directory.add_principal(name, "application", "consumer", ALL).id

@@ -12,7 +12,8 @@ from gridspine.apps.api.app import create_app
 from gridspine.apps.node.node import Node, compose
 from gridspine.infra.identity import user
 from gridspine.infra.log.port import Position, Record
-from gridspine.infra.runtime.settings import Adapters, Archive, Http, Log, Settings
+from gridspine.infra.runtime.clock import Steps
+from gridspine.infra.runtime.settings import Adapters, Archive, Commands, Http, Log, Settings
 from gridspine.kernel.time import US
 from sim.clock import SimClock
 from sim.device import NAME, Field
@@ -23,9 +24,12 @@ from sim.engines import Appended, engines
 from sim.loop import SimLoop
 
 ORGANISATION = "northside"
+LARGE_W = 3000.0
+"""What one person may ask for within ten minutes without a second one [W]."""
 SETTINGS = Settings(
     organisation="Northside", demo=True, http=Http(port=8600), archive=Archive(enabled=False),
     log=Log(reserve_bytes=256 << 10, segment_bytes=96 << 10), adapters=Adapters(allow=[NAME]),
+    commands=Commands(approval_above_w=LARGE_W),
 )  # fmt: skip
 START_S = 60.0
 """A start that takes longer [virtual s] has hung."""
@@ -82,6 +86,11 @@ class Machine:
         self.base, self.trace, self.seed, self.field = base, trace, seed, field
         self.now_s, self.wall_us, self.starts = 0.0, 0, 0
         self.slow = False
+        self.unknown_us = 0
+        """How much later leases may end than the clock says [µs]: what passed from a node's last record, after which
+        the clock was put back, to its next start; and steps too small to be noticed."""
+        self._wrote: dict[str, tuple[float, int]] = {}
+        """Topic → when its last record was written [s], and how far the wall clock was off [µs]."""
         self.loop: SimLoop | None = None
         self.node: Node | None = None
         self.clock: SimClock | None = None
@@ -122,6 +131,7 @@ class Machine:
         """Start a node on what the disk holds; raise what its start raises."""
         assert self.loop is None
         self.starts += 1
+        self._look_back()
         loop = self.loop = SimLoop(self.now_s, self.pause)
         self.clock = SimClock(loop, random.Random(f"{self.seed} start {self.starts}"), self.wall_us)
         starting = loop.create_task(self._start(loop, self.clock))
@@ -139,6 +149,7 @@ class Machine:
         def appended(records: Sequence[Record], positions: Sequence[Position]) -> None:
             if self.loop is not loop:
                 return  # what a dead node still does promises nothing
+            self._wrote |= {record.topic: (loop.time(), self.wall_us) for record in records}
             try:
                 self._appended(records, positions)
             except Exception as error:  # the node must not take it for its own
@@ -148,6 +159,14 @@ class Machine:
         # What a password costs is not what is tested here, and half of a start.
         with mock.patch.object(user, "Cost", functools.partial(user.Cost, n=16, p=1)):
             return await compose(SETTINGS, self.data, clock, organisation=ORGANISATION, engines=parts)
+
+    def _look_back(self) -> None:
+        when_s, wall_us = self._wrote.get("commands", (0.0, self.wall_us))
+        if self.wall_us < wall_us:
+            later_s, later_us = self._wrote.get("readings", (0.0, 0))
+            if later_s * US + later_us >= when_s * US + wall_us:
+                when_s = max(when_s, later_s)
+            self.unknown_us += round((self.now_s - when_s) * US)
 
     def run_for(self, seconds: float) -> None:
         """Let time pass, whether a node runs or not; raise what a check found meanwhile."""
@@ -175,6 +194,8 @@ class Machine:
     def step_wall(self, seconds: float) -> None:
         """Put the wall clock forward or back."""
         self.wall_us += round(seconds * US)
+        if -Steps.LEAST_US <= seconds * US < 0:
+            self.unknown_us -= round(seconds * US)
         if self.clock is not None:
             self.clock.wall_us = self.wall_us
 

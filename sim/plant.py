@@ -15,9 +15,12 @@ from gridspine.infra.log.segment import Row, Segment
 from gridspine.infra.log.sqlite import SqliteEventLog
 from gridspine.infra.registry import sql
 from gridspine.sharing.gate import Gate
-from gridspine.things import commander, lease
+from gridspine.things import lease, ordering
+from gridspine.things.approval import Approvals
+from gridspine.things.form import Forms
 from gridspine.things.horizon import Horizon
 from gridspine.things.lease import Effective
+from gridspine.things.point import PointTable
 from gridspine.things.twin import TwinState
 
 
@@ -109,7 +112,7 @@ def _leases_outlast() -> Iterator[None]:
         found = lease.resolve(*args)
         return msgspec.structs.replace(found, until_us=found.until_us + 3_600_000_000)
 
-    with mock.patch.object(commander, "resolve", longer):
+    with mock.patch.object(ordering, "resolve", longer):
         yield
 
 
@@ -126,6 +129,27 @@ def _backfill_moves_twins() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def _emulated_on_a_wire() -> Iterator[None]:
+    """Orders for emulated twins go to their devices."""
+    with mock.patch.object(Forms, "taker", lambda _, order, adapter: adapter):
+        yield
+
+
+@contextlib.contextmanager
+def _one_is_enough() -> Iterator[None]:
+    """Nothing is too large for one person."""
+    with mock.patch.object(Approvals, "needed", lambda *_: ""):
+        yield
+
+
+@contextlib.contextmanager
+def _the_retired_are_heard() -> Iterator[None]:
+    """Points of Things that are retired keep their numbers."""
+    with mock.patch.object(PointTable, "retire", lambda *_: None):
+        yield
+
+
 PLANTS: dict[str, Callable[[], contextlib.AbstractContextManager[None]]] = {
     "log-not-synced": _log_not_synced,
     "registry-not-synced": _registry_not_synced,
@@ -135,5 +159,8 @@ PLANTS: dict[str, Callable[[], contextlib.AbstractContextManager[None]]] = {
     "offsets-repeat": _offsets_repeat,
     "leases-outlast": _leases_outlast,
     "late-readings-move-twins": _backfill_moves_twins,
+    "emulated-on-a-wire": _emulated_on_a_wire,
+    "one-is-enough": _one_is_enough,
+    "the-retired-are-heard": _the_retired_are_heard,
 }
 """By name."""

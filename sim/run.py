@@ -26,6 +26,7 @@ from sim.machine import Machine
 from sim.network import Network
 from sim.receipts import Receipts
 from sim.result import Result
+from sim.steward import Steward
 from sim.story import Story, Violation
 
 MANNERS = ("prompt", "prompt", "late", "silent", "refusing")
@@ -51,6 +52,9 @@ class World:
         self.grants = Grants()
         self.consumers = consumers(self.clients, self.books, self.grants, random.Random(f"{seed} consumers"))
         self.commander = Commander(self.clients, random.Random(f"{seed} commands"))
+        dice = random.Random(f"{seed} steward")
+        self.steward = Steward(self.clients, self.commander, dice, self.books.retired)
+        self.commander.checks.append(self.steward.check_order)
         self.receipts = Receipts(self.story)
 
     # -- the node's life ----------------------------------------------------------------------------------------
@@ -74,6 +78,7 @@ class World:
         self.books.survey(node.log)
         self.grants.survey(node, story)
         self.commander.look()
+        self.steward.look()
         if shim.room_left() < 0:
             self.receipts.check(node)
         self.check_twins()
@@ -250,8 +255,10 @@ class World:
             return  # devices go by their timers: what is in force by a wall clock put wrong is another thing
         now_us = self.machine.clock.now_us()
         for battery in self.field.batteries.values():
-            if battery.manner == "refusing":
+            if battery.manner == "refusing" or node.forms.forms.of(battery.thing) != "adapter":
                 continue
+            if self.commander.steps_at(battery.thing, now_us):
+                continue  # it may be on its way
             orders = [order for order in node.commands.commander.in_force(now_us) if order.thing == battery.thing]
             wanted = orders[0].value if orders and orders[0].value is not None else battery.fallback
             held = battery.holds(now_s)
@@ -270,6 +277,9 @@ _STEPS: dict[str, tuple[float, Any]] = {
     "waver": (5, lambda w: w.consumer("waver")),
     "command": (8, lambda w: w.commander.ask()),
     "cancel": (3, lambda w: w.commander.cancel()),
+    "form": (1.5, lambda w: w.steward.change_form()),
+    "retire": (0.5, lambda w: w.steward.retire()),
+    "agree": (3, lambda w: w.steward.approve()),
     "receipts": (3, World.look_at_receipts),
     "release": (1, World.release),
     "network": (3, World.turn_network),
