@@ -5,7 +5,6 @@ What an adapter finds different here: it is told of its Things by the node; devi
 """
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from importlib.metadata import entry_points
 from typing import Any
@@ -19,6 +18,7 @@ from gridspine.apps.edge.documents import AdapterStore, Documents
 from gridspine.apps.edge.exception import Exceptions
 from gridspine.apps.edge.wire import ServedThing
 from gridspine.infra.runtime.clock import Clock
+from gridspine.infra.runtime.secret import adapter_secrets
 from gridspine.infra.runtime.tasks import Supervisor
 from gridspine.kernel.errors import GridspineError, Invalid
 from gridspine.kernel.readings import Channel, ItemProblem, NamedReadings
@@ -35,7 +35,6 @@ from gridspine.things.adapter import (
     Source,
 )
 
-SECRET_PREFIX = "GRIDSPINE_SECRET_"  # noqa: S105 - the prefix of variables, no secret
 MAX_PROBLEMS = 100
 MAX_READS = 1_000
 """Requests to read that may wait."""
@@ -187,7 +186,7 @@ class EdgeContext:
     def __init__(self, host: AdapterHost, name: str, settings: Mapping[str, Any]) -> None:
         self.clock = host.clock
         self.settings = settings
-        self.secrets: Mapping[str, str] = _secrets(name)
+        self.secrets: Mapping[str, str] = adapter_secrets(name)
         self.store: PrivateStore = AdapterStore(host.documents, name)
         self._host, self._name = host, name
         self._servers: list[asyncio.Server] = []
@@ -296,9 +295,3 @@ def _installed(name: str) -> Any:
     for point in entry_points(group=ENTRY_POINT_GROUP, name=name):
         return point.load()
     return None
-
-
-def _secrets(name: str) -> dict[str, str]:
-    """Return the adapter's secrets: environment variables ``GRIDSPINE_SECRET_<ADAPTER>_<NAME>``."""
-    prefix = f"{SECRET_PREFIX}{name.upper()}_"
-    return {key.removeprefix(prefix).lower(): value for key, value in os.environ.items() if key.startswith(prefix)}

@@ -1,7 +1,6 @@
 """Adapters hosted: found by entry point, allowed by name, each with a context of its own and nothing else."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -18,6 +17,7 @@ from gridspine.infra.identity.service import Identity
 from gridspine.infra.registry.port import Registry
 from gridspine.infra.runtime.clock import Clock
 from gridspine.infra.runtime.meter import Meter
+from gridspine.infra.runtime.secret import adapter_secrets
 from gridspine.infra.runtime.settings import Adapters as AdapterSettings
 from gridspine.infra.runtime.trace import Trace
 from gridspine.kernel.errors import GridspineError, Invalid
@@ -37,7 +37,6 @@ from gridspine.things.adapter import (
 from gridspine.things.directory import Directory
 from gridspine.things.intake import Intake
 
-SECRET_PREFIX = "GRIDSPINE_SECRET_"  # noqa: S105 - the prefix of variables, no secret
 log = structlog.get_logger(__name__)
 
 
@@ -74,7 +73,7 @@ class HostedContext:
     def __init__(self, host: "AdapterHost", name: str, settings: Mapping[str, Any]) -> None:
         self.clock = host.clock
         self.settings = settings
-        self.secrets: Mapping[str, str] = _secrets(name)
+        self.secrets: Mapping[str, str] = adapter_secrets(name)
         self.store: PrivateStore = RegistryStore(host.registry, name)
         self._host = host
         self._name = name
@@ -246,9 +245,3 @@ def _installed() -> dict[str, Callable[[], Adapter]]:
         return make
 
     return {point.name: maker(point) for point in entry_points(group=ENTRY_POINT_GROUP)}
-
-
-def _secrets(name: str) -> dict[str, str]:
-    """Return the adapter's secrets: environment variables ``GRIDSPINE_SECRET_<ADAPTER>_<NAME>``."""
-    prefix = f"{SECRET_PREFIX}{name.upper()}_"
-    return {key.removeprefix(prefix).lower(): value for key, value in os.environ.items() if key.startswith(prefix)}
