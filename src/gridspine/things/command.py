@@ -20,6 +20,7 @@ from gridspine.kernel.errors import Conflict, Corrupt
 from gridspine.things.adapter import Order
 from gridspine.things.blocking_tag import BlockingTag
 from gridspine.things.lease import Lease
+from gridspine.things.thing import Thing
 
 State = Literal[
     "requested",
@@ -108,6 +109,11 @@ class Command(msgspec.Struct, frozen=True, rename="camel"):
 def new_command(lease: Lease, key: str, now_us: int, reason: str = "") -> Command:
     """Return a command in the state ``requested``; ``reason`` is the asker's own."""
     return Command(lease.command, key, lease, (Change("requested", now_us, reason),))
+
+
+def is_of(command: Command, thing: Thing) -> bool:
+    """Whether a command was asked of ``thing`` by whose it is now, and not by who had it before."""
+    return command.lease.thing == thing.id and command.changes[0].at_us >= thing.owned_since_us
 
 
 def may_become(command: Command, state: State) -> bool:

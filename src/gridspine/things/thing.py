@@ -63,6 +63,11 @@ class Thing(msgspec.Struct, frozen=True, rename="camel"):
         """Whether it has left the directory."""
         return self.retired_us != 0
 
+    @property
+    def owned_since_us(self) -> int:
+        """Since when it is its organisation's [µs since 1970], 0 from the beginning: what was before is not its."""
+        return max((one.until_us for one in self.former if one.organisation != self.organisation), default=0)
+
     def check(self) -> None:
         """Raise `Invalid` naming the field that is wrong."""
         if not 0 < len(self.title.strip()) <= _MAX_TITLE:

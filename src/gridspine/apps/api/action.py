@@ -22,6 +22,7 @@ from litestar.params import FromPath, Parameter
 
 from gridspine.apps.api.authenticate import origin
 from gridspine.apps.api.command_ask import NewCommand, NewStep
+from gridspine.apps.api.command_view import commands_of
 from gridspine.apps.api.dependency import TheNode
 from gridspine.apps.api.exposed import services_of
 from gridspine.apps.api.interaction import (
@@ -40,7 +41,7 @@ from gridspine.apps.node.node import Node
 from gridspine.kernel.errors import Conflict, Invalid, NotFound
 from gridspine.kernel.time import format_rfc3339
 from gridspine.things.action import ActionModel, actions_of
-from gridspine.things.command import Command
+from gridspine.things.command import Command, is_of
 from gridspine.things.directory import Thing
 from gridspine.things.exposed import DEFAULT_LEASE_S, thing_url
 
@@ -198,7 +199,7 @@ def _named(node: Node, thing: Thing, name: str) -> ActionModel:
 def _all(node: Node, thing: Thing, action: ActionModel) -> list[Invocation] | list[Command]:
     if action.does != "hold":
         return node.invocations.of(thing.id, action.name)
-    commands = reversed(node.commands.commander.commands(thing.id))
+    commands = reversed(commands_of(node, thing))
     return [one for one in commands if action.point in {"", one.lease.point}]
 
 
@@ -206,7 +207,7 @@ def _found(node: Node, thing: Thing, action: ActionModel, invocation: str) -> In
     if action.does != "hold":
         return node.invocations.get(thing.id, action.name, invocation)
     command = node.commands.commander.command(_URN + invocation)
-    if command.lease.thing != thing.id or action.point not in {"", command.lease.point}:
+    if not is_of(command, thing) or action.point not in {"", command.lease.point}:
         raise NotFound("there is no such invocation, or it was long ago")
     return command
 

@@ -8,7 +8,7 @@ from litestar import Request, get, post
 from litestar.params import FromPath, FromQuery, JSONBody, Parameter
 
 from gridspine.apps.api.command_ask import MAX_KEY, NewCommand, ask, ask_for, check_safety
-from gridspine.apps.api.command_view import CommandView, command_view
+from gridspine.apps.api.command_view import CommandView, command_view, commands_of
 from gridspine.apps.api.dependency import TheNode
 from gridspine.apps.api.thing import permitted, readable
 from gridspine.apps.node.node import Node
@@ -16,7 +16,7 @@ from gridspine.infra.identity.caller import Caller
 from gridspine.infra.runtime.clock import new_urn
 from gridspine.kernel.errors import GridspineError, Invalid, NotFound, TooLarge
 from gridspine.things.asking import Ask
-from gridspine.things.command import Command
+from gridspine.things.command import Command, is_of
 from gridspine.things.directory import Thing
 
 __all__ = ["MAX_KEY", "CommandView", "NewCommand", "ask", "command_view"]
@@ -50,8 +50,8 @@ class Ordered(msgspec.Struct, frozen=True):
 @get("/commands", summary="List commands", tags=["commands"])
 async def list_commands(request: Request[Any, Any, Any], node: TheNode, thing: FromQuery[str]) -> list[CommandView]:
     """List the commands of a Thing, newest first."""
-    permitted(node, request, thing, "thing.read")
-    return [_view(node, command) for command in reversed(node.commands.commander.commands(thing))]
+    known = permitted(node, request, thing, "thing.read")
+    return [_view(node, command) for command in reversed(commands_of(node, known))]
 
 
 @get("/commands/awaiting", summary="List commands that wait for a second person", tags=["commands"])
@@ -210,5 +210,6 @@ def _permitted_command(node: Node, request: Request[Any, Any, Any], command_id: 
     except NotFound:
         node.authority.on_thing(request.user, action, None, "urn:unknown:thing")
         raise
-    permitted(node, request, command.lease.thing, action)
+    if not is_of(command, permitted(node, request, command.lease.thing, action)):
+        raise NotFound(f"there is no command {command_id}")
     return command

@@ -2,8 +2,10 @@
 
 import msgspec
 
+from gridspine.apps.node.node import Node
 from gridspine.kernel.time import format_rfc3339
-from gridspine.things.command import Command
+from gridspine.things.command import Command, is_of
+from gridspine.things.thing import Thing
 
 
 class ChangeView(msgspec.Struct, frozen=True):
@@ -47,6 +49,11 @@ class CommandView(
     waiting: str = ""
     approve_by: str | None = None
     approved_by: str = ""
+
+
+def commands_of(node: Node, thing: Thing) -> list[Command]:
+    """Return the commands of a Thing since it is whose it is now, the oldest first."""
+    return [one for one in node.commands.commander.commands(thing.id) if is_of(one, thing)]
 
 
 def command_view(command: Command, waiting: str = "") -> CommandView:

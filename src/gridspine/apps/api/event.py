@@ -93,10 +93,11 @@ async def can_be_heard(request: AnyRequest, node: TheNode, thing_id: FromPath[st
 
 
 class Happenings:
-    """The events of a Thing as a source."""
+    """The events of a Thing as a source, those since ``since_us`` [µs since 1970]."""
 
-    def __init__(self, node: Node, listener: Listener) -> None:
+    def __init__(self, node: Node, listener: Listener, since_us: int) -> None:
         self.listener, self.wake = listener, listener.wake
+        self._since_us = since_us
         self._node = node
 
     @property
@@ -108,7 +109,7 @@ class Happenings:
         """Return what happened since the last time."""
         found = []
         while (record := self.listener.take()) is not None:
-            data = _told(record)
+            data = _told(record, self._since_us)
             if data is not None:
                 name = _NAME_OF[record.position.topic]
                 found.append(Message(name, msgspec.json.encode(data), format_places(self.listener.places), {}))
@@ -130,7 +131,7 @@ async def _flow(node: Node, caller: Caller, thing_id: str, names: list[str], sin
     except BaseException:
         place()
         raise
-    return Flow(node, Right(node, caller, thing, action), Happenings(node, listener), place)
+    return Flow(node, Right(node, caller, thing, action), Happenings(node, listener, thing.owned_since_us), place)
 
 
 def _known(name: str) -> str:
@@ -139,12 +140,20 @@ def _known(name: str) -> str:
     return name
 
 
-def _told(record: Stored) -> Any:
-    """Return what a record says to a consumer, or None where that is nothing."""
+def _told(record: Stored, since_us: int) -> Any:
+    """Return what a record says to a consumer, or None where that is nothing, or began before ``since_us``.
+
+    What happened under an owner before is not the present one's to know, the end of an alarm of then included.
+    """
     if record.position.topic == "alarms":
-        return alarm_view(decode_change(record.body).alarm)
+        alarm = decode_change(record.body).alarm
+        return alarm_view(alarm) if alarm.first_us >= since_us else None
     if record.position.topic == "commands":
         event = decode_event(record.body)
-        return command_view(event.command) if isinstance(event, CommandChanged) else None
+        if not isinstance(event, CommandChanged) or event.command.changes[0].at_us < since_us:
+            return None
+        return command_view(event.command)
     happened = _decode(record.body)
+    if happened.time_us < since_us:
+        return None
     return Happened(happened.type, format_rfc3339(happened.time_us), happened.actor, happened.data)

@@ -100,7 +100,7 @@ def _permitted(node: Node, request: Request[Any, Any, Any], ids: Sequence[str]) 
 def form_view(node: Node, thing: Thing) -> FormView:
     """Return a twin's form as it is shown."""
     known = node.forms.forms.get(thing.id)
-    if known is None:
+    if known is None or known.organisation != thing.organisation:  # what it was under another owner is not told
         return FormView(thing.id, "adapter")
     cohort = node.forms.emulation.cohort(known.cohort) if known.form == "emulator" else None
     view = FormView(thing.id, known.form, format_rfc3339(known.since_us), known.by, known.reason)

@@ -17,7 +17,6 @@ from gridspine.kernel.ids import MAX_ID_LENGTH
 from gridspine.kernel.time import format_rfc3339, parse_rfc3339
 from gridspine.things.lifecycle import STATES, Lifecycle, State
 from gridspine.things.meter_exchange import Exchange, of_register, used
-from gridspine.things.thing import Thing
 
 _MAX_WHY = 2_000
 
@@ -115,8 +114,7 @@ async def list_lives(
     ``states`` narrows to some of them, separated by commas; where ``limit`` came, ask for those ``after`` the last.
     """
     caller = request.user
-    # The policies look at the organisation only: one Thing stands for all.
-    node.authority.on_thing(caller, "thing.read", Thing("urn:any:own", caller.organisation, "any", ""))
+    node.authority.on_own(caller, "thing.read")
     wanted = [state for state in states.split(",") if state]
     if any(state not in STATES for state in wanted):
         raise Invalid(f"states: are some of {', '.join(STATES)}")
@@ -128,7 +126,7 @@ async def list_lives(
 async def read_lifecycle(request: Request[Any, Any, Any], node: TheNode, thing_id: FromPath[str]) -> LifecycleView:
     """Return a Thing's state and the steps that led there, each with who, why, when and upon what evidence."""
     thing = permitted(node, request, thing_id, "thing.read")
-    return lifecycle_view(await node.lives.lifecycles.of(thing))
+    return lifecycle_view(await node.lives.lifecycles.of(thing), thing.owned_since_us)
 
 
 @post("/things/{thing_id:str}/lifecycle", status_code=200, summary="Take a step in a Thing's life", tags=["lifecycle"])
@@ -139,8 +137,10 @@ async def take_step(
     thing = permitted(node, request, thing_id, "thing.manage")
     by = request.user.principal
     if data.to == "resumed":
-        return lifecycle_view(await node.lives.lifecycles.resume(thing, by=by, why=data.why, evidence=data.evidence))
-    return lifecycle_view(await node.lives.move(thing, _state(data.to), by=by, why=data.why, evidence=data.evidence))
+        life = await node.lives.lifecycles.resume(thing, by=by, why=data.why, evidence=data.evidence)
+    else:
+        life = await node.lives.move(thing, _state(data.to), by=by, why=data.why, evidence=data.evidence)
+    return lifecycle_view(life, thing.owned_since_us)
 
 
 @get("/things/{thing_id:str}/meter-exchanges", summary="List exchanges of a meter", tags=["lifecycle"])
@@ -194,13 +194,16 @@ def _title(node: Node, thing: str) -> str:
         return ""
 
 
-def lifecycle_view(life: Lifecycle) -> LifecycleView:
-    """Return a life as it is shown."""
+def lifecycle_view(life: Lifecycle, since_us: int = 0) -> LifecycleView:
+    """Return a life as it is shown to whose the Thing is since ``since_us`` [µs since 1970]: its own part of it."""
     steps = [
         StepView(one.to, format_rfc3339(one.at_us), one.by, one.why, list(one.evidence), one.event)
         for one in life.steps
+        if one.at_us >= since_us
     ]
-    return LifecycleView(life.thing, life.state, life.before if life.paused else None, steps, life.omitted)
+    return LifecycleView(
+        life.thing, life.state, life.before if life.paused else None, steps, 0 if since_us else life.omitted
+    )
 
 
 def _state(text: str) -> State:

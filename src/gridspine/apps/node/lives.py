@@ -100,9 +100,9 @@ class Lives:
         return await self._registry.run(work)
 
     async def exchanges(self, thing: Thing) -> Exchanges:
-        """Return the exchanges of a Thing's meter."""
+        """Return the exchanges of a Thing's meter, since it is whose it is now."""
         kept = await self._registry.run(lambda tx: tx.get(Exchanges, thing.id), write=False)
-        return kept or Exchanges()
+        return Exchanges(tuple(one for one in (kept or Exchanges()).list if one.at_us >= thing.owned_since_us))
 
     async def accept_transfer(self, transfer: Transfer, *, by: str, why: str) -> Transfer:
         """Hand a Thing over: leases end, it has another owner and no device, and is to be provisioned anew.
@@ -117,6 +117,7 @@ class Lives:
             self.lifecycles.handed_over(tx, before, after, by=by, why=why, transfer=transfer.id)
 
         async def change(_: Sequence[Order]) -> None:
+            self._check_form(transfer.thing)
             await self._registry.run(lambda tx: self.transfers.open_one(tx, transfer.id), write=False)
             await self._things.change(
                 transfer.thing, actor=by, expected=before.version, also=also, organisation=transfer.heir,
@@ -125,11 +126,17 @@ class Lives:
 
         if before.organisation != transfer.owner or before.retired:
             raise Conflict("the Thing is not the one's any more who offered it")
+        self._check_form(transfer.thing)
         async with self.deciding:
             await self._commands.hand_over([transfer.thing], f"the Thing goes to {transfer.heir}", change)
         self.lifecycles.standings.set(transfer.thing, "described")
         await asyncio.to_thread(self._take_credentials, before, by)
         return done[0]
+
+    def _check_form(self, thing: str) -> None:
+        """Raise `Conflict` while a Thing is emulated: whoever emulates it would go on to hear its orders."""
+        if self._commands.forms.of(thing) == "emulator":
+            raise Conflict("the twin is in emulator form: its owner must let it stand for its device first")
 
     async def bind(self, voucher: str, thing: str, *, actor: str) -> None:
         """Let the voucher a device announced itself with enrol for the Thing it became; one that is gone binds none."""

@@ -16,6 +16,7 @@ from gridspine.apps.api.command import (
     cancel_command,
     send_command,
 )
+from gridspine.apps.api.command_view import commands_of
 from gridspine.apps.api.dependency import TheNode
 from gridspine.apps.api.thing import permitted
 from gridspine.apps.node.node import Node
@@ -82,7 +83,7 @@ def commandable(node: Node, thing: Thing) -> list[PointModel]:
 
 def command_rows(node: Node, caller: Caller, thing: str) -> list[CommandRow]:
     """Return the commands of a Thing: those under way first, then the newest."""
-    commands = sorted(node.commands.commander.commands(thing), key=lambda one: (one.final, -one.lease.issued_us))
+    commands = sorted(commands_of(node, node.things.get(thing)), key=lambda one: (one.final, -one.lease.issued_us))
     return [command_row(node, caller, command) for command in commands[:SHOWN]]
 
 
