@@ -183,3 +183,17 @@ def test_a_difference_leads_from_one_document_to_the_other(before: dict[str, Any
 def test_merge_patches_of_the_standard(target: Any, patch: Any, result: Any) -> None:
     """RFC 7396, appendix A."""
     assert patched(target, patch) == result
+
+
+def test_names_that_are_there_twice_are_found_among_many():
+    many = ",".join(f'"{at:05x}":0' for at in range(20_000))
+    with pytest.raises(Invalid, match="00000: the name is there twice"):
+        read_document(f'{{{many},"00000":0}}'.encode())
+
+
+def test_security_definitions_are_bounded():
+    defined = {f"c{at}": {"scheme": "combo", "oneOf": [f"c{at + 1}", f"c{at + 2}"]} for at in range(200)}
+    document = {**GOOD, "securityDefinitions": {**defined, **GOOD["securityDefinitions"]}}
+    assert [(one.field, "at most" in one.description) for one in check_description(document)] == [
+        ("securityDefinitions", True)
+    ]

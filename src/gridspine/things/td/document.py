@@ -1,6 +1,7 @@
 """JSON documents of strangers, read with bounds: size, depth, and what is found wrong in them."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -39,8 +40,8 @@ def read_document(body: bytes) -> dict[str, Any]:
     def members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) < len(pairs):
-            names = [name for name, _ in pairs]
-            twice.extend(name for name in found if names.count(name) > 1)
+            counted = Counter(name for name, _ in pairs)
+            twice.extend(name for name, count in counted.items() if count > 1)
         return found
 
     try:
@@ -52,6 +53,16 @@ def read_document(body: bytes) -> dict[str, Any]:
     if not isinstance(document, dict):
         refuse([finding((), "a JSON object is needed")])
     return document
+
+
+def check_depth(document: Any) -> None:
+    """Raise `Invalid` where a document that was read elsewhere nests too deeply."""
+    level, depth = [document], 0
+    while level:
+        inner = (one.values() if isinstance(one, Mapping) else one for one in level if isinstance(one, Mapping | list))
+        level, depth = [value for values in inner for value in values], depth + 1
+        if depth > MAX_DEPTH + 1:
+            refuse([finding((), f"objects and arrays nest at most {MAX_DEPTH} deep")])
 
 
 def finding(path: Path, words: str) -> Finding:

@@ -5,6 +5,7 @@ The assertions' own identifiers are given where they were known; their texts wer
 """
 
 import re
+from collections import ChainMap
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,6 +28,8 @@ _PLACEHOLDER = re.compile(r"\{\{[^{}]*\}\}")
 _ILLEGAL = re.compile(r'[\x00-\x20<>"\\^`]')
 _BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _COMBO = ("oneOf", "allOf")
+MAX_SCHEMES = 100
+"""Security definitions of one description: which of them lead to each other takes the square of their number."""
 
 
 def rules_broken(document: Mapping[str, Any]) -> Iterator[Finding]:
@@ -58,6 +61,9 @@ def placeholders_left(document: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _security(document: Mapping[str, Any], defined: Mapping[str, Any]) -> Iterator[Finding]:
+    if len(defined) > MAX_SCHEMES:
+        yield finding(("securityDefinitions",), f"at most {MAX_SCHEMES} are taken")
+        return
     yield from _names(("security",), document.get("security"), defined)
     for name, scheme in defined.items():
         if scheme.get("scheme") == "combo":
@@ -90,7 +96,7 @@ def _affordance(
     document: Mapping[str, Any], kind: str, path: Path, affordance: Mapping[str, Any], defined: Mapping[str, Any],
     base: str,
 ) -> Iterator[Finding]:  # fmt: skip
-    variables = {**document.get("uriVariables", {}), **affordance.get("uriVariables", {})}
+    variables = ChainMap(affordance.get("uriVariables", {}), document.get("uriVariables", {}))
     for at, form in enumerate(affordance.get("forms", [])):
         where = (*path, "forms", at)
         yield from _form(where, form, kind, variables, defined, base)
@@ -121,7 +127,9 @@ def _form(
     if not isinstance(href, str):
         return
     yield from _address((*path, "href"), href, absolute=not base)
-    for name in _variables(href) - set(variables):
+    for name in _variables(href):
+        if name in variables:
+            continue
         yield finding((*path, "href"), f"variable {name[:60]!r} is not in uriVariables")
 
 
