@@ -259,3 +259,48 @@ async def test_only_devices_renew_their_certificates_by_themselves(strict, tmp_p
     async with httpx.AsyncClient(base_url=strict.tls, verify=context) as http:
         answer = await http.post(f"{EST}/simplereenroll", content=(tmp_path / "device.p10").read_bytes())
         assert answer.status_code == 403
+
+
+async def test_a_voucher_announces_one_device_and_keeps_no_other(strict):
+    voucher = await voucher_for(strict)
+    answers = await asyncio.gather(
+        *(strict.nobody.post("/enrolment", json=DEVICE | {"serial": f"S-{at}"}, headers=basic(voucher)) for at in "123")
+    )
+    assert sorted(one.status_code for one in answers) == [202, 409, 409]
+    assert len((await strict.op.get("/announcements")).json()) == 1
+
+
+async def test_a_request_that_its_key_did_not_sign_uses_no_voucher(strict, tmp_path):
+    voucher = await voucher_for(strict, await strict.thing())
+    good = base64.b64decode(await request_of(tmp_path))
+    forged = good[:-1] + bytes([good[-1] ^ 1])
+    enrol = f"{EST}/simpleenroll"
+    answer = await strict.nobody.post(enrol, content=base64.b64encode(forged), headers=basic(voucher))
+    assert (answer.status_code, "not signed" in answer.json()["detail"]) == (400, True)
+    answer = await strict.nobody.post(enrol, content=base64.b64encode(good), headers=basic(voucher))
+    assert answer.status_code == 200, answer.text
+
+
+async def test_who_is_second_with_another_key_leaves_no_principal_behind(strict, tmp_path):
+    voucher = await voucher_for(strict, await strict.thing())
+    requests = [await request_of(tmp_path, name) for name in ("one", "other")]
+    answers = await asyncio.gather(
+        *(strict.nobody.post(f"{EST}/simpleenroll", content=body, headers=basic(voucher)) for body in requests)
+    )
+    assert sorted(one.status_code for one in answers) == [200, 403]
+    principals = strict.node.identity.directory.principals("northside-networks")
+    assert sum(one.kind == "device" for one in principals) == 1
+
+
+async def test_a_description_that_nests_too_deeply_is_not_taken(strict):
+    voucher = await voucher_for(strict)
+    for depth in (49, 300):
+        description = {
+            "@context": "https://www.w3.org/2022/wot/td/v1.1",
+            "title": "x",
+            "x": json.loads("[" * depth + "]" * depth),
+        }
+        answer = await strict.nobody.post(
+            "/enrolment", json=DEVICE | {"description": description}, headers=basic(voucher)
+        )
+        assert (answer.status_code, "deep" in answer.json()["detail"]) == (400, True), answer.text

@@ -18,6 +18,7 @@ from gridspine.things.announcement import Announcement, waiting_one
 from gridspine.things.lifecycle import Step
 from gridspine.things.registrar import Caller as Registering
 from gridspine.things.td.check import check_description
+from gridspine.things.td.document import check_depth
 from gridspine.things.thing import Thing
 
 _PROBLEMS = 20
@@ -121,6 +122,7 @@ async def decide_announcement(
 async def announce(node: Node, organisation: str, by: str, said: NewAnnouncement) -> Announcement:
     """Keep what a device says of itself, checked as far as the node knows its model."""
     problems = []
+    check_depth(said.description)
     if said.description:
         found = await asyncio.to_thread(check_description, said.description)
         problems += [f"description, {one.field}: {one.description}" for one in found[:_PROBLEMS]]

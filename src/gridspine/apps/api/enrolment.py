@@ -30,7 +30,7 @@ from gridspine.apps.api.tls import client_certificate
 from gridspine.apps.node.node import Node
 from gridspine.infra.identity.enrol import Voucher, certs_only
 from gridspine.infra.identity.refusal import refuse
-from gridspine.kernel.errors import Invalid, NotFound, Unauthenticated
+from gridspine.kernel.errors import Conflict, Invalid, NotFound, Unauthenticated
 from gridspine.kernel.time import format_rfc3339
 
 PKCS7 = "application/pkcs7-mime"
@@ -122,8 +122,14 @@ async def announce_device(
     voucher = await _voucher(node, request)
     if voucher.thing and not voucher.announcement:
         raise Invalid("the voucher is for a Thing that is known already: enrol with it")
-    made = await announce(node, voucher.organisation, f"voucher:{voucher.id}", data)
-    await asyncio.to_thread(node.lives.vouchers.announced, voucher.id, made.id)
+    async with node.lives.deciding:  # one voucher announces one device, also when it is asked twice at once
+        voucher = await asyncio.to_thread(node.lives.vouchers.get, voucher.id)
+        if voucher.announcement:
+            known = await node.lives.announcements.get(voucher.announcement)
+            if (known.make, known.model, known.serial) != (data.make, data.model, data.serial):
+                raise Conflict("the voucher is for another device: one voucher announces one device")
+        made = await announce(node, voucher.organisation, f"voucher:{voucher.id}", data)
+        await asyncio.to_thread(node.lives.vouchers.announced, voucher.id, made.id)
     return announcement_view(made)
 
 

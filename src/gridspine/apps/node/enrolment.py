@@ -46,6 +46,9 @@ class Enrolment:
         if not voucher.thing:
             return None
         async with self._one:
+            voucher = await asyncio.to_thread(self._lives.vouchers.get, voucher.id)  # it may be used by now, or revoked
+            if not voucher.open(self._clock.now_us()):
+                raise Forbidden("the voucher was revoked, or has run out: ask for a new one", reason="voucher-void")
             thing = self._thing(voucher)
             principal = await asyncio.to_thread(self._principal, voucher, thing, key)
             certificate = await asyncio.to_thread(self._issue, principal, pem)

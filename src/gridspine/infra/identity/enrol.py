@@ -175,7 +175,7 @@ class Vouchers:
 
 
 def read_request(body: bytes) -> tuple[bytes, str]:
-    """Return a certificate request in PEM and the hash (hex) of the public key in it; raise `Invalid`.
+    """Return a certificate request in PEM and the hash (hex) of the public key that signed it; raise `Invalid`.
 
     ``body`` is base64 of PKCS #10 in DER (RFC 7030 §4.2.1), in one line or many; PEM, which many tools make, is taken
     as well.
@@ -185,6 +185,8 @@ def read_request(body: bytes) -> tuple[bytes, str]:
             request = x509.load_pem_x509_csr(body)
         else:
             request = x509.load_der_x509_csr(base64.b64decode(b"".join(body.split()), validate=True))
+        if not request.is_signature_valid:
+            raise Invalid("the certificate request is not signed by the key in it")
         spki = request.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     except (ValueError, binascii.Error, x509.InvalidVersion, UnsupportedAlgorithm) as error:
         raise Invalid("this is not a certificate request: send PKCS #10, base64 of its DER") from error
