@@ -292,3 +292,14 @@ async def test_a_websocket_keeps_its_seat_and_gives_it_back(tmp_path):
             await until(lambda: world.node.hub.subscriptions == 1)
             assert server_._seats.taken == 1
         await until(lambda: server_._seats.taken == 0)
+
+
+async def test_an_edge_reports_no_number_that_nobody_can_show(world):
+    edge, http = world.client("northside-networks", "device", kind="device")
+    connection = {"edge": edge, "adapter": "none", "connection": {}}
+    await world.thing("urn:example:at-edge", adapter="edge", connection=connection, devices=[edge])
+    for clock in (10**400, -(10**40), 1 << 63):
+        answer = await http.post("/edge/report", json={"clockUs": clock})
+        assert answer.status_code == 400, answer.text
+    assert (await http.post("/edge/report", json={"clockUs": 1})).status_code == 200
+    assert (await world.op.get("/edges")).json()[0]["aheadS"] < 0

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import msgspec
@@ -23,6 +23,7 @@ from gridspine.apps.edge.wire import (
 from gridspine.apps.node.commands import Commands
 from gridspine.apps.node.rules import EdgeRules
 from gridspine.infra.runtime.clock import Clock
+from gridspine.kernel.errors import Invalid
 from gridspine.things.adapter import ReadRequest
 from gridspine.things.command import Command, StopChanged
 from gridspine.things.command_table import counts
@@ -31,6 +32,7 @@ from gridspine.things.model import PointModel
 from gridspine.things.thing import Thing
 
 _MOST, _WORDS = 100, 500
+_MAX_INT = (1 << 62) - 1
 _NO_STOP = StopChanged(False, 0, "", "")
 
 
@@ -157,10 +159,17 @@ def remembered(report: Report) -> Report:
         msgspec.structs.replace(one, name=one.name[:_WORDS], state=one.state[:_WORDS], detail=one.detail[:_WORDS])
         for one in report.rules[:_MOST]
     )
+    if not -_MAX_INT <= report.clock_us <= _MAX_INT or any(abs(one) > _MAX_INT for one in _numbers(report)):
+        raise Invalid("a report's numbers have at most 62 bits")
     adapters = {name[:_WORDS]: wrong[:_WORDS] for name, wrong in list(report.adapters.items())[:_MOST]}
     return Report(
         report.clock_us, rules=tuple(rules), buffer=report.buffer, adapters=adapters, version=report.version[:_WORDS]
     )
+
+
+def _numbers(report: Report) -> Iterator[int]:
+    for one in (*report.rules[:_MOST], *([report.buffer] if report.buffer else [])):
+        yield from (value for value in msgspec.structs.astuple(one) if isinstance(value, int))
 
 
 def edge_of(thing: Thing) -> str:
