@@ -1,5 +1,6 @@
 """The adapter against a real HTTP server: polled, proven, refused, and back again."""
 
+import asyncio
 import base64
 import contextlib
 import json
@@ -13,6 +14,10 @@ import pytest
 from adapter_node import FakeNode
 
 from gridspine.adapters.wot_http import adapter
+from gridspine.adapters.wot_http.guard import Guard, Settings
+from gridspine.adapters.wot_http.session import Security, Session
+from gridspine.infra.runtime.clock import SystemClock
+from gridspine.kernel.errors import Unavailable
 from gridspine.things.adapter import Binding, Order, ReadRequest
 
 BASIC = "Basic " + base64.b64encode(b"user:pass word").decode()
@@ -180,3 +185,32 @@ async def test_orders_are_answered_and_requests_to_read_are_met(device: Device) 
     assert node.read["r1"] == ""
     assert "does not serve" in node.read["r2"]
     assert {one.value for one in node.stored} == {1.5}
+
+
+async def test_who_answers_byte_by_byte_is_not_waited_for_for_ever() -> None:
+    """A timeout between bytes would let one such device hold a place for hours."""
+    over = asyncio.Event()
+
+    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            while not over.is_set():
+                writer.write(b" ")
+                await writer.drain()
+                await asyncio.sleep(0.02)
+        writer.close()
+
+    server = await asyncio.start_server(drip, "127.0.0.1", 0)
+    settings = Settings(allow=("127.0.0.0/8",), timeout_s=0.3)
+    session = Session(Guard(settings, {}), settings, SystemClock())
+    try:
+        with pytest.raises(Unavailable, match="no whole answer"):
+            await asyncio.wait_for(
+                session.get(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", Security(), "org"), 10
+            )
+    finally:
+        over.set()
+        await session.close()
+        server.close()
+        await server.wait_closed()

@@ -35,6 +35,7 @@ class Session:
     def __init__(self, guard: Guard, settings: Settings, clock: Clock) -> None:
         self._guard = guard
         self._clock = clock
+        self._timeout_s = settings.timeout_s
         self._room = asyncio.Semaphore(settings.max_requests)
         self._tokens: dict[tuple[str, str, str], tuple[str, int]] = {}
         self._client = httpx.AsyncClient(timeout=settings.timeout_s, follow_redirects=False, trust_env=False)
@@ -89,6 +90,16 @@ class Session:
 
     async def _send(
         self, method: str, href: str, headers: dict[str, str], content: bytes | None = None
+    ) -> tuple[int, bytes, str]:
+        """Send a request and read its answer, all of it in time: who answers byte by byte holds up nobody else."""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await self._sent(method, href, headers, content)
+        except TimeoutError as error:
+            raise Unavailable(f"no whole answer within {self._timeout_s:g} s") from error
+
+    async def _sent(
+        self, method: str, href: str, headers: dict[str, str], content: bytes | None
     ) -> tuple[int, bytes, str]:
         place = await self._guard.place(href)
         headers = {"host": place.host, "accept-encoding": "identity", **headers}
