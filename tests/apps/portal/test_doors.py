@@ -138,10 +138,30 @@ async def test_roles_are_kept_whatever_the_page_shows(client: httpx.AsyncClient,
     await sign_in(client, "carl")
     headers = await csrf(client)
     assert (await client.get("/")).headers["location"] == "/portal/products"
-    for path in (f"/portal/things/{METER}", "/portal/things/urn:example:none", "/portal/status", "/portal/incidents"):
+    parts = [f"/portal/things/{METER}/{part}" for part in ("channels", "life", "timeline", "about", "description")]
+    others = [
+        "/portal/waiting",
+        "/portal/ensembles",
+        "/portal/models",
+        "/portal/add",
+        "/portal/ensembles/urn:uuid:none",
+    ]
+    own = [f"/portal/things/{METER}", "/portal/things/urn:example:none", "/portal/status", "/portal/incidents"]
+    for path in (*own, *parts, *others):
         answer = await client.get(path)
         assert answer.status_code in {403, 404}, path
         assert "Feeder 7" not in answer.text
+    lives = [f"/portal/things/{METER}/life/{verb}" for verb in ("step", "examine", "note", "exchange", "remove-file")]
+    hands = [f"/portal/things/{METER}/control/{verb}" for verb in ("local", "remote", "tag", "untag")]
+    adds = [f"/portal/things/{METER}/form", "/portal/add/by-model", "/portal/add/by-description", "/portal/ensembles",
+            "/portal/announcements/a/accept", "/portal/edges/e/rules/r/remove"]  # fmt: skip
+    whole = {
+        "to": "retired", "why": "x", "what": "noted", "words": "x", "at": "2026-01-01T00:00:00Z", "form": "emulator",
+        "document": '{"title": "x"}', "title": "x", "model": "https://gridspine.org/models/meter", "verb": "gather",
+    }  # fmt: skip
+    for path in (*lives, *hands, *adds):
+        answer = await client.post(path, data={**whole, "reason": "x", "tag": "t", "file": "f"}, headers=headers)
+        assert answer.status_code == 403, (path, answer.status_code, answer.text)
     for path in (f"/portal/things/{METER}/commands", "/portal/all-stop", "/portal/alarms/acknowledge"):
         form = {"point": f"{METER}/voltage", "kind": "high", "value": "1", "duration": "1", "reason": "x"}
         assert (await client.post(path, data=form, headers=headers)).status_code == 403, path

@@ -203,3 +203,30 @@ async def test_new_pages_fit_a_phone_and_stand_out_in_the_dark(portal: Portal, o
         assert await page.evaluate(CONTRAST) == [], path
         assert await page.evaluate("window.hacked") is None, path
         assert await page.locator("h1").count() == 1, path
+
+
+async def test_edges_are_shown_with_their_rules(portal: Portal, opens: Opens) -> None:
+    directory = portal.node.identity.directory
+    edge = directory.add_principal("northside-networks", "device", "edge of <b>the yard</b>", ("device",))
+    connection = {"edge": edge.id, "adapter": "modbus", "connection": {"host": "127.0.0.1", "port": 1, "unit": 1}}
+    await portal.post(
+        "/things", id="urn:example:far", title="Far battery", model=MODELS + "battery", adapter="edge",
+        devices=[edge.id], connection=connection,
+    )  # fmt: skip
+    text = "def control(inputs, state, now_s):\n    return None  # <script>\n"
+    for every_s in (5, 7):
+        await portal.post(
+            f"/edges/{edge.id}/rules", name="rest", text=text, everyS=every_s,
+            inputs=["urn:example:far/stateOfCharge"], outputs=["urn:example:far/activePowerSetpoint"],
+        )  # fmt: skip
+    page = await (await opens()).sign_in("olga", "/portal/edges")
+    panel = page.locator(".panel").filter(has_text="edge of <b>the yard</b>")
+    await expect(panel).to_contain_text("not connected")
+    await expect(panel).to_contain_text("version 2, every 7 s")
+    await panel.get_by_text("1 inputs, 1 outputs").click()
+    await expect(panel.locator("pre")).to_contain_text("# <script>")
+    page.on("dialog", lambda dialog: dialog.accept())
+    await panel.get_by_role("button", name="Roll back").click()
+    await expect(panel).to_contain_text("version 3, every 5 s")
+    await panel.get_by_role("button", name="Take away").click()
+    await expect(panel).to_contain_text("None: it keeps leases")

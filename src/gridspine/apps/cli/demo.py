@@ -72,7 +72,7 @@ async def _checked(story: Any, end: float) -> int:
 
     verdict = Verdict()
     home = story.homes[0]
-    applied = await story.command(story.box.home, 5.0)
+    applied = await story.command(story.box.home, 10.0)
     await judge_ensemble(story, verdict, story.box.home)
     await story.box.exchange_meter()
     await judge_channels(story, verdict)
@@ -112,6 +112,7 @@ async def _checked(story: Any, end: float) -> int:
 
 async def _show(story: Any, seconds: float, stop: asyncio.Event) -> None:
     from gridspine.apps.cli.connect import check
+    from gridspine.apps.demo.neighbourhood import EMULATED_BATTERY
 
     user = {
         "kind": "user", "name": PORTAL_USER, "first_password": PORTAL_PASSWORD,
@@ -132,6 +133,9 @@ Try (in another terminal, in this folder):
   uv run gridspine curl /things
   uv run gridspine curl --as brightfield /things/{battery}/properties
   uv run gridspine curl --as brightfield /products/{story.product}/stream
+  uv run gridspine curl --as brightfield /things/{story.box.thing}/history
+  uv run gridspine curl --as brightfield /ensembles/{story.ensemble}
+  uv run gridspine curl /things/{EMULATED_BATTERY}/channels
   uv run gridspine curl -X POST /grants/{story.grant}/revoke
   uv run gridspine query "select thing, property, last(value order by observed) from readings group by all order by all"
 
