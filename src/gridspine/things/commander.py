@@ -203,7 +203,7 @@ class Commander:
                     lease, from_us=lease.from_us + step_us, until_us=lease.until_us + step_us, steps=steps
                 )
                 events.append(CommandChanged(msgspec.structs.replace(command, lease=lease)))
-        return tuple(events)
+        return (*events, *self._ordering.moved(step_us, before_us))
 
     def tick(self, now_us: int, *, limit: int = 10_000) -> tuple[CommandEvent, ...]:
         """Return what time has changed by ``now_us``: commands that ended, orders to give.

@@ -6,7 +6,7 @@
                                                                               └─► wait in line
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 import msgspec
@@ -72,6 +72,29 @@ class Ordering:
         self.budget.note(event.at_us, event.moved_w)
         self.line.leave(key)
         self._table.dirty[key] = None  # there may be more to come: a ramp, what the cap left over
+
+    def moved(self, step_us: int, before_us: int) -> Iterator[OrderIssued]:
+        """Yield last orders anew that least times and ramps go by, as the clock is that was set by ``step_us`` [µs].
+
+        It was ``before_us`` [µs since 1970] then. Else a device that was just switched would have to stay so until the
+        clock is there again.
+        """
+        for key, point in self._table.points.items():
+            rule, issued = self._rule_of(*key), point.issued
+            if rule is None or issued is None or not rule.governed:
+                continue
+            present, last = held(issued, rule, before_us), issued.order
+            holds = last.value is not None and before_us < last.until_us
+            least_us = round(max(rule.min_on_s, rule.min_off_s, rule.ramp_step_s) * US)
+            if holds or max(present.since_us, issued.at_us) + least_us > before_us:
+                value, until_us = last.value if holds else None, last.until_us + step_us
+                yield msgspec.structs.replace(
+                    issued,
+                    order=msgspec.structs.replace(last, value=value, until_us=until_us, sequence=last.sequence + 1),
+                    at_us=issued.at_us + step_us,
+                    moved_w=0.0,
+                    switched_us=present.since_us + step_us,
+                )
 
     def _settle(self, key: Key, now_us: int) -> list[CommandEvent]:
         """Return what must happen at a point for it to be as it should at ``now_us``."""
