@@ -203,3 +203,14 @@ async def test_a_quiet_stream_shows_that_it_lives(made, monkeypatch):
             if line.startswith(":"):
                 break
     assert isinstance(answer, httpx.Response)
+
+
+async def test_a_stream_ends_when_the_points_get_other_numbers(made):
+    """Followed by the numbers of before, they would be silent from then on."""
+    thing = await made.thing("urn:example:changing")
+    heard = Heard()
+    task = asyncio.create_task(heard.follow(made.op, f"/things/{thing}/properties/voltage/observe"))
+    await until(lambda: made.node.watchers._by_number)
+    await made.node.things.change(thing, actor="urn:x:somebody", model="https://gridspine.org/models/battery")
+    await asyncio.wait_for(task, 20)
+    assert heard.events == [("end", {"reason": "changed"})]

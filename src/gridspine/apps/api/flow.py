@@ -27,7 +27,7 @@ from gridspine.apps.node.node import Node
 WATCH_S = 0.25
 """How often a stream asks whether its right still holds [s]."""
 HEARTBEAT_TURNS = 60
-_HARMLESS = {"node-stopping", "failed", "behind", "gone"}
+_HARMLESS = {"node-stopping", "failed", "behind", "gone", "changed"}
 log = structlog.get_logger(__name__)
 
 

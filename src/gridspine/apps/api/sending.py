@@ -50,7 +50,9 @@ class Right:
         try:
             now = self._node.things.get(self.thing.id)
             if now != self.thing:
-                self.thing = permitted_to(self._node, self.caller, self.thing.id, self._action)
+                before, self.thing = self.thing, permitted_to(self._node, self.caller, self.thing.id, self._action)
+                if before.first != self.thing.first:  # its points have other numbers: whoever follows begins anew
+                    return "changed"
         except NotFound:
             return "gone"
         except GridspineError:
