@@ -194,7 +194,8 @@ class Lifecycles:
         if self._fresh:
             for thing in things:
                 state = self._fresh.pop(thing.id, None)
-                if state is not None:
+                # One that was not kept after all (a full disk) says nothing of the Thing that is taken up later.
+                if state is not None and (state == "retired") is thing.retired:
                     self.standings.set(thing.id, state)
 
     # -- inside -----------------------------------------------------------------------------------------------------

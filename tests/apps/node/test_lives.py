@@ -7,6 +7,8 @@ from running_node import BATTERY, SENML, World, settings_for
 
 from gridspine.apps.node.backup import restore_backup, write_backup
 from gridspine.infra.runtime.settings import Lifecycle
+from gridspine.kernel.errors import DiskFull
+from gridspine.things.change import Changer
 
 BATTERY_ID, POINT = "urn:example:battery", "activePowerSetpoint"
 
@@ -331,3 +333,19 @@ async def test_what_others_say_of_a_thing_is_not_its_history_and_old_alarms_stay
     assert (await world.co.get("/alarms")).json() == []
     new = (await world.co.get(f"/things/{meter}/history")).json()["entries"]
     assert {one["kind"] for one in new} <= {"life", "change"}
+
+
+async def test_a_retirement_that_could_not_be_kept_leaves_the_thing_as_it_was(world, monkeypatch):
+    await world.thing(BATTERY_ID, BATTERY, adapter="none")
+    kept = Changer._put
+
+    def full(self, tx, thing, *more):
+        if thing.retired:
+            raise DiskFull("there is no room")
+        return kept(self, tx, thing, *more)
+
+    monkeypatch.setattr(Changer, "_put", full)
+    assert (await step(world, BATTERY_ID, "retired")).status_code == 507
+    merge = {"content-type": "application/merge-patch+json"}
+    assert (await world.op.patch(f"/things/{BATTERY_ID}", json={"title": "New"}, headers=merge)).status_code == 204
+    assert (await world.op.post("/commands", json=command())).json()["state"] == "accepted"
