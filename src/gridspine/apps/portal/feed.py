@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from gridspine.apps.node.node import Node
 from gridspine.apps.portal.display import level_of, number_text, value_text
 from gridspine.apps.portal.history import Samples, recent, samples, thin
-from gridspine.apps.portal.rows import EMULATED, live_value
+from gridspine.apps.portal.rows import live_value
 from gridspine.infra.identity.caller import Caller
 from gridspine.kernel.errors import GridspineError
 from gridspine.kernel.ids import point_id
@@ -24,9 +24,8 @@ from gridspine.kernel.quality import describe
 from gridspine.kernel.readings import Readings
 from gridspine.sharing.delivery import Subscription
 from gridspine.sharing.parcel import Mask, Parcel, make_mask
-from gridspine.things.channel import ChannelValue
 from gridspine.things.directory import Thing
-from gridspine.things.twin import NEVER_US, TwinValue
+from gridspine.things.twin import NEVER_US
 
 HISTORY_US = 15 * 60 * 1_000_000
 CHART_SAMPLES = 900
@@ -73,33 +72,6 @@ class ValuesFeed:
             known = (twin.value, twin.observed_us, twin.quality)
             if self._told.get(number) != known:
                 self._told[number] = known
-                changed.append(live_value(id_, point, twin))
-        return [("values", changed)] if changed else []
-
-    def close(self) -> None:
-        """Nothing is held."""
-
-
-class EmulatedFeed:
-    """The last emulated values of the points of some Things, under ids that end in ``#emulated``."""
-
-    def __init__(self, node: Node, things: Sequence[Thing]) -> None:
-        self._node = node
-        self._points = [
-            (thing.first + offset, point_id(thing.id, point.name) + EMULATED, point)
-            for thing in things
-            for offset, point in enumerate(node.things.model(thing).points)
-        ]
-        self._told: dict[int, ChannelValue] = {}
-
-    def poll(self) -> list[Event]:
-        """Return one event with the points that changed."""
-        changed = []
-        for number, id_, point in self._points:
-            known = self._node.twins.channels.emulated(number)
-            if known is not None and self._told.get(number) != known:
-                self._told[number] = known
-                twin = TwinValue(known.value, known.observed_us, known.quality, known.received_us)
                 changed.append(live_value(id_, point, twin))
         return [("values", changed)] if changed else []
 

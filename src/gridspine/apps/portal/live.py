@@ -27,9 +27,10 @@ from gridspine.apps.api.grant import permitted as permitted_grant
 from gridspine.apps.api.thing import permitted
 from gridspine.apps.node.ensembles import Ensemble
 from gridspine.apps.node.node import Node
+from gridspine.apps.portal.emulated_feed import EmulatedFeed
 from gridspine.apps.portal.ensemble import EnsembleFeed
 from gridspine.apps.portal.errors import LIVE
-from gridspine.apps.portal.feed import ChangesFeed, ChartFeed, EmulatedFeed, Feed, FiguresFeed, PreviewFeed, ValuesFeed
+from gridspine.apps.portal.feed import ChangesFeed, ChartFeed, Feed, FiguresFeed, PreviewFeed, ValuesFeed
 from gridspine.apps.portal.headers import SECURITY_HEADERS
 from gridspine.apps.portal.look import Look, looks
 from gridspine.apps.portal.page import PortalRequest, json_answer
