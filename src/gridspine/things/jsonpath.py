@@ -12,6 +12,7 @@ Source: RFC 9535 (JSONPath), by the library jsonpath-rfc9535; regular expression
 file takes an eighth of a second: import it when it is needed.
 """
 
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
@@ -46,6 +47,8 @@ MAX_VISITS = 50_000
 MAX_RESULTS = 5_000
 """What one description may give."""
 MAX_PATTERN_CHARS, MAX_TEXT_CHARS, PATTERN_S = 200, 10_000, 0.02
+PATTERNS_S = 0.25
+"""What all regular expressions may take in one description [s of processor time]."""
 Path = tuple[str | int, ...]
 
 
@@ -66,10 +69,14 @@ class Conjunct(NamedTuple):
 
 
 class Counter:
-    """How many nodes may still be visited."""
+    """How many nodes may still be visited, and how long regular expressions may still be looked for."""
 
     def __init__(self) -> None:
-        self.left = MAX_VISITS
+        self.begin()
+
+    def begin(self) -> None:
+        """Count anew."""
+        self.left, self.patterns_s = MAX_VISITS, PATTERNS_S
 
     def visit(self) -> None:
         """Count one node; raise `TooLarge`."""
@@ -114,8 +121,8 @@ class _Pattern(FilterFunction):
     arg_types = [ExpressionType.VALUE, ExpressionType.VALUE]  # noqa: RUF012 - as the library has it
     return_type = ExpressionType.LOGICAL
 
-    def __init__(self, whole: bool) -> None:
-        self._whole = whole
+    def __init__(self, whole: bool, counter: Counter) -> None:
+        self._whole, self._counter = whole, counter
 
     def __call__(self, text: object, pattern: object) -> bool:
         if not isinstance(text, str) or not isinstance(pattern, str):
@@ -125,19 +132,24 @@ class _Pattern(FilterFunction):
         if not is_iregexp(pattern):
             return False
         look = regex.fullmatch if self._whole else regex.search
+        begun_s = time.thread_time()
         try:
+            if self._counter.patterns_s <= 0:
+                raise TimeoutError
             return bool(look(map_re(pattern), text[:MAX_TEXT_CHARS], timeout=PATTERN_S, concurrent=True))
         except TimeoutError as error:
             raise TooLarge("a regular expression takes too long", reason="pattern") from error
         except regex.error:
             return False
+        finally:
+            self._counter.patterns_s -= time.thread_time() - begun_s
 
 
 class _Environment(JSONPathEnvironment):
-    def setup_function_extensions(self) -> None:
-        super().setup_function_extensions()
-        self.function_extensions["match"] = _Pattern(whole=True)
-        self.function_extensions["search"] = _Pattern(whole=False)
+    def __init__(self, counter: Counter) -> None:
+        super().__init__()
+        self.function_extensions["match"] = _Pattern(whole=True, counter=counter)
+        self.function_extensions["search"] = _Pattern(whole=False, counter=counter)
 
 
 class Asked:
@@ -147,7 +159,8 @@ class Asked:
         """Read ``text``; raise `Invalid`."""
         if not 0 < len(text) <= MAX_QUERY_CHARS:
             raise Invalid(f"query: 1 to {MAX_QUERY_CHARS} characters of JSONPath (RFC 9535)")
-        self._environment, self._counter = _Environment(), Counter()
+        self._counter = Counter()
+        self._environment = _Environment(self._counter)
         try:
             query = self._environment.compile(text)
         except JSONPathError as error:
@@ -168,7 +181,7 @@ class Asked:
 
     def ask(self, document: Mapping[str, Any]) -> list[Any]:
         """Return what the query finds in one description; raise `TooLarge`."""
-        self._counter.left = MAX_VISITS
+        self._counter.begin()
         try:
             found = list(islice((node.value for node in self._query.finditer([document])), MAX_RESULTS + 1))
         except RecursionError as error:
@@ -180,7 +193,7 @@ class Asked:
         return found
 
     def holds(self, conjunct: Conjunct, document: Mapping[str, Any]) -> bool:
-        """Whether a condition holds of a description."""
+        """Whether a condition holds of a description; regular expressions share their time with all asked so before."""
         self._counter.left = MAX_VISITS
         context = FilterContext(env=self._environment, current=document, root=[document])
         return bool(conjunct.expression.evaluate(context))

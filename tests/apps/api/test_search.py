@@ -7,6 +7,8 @@ import pytest_asyncio
 from running_node import BATTERY, METER, World, settings_for
 
 from gridspine.apps.node.search import OF_THINGS
+from gridspine.kernel.errors import TooLarge
+from gridspine.things.jsonpath import Asked
 
 CHARGER = "https://gridspine.org/models/ev_charger"
 TD = {"content-type": "application/td+json"}
@@ -122,3 +124,11 @@ async def test_hostile_queries_are_answered_with_a_problem(world, query, status)
     answer = await world.op.get("/search/jsonpath", params={"query": query})
     assert answer.status_code == status, answer.text[:300]
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_many_slow_patterns_are_as_bounded_as_one():
+    """Each ends in time by itself, but a description holds thousands of texts to try them on."""
+    document = {"title": "x", "texts": [f"{'a' * 19}{at}" for at in range(2_000)]}
+    with pytest.raises(TooLarge, match="takes too long"):
+        Asked("$[*].texts[?search(@, '^(a|aa)+c')]").ask(document)
+    assert Asked("$[*].texts[?search(@, '^a+7$')]").ask(document) == [f"{'a' * 19}7"]
