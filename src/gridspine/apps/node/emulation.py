@@ -10,9 +10,6 @@ anew from their seeds: what an emulated device had become is not kept, what it s
 """
 
 import asyncio
-import contextlib
-import os
-import sys
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -21,8 +18,20 @@ import numpy as np
 import structlog
 
 from gridspine.apps.node.commands import Commands
-from gridspine.apps.node.emulation_wire import LENGTH, Begin, Begun, Instruct, Instructed, Reply, Request, Step, Stepped
+from gridspine.apps.node.emulation_wire import (
+    MAX_FRAME_BYTES,
+    Begin,
+    Begun,
+    Instruct,
+    Instructed,
+    Reply,
+    Request,
+    Step,
+    Stepped,
+)
+from gridspine.infra.runtime.child import end_child, start_child
 from gridspine.infra.runtime.clock import Clock
+from gridspine.infra.runtime.frame import frame, receive_frame
 from gridspine.kernel.errors import GridspineError, Invalid, Unavailable
 from gridspine.kernel.names import PackedNames
 from gridspine.kernel.readings import BoolArray, Channel, Float64Array, NamedReadings
@@ -35,7 +44,6 @@ from gridspine.things.point import PointTable
 MAX_STEP_S = 3_600.0
 _ANSWER_S = 60.0
 _LOOK_S = 1.0
-_KEPT = ("PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "HOME", "TMPDIR")
 _R = TypeVar("_R", Begun, Instructed, Stepped)
 log = structlog.get_logger(__name__)
 
@@ -206,12 +214,10 @@ class Emulation:
             try:
                 child = await self._started()
                 assert child.stdin is not None and child.stdout is not None
-                body = msgspec.msgpack.encode(request)
-                child.stdin.write(LENGTH.pack(len(body)) + body)
+                child.stdin.write(frame(request))
                 async with asyncio.timeout(_ANSWER_S):
                     await child.stdin.drain()
-                    (length,) = LENGTH.unpack(await child.stdout.readexactly(LENGTH.size))
-                    reply = self._decoder.decode(await child.stdout.readexactly(length))
+                    reply = self._decoder.decode(await receive_frame(child.stdout, MAX_FRAME_BYTES))
             except (OSError, TimeoutError, asyncio.IncompleteReadError, msgspec.MsgspecError) as error:
                 await self._end_locked()
                 raise Unavailable(
@@ -226,12 +232,7 @@ class Emulation:
     async def _started(self) -> asyncio.subprocess.Process:
         if self._child is None or self._child.returncode is not None:
             await self._end_locked()
-            environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
-            self._child = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "gridspine.apps.node.emulation_child",
-                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-                env={**environment, "LANG": "C.UTF-8", "TZ": "UTC", "OPENBLAS_NUM_THREADS": "1"},
-            )  # fmt: skip
+            self._child = await start_child("gridspine.apps.node.emulation_child", OPENBLAS_NUM_THREADS="1")
         return self._child
 
     async def _end(self) -> None:
@@ -241,12 +242,4 @@ class Emulation:
     async def _end_locked(self) -> None:
         child, self._child = self._child, None
         self._running.clear()
-        if child is None:
-            return
-        if child.stdin is not None:
-            child.stdin.close()
-        if child.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                child.kill()
-        await child.wait()
-        child._transport.close()  # type: ignore[attr-defined]  # its pipes, now and not when collected
+        await end_child(child)

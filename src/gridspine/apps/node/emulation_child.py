@@ -6,13 +6,11 @@ hold up the node.
 
 import os
 import sys
-from typing import BinaryIO
 
 import msgspec
 import numpy as np
 
 from gridspine.apps.node.emulation_wire import (
-    LENGTH,
     MAX_FRAME_BYTES,
     Begin,
     Begun,
@@ -25,17 +23,8 @@ from gridspine.apps.node.emulation_wire import (
 )
 from gridspine.energy.emulators.fleet import Fleet
 from gridspine.energy.emulators.mix import Mix
+from gridspine.infra.runtime.frame import frame, read_frame
 from gridspine.kernel.errors import GridspineError
-
-
-def read_frame(stream: BinaryIO) -> bytes | None:
-    """Return the next frame's body, None at the end of the stream."""
-    head = stream.read(LENGTH.size)
-    if len(head) < LENGTH.size:
-        return None
-    (length,) = LENGTH.unpack(head)
-    body = stream.read(length) if length <= MAX_FRAME_BYTES else b""
-    return body if len(body) == length else None
 
 
 class Emulators:
@@ -83,9 +72,8 @@ def main() -> int:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     decoder = msgspec.msgpack.Decoder(Request)
     emulators = Emulators()
-    while (body := read_frame(stdin)) is not None:
-        reply = msgspec.msgpack.encode(emulators.answer(decoder.decode(body)))
-        stdout.write(LENGTH.pack(len(reply)) + reply)
+    while (body := read_frame(stdin, MAX_FRAME_BYTES)) is not None:
+        stdout.write(frame(emulators.answer(decoder.decode(body))))
         stdout.flush()
     return 0
 

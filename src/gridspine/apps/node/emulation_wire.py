@@ -1,13 +1,7 @@
-"""What the node and the process of its emulators say to each other.
-
-Frames are a length (uint32, little-endian) and MessagePack; each request has one answer.
-"""
-
-import struct
+"""What the node and the process of its emulators say to each other, in frames; each request has one answer."""
 
 import msgspec
 
-LENGTH = struct.Struct("<I")
 MAX_FRAME_BYTES = 256 << 20
 
 

@@ -32,6 +32,7 @@ from gridspine.infra.archive.session import (
 )
 from gridspine.infra.archive.tail import snapshot
 from gridspine.infra.archive.wire import (
+    MAX_FRAME_BYTES,
     Done,
     Failed,
     Granted,
@@ -40,10 +41,9 @@ from gridspine.infra.archive.wire import (
     QueryLimits,
     Reason,
     Rows,
-    read_frame,
-    write_frame,
 )
 from gridspine.infra.runtime.confine import confine, shut
+from gridspine.infra.runtime.frame import read_frame, write_frame
 from gridspine.kernel.errors import GridspineError, Invalid, TooLarge, Unavailable
 
 _BATCH_ROWS = 8192
@@ -79,7 +79,7 @@ def answer(connection: Any, job: Job, stdin: BinaryIO, stdout: BinaryIO) -> Done
     wanted = sorted(named & set(HANDED_IN))
     if wanted:
         write_frame(stdout, Need(wanted))
-        body = read_frame(stdin)
+        body = read_frame(stdin, MAX_FRAME_BYTES)
         if body is None:
             raise Unavailable("the node did not hand in the tables")
         for table, rows in msgspec.msgpack.decode(body, type=Rows).tables.items():
@@ -163,7 +163,7 @@ def main() -> int:
     stdin = sys.stdin.buffer
     stdout = os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # whatever a library prints must not reach the frames
-    body = read_frame(stdin)
+    body = read_frame(stdin, MAX_FRAME_BYTES)
     if body is None:
         return 0
     job = msgspec.msgpack.decode(body, type=Job)

@@ -24,7 +24,9 @@ from typing import Any, BinaryIO, cast
 
 import msgspec
 
-from gridspine.infra.archive.wire import Done, Failed, Format, Granted, Job, Need, QueryLimits, Reply, Rows, write_frame
+from gridspine.infra.archive.wire import Done, Failed, Format, Granted, Job, Need, QueryLimits, Reply, Rows
+from gridspine.infra.runtime.child import plain_environment
+from gridspine.infra.runtime.frame import write_frame
 from gridspine.kernel.errors import GridspineError, Invalid, Overloaded, TooLarge, Unavailable
 
 RowSource = Callable[[], Sequence[Mapping[str, Any]]]
@@ -212,20 +214,12 @@ class QueryPool:
 
 def _start() -> subprocess.Popen[bytes]:
     """Start a child with an environment that holds no secrets: only what finding and running Python needs."""
-    kept = ("PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "HOME", "TMPDIR")
-    environment = {name: os.environ[name] for name in kept if name in os.environ}
     return subprocess.Popen(
         [sys.executable, "-m", "gridspine.infra.archive.child"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env={
-            **environment,
-            "LANG": "C.UTF-8",
-            "TZ": "UTC",
-            "MALLOC_ARENA_MAX": "2",
-            "ARROW_DEFAULT_MEMORY_POOL": "system",
-        },
+        env=plain_environment(MALLOC_ARENA_MAX="2", ARROW_DEFAULT_MEMORY_POOL="system"),
     )
 
 

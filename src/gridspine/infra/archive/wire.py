@@ -4,12 +4,9 @@
 
     node ──► Job          child ──► Need(tables)
     node ──► Rows         child ──► Done or Failed, then it ends
-
-A frame is a little-endian uint32 length and that many bytes.
 """
 
-import struct
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -101,24 +98,3 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
 
 
 Reply = Need | Done | Failed
-_LENGTH = struct.Struct("<I")
-
-
-def write_frame(stream: BinaryIO, message: msgspec.Struct) -> None:
-    """Send ``message``."""
-    body = msgspec.msgpack.encode(message)
-    stream.write(_LENGTH.pack(len(body)))
-    stream.write(body)
-    stream.flush()
-
-
-def read_frame(stream: BinaryIO) -> bytes | None:
-    """Return the next frame's body, or None at the end of the stream, even in mid-frame."""
-    head = stream.read(_LENGTH.size)
-    if len(head) < _LENGTH.size:
-        return None
-    (length,) = _LENGTH.unpack(head)
-    if length > MAX_FRAME_BYTES:
-        return None
-    body = stream.read(length)
-    return body if len(body) == length else None

@@ -12,7 +12,9 @@ import msgspec
 
 from gridspine.infra.runtime import starlark
 from gridspine.infra.runtime.confine import confine, shut
+from gridspine.infra.runtime.frame import frame, read_frame
 from gridspine.infra.runtime.starlark_wire import (
+    MAX_FRAME_BYTES,
     MAX_TEXT_BYTES,
     Calls,
     Fault,
@@ -20,8 +22,6 @@ from gridspine.infra.runtime.starlark_wire import (
     Loaded,
     Request,
     Result,
-    frame,
-    read_frame,
 )
 from gridspine.kernel.errors import Invalid
 
@@ -60,7 +60,7 @@ def main() -> int:
     shut(files=True)
     decoder = msgspec.msgpack.Decoder(Request)
     programs: dict[str, starlark.Program] = {}
-    while (body := read_frame(stdin)) is not None:
+    while (body := read_frame(stdin, MAX_FRAME_BYTES)) is not None:
         request = decoder.decode(body)
         if isinstance(request, Load):
             stdout.write(frame(_load(programs, request)))

@@ -10,16 +10,15 @@ neither memory nor the time of a single built-in can be bounded inside (google/s
 """
 
 import asyncio
-import os
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 import structlog
 
+from gridspine.infra.runtime.child import end_child, start_child
+from gridspine.infra.runtime.frame import frame, receive_frame
 from gridspine.infra.runtime.starlark_wire import (
-    LENGTH,
     MAX_FRAME_BYTES,
     MAX_STEPS,
     Calls,
@@ -28,7 +27,6 @@ from gridspine.infra.runtime.starlark_wire import (
     Loaded,
     Reply,
     Result,
-    frame,
 )
 from gridspine.kernel.errors import Invalid
 
@@ -42,7 +40,6 @@ _BATCH_BYTES = 4 << 20
 _START_S = 20.0
 _LOAD_TIMES = 4
 """A program is compiled once, and may take so many times as long as a call."""
-_KEPT = ("PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "HOME", "TMPDIR")
 log = structlog.get_logger(__name__)
 
 
@@ -105,7 +102,10 @@ class Runner:
                     results.append(missing)
                     continue
                 chosen = _next_batch(packed, len(results))
+                crowded = len(self._in_child) > 1
                 results += await self._calls(Calls(name, function, chosen, max_steps))
+                if crowded and self._child is None and _ran_out(results[-1]):
+                    results.pop()  # others' programs may have taken the room: once more, by itself
         return results
 
     async def aclose(self) -> None:
@@ -127,8 +127,11 @@ class Runner:
         return None
 
     async def _load(self, name: str, text: str) -> frozenset[str]:
+        crowded = bool(self._in_child - {name})
         self._in_child.discard(name)
         reply = await self._ask(Load(name, text))
+        if crowded and _ran_out(reply):
+            reply = await self._ask(Load(name, text))
         if isinstance(reply, Fault):
             raise Invalid(f"the text cannot be compiled: {reply.detail}", line=None)
         assert isinstance(reply, Loaded)
@@ -176,10 +179,7 @@ class Runner:
         assert child is not None and child.stdout is not None
         try:
             async with asyncio.timeout(within_s):
-                (length,) = LENGTH.unpack(await child.stdout.readexactly(LENGTH.size))
-                if length > MAX_FRAME_BYTES:
-                    raise asyncio.IncompleteReadError(b"", length)
-                return self._decoder.decode(await child.stdout.readexactly(length))
+                return self._decoder.decode(await receive_frame(child.stdout, MAX_FRAME_BYTES))
         except TimeoutError:
             await self._end()
             return Fault("time", f"no answer within {within_s:g} s")
@@ -196,17 +196,8 @@ class Runner:
         if self._child is not None and self._child.returncode is None:
             return self._child
         await self._end()
-        environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
-        self._child = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "gridspine.infra.runtime.starlark_child",
-            str(self._memory_bytes),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-            env={**environment, "LANG": "C.UTF-8", "TZ": "UTC", "MALLOC_ARENA_MAX": "1"},
-        )
+        module, memory = "gridspine.infra.runtime.starlark_child", str(self._memory_bytes)
+        self._child = await start_child(module, memory, MALLOC_ARENA_MAX="1")
         return await self._greeted(self._child)
 
     async def _greeted(self, child: asyncio.subprocess.Process) -> asyncio.subprocess.Process:
@@ -221,15 +212,12 @@ class Runner:
     async def _end(self) -> None:
         child, self._child = self._child, None
         self._in_child.clear()
-        if child is None:
-            return
-        self.ended += 1
-        if child.stdin is not None:
-            child.stdin.close()
-        if child.returncode is None:
-            child.kill()
-        await child.wait()
-        child._transport.close()  # type: ignore[attr-defined]  # its pipes, now and not when collected
+        self.ended += child is not None
+        await end_child(child)
+
+
+def _ran_out(reply: Reply) -> bool:
+    return isinstance(reply, Fault) and reply.kind == "memory"
 
 
 def _pack(arguments: Sequence[Any]) -> list[msgspec.Raw] | Fault:

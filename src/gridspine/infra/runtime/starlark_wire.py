@@ -1,7 +1,6 @@
-"""What is said about programs: results, and the frames between a `Runner` and its child. It imports no interpreter."""
+"""What is said about programs: results, and what a `Runner` and its child say. It imports no interpreter."""
 
-import struct
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -33,7 +32,6 @@ class Fault(msgspec.Struct, frozen=True, tag="fault"):
 
 Result = Done | Fault
 
-LENGTH = struct.Struct("<I")
 MAX_FRAME_BYTES = 16 << 20
 
 
@@ -63,19 +61,3 @@ class Loaded(msgspec.Struct, frozen=True, tag="loaded"):
 
 Request = Load | Calls
 Reply = Result | Loaded
-
-
-def read_frame(stream: BinaryIO) -> bytes | None:
-    """Return the next frame's body, None at the end of the stream."""
-    head = stream.read(LENGTH.size)
-    if len(head) < LENGTH.size:
-        return None
-    (length,) = LENGTH.unpack(head)
-    body = stream.read(length) if length <= MAX_FRAME_BYTES else b""
-    return body if len(body) == length else None
-
-
-def frame(message: msgspec.Struct) -> bytes:
-    """Return ``message`` as a frame."""
-    body = msgspec.msgpack.encode(message)
-    return LENGTH.pack(len(body)) + body

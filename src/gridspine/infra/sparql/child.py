@@ -14,7 +14,8 @@ import msgspec
 import pyoxigraph as ox
 
 from gridspine.infra.runtime.confine import confine, shut
-from gridspine.infra.sparql.wire import Answer, Ask, Put, Refused, Reply, Request, Taken, frame, read_frame
+from gridspine.infra.runtime.frame import frame, read_frame
+from gridspine.infra.sparql.wire import MAX_FRAME_BYTES, Answer, Ask, Put, Refused, Reply, Request, Taken
 
 _SOLUTIONS = {
     "application/sparql-results+json": ox.QueryResultsFormat.JSON, "application/json": ox.QueryResultsFormat.JSON,
@@ -98,7 +99,7 @@ def main() -> int:
     confine(int(sys.argv[1]))
     shut(files=True)
     store, decoder = ox.Store(), msgspec.msgpack.Decoder(Request)
-    while (body := read_frame(stdin)) is not None:
+    while (body := read_frame(stdin, MAX_FRAME_BYTES)) is not None:
         request = decoder.decode(body)
         stdout.write(frame(put(store, request) if isinstance(request, Put) else ask(store, request)))
         stdout.flush()

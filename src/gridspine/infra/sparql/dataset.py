@@ -1,20 +1,19 @@
 """`Dataset`: triples in a child process of their own, and queries over them with hard limits."""
 
 import asyncio
-import os
-import sys
 from collections.abc import Sequence
 
 import msgspec
 
+from gridspine.infra.runtime.child import end_child, start_child
+from gridspine.infra.runtime.frame import frame, receive_frame
 from gridspine.infra.sparql.guard import check
-from gridspine.infra.sparql.wire import LENGTH, MAX_FRAME_BYTES, Answer, Ask, Put, Refused, Reply, Request, Taken, frame
+from gridspine.infra.sparql.wire import MAX_FRAME_BYTES, Answer, Ask, Put, Refused, Reply, Request, Taken
 from gridspine.kernel.errors import GridspineError, Invalid, NotAcceptable, TooLarge, Unavailable
 
 MEMORY_BYTES = 2 << 30
 WALL_S, PUT_S = 2.0, 30.0
 MAX_ANSWER_BYTES = 16 << 20
-_KEPT = ("PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "HOME", "TMPDIR")
 _KINDS: dict[str, type[GridspineError]] = {
     "invalid": Invalid, "not-acceptable": NotAcceptable, "too-large": TooLarge, "unavailable": Unavailable,
 }  # fmt: skip
@@ -64,10 +63,7 @@ class Dataset:
                 async with asyncio.timeout(within_s):  # a real process is waited for
                     child.stdin.write(frame(request))
                     await child.stdin.drain()
-                    (length,) = LENGTH.unpack(await child.stdout.readexactly(LENGTH.size))
-                    if length > MAX_FRAME_BYTES:
-                        raise Lost
-                    return self._decoder.decode(await child.stdout.readexactly(length))
+                    return self._decoder.decode(await receive_frame(child.stdout, MAX_FRAME_BYTES))
             except (TimeoutError, asyncio.IncompleteReadError, OSError, msgspec.MsgspecError) as error:
                 await self._end()
                 raise Lost from error
@@ -79,21 +75,9 @@ class Dataset:
         if self.over:
             raise Lost
         if self._child is None:
-            environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
-            self._child = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "gridspine.infra.sparql.child", str(self._memory_bytes),
-                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-                env={**environment, "LANG": "C.UTF-8", "TZ": "UTC"},
-            )  # fmt: skip
+            self._child = await start_child("gridspine.infra.sparql.child", str(self._memory_bytes))
         return self._child
 
     async def _end(self) -> None:
         child, self._child, self.over = self._child, None, True
-        if child is None:
-            return
-        if child.stdin is not None:
-            child.stdin.close()
-        if child.returncode is None:
-            child.kill()
-        await child.wait()
-        child._transport.close()  # type: ignore[attr-defined]  # its pipes, now and not when collected
+        await end_child(child)

@@ -1,12 +1,8 @@
-"""What node and SPARQL child say to each other: MessagePack frames, each behind its length."""
-
-import struct
-from typing import BinaryIO
+"""What node and SPARQL child say to each other, in frames."""
 
 import msgspec
 
 MAX_FRAME_BYTES = 64 << 20
-LENGTH = struct.Struct("<I")
 
 
 class Put(msgspec.Struct, frozen=True, tag="put"):
@@ -45,18 +41,3 @@ class Refused(msgspec.Struct, frozen=True, tag="refused"):
 
 Request = Put | Ask
 Reply = Taken | Answer | Refused
-
-
-def frame(message: msgspec.Struct) -> bytes:
-    """Return a message as it is sent."""
-    body = msgspec.msgpack.encode(message)
-    return LENGTH.pack(len(body)) + body
-
-
-def read_frame(stream: BinaryIO) -> bytes | None:
-    """Return the next frame's body, None at the end."""
-    head = stream.read(LENGTH.size)
-    if len(head) < LENGTH.size:
-        return None
-    body = stream.read(LENGTH.unpack(head)[0])
-    return body if len(body) == LENGTH.unpack(head)[0] else None
