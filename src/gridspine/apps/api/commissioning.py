@@ -8,7 +8,7 @@ from litestar.params import FromPath, JSONBody
 
 from gridspine.apps.api.dependency import TheNode
 from gridspine.apps.api.thing import permitted
-from gridspine.apps.node.examination import Question
+from gridspine.apps.node.examination import ExaminationQuestion
 from gridspine.apps.node.node import Node
 from gridspine.kernel.time import format_rfc3339
 from gridspine.things.commissioning_report import Report
@@ -51,7 +51,7 @@ class ReportView(msgspec.Struct, frozen=True):
 
 @post("/things/{thing_id:str}/commissioning", summary="Examine a Thing", tags=["lifecycle"])
 async def examine_thing(
-    request: Request[Any, Any, Any], node: TheNode, thing_id: FromPath[str], data: JSONBody[Question]
+    request: Request[Any, Any, Any], node: TheNode, thing_id: FromPath[str], data: JSONBody[ExaminationQuestion]
 ) -> ReportView:
     """Examine a Thing by what it reported since a time; name what is wrong with it.
 

@@ -21,7 +21,7 @@ from gridspine.things.meter_exchange import Exchange, of_register, used
 _MAX_WHY = 2_000
 
 
-class StepView(msgspec.Struct, frozen=True):
+class LifeStepView(msgspec.Struct, frozen=True):
     """A step: ``event`` is the id of its receipt in the ledger ("" for what was told before lives were kept)."""
 
     to: str
@@ -38,7 +38,7 @@ class LifecycleView(msgspec.Struct, frozen=True):
     thing: str
     state: str
     resumes: str | None
-    steps: list[StepView]
+    steps: list[LifeStepView]
     omitted: int
 
 
@@ -50,7 +50,7 @@ class StandingView(msgspec.Struct, frozen=True):
     state: str
 
 
-class NewStep(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class NewLifeStep(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A step to take: ``to`` a state, or *resumed*; ``why``; ``evidence`` names what shows it (a report, a photo)."""
 
     to: str
@@ -131,7 +131,7 @@ async def read_lifecycle(request: Request[Any, Any, Any], node: TheNode, thing_i
 
 @post("/things/{thing_id:str}/lifecycle", status_code=200, summary="Take a step in a Thing's life", tags=["lifecycle"])
 async def take_step(
-    request: Request[Any, Any, Any], node: TheNode, thing_id: FromPath[str], data: JSONBody[NewStep]
+    request: Request[Any, Any, Any], node: TheNode, thing_id: FromPath[str], data: JSONBody[NewLifeStep]
 ) -> LifecycleView:
     """Commission, suspend, quarantine, resume or retire a Thing; the step is in the ledger when this has answered."""
     thing = permitted(node, request, thing_id, "thing.manage")
@@ -197,7 +197,7 @@ def _title(node: Node, thing: str) -> str:
 def lifecycle_view(life: Lifecycle, since_us: int = 0) -> LifecycleView:
     """Return a life as it is shown to whose the Thing is since ``since_us`` [µs since 1970]: its own part of it."""
     steps = [
-        StepView(one.to, format_rfc3339(one.at_us), one.by, one.why, list(one.evidence), one.event)
+        LifeStepView(one.to, format_rfc3339(one.at_us), one.by, one.why, list(one.evidence), one.event)
         for one in life.steps
         if one.at_us >= since_us
     ]

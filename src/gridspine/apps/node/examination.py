@@ -40,7 +40,7 @@ class Test(msgspec.Struct, frozen=True, rename={"duration_s": "durationS"}, forb
     duration_s: float = 60.0
 
 
-class Question(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+class ExaminationQuestion(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """What to examine, and what is known of the device from its plate; the rest is taken from its model.
 
     ``since`` (RFC 3339; an hour ago when ""), ``nameplate_w`` [W], ``nominal_v`` [V], ``nominal_hz`` [Hz],
@@ -76,7 +76,9 @@ class Examinations:
         finally:
             self._waiting -= 1
 
-    async def examine(self, thing: Thing, question: Question, *, by: str, reference: Thing | None = None) -> Report:
+    async def examine(
+        self, thing: Thing, question: ExaminationQuestion, *, by: str, reference: Thing | None = None
+    ) -> Report:
         """Examine a Thing and keep the report; with a test, give the command: its effect shows in `judged` later.
 
         ``reference`` is the Thing that the question's reference is a point of. Raises `Invalid`, `Conflict`.
@@ -123,20 +125,20 @@ class Examinations:
         )  # fmt: skip
         return msgspec.structs.replace(report, findings=(*report.findings, finding), made=(*report.made, "test"))
 
-    def _since(self, question: Question) -> int:
+    def _since(self, question: ExaminationQuestion) -> int:
         now_us = self._clock.now_us()
         since_us = parse_rfc3339(question.since) if question.since else now_us - 3_600 * US
         if not now_us - MAX_SPAN_S * US <= since_us < now_us:
             raise Invalid(f"since: lies in the past, at most {MAX_SPAN_S // 86_400} days ago")
         return since_us
 
-    def _check_plate(self, question: Question) -> None:
+    def _check_plate(self, question: ExaminationQuestion) -> None:
         for name in ("nameplate_w", "nominal_v", "nominal_hz"):
             value = getattr(question, name)
             if value is not None and not 0 < value < 1e12:
                 raise Invalid(f"{name}: a positive number is needed")
 
-    def _reference(self, thing: Thing, question: Question, since_us: int) -> Observed:
+    def _reference(self, thing: Thing, question: ExaminationQuestion, since_us: int) -> Observed:
         name = question.reference.partition("/")[2]
         points, _ = observed(self._log, thing, self._things.model(thing), since_us)
         for point in points:
@@ -172,7 +174,7 @@ class Examinations:
 
 def _report(
     thing: Thing, by: str, span: tuple[int, int], device: Device, found: Examination, cut: bool,
-    command: Command | None, question: Question,
+    command: Command | None, question: ExaminationQuestion,
 ) -> Report:  # fmt: skip
     findings = found.findings
     if command is not None and command.state == "refused":

@@ -12,14 +12,14 @@ from gridspine.apps.api.history import HistoryView, NewNote, note_history, read_
 from gridspine.apps.api.lifecycle import (
     LifecycleView,
     NewExchange,
-    NewStep,
+    NewLifeStep,
     exchange_meter,
     list_exchanges,
     read_lifecycle,
     take_step,
 )
 from gridspine.apps.api.thing import permitted
-from gridspine.apps.node.examination import Question
+from gridspine.apps.node.examination import ExaminationQuestion
 from gridspine.apps.node.node import Node
 from gridspine.apps.portal.command import number_of, redirect_part
 from gridspine.apps.portal.display import known_name
@@ -73,12 +73,12 @@ async def act_on_life(
     fields = await form(request)
     if verb == "step":
         evidence = tuple(one for one in fields.get("evidence", "").split() if one)
-        await take_step.fn(request, node, thing_id, NewStep(fields.get("to", ""), fields.get("why", ""), evidence))
+        await take_step.fn(request, node, thing_id, NewLifeStep(fields.get("to", ""), fields.get("why", ""), evidence))
         if fields.get("to") == "retired":
             return redirect_part("/")
     elif verb == "examine":
         plate = fields.get("nameplate", "")
-        question = Question(nameplate_w=number_of(plate, "Nameplate power") if plate else None,
+        question = ExaminationQuestion(nameplate_w=number_of(plate, "Nameplate power") if plate else None,
                             reference=fields.get("reference", "")[:600])  # fmt: skip
         await examine_thing.fn(request, node, thing_id, question)
     elif verb == "note":
