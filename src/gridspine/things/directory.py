@@ -12,7 +12,7 @@ from gridspine.infra.log.port import EventLog
 from gridspine.infra.registry.group import Grouped
 from gridspine.infra.registry.port import Registry, Transaction
 from gridspine.infra.runtime.clock import Clock
-from gridspine.kernel.errors import GridspineError, NotFound
+from gridspine.kernel.errors import Conflict, GridspineError, NotFound
 from gridspine.things.change import EVENTS, NOTHING, POINTS, Also, Changer, Changes, Lives, New
 from gridspine.things.directory_file import Loaded, load_roll, save_snapshot
 from gridspine.things.model import ThingModel
@@ -51,6 +51,8 @@ class Directory:
         self._run = clock.randbytes(4).hex()
         self.changes = 0
         """Rises with every change: what was compiled from the Things before is out of date."""
+        self.held: Callable[[str], str] = lambda _thing: ""
+        """Why a Thing keeps its model for now, "" when it need not: what it was ordered follows from its model."""
         self.moved: list[Callable[[str], None]] = []
         """Called with the id of a Thing that got other point numbers, before anybody can use them."""
 
@@ -168,6 +170,10 @@ class Directory:
         ``expected`` is the version it must be at. With another model or organisation it gets other point numbers: the
         names go on, and what was read stays with the numbers of then.
         """
+        known = self.roll.get(id)
+        other = known is not None and "organisation" not in fields and fields.get("model", known.model) != known.model
+        if other and (why := self.held(id)):
+            raise Conflict(why)
         return await self._do(lambda tx: self._changer.change(tx, id, fields, actor, expected, also, note), id)
 
     async def retire(

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from running_node import BATTERY, SENML, World, settings_for
+from running_node import BATTERY, METER, SENML, World, settings_for
 
 from gridspine.apps.node.backup import restore_backup, write_backup
 from gridspine.infra.runtime.settings import Lifecycle
@@ -349,3 +349,16 @@ async def test_a_retirement_that_could_not_be_kept_leaves_the_thing_as_it_was(wo
     merge = {"content-type": "application/merge-patch+json"}
     assert (await world.op.patch(f"/things/{BATTERY_ID}", json={"title": "New"}, headers=merge)).status_code == 204
     assert (await world.op.post("/commands", json=command())).json()["state"] == "accepted"
+
+
+async def test_a_thing_keeps_its_model_while_it_is_ordered_something(world):
+    """By another model there would be no such point, and nobody to tell the device to go back."""
+    await world.thing(BATTERY_ID, BATTERY, adapter="none")
+    running = (await world.op.post("/commands", json=command())).json()
+    merge = {"content-type": "application/merge-patch+json"}
+    answer = await world.op.patch(f"/things/{BATTERY_ID}", json={"gs:model": METER}, headers=merge)
+    assert (answer.status_code, "end them" in answer.json()["detail"]) == (409, True), answer.text
+    await world.op.post(f"/commands/{running['id']}/cancel")
+    assert world.node.commands.commander.issued(BATTERY_ID, POINT).order.value is None
+    answer = await world.op.patch(f"/things/{BATTERY_ID}", json={"gs:model": METER}, headers=merge)
+    assert answer.status_code == 204, answer.text

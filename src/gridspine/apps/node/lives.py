@@ -68,6 +68,7 @@ class Lives:
         self.histories = Histories(root / "history.db", eventlog, things, clock)
         commands.gate = self.lifecycles.gate
         things.keep_lives(self.lifecycles)
+        things.held = self._held
 
     def start(self, supervisor: Supervisor) -> None:
         """Let histories follow the log."""
@@ -132,6 +133,13 @@ class Lives:
         self.lifecycles.standings.set(transfer.thing, "described")
         await asyncio.to_thread(self._take_credentials, before, by)
         return done[0]
+
+    def _held(self, thing: str) -> str:
+        """Return why a Thing keeps its model: by another one, nobody could tell the device to go to its fallback."""
+        running = sum(not one.final for one in self._commands.commander.commands(thing))
+        return f"{running} of its commands are running or to come: end them before it gets another model" * bool(
+            running
+        )
 
     def _check_form(self, thing: str) -> None:
         """Raise `Conflict` while a Thing is emulated: whoever emulates it would go on to hear its orders."""
