@@ -199,3 +199,15 @@ async def test_arguments_are_bounded(runner: Runner) -> None:
     await runner.load("p", TEXT)
     result = await runner.call("p", "same", "x" * (MAX_ARGUMENT_BYTES + 1))
     assert isinstance(result, Fault) and result.kind == "arguments"
+
+
+async def test_who_fills_the_memory_takes_it_from_nobody_else(runner: Runner) -> None:
+    """Programs of several organisations share the child: what one keeps, another must not be blamed for."""
+    hoard = "X = [i for i in range(1000)] * 1300\ndef f(x):\n    return len(X)\n"
+    for name in ("one", "two"):
+        await runner.load(name, hoard)
+    await runner.load("modest", 'def f(x):\n    return len("a" * 12000000)\n')
+    await runner.load("third", hoard)
+    found = [await runner.call(name, "f", 1) for name in ("one", "two", "modest", "third", "modest")]
+    sizes = [one.value for one in found if isinstance(one, Done)]
+    assert sizes == [1_300_000, 1_300_000, 12_000_000, 1_300_000, 12_000_000], found
