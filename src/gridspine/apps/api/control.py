@@ -7,6 +7,7 @@ from litestar import Request, get, post
 from litestar.params import FromPath, JSONBody
 
 from gridspine.apps.api.command import Reason
+from gridspine.apps.api.command_ask import MAX_REASON
 from gridspine.apps.api.dependency import TheNode
 from gridspine.apps.api.thing import permitted
 from gridspine.apps.node.node import Node
@@ -15,8 +16,6 @@ from gridspine.kernel.time import format_rfc3339, parse_rfc3339
 from gridspine.things.blocking_tag import BlockingTag
 from gridspine.things.directory import Thing
 from gridspine.things.model import PointModel
-
-MAX_REASON = 500
 
 
 class NewTag(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -18,8 +18,6 @@ from gridspine.kernel.time import format_rfc3339, parse_rfc3339
 from gridspine.things.lifecycle import STATES, Lifecycle, State
 from gridspine.things.meter_exchange import Exchange, of_register, used
 
-_MAX_WHY = 2_000
-
 
 class LifeStepView(msgspec.Struct, frozen=True):
     """A step: ``event`` is the id of its receipt in the ledger ("" for what was told before lives were kept)."""
