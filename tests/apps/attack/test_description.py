@@ -23,6 +23,10 @@ CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance,
 DATA = os.environ.get("GRIDSPINE_SECURITY_DATA", "")
 LEFT_OUT = {
     ("GET", "/products/{product_id}/stream"): "it never ends",
+    (
+        "GET",
+        "/things",
+    ): "collection and GeoJSON have other shapes than the array described: see test_directory",
     ("GET", "/events"): "it never ends",
     ("GET", "/events/{kind}"): "it never ends",
     ("POST", "/principals/{principal_id}/deactivate"): "it could end the one who asks",

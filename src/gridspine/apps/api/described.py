@@ -29,6 +29,8 @@ _SENDING = {
     "415": "A content type or encoding that is not taken",
     "507": "No room left for new data",
 }
+_BY_OTHER_PROOF = ("/enrolment", "/.well-known/est/simple")
+"""What is open to those without a token, and asks for a voucher or a certificate instead."""
 _OAUTH = {"400": "invalid_request and its kin", "401": "invalid_client"}
 _PROBLEM: dict[str, Any] = {
     "type": "object",
@@ -88,7 +90,8 @@ def described(schema: dict[str, Any], public: frozenset[tuple[str, str]]) -> dic
 
 def _described(method: str, path: str, operation: dict[str, Any], *, public: bool) -> dict[str, Any]:
     oauth = path in {"/token", "/revoke"}
-    said = {**_ALWAYS, **({} if public else _NAMED), **(_SENDING if method == "post" else {})}
+    named = {} if public and not path.startswith(_BY_OTHER_PROOF) else _NAMED
+    said = {**_ALWAYS, **named, **(_SENDING if method == "post" else {})}
     added = {status: _response(words, "Problem", PROBLEM_TYPE) for status, words in said.items()}
     if oauth:
         added |= {status: _response(words, "OAuthError", "application/json") for status, words in _OAUTH.items()}

@@ -141,7 +141,10 @@ async def read_enrolment(request: Request[Any, Any, Any], node: TheNode) -> Stan
     return StandView(voucher.thing, None if said is None else announcement_view(said))
 
 
-@get("/.well-known/est/cacerts", opt=PUBLIC, summary="Certificates of the authority (EST)", tags=["lifecycle"])
+@get(
+    "/.well-known/est/cacerts", opt=PUBLIC, summary="Certificates of the authority (EST)", tags=["lifecycle"],
+    media_type=PKCS7,
+)  # fmt: skip
 async def read_cacerts(node: TheNode) -> Response[bytes]:
     """Return the authorities to trust, as PKCS #7 in base64 (RFC 7030 §4.1.3)."""
     return Response(certs_only(node.identity.authority.ca_pem), media_type=PKCS7)
@@ -150,6 +153,7 @@ async def read_cacerts(node: TheNode) -> Response[bytes]:
 @post(
     "/.well-known/est/simpleenroll",
     status_code=200,
+    media_type=PKCS7,
     opt=PUBLIC,
     request_max_body_size=MAX_REQUEST_BYTES,
     summary="First certificate (EST)",
@@ -167,6 +171,7 @@ async def simple_enroll(request: Request[Any, Any, Any], node: TheNode) -> Respo
 @post(
     "/.well-known/est/simplereenroll",
     status_code=200,
+    media_type=PKCS7,
     opt=PUBLIC,
     request_max_body_size=MAX_REQUEST_BYTES,
     summary="Next certificate (EST)",

@@ -10,11 +10,13 @@
 A caller's ensembles hold only Things that it may read: those of its organisation; for a device, those it speaks for.
 """
 
+import math
 from typing import Annotated, Any
 
 import msgspec
 import numpy as np
 from litestar import Response, delete, get, post
+from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, JSONBody, Parameter
 from litestar.types import ASGIApp
 
@@ -63,8 +65,8 @@ class MemberView(msgspec.Struct, frozen=True, rename="camel"):
 
     id: str
     power_w: float | None
-    shed_w: float
-    raise_w: float
+    shed_w: float | None
+    raise_w: float | None
     energy_wh: float | None
 
 
@@ -90,7 +92,17 @@ class GatheredView(msgspec.Struct, frozen=True, rename="camel"):
     offset: int
 
 
-@post("/ensembles/gather", status_code=200, summary="Gather Things", tags=["search"])
+class SavedGatheredView(msgspec.Struct, frozen=True, rename="camel"):
+    """A saved ensemble, and who is in it now."""
+
+    ensemble: EnsembleView
+    gathered: GatheredView
+
+
+@post(
+    "/ensembles/gather", status_code=200, summary="Gather Things", tags=["search"],
+    responses={200: ResponseSpec(GatheredView, generate_examples=False, description="Members and sums")},
+)  # fmt: skip
 async def gather_things(
     request: AnyRequest, node: TheNode, data: JSONBody[Criteria], limit: Limit = PAGE, offset: Offset = 0
 ) -> Response[bytes]:
@@ -116,14 +128,17 @@ async def save_ensemble(request: AnyRequest, node: TheNode, data: JSONBody[NewEn
     )
 
 
-@get("/ensembles/{ensemble_id:str}", summary="Gather a saved ensemble", tags=["search"])
+@get(
+    "/ensembles/{ensemble_id:str}", summary="Gather a saved ensemble", tags=["search"],
+    responses={200: ResponseSpec(SavedGatheredView, generate_examples=False, description="Members and sums")},
+)  # fmt: skip
 async def read_ensemble(
     request: AnyRequest, node: TheNode, ensemble_id: FromPath[str], limit: Limit = PAGE, offset: Offset = 0
 ) -> Response[bytes]:
     """Return who is in a saved ensemble now, with its sums."""
     ensemble = await _known(node, request.user, ensemble_id)
     found = await node.ensembles.gather(ensemble.criteria, numbers_of(node, request.user))
-    return response(json_answer({"ensemble": _saved(ensemble), "gathered": _view(node, found, limit, offset)}))
+    return response(json_answer(SavedGatheredView(_saved(ensemble), _view(node, found, limit, offset))))
 
 
 @delete("/ensembles/{ensemble_id:str}", status_code=204, summary="Forget a saved ensemble", tags=["search"])
@@ -214,8 +229,8 @@ def _view(node: Node, found: Gathered, limit: int, offset: int) -> GatheredView:
     names, part = node.points.things(), slice(offset, offset + limit)
     columns = (found.members, found.power_w, found.shed_w, found.raise_w, found.energy_wh)
     members = [
-        MemberView(names[number], _known_number(power), shed, more, _known_number(energy))
-        for number, power, shed, more, energy in zip(*(one[part].tolist() for one in columns), strict=True)
+        MemberView(names[number], *map(_known_number, figures))
+        for number, *figures in zip(*(one[part].tolist() for one in columns), strict=True)
     ]
     sums = SumsView(**found.sums())  # type: ignore[arg-type]
     at = format_rfc3339(node.clock.now_us())
@@ -223,4 +238,4 @@ def _view(node: Node, found: Gathered, limit: int, offset: int) -> GatheredView:
 
 
 def _known_number(value: float) -> float | None:
-    return None if value != value else value
+    return value if math.isfinite(value) else None

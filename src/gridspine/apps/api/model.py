@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import Response, get, post
+from litestar.openapi import ResponseSpec
 from litestar.params import QueryParameter
 
 from gridspine.apps.api.answer import JSON, Answer, json_answer
@@ -46,7 +47,10 @@ class Fill(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=Tr
     without: tuple[str, ...] = ()
 
 
-@get("/models", summary="List Thing Models", tags=["things"])
+@get(
+    "/models", summary="List Thing Models", tags=["things"],
+    responses={200: ResponseSpec(list[ModelView], generate_examples=False, description="Models; with `id` that one")},
+)  # fmt: skip
 async def list_models(request: AnyRequest, node: TheNode, id_: ModelId = "") -> Response[bytes]:
     """List the Thing Models that the caller's organisation may use; with `id` return that one, whole."""
     caller = request.user

@@ -124,9 +124,7 @@ def _granted(node: Node, product: Product, grant: Grant | None, changed_since: s
     return Granted(names, units, from_us, until_us, since_us, since, product.contract.channel)
 
 
-def _of_one_owner(
-    node: Node, product: Product, names: list[str], units: list[str]
-) -> tuple[list[str], list[str]]:
+def _of_one_owner(node: Node, product: Product, names: list[str], units: list[str]) -> tuple[list[str], list[str]]:
     """Leave out points of Things that have been another organisation's: the archive knows them by name alone."""
     foreign: dict[str, bool] = {}
     for name in names:
