@@ -2,7 +2,7 @@
 
 ``uv run python benchmarks/search.py [--short] [--only ensembles|search]``
 
-The queries are those of ``cases/search/queries.json``. Ensembles are gathered in this process, from Things and values
+The queries are those of ``benchmarks/queries.json``. Ensembles are gathered in this process, from Things and values
 made here; searches are asked over HTTP of a node in this process, whose Things are registered before: one in twenty has
 a description of its own. A figure is the median of several askings, the first, which reads the index, apart.
 """
@@ -35,9 +35,7 @@ from gridspine.things.roll import Roll
 from gridspine.things.standing import Standings
 from gridspine.things.twin import TwinState
 
-QUERIES: dict[str, list[dict[str, Any]]] = json.loads(
-    (Path(__file__).parents[1] / "cases" / "search" / "queries.json").read_text()
-)
+QUERIES: dict[str, list[dict[str, Any]]] = json.loads((Path(__file__).parent / "queries.json").read_text())
 NOW_US, BLOCK = 1_800_000_000_000_000, 20_000
 MODELS = ("battery", "ev_charger", "heat_pump", "pv_inverter", "meter")
 RING = [[4.0, 51.0], [6.5, 51.0], [7.0, 52.0], [6.5, 53.0], [5.0, 53.4], [4.2, 52.4], [4.0, 51.0]]

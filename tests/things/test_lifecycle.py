@@ -230,7 +230,7 @@ async def test_a_life_ends_with_its_retirement_and_may_begin_again(kept):
     thing = kept.things[0]
     kept.book.part(thing.id, "sold for scrap", ["urn:x:photo"])
     kept.registry.transact(lambda tx: kept.book.gone(tx, thing, "ann", "sold for scrap"))
-    kept.book.taken_up([thing])
+    kept.book.taken_up([msgspec.structs.replace(thing, retired_us=kept.clock.now_us())])
     assert kept.book.gate(thing.id) == "the Thing is retired: it takes no commands"
     (event,) = kept.told("ledger")
     assert (event.type, event.data["why"], event.data["evidence"]) == (

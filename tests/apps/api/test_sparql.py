@@ -156,7 +156,7 @@ async def test_whoever_leaves_while_it_is_asked_leaves_a_whole_dataset(world):
 
 
 async def test_every_published_query_is_answered(world):
-    published = json.loads((Path(__file__).parents[3] / "cases" / "search" / "queries.json").read_text())
+    published = json.loads((Path(__file__).parents[3] / "benchmarks" / "queries.json").read_text())
     for path in ("jsonpath", "sparql"):
         for one in published[path]:
             answer = await world.op.get(f"/search/{path}", params={"query": one["query"]})
