@@ -19,7 +19,7 @@ LATE_ROWS = 1_000_000
 """So many unsettled readings that may supersede others are worth a compaction: each query joins them."""
 MAX_FILES = 96
 """New files rewritten at a time; those that came first, so that no reading is settled before what it replaces."""
-BASE_BYTES, ROW_BYTES = 160 << 20, 400
+BASE_BYTES, ROW_BYTES = 190 << 20, 560
 """What a compaction weighs without readings, and with each reading it holds at a time [bytes]; measured, rounded up."""
 _FEW, _MANY = 8, 48
 _QUIET_S = 600.0
