@@ -5,7 +5,8 @@ from typing import Any
 from gridspine.kernel.time import US
 from gridspine.things.adapter import Order
 from gridspine.things.approval import ApprovalRule
-from gridspine.things.command import Command, CommandEvent, OrderIssued
+from gridspine.things.blocking_tag import BlockingTag
+from gridspine.things.command import Command, CommandEvent, OrderIssued, decode_event, encode_event
 from gridspine.things.commander import Commander
 from gridspine.things.lease import Authority, Lease
 from gridspine.things.model import LeaseRule
@@ -82,3 +83,15 @@ def run(commander: Commander, begin_s: float, end_s: float, every_s: float = 0.5
         now_s = begin_s + at * every_s
         found += [(now_s, order.value) for order in tick(commander, now_s)]
     return found
+
+
+def tag(point: str = "", thing: str = PLAIN, until_s: float = 0, at_s: float = 0, id: str = "t") -> BlockingTag:
+    return BlockingTag(id, thing, point, "joe", "line work", round(at_s * US), round(until_s * US))
+
+
+def again(commander: Any, **given: Any) -> Any:
+    """Another commander, from the snapshot of this one."""
+    other = make(**given)
+    for event in commander.snapshot():
+        other.apply(decode_event(encode_event(event)))
+    return other

@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 from things_fleet import (
     BATTERY,
     CHARGER,
-    PLAIN,
+    again,
     ask,
     keep,
     lease,
     make,
     run,
     steps,
+    tag,
     tick,
 )
 
@@ -24,24 +25,9 @@ from gridspine.kernel.errors import Conflict, Invalid, Overloaded
 from gridspine.kernel.time import US
 from gridspine.things.adapter import Planned
 from gridspine.things.asking import Ask
-from gridspine.things.blocking_tag import BlockingTag
-from gridspine.things.command import decode_event, encode_event
 from gridspine.things.lease import GRACE_US, MAX_STEPS_PER_POINT, Authority
 from gridspine.things.scatter import scatter
 from gridspine.things.schedule import MAX_STEPS
-
-
-def tag(point: str = "", thing: str = PLAIN, until_s: float = 0, at_s: float = 0, id: str = "t") -> BlockingTag:
-    return BlockingTag(id, thing, point, "joe", "line work", round(at_s * US), round(until_s * US))
-
-
-def again(commander: Any, **given: Any) -> Any:
-    """Another commander, from the snapshot of this one."""
-    other = make(**given)
-    for event in commander.snapshot():
-        other.apply(decode_event(encode_event(event)))
-    return other
-
 
 # -- schedules ----------------------------------------------------------------------------------------------------
 

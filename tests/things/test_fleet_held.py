@@ -8,34 +8,22 @@ from things_fleet import (
     CHARGER,
     INVERTER,
     PLAIN,
+    again,
     approvals,
     ask,
     keep,
     lease,
     make,
     run,
+    tag,
     tick,
 )
 
 from gridspine.kernel.errors import Conflict, Invalid, NotFound, Overloaded
 from gridspine.kernel.time import US
 from gridspine.things.asking import Ask
-from gridspine.things.blocking_tag import MAX_TAGS, BlockingTag
-from gridspine.things.command import decode_event, encode_event
+from gridspine.things.blocking_tag import MAX_TAGS
 from gridspine.things.lease import Authority
-
-
-def tag(point: str = "", thing: str = PLAIN, until_s: float = 0, at_s: float = 0, id: str = "t") -> BlockingTag:
-    return BlockingTag(id, thing, point, "joe", "line work", round(at_s * US), round(until_s * US))
-
-
-def again(commander: Any, **given: Any) -> Any:
-    """Another commander, from the snapshot of this one."""
-    other = make(**given)
-    for event in commander.snapshot():
-        other.apply(decode_event(encode_event(event)))
-    return other
-
 
 # -- local control, tags, the lifecycle's gate --------------------------------------------------------------------
 

@@ -8,7 +8,7 @@
 Arrays from end to end: one number a Thing, no object. Only reported values count, good ones, no older than asked for.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -43,6 +43,11 @@ class Gathered(NamedTuple):
     energy_wh: Float64Array
     considered: int
     left_out: dict[str, int]
+
+    def rows(self, part: slice) -> Iterator[tuple[int, float, float, float, float]]:
+        """Yield some members: Thing number, power, what it can shed and raise [W], energy [Wh]; NaN: not known."""
+        columns = (self.members, self.power_w, self.shed_w, self.raise_w, self.energy_wh)
+        return zip(*(column[part].tolist() for column in columns), strict=True)
 
     def sums(self) -> dict[str, float]:
         """Return count and sums; what is not known is not in them, and counted."""

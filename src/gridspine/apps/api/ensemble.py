@@ -227,11 +227,7 @@ def _saved(one: Ensemble) -> EnsembleView:
 
 def _view(node: Node, found: Gathered, limit: int, offset: int) -> GatheredView:
     names, part = node.points.things(), slice(offset, offset + limit)
-    columns = (found.members, found.power_w, found.shed_w, found.raise_w, found.energy_wh)
-    members = [
-        MemberView(names[number], *map(_known_number, figures))
-        for number, *figures in zip(*(one[part].tolist() for one in columns), strict=True)
-    ]
+    members = [MemberView(names[number], *map(_known_number, figures)) for number, *figures in found.rows(part)]
     sums = SumsView(**found.sums())  # type: ignore[arg-type]
     at = format_rfc3339(node.clock.now_us())
     return GatheredView(at, found.considered, sums, found.left_out, members, offset)

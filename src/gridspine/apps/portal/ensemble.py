@@ -127,9 +127,8 @@ def in_words(node: Node, criteria: Criteria, organisation: str) -> list[str]:
 
 def _members(node: Node, found: Gathered, start: int) -> dict[str, Any]:
     names, part = node.points.things(), slice(start, start + PAGE_MEMBERS)
-    columns = (found.members, found.power_w, found.shed_w, found.raise_w, found.energy_wh)
     rows = []
-    for number, power, shed, more, energy in zip(*(one[part].tolist() for one in columns), strict=True):
+    for number, power, shed, more, energy in found.rows(part):
         thing: Thing = node.things.get(names[number])
         texts = [value_text(value, unit) for value, unit in ((power, "W"), (shed, "W"), (more, "W"), (energy, "Wh"))]
         rows.append((thing, texts))
