@@ -2,15 +2,20 @@
 
 A run fails when a test was skipped that ``skips.toml`` does not name, and when processes, listening sockets, threads'
 children or temporary files are left behind. Allowed skips are counted and printed: they did not pass.
+
+A socket that nobody closed is found when it is collected, tests later: so each remembers where it was made.
 """
 
 import os
 import shutil
+import socket
+import sys
 import tempfile
 import tomllib
 import uuid
 from fnmatch import fnmatch
 from pathlib import Path
+from types import FrameType
 
 import psutil
 import pytest
@@ -19,9 +24,13 @@ MARK = "TESTS_OF_THIS_RUN"
 """Environment variable by which a run knows its processes, whoever adopted them."""
 SKIPS = Path(__file__).with_name("skips.toml")
 _PATIENCE_S = 5.0
+_FRAMES = 12
+_MADE = {}
+"""By file descriptor: the test in which its latest socket was made, and the lines that led there."""
 
 
 def pytest_configure(config):
+    remember_where_sockets_are_made()
     if not hasattr(config, "workerinput") and MARK not in os.environ:  # not a run inside a run
         config.pluginmanager.register(House(), "house")
 
@@ -76,6 +85,28 @@ class House:
             terminalreporter.write_line(f"skipped: {len(self.skipped)} (they did not pass)")
         for complaint in self.complaints:
             terminalreporter.write_line(f"FAILED {complaint}", red=True)
+
+
+def remember_where_sockets_are_made():
+    """Have every socket say where it was made, in its ``repr``: that is what a warning of an unclosed one prints."""
+    make, show = socket.socket.__init__, socket.socket.__repr__
+    if make.__name__ == "make_and_remember":
+        return
+
+    def make_and_remember(self, *args, **more):
+        make(self, *args, **more)
+        lines, frame = [], sys._getframe(1)
+        while isinstance(frame, FrameType) and len(lines) < _FRAMES:
+            lines.append((frame.f_code, frame.f_lineno))
+            frame = frame.f_back
+        _MADE[self.fileno()] = os.environ.get("PYTEST_CURRENT_TEST", "no test"), lines
+
+    def show_with_where(self):
+        test, lines = _MADE.get(self.fileno(), ("", []))
+        where = " < ".join(f"{code.co_filename}:{line} {code.co_name}" for code, line in lines)
+        return f"{show(self)[:-1]}, made in {test}: {where}>" if where else show(self)
+
+    socket.socket.__init__, socket.socket.__repr__ = make_and_remember, show_with_where
 
 
 def left_processes(mark):

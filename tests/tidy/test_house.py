@@ -25,6 +25,15 @@ import tempfile
 def test_it():
     tempfile.mkdtemp(prefix="forgotten")
 """
+UNCLOSED_SOCKET = """
+import gc, socket
+def make_it():
+    socket.socket()
+def test_that_makes_it():
+    make_it()
+def test_it():
+    gc.collect()
+"""
 SKIPPED = """
 import pytest
 def test_it():
@@ -39,12 +48,24 @@ def test_it(tmp_path):
 """
 
 
-def run(folder, text, skips=""):
+def run(folder, text, skips="", more=()):
     shutil.copy(TESTS / "conftest.py", folder)
     (folder / "skips.toml").write_text(skips)
     (folder / "test_planted.py").write_text(text)
     environment = {name: value for name, value in os.environ.items() if name != "TESTS_OF_THIS_RUN"}
-    words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", folder]
+    words = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-c",
+        os.devnull,
+        "--rootdir",
+        folder,
+        *more,
+    ]
     return subprocess.run([*words, folder], cwd=folder, env=environment, capture_output=True, text=True, timeout=240)
 
 
@@ -61,6 +82,17 @@ def test_what_is_planted_is_found(tmp_path, text, complaint):
     ended = run(tmp_path, text)
     assert ended.returncode == 1, ended.stdout + ended.stderr
     assert f"FAILED {complaint}" in ended.stdout
+
+
+def test_a_socket_that_nobody_closed_says_where_it_was_made(tmp_path):
+    ended = run(
+        tmp_path,
+        UNCLOSED_SOCKET,
+        more=("-W", "error::ResourceWarning", "-W", "error::pytest.PytestUnraisableExceptionWarning"),
+    )
+    assert ended.returncode == 1, ended.stdout + ended.stderr
+    assert "made in test_planted.py::test_that_makes_it (call): " in ended.stdout
+    assert "test_planted.py:4 make_it < " in ended.stdout
 
 
 def test_what_is_tidy_passes(tmp_path):

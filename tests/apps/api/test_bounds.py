@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import gc
 import json
 import socket
 import time
@@ -255,6 +256,24 @@ async def test_running_out_of_file_descriptors_is_survived(monkeypatch):
         close = GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
         assert (await said(listening, close)).endswith(b"hello")
         assert len(failures) == 3
+
+
+async def test_who_connects_in_the_moment_of_stopping_is_let_go_of(recwarn):
+    """Taken from the kernel, and the server stops before the connection is made: sockets close, seats come back."""
+    listening = await serve(hello, bind("127.0.0.1", 0), http=settings_for().http)
+    clients = [socket.create_connection(("127.0.0.1", listening.port)) for _ in range(3)]
+    listening._accept()
+    assert len(listening._arriving) == listening._seats.taken == 3
+    await listening.stop()
+    assert not listening._arriving
+    assert listening._seats.taken == 0
+    gc.collect()
+    assert not [str(warned.message) for warned in recwarn]
+    for client in clients:
+        client.settimeout(10)
+        with contextlib.suppress(ConnectionResetError):
+            assert client.recv(1) == b""
+        client.close()
 
 
 def test_seats_are_counted_and_given_back_once():

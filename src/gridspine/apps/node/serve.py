@@ -84,6 +84,8 @@ class Listening:
             self._sock.close()
         for arriving in self._arriving:
             arriving.cancel()
+        if self._arriving:
+            await asyncio.wait(set(self._arriving))
         self._shut(Connection)
         await self._wait_for_tasks()  # streams say their last word
         self._shut(Connection, Socket)
@@ -146,23 +148,29 @@ class Listening:
             self._look()
         task = self._loop.create_task(self._arrive(sock, leave))
         self._arriving.add(task)
-        task.add_done_callback(self._arriving.discard)
+        task.add_done_callback(partial(self._arrived, sock, leave))
 
     async def _arrive(self, sock: socket.socket, leave: Callable[[], None]) -> None:
         """Make the connection; with TLS that takes a handshake."""
         secure = {"ssl_handshake_timeout": HANDSHAKE_S, "ssl_shutdown_timeout": _TLS_SHUTDOWN_S}
         options: dict[str, Any] = {"ssl": self._context, **secure} if self._context else {}
-        try:
-            await self._loop.connect_accepted_socket(
-                partial(self._make, lost=partial(self._left, leave)), sock, **options
-            )
-        except OSError as error:
-            leave()
+        await self._loop.connect_accepted_socket(partial(self._make, lost=partial(self._left, leave)), sock, **options)
+
+    def _arrived(self, sock: socket.socket, leave: Callable[[], None], task: asyncio.Task[None]) -> None:
+        """Take the seat back when no connection was made.
+
+        Not in the task: one that is cancelled before its first step runs not a line of it.
+        """
+        self._arriving.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is None and not task.cancelled():
+            return
+        leave()
+        sock.close()
+        if isinstance(error, OSError):
             log.debug("a connection was not made", error=str(error))
-        except BaseException:
-            leave()
-            sock.close()
-            raise
+        elif error is not None:
+            log.error("a connection was not made", exc_info=error)
 
     def _left(self, leave: Callable[[], None]) -> None:
         leave()
