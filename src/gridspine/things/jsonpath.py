@@ -167,6 +167,8 @@ class Asked:
             raise Invalid(f"query: {str(error)[:300]}") from error
         except RecursionError as error:
             raise Invalid("query: it nests too deeply") from error
+        except (OverflowError, ValueError) as error:  # of the library, for 1e999 and the like
+            raise Invalid(f"query: a number is none that JSON can have: {str(error)[:100]}") from error
         if len(query.segments) > MAX_SEGMENTS:
             raise Invalid(f"query: at most {MAX_SEGMENTS} segments")
         self._query = _Query(query, self._counter)

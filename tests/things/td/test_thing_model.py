@@ -101,3 +101,8 @@ def test_recursion_and_what_leads_outside_is_refused(model: dict[str, Any]) -> N
     with pytest.raises(Invalid) as refusal:
         filled(whole, {}, known(whole))
     assert refusal.value.extra["validationErrors"]
+
+
+def test_an_extension_without_an_address_is_named() -> None:
+    with pytest.raises(Invalid, match=r"tm:extends needs an href"):
+        filled({**BASE, "links": [{"rel": "tm:extends"}]}, {"HOST": "h", "PORT": 1})

@@ -46,6 +46,8 @@ def read_document(body: bytes) -> dict[str, Any]:
 
     try:
         document = json.loads(body.decode(), object_pairs_hook=members, parse_constant=_no_number)
+        if b"\\u" in body:
+            msgspec.json.encode(document)  # half of a surrogate pair is no character, and could not be sent on
     except (ValueError, RecursionError) as error:
         raise Invalid(f"the body is not JSON: {error}", validationErrors=[]) from error
     if twice:

@@ -43,8 +43,10 @@ def filled(
 def _extended(model: Mapping[str, Any], maker: "_Maker", chain: tuple[str, ...]) -> Mapping[str, Any]:
     """Return a model without references, with what it extends merged beneath it (TD 1.1 §10, extension)."""
     model = maker.made(model)
-    parents = [link["href"] for link in model.get("links", []) if link.get("rel") == "tm:extends"]
+    parents = [link.get("href") for link in model.get("links", []) if link.get("rel") == "tm:extends"]
     for href in parents:
+        if not isinstance(href, str):
+            refuse([finding(("links",), "a link with rel tm:extends needs an href")])
         if href in chain or len(chain) >= MAX_CHAIN:
             refuse([finding(("links",), f"{href[:100]} extends itself, or too many others")])
         parent = maker.known(href)
