@@ -190,6 +190,8 @@ class Consumer:
     def _take(self, stream: Stream, name: str, data: bytes, cursor: str) -> None:
         story, now_s = self.clients.story, self.clients.machine.time()
         if name == "open":
+            # Asked for before a cut and opened after the owner had resumed is opened by a right that holds.
+            stream.cuts = self.grants.cuts.get((self.product, self.consumer), 0)
             stream.cursor = self.cursor = cursor
         elif name == "readings":
             self._check_right(stream)
