@@ -197,7 +197,7 @@ async def test_a_reader_that_stalls_holds_no_more_than_the_newest(made):
 
 
 async def test_a_quiet_stream_shows_that_it_lives(made, monkeypatch):
-    monkeypatch.setattr(flow, "HEARTBEAT_TURNS", 1)
+    monkeypatch.setattr(flow, "HEARTBEAT_S", 0.25)
     async with made.op.stream("GET", f"{URL}/properties/frequency/observe", timeout=20) as answer:
         async for line in answer.aiter_lines():
             if line.startswith(":"):

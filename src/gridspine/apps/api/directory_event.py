@@ -23,11 +23,11 @@ from litestar.types import ASGIApp
 
 from gridspine.apps.api.dependency import TheNode
 from gridspine.apps.api.description import AnyRequest, documents
-from gridspine.apps.api.flow import EventStream, Flow, Message
-from gridspine.apps.api.sending import take_place
+from gridspine.apps.api.flow import EventStream, Flow
+from gridspine.apps.api.news import Message, NewsSource
+from gridspine.apps.api.sending import SignedIn, take_place
 from gridspine.apps.node.node import Node
 from gridspine.apps.node.tidings import LOOK_S, MAX_REPLAY, format_places, parse_places
-from gridspine.infra.identity.caller import Caller
 from gridspine.infra.registry.port import Event
 from gridspine.kernel.errors import Gone, NotFound
 from gridspine.things.directory import EVENTS, Thing
@@ -63,20 +63,8 @@ async def follow_directory_kind(
     return _stream(request, node, kind, diff, last_event_id)
 
 
-class Standing:
-    """The right to follow the directory: that of a principal who is let in; each Thing is looked at by itself."""
-
-    def __init__(self, node: Node, caller: Caller) -> None:
-        self.thing = Thing("", caller.organisation, "the directory", "")
-        self._node, self._caller = node, caller
-
-    def why_over(self) -> str:
-        """Return why it has ended, "" while it holds."""
-        return "" if self._node.identity.holds(self._caller) else "signed-out"
-
-
 class DirectoryEvents:
-    """The directory's events as a source, from ``start`` in the log on."""
+    """The directory's events as news, from ``start`` in the log on."""
 
     def __init__(self, node: Node, request: AnyRequest, kind: str, diff: bool, start: int) -> None:
         self.wake = asyncio.Event()
@@ -173,7 +161,5 @@ def _stream(request: AnyRequest, node: Node, kind: str, diff: bool, last_event_i
     if start < first or end - start > MAX_REPLAY:
         raise Gone("too much happened since that event: read the list anew, and follow from here")
     place = take_place(node, caller)
-    right: Any = Standing(node, caller)
-    return EventStream(
-        Flow(node, right, DirectoryEvents(node, request, kind, diff, min(start, end)), place), named=True
-    )
+    news = DirectoryEvents(node, request, kind, diff, min(start, end))
+    return EventStream(Flow(node, SignedIn(node, caller, "the directory"), NewsSource(news), place), named=True)

@@ -11,7 +11,7 @@ A caller's ensembles hold only Things that it may read: those of its organisatio
 """
 
 import math
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 import numpy as np
@@ -23,10 +23,10 @@ from litestar.types import ASGIApp
 from gridspine.apps.api.answer import json_answer
 from gridspine.apps.api.dependency import TheNode
 from gridspine.apps.api.description import AnyRequest
-from gridspine.apps.api.directory_event import Standing
-from gridspine.apps.api.flow import EventStream, Flow, Message
+from gridspine.apps.api.flow import EventStream, Flow
+from gridspine.apps.api.news import Message, NewsSource
 from gridspine.apps.api.problems import response
-from gridspine.apps.api.sending import take_place
+from gridspine.apps.api.sending import SignedIn, take_place
 from gridspine.apps.node.ensembles import Ensemble, Ensembles, Follower
 from gridspine.apps.node.node import Node
 from gridspine.energy.criteria import Criteria
@@ -166,12 +166,12 @@ async def follow_ensemble(request: AnyRequest, node: TheNode, ensemble_id: FromP
     except BaseException:
         place()
         raise
-    right: Any = Standing(node, caller)
-    return EventStream(Flow(node, right, source, place), named=True)
+    right = SignedIn(node, caller, f"ensemble {ensemble.id}")
+    return EventStream(Flow(node, right, NewsSource(source), place), named=True)
 
 
 class Changes:
-    """The changes of an ensemble as a source of a stream."""
+    """The changes of an ensemble as news."""
 
     def __init__(self, ensembles: Ensembles, ensemble: Ensemble) -> None:
         self._ensembles, self._ensemble = ensembles, ensemble

@@ -19,10 +19,11 @@ from litestar.types import ASGIApp
 from gridspine.apps.api.alarm import alarm_view
 from gridspine.apps.api.command_view import command_view
 from gridspine.apps.api.dependency import TheNode
-from gridspine.apps.api.flow import EventStream, Flow, Message, Poll
+from gridspine.apps.api.flow import EventStream, Flow, Poll
 from gridspine.apps.api.interaction import AnyRequest, Name
+from gridspine.apps.api.news import Message, NewsSource
 from gridspine.apps.api.observe import MAX_WAIT_S, SSE, Wait, bounded_wait
-from gridspine.apps.api.sending import Right, take_place
+from gridspine.apps.api.sending import ThingRight, take_place
 from gridspine.apps.api.thing import permitted_to
 from gridspine.apps.node.node import Node
 from gridspine.apps.node.tidings import Listener, Places, format_places, parse_places
@@ -57,7 +58,8 @@ async def follow_event(
     request: AnyRequest, node: TheNode, thing_id: FromPath[str], name: Name, last_event_id: LastEvent = ""
 ) -> ASGIApp:
     """Follow `alarm`, `command` or `lifecycle`: server-sent events without a name; `end` says why it is over."""
-    return EventStream(await _flow(node, request.user, thing_id, [name], last_event_id), named=False)
+    flow, _ = await _flow(node, request.user, thing_id, [name], last_event_id)
+    return EventStream(flow, named=False)
 
 
 @get("/things/{thing_id:str}/events", summary="Follow all events of a Thing", media_type=SSE, tags=["things"])
@@ -67,7 +69,8 @@ async def follow_events(
     """Follow all events that the caller may hear of: server-sent events by name; `end` says why it is over."""
     thing = permitted_to(node, request.user, thing_id, "thing.read")
     may = [name for name in EVENTS if node.authority.would_allow(request.user, ACTION_OF[name], thing)]
-    return EventStream(await _flow(node, request.user, thing_id, may, last_event_id), named=True)
+    flow, _ = await _flow(node, request.user, thing_id, may, last_event_id)
+    return EventStream(flow, named=True)
 
 
 @get("/things/{thing_id:str}/events/{name:str}/next", summary="Wait for an event of a Thing", tags=["things"])
@@ -78,9 +81,8 @@ async def next_event(
     wait_s = bounded_wait(wait_s)
     key = (request.user.session, thing_id, f"events/{name}")
     since = node.watchers.told(key)
-    flow = await _flow(node, request.user, thing_id, [name], since if isinstance(since, str) else "")
-    source: Any = flow.source
-    node.watchers.tell(key, format_places(source.listener.places))
+    flow, happenings = await _flow(node, request.user, thing_id, [name], since if isinstance(since, str) else "")
+    node.watchers.tell(key, format_places(happenings.listener.places))
     return Poll(flow, wait_s, lambda message: node.watchers.tell(key, message.id))
 
 
@@ -93,7 +95,7 @@ async def can_be_heard(request: AnyRequest, node: TheNode, thing_id: FromPath[st
 
 
 class Happenings:
-    """The events of a Thing as a source, those since ``since_us`` [µs since 1970]."""
+    """The events of a Thing as news, those since ``since_us`` [µs since 1970]."""
 
     def __init__(self, node: Node, listener: Listener, since_us: int) -> None:
         self.listener, self.wake = listener, listener.wake
@@ -120,7 +122,7 @@ class Happenings:
         self._node.tidings.leave(self.listener)
 
 
-async def _flow(node: Node, caller: Caller, thing_id: str, names: list[str], since: str) -> Flow:
+async def _flow(node: Node, caller: Caller, thing_id: str, names: list[str], since: str) -> tuple[Flow, Happenings]:
     action = "alarm.read" if names == ["alarm"] else "thing.read"
     thing = permitted_to(node, caller, thing_id, action)
     places: Places = parse_places(since) if since else {}
@@ -131,7 +133,8 @@ async def _flow(node: Node, caller: Caller, thing_id: str, names: list[str], sin
     except BaseException:
         place()
         raise
-    return Flow(node, Right(node, caller, thing, action), Happenings(node, listener, thing.owned_since_us), place)
+    happenings = Happenings(node, listener, thing.owned_since_us)
+    return Flow(node, ThingRight(node, caller, thing, action), NewsSource(happenings), place), happenings
 
 
 def _known(name: str) -> str:

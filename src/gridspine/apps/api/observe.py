@@ -13,14 +13,16 @@ Sources: W3C WoT TD 1.1, class Form (subprotocols longpoll, sse); W3C WoT Profil
 
 from typing import Annotated, Any
 
+import msgspec
 from litestar import WebSocket, get, head, websocket
 from litestar.params import FromPath, Parameter, QueryParameter
 from litestar.types import ASGIApp
 
 from gridspine.apps.api.dependency import TheNode
-from gridspine.apps.api.flow import EventStream, Flow, Message, Poll, run_socket
+from gridspine.apps.api.flow import EventStream, Flow, Poll, run_socket
 from gridspine.apps.api.interaction import AnyRequest, Name, as_described, encode_value, told_of, wanted_names
-from gridspine.apps.api.sending import Right, take_place
+from gridspine.apps.api.news import Message, NewsSource
+from gridspine.apps.api.sending import ThingRight, take_place
 from gridspine.apps.api.thing import permitted_to
 from gridspine.apps.node.node import Node
 from gridspine.infra.identity.caller import Caller
@@ -48,7 +50,7 @@ Last = dict[int, tuple[float, int, int]]
 )
 async def observe_property(request: AnyRequest, node: TheNode, thing_id: FromPath[str], name: Name) -> ASGIApp:
     """Follow a point: server-sent events without a name, their data the plain value; `end` says why it is over."""
-    flow = _flow(node, request.user, thing_id, [name])
+    flow, _ = _flow(node, request.user, thing_id, [name])
     return EventStream(flow, named=False)
 
 
@@ -60,9 +62,8 @@ async def next_value(
     wait_s = bounded_wait(wait_s)  # before there is anything to give back
     key = (request.user.session, thing_id, name)
     known: Any = node.watchers.told(key) or {}
-    flow = _flow(node, request.user, thing_id, [name], known)
-    source: Any = flow.source
-    return Poll(flow, wait_s, lambda _: node.watchers.tell(key, source.told))
+    flow, values = _flow(node, request.user, thing_id, [name], known)
+    return Poll(flow, wait_s, lambda _: node.watchers.tell(key, values.told))
 
 
 @head("/things/{thing_id:str}/properties/{name:str}/next", include_in_schema=False)
@@ -74,17 +75,25 @@ async def can_be_observed(request: AnyRequest, node: TheNode, thing_id: FromPath
 @get("/things/{thing_id:str}/values/observe", summary="Observe the points of a Thing", media_type=SSE, tags=["things"])
 async def observe_values(request: AnyRequest, node: TheNode, thing_id: FromPath[str], names: Names = None) -> ASGIApp:
     """Follow all points (or `names`): server-sent events named by their points, their data the plain value."""
-    return EventStream(_flow(node, request.user, thing_id, names), named=True)
+    flow, _ = _flow(node, request.user, thing_id, names)
+    return EventStream(flow, named=True)
 
 
 @websocket("/things/{thing_id:str}/values/socket", name="Observe the points of a Thing by WebSocket")
 async def socket_values(socket: WebSocket[Any, Any, Any], node: TheNode, thing_id: FromPath[str]) -> None:
     """Send a text frame for each new value; ``names`` (commas between) is a query parameter."""
-    await run_socket(_flow(node, socket.user, thing_id, socket.query_params.getall("names", [])), socket)
+
+    async def tell(message: Message) -> None:
+        told = {name.removeprefix("Gridspine-").lower(): value for name, value in message.headers.items()}
+        frame = {"name": message.name, "id": message.id, "data": msgspec.Raw(message.data), **told}
+        await socket.send_text(msgspec.json.encode(frame).decode())
+
+    flow, _ = _flow(node, socket.user, thing_id, socket.query_params.getall("names", []))
+    await run_socket(flow, socket, tell)
 
 
 class Values:
-    """The points of a Thing as a source: those with news, each with its newest value."""
+    """The points of a Thing as news: each that has another value, with its newest one."""
 
     def __init__(self, node: Node, thing: Thing, names: list[str], known: Last) -> None:
         points = node.things.model(thing).points
@@ -125,8 +134,11 @@ def bounded_wait(wait_s: float) -> float:
     return wait_s
 
 
-def _flow(node: Node, caller: Caller, thing_id: str, names: list[str] | None, known: Last | None = None) -> Flow:
+def _flow(
+    node: Node, caller: Caller, thing_id: str, names: list[str] | None, known: Last | None = None
+) -> tuple[Flow, Values]:
     thing = permitted_to(node, caller, thing_id, "thing.read")
     wanted = wanted_names(node, thing, names)
     place = take_place(node, caller)
-    return Flow(node, Right(node, caller, thing, "thing.read"), Values(node, thing, wanted, known or {}), place)
+    values = Values(node, thing, wanted, known or {})
+    return Flow(node, ThingRight(node, caller, thing, "thing.read"), NewsSource(values), place), values

@@ -6,7 +6,7 @@ client that does not read is not waited for: at the end its connection is reset,
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 from litestar.types import Receive, Scope, Send
@@ -32,11 +32,33 @@ SSE_HEADERS = [
 log = structlog.get_logger(__name__)
 
 
-class Right:
+class Right(Protocol):
+    """The right to hear a stream; ``about`` is what the stream is about, for the node's own logs."""
+
+    about: str
+
+    def why_over(self) -> str:
+        """Return why it has ended, "" while it holds; asked before each message, so it looks at memory only."""
+        ...
+
+
+class SignedIn:
+    """The right of a principal who is let in; what else must hold is asked of each message where it is made."""
+
+    def __init__(self, node: Node, caller: Caller, about: str) -> None:
+        self.about = about
+        self._node, self._caller = node, caller
+
+    def why_over(self) -> str:
+        """Return why it has ended, "" while it holds."""
+        return "" if self._node.identity.holds(self._caller) else "signed-out"
+
+
+class ThingRight:
     """The right to hear of a Thing: that of ``caller`` to do ``action`` to it, as long as it holds."""
 
     def __init__(self, node: Node, caller: Caller, thing: Thing, action: str) -> None:
-        self.caller, self.thing = caller, thing
+        self.caller, self.thing, self.about = caller, thing, thing.id
         self._node, self._action = node, action
         self._seen = node.things.changes
 

@@ -18,34 +18,29 @@ whose right has ended while much waits for it (`gridspine.apps.api.sending`): it
 import asyncio
 import base64
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Annotated, Any
 
 import msgspec
-import structlog
 from litestar import Request, WebSocket, get, websocket
 from litestar.params import FromPath, FromQuery, HeaderParameter
-from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar.types import ASGIApp
 
 from gridspine.apps.api.dependency import TheNode
+from gridspine.apps.api.flow import RETRY, EventStream, Flow, run_socket
 from gridspine.apps.api.negotiate import negotiated
+from gridspine.apps.api.news import Message
 from gridspine.apps.api.product import receiving
-from gridspine.apps.api.sending import SSE_HEADERS, check_room, chunk, last_word, left, run_until_left
+from gridspine.apps.api.sending import SignedIn, check_room
 from gridspine.apps.node.node import Node
 from gridspine.infra.identity.caller import Caller
 from gridspine.sharing.cursor import format_cursor, parse_cursor
-from gridspine.sharing.delivery import Subscription, check_place
-from gridspine.sharing.gate import STALE
+from gridspine.sharing.delivery import READINGS, Subscription, check_place
 from gridspine.sharing.grant import Grant
-from gridspine.sharing.parcel import Format, Parcel
+from gridspine.sharing.parcel import Parcel
 from gridspine.sharing.product import Product
 
-HEARTBEAT_S = 15.0
-WATCH_S = 0.25
-"""How often a stream asks whether its caller is still let in."""
-_HARMLESS = {"node-stopping", "failed", "gone", "closed", "points-moved", STALE}
-"""Ends after which the client may read on, what waits for it too."""
-log = structlog.get_logger(__name__)
+BEHIND = "behind"
 
 
 @get(
@@ -71,7 +66,13 @@ async def stream_readings(
     product, grant = receiving(node, request, product_id, purpose)
     # A browser that reconnects asks with the same URL: its Last-Event-ID is the newer one.
     subscription = await subscribe(node, request.user, product, grant, last_event_id or cursor)
-    return EventStream(node, subscription, request.user, format_)
+
+    def encode(parcel: Parcel) -> bytes:
+        body = parcel.encoded(format_)
+        return body if format_ == "json" else base64.b64encode(body)
+
+    begin = f"id: {format_cursor(subscription.offsets)}\nevent: open\ndata: {{}}\n\n".encode()
+    return EventStream(_flow(node, request.user, subscription, encode), named=True, opening=RETRY + begin)
 
 
 @websocket("/products/{product_id:str}/socket", name="Follow a data product by WebSocket")
@@ -85,11 +86,17 @@ async def socket_readings(socket: WebSocket[Any, Any, Any], node: TheNode, produ
     as_request: Any = socket  # both carry `user`
     product, grant = receiving(node, as_request, product_id, query.get("purpose", ""))
     subscription = await subscribe(node, socket.user, product, grant, query.get("cursor", ""))
-    try:
-        await socket.accept()
-        await _Socket(node, subscription, socket, format_).run()
-    finally:
-        subscription.close()
+    flow = _flow(node, socket.user, subscription, lambda parcel: parcel.encoded(format_))
+
+    async def tell(message: Message) -> None:
+        if message.name == BEHIND:
+            words = {"behind": True} | msgspec.json.decode(message.data)
+        else:
+            words = {"cursor": message.id}
+            await (socket.send_text(message.data.decode()) if format_ == "json" else socket.send_bytes(message.data))
+        await socket.send_text(msgspec.json.encode(words).decode())
+
+    await run_socket(flow, socket, tell, harmless_code=1008)
 
 
 async def subscribe(node: Node, caller: Caller, product: Product, grant: Grant | None, cursor: str) -> Subscription:
@@ -105,168 +112,51 @@ async def subscribe(node: Node, caller: Caller, product: Product, grant: Grant |
     return Subscription(node.hub, node.log, node.gate, grant_id, mask, offsets, caller.principal)
 
 
-class _Pump:
-    """Moves parcels of a subscription to a socket until one of them ends."""
+class Parcels:
+    """A subscription as the source of a flow; ``encode`` makes the data of its messages."""
 
-    def __init__(self, node: Node, subscription: Subscription, caller: Caller, format_: Format) -> None:
-        self.node = node
-        self.subscription = subscription
+    def __init__(self, node: Node, subscription: Subscription, encode: Callable[[Parcel], bytes]) -> None:
+        self.on_end: Callable[[str], None] | None = None
         self.sent = subscription.offsets
         """The cursor after what was handed to the socket."""
-        self._caller = caller
-        self._format = format_
-
-    async def pump(
-        self,
-        send: Callable[[Parcel, bytes], Awaitable[None]],
-        tell_behind: Callable[[], Awaitable[None]],
-        beat: Callable[[], Awaitable[None]],
-    ) -> None:
-        """Send each parcel; a cut abandons the send that is under way."""
-        watching = [asyncio.ensure_future(self._watch()), asyncio.ensure_future(self._beats(beat))]
-        told = 0
-        try:
-            async with contextlib.aclosing(self.subscription.parcels()) as parcels:
-                async for parcel in parcels:
-                    if not self._holds():
-                        break
-                    if self.subscription.behind > told:
-                        told = self.subscription.behind
-                        if not await self._unless_cut(tell_behind()) or self.subscription.end:
-                            break
-                    if not await self._unless_cut(send(parcel, parcel.encoded(self._format))):
-                        break
-                    self.sent = self.subscription.offsets
-                    self.node.hub.delivered += len(parcel)
-        except Exception as error:
-            log.exception("a stream failed", product=self.subscription.mask.product, error=str(error))
-            self.subscription.cut("failed")
-        finally:
-            for task in watching:
-                task.cancel()
-            self.subscription.close()
-
-    def ending(self) -> bytes:
-        """Return what is said at the end, as JSON; its cursor stands after the last readings that were sent."""
-        end = self.subscription.end
-        return msgspec.json.encode({"reason": end.reason if end else "closed", "cursor": format_cursor(self.sent)})
+        self._node, self._subscription, self._encode = node, subscription, encode
+        subscription.on_cut = self._cut
 
     @property
-    def harmless(self) -> bool:
-        """Whether the client may read on after the end, what waits for it too."""
-        return self.subscription.end is None or self.subscription.end.reason in _HARMLESS
+    def over(self) -> str:
+        """Why there will be no more, "" while there may be."""
+        return self._subscription.end.reason if self._subscription.end else ""
 
-    async def _unless_cut(self, sending: Awaitable[None]) -> bool:
-        """Wait for a send; return False when a cut ended it."""
-        task = asyncio.ensure_future(sending)
-        self.subscription.on_cut = lambda: _cancel(task)
-        try:
-            await task
-        except asyncio.CancelledError:
-            if self.subscription.end is None:
-                raise
-            return False
-        finally:
-            self.subscription.on_cut = None
-        return True
+    async def messages(self) -> AsyncGenerator[Message, None]:
+        """Yield readings, and before those that were read from the log again because the client was slow, that."""
+        behind = 0
+        async with contextlib.aclosing(self._subscription.parcels()) as parcels:
+            async for parcel in parcels:
+                if self._subscription.behind > behind:
+                    behind = self._subscription.behind
+                    yield Message(BEHIND, msgspec.json.encode({"cursor": format_cursor(self.sent)}), "", {})
+                offsets = self._subscription.offsets
+                yield Message(READINGS, self._encode(parcel), format_cursor(offsets), {})
+                self.sent = offsets
+                self._node.hub.delivered += len(parcel)
 
-    def _holds(self) -> bool:
-        if not self.node.identity.holds(self._caller):
-            self.subscription.cut("signed-out")
-        return self.subscription.end is None
+    def stop(self, reason: str) -> None:
+        """Hand out nothing more."""
+        self._subscription.cut(reason)
 
-    async def _watch(self) -> None:
-        while self._holds():
-            await self.node.clock.sleep(WATCH_S)
+    def last(self, reason: str) -> dict[str, str]:
+        """Return what is said at the end; its cursor stands after the last readings that were sent."""
+        return {"reason": reason, "cursor": format_cursor(self.sent)}
 
-    async def _beats(self, beat: Callable[[], Awaitable[None]]) -> None:
-        while True:
-            await self.node.clock.sleep(HEARTBEAT_S)
-            await beat()
+    def close(self) -> None:
+        """Leave hub and gate."""
+        self._subscription.close()
 
-
-class EventStream:
-    """An ASGI application that is one server-sent event stream."""
-
-    def __init__(self, node: Node, subscription: Subscription, caller: Caller, format_: Format) -> None:
-        self._pump = _Pump(node, subscription, caller, format_)
-        self._format = format_
-        self._lock = asyncio.Lock()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run the stream until the client leaves or the subscription ends."""
-        try:
-            await send({"type": "http.response.start", "status": 200, "headers": SSE_HEADERS})
-            cursor = format_cursor(self._pump.subscription.offsets)
-            await chunk(send, f"retry: 2000\nid: {cursor}\nevent: open\ndata: {{}}\n\n".encode())
-            if await run_until_left(self._run(send), left(receive)):
-                last = b"event: end\ndata: " + self._pump.ending() + b"\n\n"
-                await last_word(chunk(send, last, more=False), scope, harmless=self._pump.harmless)
-        finally:
-            self._pump.subscription.close()
-
-    async def _run(self, send: Send) -> None:
-        async def parcel(parcel: Parcel, body: bytes) -> None:
-            data = body if self._format == "json" else base64.b64encode(body)
-            cursor = format_cursor(self._pump.subscription.offsets)
-            async with self._lock:
-                await chunk(send, f"id: {cursor}\nevent: readings\ndata: ".encode() + data + b"\n\n")
-
-        async def behind() -> None:
-            cursor = format_cursor(self._pump.sent)
-            async with self._lock:
-                await chunk(send, f'event: behind\ndata: {{"cursor":"{cursor}"}}\n\n'.encode())
-
-        async def beat() -> None:
-            async with self._lock:
-                await chunk(send, b": still here\n\n")
-
-        await self._pump.pump(parcel, behind, beat)
+    def _cut(self) -> None:
+        if self.on_end is not None:
+            self.on_end(self.over)
 
 
-class _Socket:
-    """One WebSocket's delivery."""
-
-    def __init__(
-        self, node: Node, subscription: Subscription, socket: WebSocket[Any, Any, Any], format_: Format
-    ) -> None:
-        self._pump = _Pump(node, subscription, socket.user, format_)
-        self._socket = socket
-        self._text = format_ == "json"
-
-    async def run(self) -> None:
-        """Send until the client leaves or the subscription ends."""
-        if await run_until_left(self._pump.pump(self._parcel, self._behind, self._beat), self._left()):
-            await last_word(self._end(), self._socket.scope, harmless=self._pump.harmless)
-
-    async def _parcel(self, _: Parcel, body: bytes) -> None:
-        cursor = format_cursor(self._pump.subscription.offsets)
-        if self._text:
-            await self._socket.send_text(body.decode())
-        else:
-            await self._socket.send_bytes(body)
-        await self._say({"cursor": cursor})
-
-    async def _behind(self) -> None:
-        await self._say({"behind": True, "cursor": format_cursor(self._pump.sent)})
-
-    async def _end(self) -> None:
-        end = self._pump.subscription.end
-        await self._socket.send_text(self._pump.ending().decode())
-        await self._socket.close(code=1008, reason=end.reason if end else "closed")
-
-    async def _say(self, words: dict[str, Any]) -> None:
-        await self._socket.send_text(msgspec.json.encode(words).decode())
-
-    async def _beat(self) -> None:
-        """WebSockets are kept alive by the server's own pings."""
-
-    async def _left(self) -> None:
-        while True:
-            message = await self._socket.receive()
-            if message["type"] == "websocket.disconnect":
-                return
-
-
-def _cancel(task: "asyncio.Future[None]") -> None:
-    task.cancel()
+def _flow(node: Node, caller: Caller, subscription: Subscription, encode: Callable[[Parcel], bytes]) -> Flow:
+    right = SignedIn(node, caller, f"product {subscription.mask.product}")
+    return Flow(node, right, Parcels(node, subscription, encode))
