@@ -6,19 +6,23 @@
     waiting     safety never · authority, priority, then who came first
 
 Limits, all-stop, ended leases and safety never wait: holding them back would be the greater danger. What they move is
-counted, so that others wait for longer.
+counted, so that others wait for longer. What will begin by itself, at an edge, counts in the minute in which it begins;
+it takes at most half of the cap, so that nobody who plans far ahead keeps everybody else waiting.
 """
 
 import heapq
 import itertools
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from gridspine.kernel.time import US
 from gridspine.things.confirm import Key
 
 WINDOW_US = 60 * US
+AHEAD_SHARE = 0.5
+"""Share of the cap that what begins by itself may take in any minute."""
 _DUST_W = 1e-6
+_SECONDS = WINDOW_US // US
 
 
 class Budget:
@@ -30,6 +34,10 @@ class Budget:
         self._sum_w = 0.0
         self.pending_w = 0.0
         """What orders that are not yet durable will move."""
+        self.aside_w = 0.0
+        """What is kept free of the cap for those that move without being asked: rules at edges."""
+        self._to_come: dict[int, float] = {}
+        """What will begin by itself [W], by the second [s since 1970]."""
 
     def note(self, at_us: int, w: float) -> None:
         """Count ``w`` [W] moved at ``at_us`` [µs since 1970]."""
@@ -49,11 +57,62 @@ class Budget:
 
     def room_w(self, now_us: int) -> float:
         """Return how much may be moved now [W]."""
-        return max(0.0, self.cap_w - self.moved_w(now_us))
+        return max(0.0, self.cap_w - self.aside_w - self.moved_w(now_us))
 
     def fits(self, w: float, now_us: int) -> bool:
-        """Whether ``w`` [W] may be moved now."""
-        return not self.cap_w or w <= self.room_w(now_us) + _DUST_W
+        """Whether ``w`` [W] may be moved now, and all that begins by itself within a minute still has room."""
+        if not self.cap_w:
+            return True
+        room_w = self.room_w(now_us) + _DUST_W - w
+        if room_w < 0 or not self._to_come:
+            return room_w >= 0
+        left, moves = 0, list(self._moves)
+        for second in range(now_us // US, now_us // US + _SECONDS):
+            while left < len(moves) and moves[left][0] <= second * US - WINDOW_US:
+                room_w += moves[left][1]
+                left += 1
+            room_w -= self._to_come.get(second, 0.0)
+            if room_w < 0:
+                return False
+        return True
+
+    def part_w(self, w: float, now_us: int) -> float:
+        """Return what part of ``w`` [W], which is too much for a whole minute, may be moved now [W]; 0 for none."""
+        most_w = self.cap_w - self.aside_w
+        parts = [most_w, most_w * (1 - AHEAD_SHARE)] if self._to_come else [most_w]
+        return next((part for part in parts if part < w and self.fits(part, now_us)), 0.0)
+
+    def expect(self, at_us: int, w: float) -> None:
+        """Count ``w`` [W] that will begin by itself at ``at_us`` [µs since 1970]; a negative one is taken back."""
+        second = at_us // US
+        left_w = self._to_come.pop(second, 0.0) + w
+        if left_w > _DUST_W:
+            self._to_come[second] = left_w
+
+    def take(self, moves: Sequence[tuple[int, float]], now_us: int) -> bool:
+        """Count ``moves`` to come, (when [µs since 1970], W), if there is room for each of them; else none."""
+        for taken, (at_us, w) in enumerate(moves):
+            self.expect(at_us, w)
+            if not self._has_room(at_us // US, now_us):
+                for at_us, w in moves[: taken + 1]:
+                    self.expect(at_us, -w)
+                return False
+        return True
+
+    def _has_room(self, second: int, now_us: int) -> bool:
+        """Whether no minute around ``second`` is too full: by whole seconds."""
+        cap_w = self.cap_w - self.aside_w + _DUST_W
+        around = [self._to_come.get(one, 0.0) for one in range(second - _SECONDS + 1, second + _SECONDS)]
+        sum_w = sum(around[:_SECONDS])
+        lately_w = sum(w for at_us, w in self._moves if at_us > second * US - WINDOW_US) + self.pending_w
+        if second * US < now_us + WINDOW_US and lately_w + sum_w > cap_w:
+            return False
+        most_w = AHEAD_SHARE * cap_w
+        for first, following in zip(around, [*around[_SECONDS:], 0.0], strict=False):
+            if sum_w > most_w:
+                return False
+            sum_w += following - first
+        return True
 
     def free_us(self, now_us: int) -> int:
         """Return when the oldest move leaves the window [µs since 1970]."""

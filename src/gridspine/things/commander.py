@@ -48,6 +48,7 @@ class Commander:
     a point moves; ``gate(thing, safety)`` why a Thing takes no commands, or none but those of safety, or "". At most
     ``max_live`` commands are running or to come (more: `Overloaded`); the last ``keep_finished`` finished ones are
     remembered, and their idempotency keys. ``cap_w`` [W] is what set-points may move in a minute, 0 for no cap.
+    ``by_itself(thing)`` says whose leases are handed out before they begin, and carried out without the node.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Commander:
         gate: Callable[[str, bool], str] = lambda _thing, _safety: "",
         cap_w: float = 0.0,
         approval: ApprovalRule | None = None,
+        by_itself: Callable[[str], bool] = lambda _thing: False,
     ) -> None:
         self._rule_of = rule_of
         self._number_of = number_of
@@ -70,7 +72,7 @@ class Commander:
         self._stop: StopChanged | None = None
         self._blocks = Blocks()
         self._approvals = Approvals(approval or ApprovalRule())
-        self._ordering = Ordering(self._table, rule_of, watts_per_unit, self._hurried, cap_w)
+        self._ordering = Ordering(self._table, rule_of, watts_per_unit, self._hurried, cap_w, by_itself)
         self._asking = Asking(self._table, rule_of, watts_per_unit, self._ordering, self._approvals, self._refuses)
         self.late_progress = 0
         """Progress that came for a command already final, or unknown, or of an order that was replaced."""
@@ -274,6 +276,10 @@ class Commander:
 
     def tags(self, thing: str, now_us: int) -> list[BlockingTag]:
         """Return the blocking tags that hang on ``thing``."""
+    def handed(self, command: Command, now_us: int) -> Command | None:
+        """Return what of ``command`` may be handed to who carries it out by itself; None while it waits its turn."""
+        return self._ordering.ahead.handed(command, now_us)
+
         return self._blocks.tags(thing, now_us)
 
     def leases(self, thing: str, point: str) -> list[Lease]:
@@ -292,7 +298,7 @@ class Commander:
     def planned(self, order: Order, now_us: int) -> Order:
         """Return ``order`` with what follows it."""
         rule = self._rule_of(order.thing, order.point)
-        if rule is None or order.value is None:
+        if rule is None or order.value is None or self._ordering.capped((order.thing, order.point)):
             return order
         leases = list(self._table.leases((order.thing, order.point)).values())
         return msgspec.structs.replace(order, plan=plan(leases, rule, now_us))

@@ -13,6 +13,7 @@ import msgspec
 
 from gridspine.kernel.time import US
 from gridspine.things.adapter import Order
+from gridspine.things.ahead import Ahead
 from gridspine.things.budget import Budget, Line
 from gridspine.things.command import CommandChanged, CommandEvent, OrderIssued, finish
 from gridspine.things.command_table import CommandedPoint, CommandTable
@@ -43,6 +44,7 @@ class Ordering:
         watts_per_unit: Callable[[str, str], float],
         hurried: Callable[[str, str, int], bool],
         cap_w: float,
+        by_itself: Callable[[str], bool] = lambda _thing: False,
     ) -> None:
         self._table = table
         self._rule_of = rule_of
@@ -50,6 +52,7 @@ class Ordering:
         self._hurried = hurried
         self.budget = Budget(cap_w)
         self.line = Line()
+        self.ahead = Ahead(table, rule_of, watts_per_unit, self.budget, by_itself)
 
     def tick(self, now_us: int, limit: int) -> tuple[CommandEvent, ...]:
         """Return what time has changed: commands that ended, orders to give; at most about ``limit`` events."""
@@ -71,6 +74,7 @@ class Ordering:
         self._table.point(key).issued = event
         self.budget.note(event.at_us, event.moved_w)
         self.line.leave(key)
+        self.ahead.touch(key)
         self._table.dirty[key] = None  # there may be more to come: a ramp, what the cap left over
 
     def moved(self, step_us: int, before_us: int) -> Iterator[OrderIssued]:
@@ -112,8 +116,10 @@ class Ordering:
         if rule is None:
             return events
         move = self._next(key, point, rule, now_us)
+        self.ahead.touch(key)
         if move is None or not move.patient:
             self.line.leave(key)
+            self.budget.pending_w += move.event.moved_w if move else 0.0
             return events if move is None else [*events, move.event]
         self.line.join(key, move.event.moved_w, move.standing)
         return events
@@ -144,15 +150,16 @@ class Ordering:
         budget, order = self.budget, event.order
         if budget.fits(event.moved_w, now_us):
             return event
-        if event.moved_w <= budget.cap_w or budget.moved_w(now_us) > 0 or rule is None or order.value is None:
+        part_w = budget.part_w(event.moved_w, now_us)
+        if not part_w or rule is None or order.value is None:
             return None
         present = held(self._table.points[(order.thing, order.point)].issued, rule, now_us)
-        value = present.value + (order.value - present.value) * budget.cap_w / event.moved_w
+        value = present.value + (order.value - present.value) * part_w / event.moved_w
         part = f"a part of the way: at most {budget.cap_w / 1e3:g} kW are moved a minute"
         return msgspec.structs.replace(
             event,
             order=msgspec.structs.replace(order, value=value),
-            moved_w=budget.cap_w,
+            moved_w=part_w,
             reasons=(*event.reasons, part),
             switched_us=present.since_us if (value != rule.off) == present.on else now_us,
         )
@@ -181,9 +188,14 @@ class Ordering:
         )
         patient = bool(self.budget.cap_w and moved_w) and not (
             urgent or governed.lingers or event.order.value is None or _forced(leases, rule, present, value, now_us)
-        )
+            or self.ahead.begun(key, now_us)
+        )  # fmt: skip
         standing = (winner.authority.rank, winner.priority) if winner else (0, 0)
         return _Move(event, patient, standing)
+
+    def capped(self, key: Key) -> bool:
+        """Whether what moves at a point counts against a cap."""
+        return bool(self.budget.cap_w and self._watts_per_unit(*key))
 
     def waiting(self, key: Key, now_us: int) -> str:
         """Return what ``key`` waits for, in words; "" when for nothing."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import structlog
 
+from gridspine.apps.edge.wire import ADAPTER as EDGE
 from gridspine.apps.node.command_receipts import follow_receipts
 from gridspine.apps.node.command_turns import COMMANDS, Turns
 from gridspine.apps.node.journey import Journeys
@@ -68,7 +69,7 @@ class Commands:
     ) -> None:
         settings = settings or CommandSettings()
         self._log, self._writer = log_, writer
-        self._points = points
+        self._points, self._directory = points, directory
         self._clock = clock
         self._checkpoints = checkpoints
         self._journeys = Journeys(trace)
@@ -88,6 +89,7 @@ class Commands:
             ),
         )  # fmt: skip
         self._desk = OrderDesk(directory, self.forms, self._journeys, self._orders_in_force, self._orders_owed)
+            by_itself=lambda thing: self._adapter_of(thing) == EDGE,
         self._turns = Turns(self.commander, log_, writer, clock, self._journeys, self._desk)
         self.listeners = self._turns.listeners
         """Told of events once they are durable and applied."""
@@ -309,6 +311,12 @@ class Commands:
 
     def _number_of(self, thing: str, point: str) -> int | None:
         number = self._points.number(f"{thing}/{point}")
+    def _adapter_of(self, thing: str) -> str:
+        try:
+            return self._directory.get(thing).adapter
+        except NotFound:
+            return ""
+
         return None if number < 0 else number
 
 

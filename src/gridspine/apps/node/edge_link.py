@@ -123,22 +123,17 @@ class Talk:
     def _for_edge(self, thing: Thing) -> list[Command]:
         """Return the commands of a Thing that the edge is to hold; none while an emulator stands for the device.
 
-        What waits for its turn under the cap on power moved is not handed out before it.
+        Under a cap on power moved, what has no room in the minute in which it begins waits for its turn here.
         """
         if self._commands.forms.of(thing.id) != "adapter":
             return []
         commander, now_us = self._commands.commander, self._clock.now_us()
+        found = (commander.handed(one, now_us) for one in commander.commands(thing.id) if counts(one))
         return [
             msgspec.structs.replace(command, key="", question="", changes=command.changes[-1:])
-            for command in commander.commands(thing.id)
-            if counts(command) and not self._in_line(command, now_us)
+            for command in found
+            if command is not None
         ]
-
-    def _in_line(self, command: Command, now_us: int) -> bool:
-        lease = command.lease
-        if lease.role != "setpoint" or not lease.in_force(now_us) or command.sent_us is not None:
-            return False
-        return self._commands.commander.waiting(lease.thing, lease.point, now_us).startswith("waits:")
 
     def _served(self, thing: Thing) -> ServedThing:
         connection = thing.connection.get("connection")
