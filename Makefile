@@ -45,6 +45,7 @@ check: ## style, types, who may know whom, tidiness
 
 docs: ## write the reference pages from the code
 	$(RUN) python -W ignore -m gridspine.apps.cli.reference docs/reference
+	$(RUN) python tools/conformance_page.py
 
 bench: ## a short look at the numbers on this machine; benchmarks/run.py --write for the page
 	$(RUN) python benchmarks/run.py --short

@@ -80,6 +80,29 @@ async def test_an_anonymous_description_gets_an_id_and_comes_back_whole(world):
     assert check_description(document) == []
 
 
+async def test_an_anonymous_description_is_found_by_its_id_wherever_it_is_shown(world):
+    """tdd-anonymous-td-identifier: by retrieval, in the list, by search."""
+    answer = await world.op.post("/things", content=json.dumps(td(title="Nobody's")), headers=TD)
+    id_ = answer.json()["id"]
+    assert (await world.op.get(f"/things/{id_}")).json()["id"] == id_
+    assert [one["id"] for one in (await world.op.get("/things")).json() if one["title"] == "Nobody's"] == [id_]
+    found = await world.op.get("/search/jsonpath", params={"query": '$[?@.title=="Nobody\'s"]'})
+    assert [one["id"] for one in found.json()] == [id_]
+    found = await world.op.get("/search/sparql", params={"query": 'SELECT ?t { ?t td:title "Nobody\'s" }'})
+    assert [row["t"]["value"] for row in found.json()["results"]["bindings"]] == [id_]
+
+
+async def test_what_is_not_had_is_said(world):
+    """tdd-http-unsupported-feature."""
+    for method, path, status in (
+        ("GET", "/search/xpath?query=/", 404), ("GET", "/things?sort_by=title", 400), ("PATCH", "/things", 405),
+        ("DELETE", "/things", 405), ("PUT", "/search/jsonpath?query=$[*]", 405),
+    ):  # fmt: skip
+        answer = await world.op.request(method, path)
+        assert answer.status_code == status, (method, path)
+        assert answer.headers["content-type"] == "application/problem+json"
+
+
 async def test_known_and_anonymous_descriptions_are_handled_differently(world):
     """tdd-things-create-known-vs-anonymous, -known-td, -known-td-resp; tdd-things-update, -resp."""
     answer = await world.op.post("/things", content=json.dumps(td(id="urn:example:k1")), headers=TD)
@@ -180,12 +203,17 @@ async def test_the_list_is_paged_and_sorted_by_code_points(world):
 async def test_head_gives_the_headers_of_get(world):
     """tdd-http-head, exploration-server-http-head."""
     await put(world, "urn:example:h1")
-    for path in ("/things", "/things/urn:example:h1", "/events", "/events/thing_created"):
+    one = "/things/urn:example:h1"
+    streams = ["/events", *(f"/events/thing_{past}" for past in ("created", "updated", "deleted"))]
+    read = ["/things", "/things?limit=1", one, f"{one}/properties", "/.well-known/wot", "/.well-known/core",
+            "/search/jsonpath?query=$[*].id", "/search/sparql?query=ASK%20{}"]  # fmt: skip
+    for path in streams + read:
         answer = await world.op.head(path)
         assert (answer.status_code, answer.content) == (200, b""), path
-    got, head = await world.op.get("/things/urn:example:h1"), await world.op.head("/things/urn:example:h1")
-    for name in ("content-type", "content-length", "etag"):
-        assert head.headers[name] == got.headers[name]
+        if path in read:
+            got = await world.op.get(path)
+            for name in ("content-type", "content-length", "etag", "link"):
+                assert answer.headers.get(name) == got.headers.get(name), (path, name)
     assert (await world.nobody.head("/things")).status_code == 401
     assert (await world.op.head("/things/urn:none")).status_code == 403
 

@@ -44,6 +44,7 @@ async def select(world, query, http=None):
 
 
 async def test_things_of_models_and_of_descriptions(world):
+    """tdd-search-sparql-version, tdd-search-sparql-method-get."""
     assert await select(world, 'SELECT ?t { ?t td:hasPropertyAffordance [ td:name "stateOfCharge" ] }') == [
         ("urn:example:m0",)
     ]
@@ -74,7 +75,21 @@ async def test_every_form_of_answer(world):
     assert answer.status_code == 406
 
 
+@pytest.mark.filterwarnings("ignore:ConjunctiveGraph is deprecated:DeprecationWarning")  # rdflib's own parser
+async def test_the_form_that_nobody_asked_for(world):
+    """tdd-search-sparql-resp-select-ask, tdd-search-sparql-resp-describe-construct."""
+    for query in ("SELECT ?t { ?t a td:Thing }", "ASK {}"):
+        answer = await ask(world, query)
+        assert answer.headers["content-type"] == "application/json"
+        assert set(answer.json()) <= {"head", "results", "boolean"}
+    for query in (f"DESCRIBE <{ID}>", "CONSTRUCT { ?t td:title ?n } WHERE { ?t td:title ?n }"):
+        answer = await ask(world, query)
+        assert answer.headers["content-type"] == "application/ld+json"
+        assert len(rdflib.Graph().parse(data=answer.text, format="json-ld")) > 0
+
+
 async def test_by_post(world):
+    """tdd-search-sparql-method-post."""
     query = "ASK { ?t a td:Thing }"
     for content, media in (
         (query, "application/sparql-query"),
@@ -126,6 +141,7 @@ async def test_each_asks_its_own_only(world):
     ],
 )  # fmt: skip
 async def test_what_leads_out_is_refused(world, query):
+    """tdd-search-sparql-error; and tdd-search-sparql-federation is not had: it would lead out of the node."""
     answer = await world.op.get("/search/sparql", params={"query": query})
     assert answer.status_code == 400, answer.text
     assert answer.headers["content-type"] == "application/problem+json"

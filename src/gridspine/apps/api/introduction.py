@@ -100,7 +100,7 @@ def _actions() -> _Json:
         "partiallyUpdateThing": _action("Merge a patch (RFC 7396).", "PATCH", one, merge),
         "deleteThing": _action("Take a Thing out of the directory.", "DELETE", one),
         "searchJSONPath": _search("JSONPath (RFC 9535)", "/search/jsonpath{?query}", "application/json"),
-        "searchSPARQL": _search("SPARQL 1.1", "/search/sparql{?query}", "application/sparql-results+json"),
+        "searchSPARQL": _search("SPARQL 1.1", "/search/sparql{?query}", "application/json"),
     }
 
 

@@ -31,9 +31,9 @@ Query = Annotated[str, QueryParameter(name="query", min_length=1, max_length=MAX
 async def search_sparql(request: AnyRequest, node: TheNode, text: Query) -> Response[bytes]:
     """Answer a SELECT, ASK, CONSTRUCT or DESCRIBE over the Thing Descriptions that the caller may read.
 
-    As `application/sparql-results+json` or `+xml`, `text/csv`, `text/tab-separated-values`; triples as `text/turtle`,
-    `application/n-triples`, `application/rdf+xml`, `application/ld+json`. `Gridspine-Behind` says how many Things were
-    registered or changed that the answer does not know yet: 0, but while a large dataset is made.
+    As `application/json`, `application/sparql-results+json` or `+xml`, `text/csv`, `text/tab-separated-values`; triples
+    as `application/ld+json`, `text/turtle`, `application/n-triples`, `application/rdf+xml`. `Gridspine-Behind` says how
+    many Things were registered or changed that the answer does not know yet: 0, but while a large dataset is made.
     """
     if _FOREIGN & request.query_params.keys():
         raise Invalid("there is one dataset, your Things, and no update: leave other parameters out")

@@ -3,7 +3,7 @@
 Two services: ``_wot._tcp``, and ``_directory._sub._wot._tcp`` for those who ask for directories only; TXT says where
 the description is (``td``), by which scheme, and that it is a directory (``type``).
 
-Sources: W3C WoT Discovery (Recommendation of 5 December 2023), §6.2 DNS-Based Service Discovery; RFC 6763 (DNS-SD) §6
+Sources: W3C WoT Discovery (Recommendation of 5 December 2023), §6.3 DNS-Based Service Discovery; RFC 6763 (DNS-SD) §6
 TXT, §7.1 subtypes; RFC 6762 (mDNS). The library answers one type a service: the two have instance names of their own.
 """
 

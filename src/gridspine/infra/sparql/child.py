@@ -17,14 +17,15 @@ from gridspine.infra.runtime.confine import confine, shut
 from gridspine.infra.runtime.frame import frame, read_frame
 from gridspine.infra.sparql.wire import MAX_FRAME_BYTES, Answer, Ask, Put, Refused, Reply, Request, Taken
 
+# The first of each is the default: W3C WoT Discovery, §7.3.2.3.3 (tdd-search-sparql-resp-…).
 _SOLUTIONS = {
-    "application/sparql-results+json": ox.QueryResultsFormat.JSON, "application/json": ox.QueryResultsFormat.JSON,
+    "application/json": ox.QueryResultsFormat.JSON, "application/sparql-results+json": ox.QueryResultsFormat.JSON,
     "application/sparql-results+xml": ox.QueryResultsFormat.XML, "text/csv": ox.QueryResultsFormat.CSV,
     "text/tab-separated-values": ox.QueryResultsFormat.TSV,
 }  # fmt: skip
 _TRIPLES = {
-    "text/turtle": ox.RdfFormat.TURTLE, "application/n-triples": ox.RdfFormat.N_TRIPLES,
-    "application/rdf+xml": ox.RdfFormat.RDF_XML, "application/ld+json": ox.RdfFormat.JSON_LD,
+    "application/ld+json": ox.RdfFormat.JSON_LD, "text/turtle": ox.RdfFormat.TURTLE,
+    "application/n-triples": ox.RdfFormat.N_TRIPLES, "application/rdf+xml": ox.RdfFormat.RDF_XML,
 }  # fmt: skip
 
 
