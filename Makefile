@@ -10,7 +10,8 @@ help:  ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(if $(filter uv,$(UV)),,.tools/bin/uv)  ## install what is needed, exactly as locked
-	$(UV) sync --locked
+	$(UV) sync --locked --compile-bytecode
+	$(RUN) python -m compileall -q src  # compiled once: else each of many processes may do it again
 	@if command -v npm >/dev/null 2>&1; then npm ci --prefix tests/strangers/wot --no-audit --no-fund; \
 	  else echo "npm is not here: the tests with node-wot, a stranger from npm, will be skipped"; fi
 
