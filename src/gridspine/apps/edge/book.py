@@ -14,7 +14,7 @@ much of a lease is left: those then in force end.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 
 import msgspec
 import structlog
@@ -23,9 +23,11 @@ from gridspine.apps.edge.documents import Documents, Put
 from gridspine.apps.edge.merge import COMMAND, DELIVERED, LOCAL, ORDER, STOP, merged, put_of, shifted
 from gridspine.apps.edge.wire import Deliver, Progress, ServedThing
 from gridspine.infra.runtime.clock import Clock, Steps
+from gridspine.infra.runtime.takers import Takers
 from gridspine.kernel.errors import DiskFull, NotFound, Unavailable
 from gridspine.kernel.time import US
 from gridspine.things.adapter import Order, ProgressState
+from gridspine.things.adapter_host import ORDERS_WAITING
 from gridspine.things.command import (
     Command,
     CommandChanged,
@@ -59,7 +61,7 @@ class OrderBook:
         self._things: dict[str, ServedThing] = {}
         self._delivered: dict[str, Lease] = {}
         """Leases as the node gave them, by command."""
-        self._queues: dict[str, asyncio.Queue[Order | None]] = {}
+        self._takers: Takers[Order] = Takers(ORDERS_WAITING)
         self._lock = asyncio.Lock()
         self._unkept: dict[tuple[str, str], bytes | None] = {}
         self._seen_us = 0
@@ -181,21 +183,9 @@ class OrderBook:
                 old = [(kind, id_, None) for kind, id_ in self._forgotten(now_us)]
                 await self._keep([(SEEN, SEEN, str(now_us).encode()), *old])
 
-    async def orders(self, adapter: str) -> AsyncIterator[Order]:
+    def orders(self, adapter: str) -> AsyncIterator[Order]:
         """Yield the orders for Things that ``adapter`` serves: those in force first, then each new one."""
-        waiting: asyncio.Queue[Order | None] = asyncio.Queue(10_000)
-        self._queues[adapter] = waiting
-        try:
-            while True:
-                for order in self.commander.in_force(self._clock.now_us()):
-                    thing = self._things.get(order.thing)
-                    if thing is not None and thing.adapter == adapter:
-                        yield order
-                while (following := await waiting.get()) is not None:
-                    yield following
-        finally:
-            if self._queues.get(adapter) is waiting:
-                del self._queues[adapter]
+        return self._takers.taken(adapter, lambda: self._begin(adapter))
 
     async def _set_ahead(self, ahead_us: int) -> None:
         """Take the clock for so far ahead of the node's; move what is to come accordingly."""
@@ -255,15 +245,14 @@ class OrderBook:
 
     def _send(self, order: Order) -> None:
         thing = self._things.get(order.thing)
-        waiting = self._queues.get(thing.adapter) if thing else None
-        if waiting is None:
-            return  # it is told of the orders in force when its adapter runs
-        if waiting.full():
-            while not waiting.empty():
-                waiting.get_nowait()
-            waiting.put_nowait(None)
-        else:
-            waiting.put_nowait(order)
+        if thing is not None and not self._takers.put(thing.adapter, order):
+            self._takers.begin_again(thing.adapter)  # one that does not run is told what is in force when it does
+
+    def _begin(self, adapter: str) -> Iterator[Order]:
+        for order in self.commander.in_force(self._clock.now_us()):
+            thing = self._things.get(order.thing)
+            if thing is not None and thing.adapter == adapter:
+                yield order
 
     def _rule_of(self, thing: str, point: str) -> LeaseRule | None:
         served = self._things.get(thing)

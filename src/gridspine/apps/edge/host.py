@@ -6,7 +6,6 @@ What an adapter finds different here: it is told of its Things by the node; devi
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from importlib.metadata import entry_points
 from typing import Any
 
 import numpy as np
@@ -19,11 +18,11 @@ from gridspine.apps.edge.exception import Exceptions
 from gridspine.apps.edge.wire import ServedThing
 from gridspine.infra.runtime.clock import Clock
 from gridspine.infra.runtime.secret import adapter_secrets
+from gridspine.infra.runtime.takers import Takers
 from gridspine.infra.runtime.tasks import Supervisor
 from gridspine.kernel.errors import GridspineError, Invalid
 from gridspine.kernel.readings import Channel, ItemProblem, NamedReadings
 from gridspine.things.adapter import (
-    ENTRY_POINT_GROUP,
     Adapter,
     Binding,
     Connection,
@@ -34,12 +33,12 @@ from gridspine.things.adapter import (
     ReadRequest,
     Source,
 )
+from gridspine.things.adapter_host import Listeners, installed
 
 MAX_PROBLEMS = 100
 MAX_READS = 1_000
 """Requests to read that may wait."""
 _RELEASE_S = 0.5
-_LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 log = structlog.get_logger(__name__)
 
 
@@ -79,7 +78,7 @@ class AdapterHost:
         self._running: set[str] = set()
         self._changed = asyncio.Event()
         self.things: dict[str, ServedThing] = {}
-        self._reads: dict[str, asyncio.Queue[ReadRequest]] = {}
+        self._reads: Takers[ReadRequest] = Takers(MAX_READS)
         self.reads_ended: dict[str, str] = {}
         """Requests to read that are over, and what was wrong with them, by id."""
         self.news = asyncio.Event()
@@ -110,11 +109,8 @@ class AdapterHost:
     def read(self, request: ReadRequest) -> None:
         """Have a device read at once."""
         thing = self.things.get(request.thing)
-        waiting = self._reads.get(thing.adapter) if thing else None
-        if waiting is None or waiting.full():
+        if thing is None or not self._reads.put(thing.adapter, request):
             self.read_ended(request.id, "the edge cannot read this Thing on request")
-        else:
-            waiting.put_nowait(request)
 
     def read_ended(self, id: str, problem: str = "") -> None:
         """Note that a request to read is over."""
@@ -122,15 +118,9 @@ class AdapterHost:
             self.reads_ended[id] = problem[:500]
             self.news.set()
 
-    async def requests(self, adapter: str) -> AsyncIterator[ReadRequest]:
+    def requests(self, adapter: str) -> AsyncIterator[ReadRequest]:
         """Yield requests to read Things of ``adapter``."""
-        waiting = self._reads[adapter] = asyncio.Queue(MAX_READS)
-        try:
-            while True:
-                yield await waiting.get()
-        finally:
-            if self._reads.get(adapter) is waiting:
-                del self._reads[adapter]
+        return self._reads.taken(adapter)
 
     async def take(self, records: list[Record], *, backfill: bool = False) -> int:
         """Keep what is to be reported of ``records``; return how many that are. Raises `DiskFull`."""
@@ -163,7 +153,7 @@ class AdapterHost:
         if name not in self._allow:
             self.missing[name] = f"the edge does not allow adapter {name!r}: name it in `adapters` of its settings"
             return
-        make = self._adapters.get(name) if self._adapters is not None else _installed(name)
+        make = (self._adapters if self._adapters is not None else installed()).get(name)
         if make is None:
             self.missing[name] = f"adapter {name!r} is not installed at the edge"
             return
@@ -189,7 +179,7 @@ class EdgeContext:
         self.secrets: Mapping[str, str] = adapter_secrets(name)
         self.store: PrivateStore = AdapterStore(host.documents, name)
         self._host, self._name = host, name
-        self._servers: list[asyncio.Server] = []
+        self._listeners = Listeners(settings)
 
     def bindings(self) -> Sequence[Binding]:
         """Return the Things this adapter serves here."""
@@ -252,20 +242,14 @@ class EdgeContext:
 
     async def listen(self, name: str, on_connection: Connection) -> tuple[str, int]:
         """Open the listener ``name`` of the adapter's section, on loopback."""
-        section = self.settings.get(name, {})
-        host, port = str(section.get("host", "127.0.0.1")), int(section.get("port", 0))
-        if host not in _LOOPBACK or section.get("tls"):
-            raise Invalid(f"adapter {self._name}, {name}: at the edge listeners stay on loopback, without TLS")
-        server = await asyncio.start_server(on_connection, host, port)
-        self._servers.append(server)
-        address: tuple[str, int] = server.sockets[0].getsockname()[:2]
-        return address
+        beyond = f"adapter {self._name}, {name}: at the edge listeners stay on loopback, without TLS"
+        if self._listeners.tls(name):
+            raise Invalid(beyond)
+        return await self._listeners.open(name, on_connection, beyond=beyond)
 
     async def close(self) -> None:
         """Close the listeners that were opened."""
-        for server in self._servers:
-            server.close()
-        self._servers.clear()
+        self._listeners.close()
 
     def _records(self, readings: NamedReadings) -> tuple[list[Record], list[ItemProblem]]:
         """Return readings one by one (they are few here), and those that are nobody's."""
@@ -288,10 +272,3 @@ class EdgeContext:
         thing, _, point = name.rpartition("/")
         found = self._host.things.get(thing)
         return found is not None and found.adapter == self._name and any(p.name == point for p in found.points)
-
-
-def _installed(name: str) -> Any:
-    """Return what makes an installed adapter, None when it is not; nothing else is imported."""
-    for point in entry_points(group=ENTRY_POINT_GROUP, name=name):
-        return point.load()
-    return None

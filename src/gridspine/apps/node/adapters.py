@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 import msgspec
@@ -23,7 +22,6 @@ from gridspine.infra.runtime.trace import Trace
 from gridspine.kernel.errors import GridspineError, Invalid
 from gridspine.kernel.readings import Channel, NamedReadings
 from gridspine.things.adapter import (
-    ENTRY_POINT_GROUP,
     Adapter,
     Binding,
     Connection,
@@ -34,6 +32,7 @@ from gridspine.things.adapter import (
     ReadRequest,
     Source,
 )
+from gridspine.things.adapter_host import Listeners, installed
 from gridspine.things.directory import Directory
 from gridspine.things.intake import Intake
 
@@ -77,7 +76,7 @@ class HostedContext:
         self.store: PrivateStore = RegistryStore(host.registry, name)
         self._host = host
         self._name = name
-        self._servers: list[asyncio.Server] = []
+        self._listeners = Listeners(settings)
 
     def bindings(self) -> Sequence[Binding]:
         """Return the Things this adapter serves now."""
@@ -153,23 +152,17 @@ class HostedContext:
 
     async def listen(self, name: str, on_connection: Connection) -> tuple[str, int]:
         """Open the listener ``name``: ``host``, ``port`` and ``tls`` in its section; plain ones stay on loopback."""
-        section = self.settings.get(name, {})
-        host, port, tls = str(section.get("host", "127.0.0.1")), int(section.get("port", 0)), bool(section.get("tls"))
-        if not tls and host not in {"127.0.0.1", "::1", "localhost"}:
-            raise Invalid(f"adapters.settings.{self._name}.{name}: set tls = true to listen beyond loopback")
-        names = tuple(str(one) for one in section.get("names", ()))
+        names = tuple(str(one) for one in self.settings.get(name, {}).get("names", ()))
+        tls = self._listeners.tls(name)
         context = await asyncio.to_thread(node_context, self._host.identity, names) if tls else None
-        server = await asyncio.start_server(on_connection, host, port, ssl=context)
-        self._servers.append(server)
-        address: tuple[str, int] = server.sockets[0].getsockname()[:2]
+        beyond = f"adapters.settings.{self._name}.{name}: set tls = true to listen beyond loopback"
+        address = await self._listeners.open(name, on_connection, beyond=beyond, context=context)
         self._host.listening[f"{self._name}.{name}"] = address
         return address
 
     async def close(self) -> None:
         """Close the listeners that were opened."""
-        for server in self._servers:
-            server.close()
-        self._servers.clear()
+        self._listeners.close()
 
 
 class AdapterHost:
@@ -206,7 +199,7 @@ class AdapterHost:
 
     def load(self) -> dict[str, Callable[[], Any]]:
         """Return what to run for each allowed adapter; raise `Invalid` for a name that is not installed."""
-        found = _installed() if self._adapters is None else self._adapters
+        found = installed() if self._adapters is None else self._adapters
         missing = sorted(set(self._settings.allow) - set(found))
         if missing:
             known = ", ".join(sorted(found)) or "none"
@@ -232,16 +225,3 @@ class AdapterHost:
                 await context.close()
 
         return run
-
-
-def _installed() -> dict[str, Callable[[], Adapter]]:
-    """Return what makes each installed adapter; nothing is imported until it is called."""
-
-    def maker(point: EntryPoint) -> Callable[[], Adapter]:
-        def make() -> Adapter:
-            adapter: Adapter = point.load()()
-            return adapter
-
-        return make
-
-    return {point.name: maker(point) for point in entry_points(group=ENTRY_POINT_GROUP)}

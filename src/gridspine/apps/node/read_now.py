@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 
 from gridspine.infra.runtime.clock import Clock, new_urn
+from gridspine.infra.runtime.takers import Takers
 from gridspine.kernel.errors import Conflict, Overloaded, Unavailable
 from gridspine.things.adapter import ReadRequest
 from gridspine.things.directory import Directory
@@ -24,7 +25,7 @@ class Reads:
     def __init__(self, directory: Directory, clock: Clock) -> None:
         self._directory = directory
         self._clock = clock
-        self._queues: dict[str, asyncio.Queue[ReadRequest]] = {}
+        self._takers: Takers[ReadRequest] = Takers(MAX_WAITING)
         self._ends: dict[str, asyncio.Future[str]] = {}
         self._under_way: dict[tuple[str, tuple[str, ...]], str] = {}
 
@@ -41,16 +42,9 @@ class Reads:
         if problem:
             raise Unavailable(problem)
 
-    async def requests(self, adapter: str) -> AsyncIterator[ReadRequest]:
+    def requests(self, adapter: str) -> AsyncIterator[ReadRequest]:
         """Yield requests for Things of ``adapter``."""
-        queue: asyncio.Queue[ReadRequest] = asyncio.Queue()
-        self._queues[adapter] = queue
-        try:
-            while True:
-                yield await queue.get()
-        finally:
-            if self._queues.get(adapter) is queue:
-                del self._queues[adapter]
+        return self._takers.taken(adapter)
 
     def ended(self, id: str, problem: str = "") -> None:
         """Note that request ``id`` is over."""
@@ -59,17 +53,16 @@ class Reads:
             end.set_result(problem)
 
     def _ask(self, thing: str, wanted: tuple[str, tuple[str, ...]]) -> "asyncio.Future[str]":
-        queue = self._queues.get(self._directory.get(thing).adapter)
-        if queue is None:
+        adapter = self._directory.get(thing).adapter
+        if not self._takers.runs(adapter):
             raise Conflict(f"{thing} cannot be read on request: it reports by itself, or its adapter does not run")
-        if len(self._ends) >= MAX_WAITING:
-            raise Overloaded(f"{MAX_WAITING} devices are being read: ask again later")
         request = ReadRequest(new_urn(self._clock), thing, wanted[1])
+        if len(self._ends) >= MAX_WAITING or not self._takers.put(adapter, request):
+            raise Overloaded(f"{MAX_WAITING} devices are being read: ask again later")
         end: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._ends[request.id], self._under_way[wanted] = end, request.id
         forget = asyncio.ensure_future(self._forget(request.id, wanted, end))
         end.add_done_callback(lambda _: forget.cancel())
-        queue.put_nowait(request)
         return end
 
     async def _forget(self, id: str, wanted: tuple[str, tuple[str, ...]], end: "asyncio.Future[str]") -> None:
