@@ -107,8 +107,7 @@ class Changer:
 
     def _put_registered(self, tx: Transaction, kept: Sequence[tuple[Thing, New]]) -> None:
         fresh = [(thing, new) for thing, new in kept if thing.version == 1]
-        tx.put_new((thing, thing.id, thing.organisation) for thing, _ in fresh)
-        tx.put_new((one, thing.id, thing.organisation) for thing, new in fresh for one in new.beside)
+        tx.put_new((one, thing.id, thing.organisation) for thing, new in fresh for one in (thing, *new.beside))
         for thing, new in kept:
             if thing.version > 1:
                 for one in (thing, *new.beside):

@@ -24,11 +24,11 @@ from gridspine.things.change import Changes
 from gridspine.things.description import Description, Expiry, expiry_of
 from gridspine.things.directory import Directory
 from gridspine.things.model import ThingModel
-from gridspine.things.td.check import check_description
-from gridspine.things.td.consume import Consumed, Reachable, consume
-from gridspine.things.td.derive import Left, derive
-from gridspine.things.td.document import MAX_TD_BYTES, finding, refuse
+from gridspine.things.td.consume import Consumed, Reachable
+from gridspine.things.td.derive import Left
+from gridspine.things.td.document import finding, refuse
 from gridspine.things.td.merge_patch import difference, patched
+from gridspine.things.td.shape import Shapes
 from gridspine.things.thing import Location, Thing
 
 PURGE_S = 1.0
@@ -71,6 +71,7 @@ class Registrar:
         self._registry = registry
         self._clock = clock
         self._expiries: list[tuple[int, str]] = []
+        self._shapes = Shapes()
 
     async def create(self, document: Mapping[str, Any], caller: Caller, id: str = "") -> tuple[Thing, Description]:
         """Take a Thing Description into the directory under ``id``, "" for an anonymous one.
@@ -160,24 +161,23 @@ class Registrar:
 
     async def _plan(self, document: Mapping[str, Any], caller: Caller, id: str, before: Thing | None) -> _Plan:
         """Return what a document makes of a Thing; raise `Invalid` with what is wrong with it."""
-        if len(msgspec.json.encode(document)) > MAX_TD_BYTES:
-            refuse([finding((), f"a Thing Description has at most {MAX_TD_BYTES} bytes")])
         expires_us, ttl_s = expiry_of(document.get("registration"), self._clock.now_us())
         document = {name: value for name, value in document.items() if name != "registration"}
         _check_id(document, id)
-        if findings := check_description(document):
-            refuse(findings)
-        derived = derive(document)
+        shape = self._shapes.of(document)
+        derived = shape.derived
         model, property_of, left = self._known_model(document, caller.organisation), derived.property_of, derived.left
         if model is None:
-            model = await self._directory.models.derived(
-                derived.points, organisation=caller.organisation, actor=caller.principal
-            )
+            if shape.model is None:
+                shape.model = await self._directory.models.derived(
+                    derived.points, organisation=caller.organisation, actor=caller.principal
+                )
+            model = shape.model
         else:
             names = {point.name for point in model.points}
             property_of = {point: name for point, name in property_of.items() if point in names}
             property_of |= {name: name for name in names if name in document.get("properties", {})}
-        found = consume(document, property_of, model.id, self.reach)
+        found = self._shapes.consumed(shape, document, property_of, model.id, self.reach)
         allowed = not found.adapter or caller.connect()
         if not allowed:
             found = Consumed("", {}, (), (_NOT_ALLOWED,))

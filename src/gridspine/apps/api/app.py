@@ -67,6 +67,7 @@ from gridspine.apps.api.hosts import AllowedHosts
 from gridspine.apps.api.lane import ReadingsLane
 from gridspine.apps.api.problems import HANDLERS
 from gridspine.apps.api.safe import SafeHeaders
+from gridspine.apps.api.taking import RegistrationLane
 from gridspine.apps.api.token import token_routes
 from gridspine.apps.api.traced import Traced
 from gridspine.apps.node.node import Node
@@ -230,7 +231,7 @@ ROUTES: Sequence[ControllerRouterHandler] = (
 
 def create_app(node: Node, extra: Sequence[ControllerRouterHandler] = ()) -> AllowedHosts:
     """Return the ASGI application of ``node``; ``extra`` routes are the portal's."""
-    return allowed_hosts(node, Traced(ReadingsLane(node, SafeHeaders(HeadAsGet(framework(node, extra)))), node.trace))
+    return allowed_hosts(node, Traced(RegistrationLane(node, ReadingsLane(node, SafeHeaders(HeadAsGet(framework(node, extra))))), node.trace))
 
 
 def allowed_hosts(node: Node, app: ASGIApp) -> AllowedHosts:

@@ -8,6 +8,7 @@ from litestar import Request
 
 from gridspine.apps.api.exposed import reach_of, services_of
 from gridspine.apps.node.node import Node
+from gridspine.kernel.time import format_rfc3339
 from gridspine.things.description import Description, enriched, trimmed
 from gridspine.things.directory import Thing
 from gridspine.things.exposed import Reach, describe
@@ -72,6 +73,6 @@ def taken(thing: Thing, description: Description | None) -> Taken:
     points = list(thing.points)
     if description is None:
         return Taken(thing.id, thing.model, thing.adapter, points, points if thing.adapter else [], [])
-    registration = enriched({}, thing, 0, description.expires_us)["registration"]
+    expires = format_rfc3339(description.expires_us) if description.expires_us else None
     left, working = list(description.left), list(description.working)
-    return Taken(thing.id, thing.model, thing.adapter, list(thing.points), working, left, registration.get("expires"))
+    return Taken(thing.id, thing.model, thing.adapter, points, working, left, expires)

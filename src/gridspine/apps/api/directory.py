@@ -30,9 +30,10 @@ from gridspine.apps.api.geo import GEO_JSON, features, place_of, those_in
 from gridspine.apps.api.negotiate import preferred
 from gridspine.apps.api.problems import response
 from gridspine.apps.api.takes import TakesDescription, TakesPatch, TakesThing
-from gridspine.apps.api.thing import NewThing, ThingView, may_connect, permitted, readable, view
+from gridspine.apps.api.taking import MAX_BODY, as_registrar, check_media, created, media_type, registering, take_thing
+from gridspine.apps.api.thing import ThingView, permitted, readable, view
 from gridspine.apps.node.node import Node
-from gridspine.kernel.errors import Invalid, NotFound, PreconditionFailed, UnsupportedMedia
+from gridspine.kernel.errors import Invalid, NotFound, PreconditionFailed
 from gridspine.kernel.ids import MAX_ID_LENGTH
 from gridspine.things.change import Changes
 from gridspine.things.description import DISCOVERY
@@ -40,13 +41,12 @@ from gridspine.things.directory import Thing
 from gridspine.things.exposed import LD_JSON, TD_JSON, thing_url
 from gridspine.things.registrar import Caller
 from gridspine.things.roll import Ordered
-from gridspine.things.td.document import MAX_TD_BYTES, finding, read_document, refuse
+from gridspine.things.td.document import finding, read_document, refuse
 from gridspine.things.td.merge_patch import MEDIA_TYPE as MERGE_PATCH
 
 AnyRequest = Request[Any, Any, Any]
 COMPACT, COMPACT_LIST = "application/vnd.gridspine.thing+json", "application/vnd.gridspine.things+json"
 MAX_PAGE, PAGE = 5_000, 1_000
-MAX_BODY = 2 * MAX_TD_BYTES
 _OWN = {"gs:model": "model", "gs:adapter": "adapter", "gs:connection": "connection", "gs:devices": "devices"}
 """Members of a merge patch that say how the node serves a Thing."""
 _PLAIN = {"title", "geo:lat", "geo:long"}
@@ -113,14 +113,7 @@ async def register_thing(request: AnyRequest, node: TheNode) -> Response[bytes]:
     Body: a Thing Description without an id (`application/td+json`), or `title` and `model` (`application/json`; `id`,
     `adapter`, `connection` and `devices` may be left out).
     """
-    body = await request.body()
-    if _media(request) == JSON and b'"@context"' not in body:
-        return await _register_plain(request, node, body)
-    _check_media(request, TD_JSON, JSON, LD_JSON)
-    document = read_document(body)
-    caller = _registering(node, request, "")
-    thing, description = await node.registrar.create(document, caller)
-    return _created(request, thing, msgspec.json.encode(taken(thing, description)))
+    return response(await take_thing(node, request.user, _media(request), await request.body()))
 
 
 @get(
@@ -162,16 +155,16 @@ async def put_thing(request: AnyRequest, node: TheNode, thing_id: FromPath[str])
     """Register a Thing Description under its id (201), or give a Thing this one (204); `If-Match` is heeded."""
     known = _known(node, thing_id)
     if known is None:
-        caller = _registering(node, request, thing_id)
+        caller = registering(node, request.user, thing_id)
         if request.headers.get("if-match"):
             raise PreconditionFailed("there is no such Thing: leave If-Match out to register it")
     else:
         caller = _changing(node, request, known)
-    _check_media(request, TD_JSON, JSON, LD_JSON)
+    check_media(_media(request), TD_JSON, JSON, LD_JSON)
     document = read_document(await request.body())
     if known is None:
         thing, _ = await node.registrar.create(document, caller, thing_id)
-        return _created(request, thing, b"")
+        return response(created(thing, b""))
     thing, _ = await node.registrar.replace(known, document, caller, _expected(request, known))
     return Response(b"", status_code=204, headers={"ETag": f'"{thing.version}"'})
 
@@ -190,7 +183,7 @@ async def patch_thing(request: AnyRequest, node: TheNode, thing_id: FromPath[str
     if known is None:
         _refused(node, request, thing_id)
     caller = _changing(node, request, known)
-    _check_media(request, MERGE_PATCH)
+    check_media(_media(request), MERGE_PATCH)
     patch_ = read_document(await request.body())
     own = _own(node, request, patch_, caller)
     rest = {name: value for name, value in patch_.items() if name not in _OWN}
@@ -218,43 +211,10 @@ async def remove_thing(request: AnyRequest, node: TheNode, thing_id: FromPath[st
     await node.lives.move(known, "retired", by=request.user.principal, why=why)
 
 
-async def _register_plain(request: AnyRequest, node: Node, body: bytes) -> Response[bytes]:
-    try:
-        data = msgspec.json.decode(body, type=NewThing)
-    except msgspec.ValidationError as error:
-        raise Invalid(str(error)) from error
-    except msgspec.MsgspecError as error:
-        raise Invalid(f"the body is not JSON: {error}") from error
-    caller = request.user
-    thing = Thing(
-        data.id, caller.organisation, data.title, data.model,
-        adapter=data.adapter, connection=data.connection, devices=data.devices,
-    )  # fmt: skip
-    node.authority.on_thing(caller, "thing.register", thing)
-    node.quotas.things(node.things.count(thing.organisation))
-    if thing.connection and thing.organisation not in node.settings.adapters.connect_for:
-        node.authority.on_node(caller, "node.connect")
-    kept = await node.things.register(thing, actor=caller.principal)
-    return _created(request, kept, msgspec.json.encode(view(node, kept)))
-
-
-def _registering(node: Node, request: AnyRequest, id: str) -> Caller:
-    """Return the caller when it may register a Thing; raise `Forbidden`, `Overloaded`."""
-    caller = request.user
-    node.authority.on_thing(caller, "thing.register", Thing(id, caller.organisation, "any", ""))
-    node.quotas.things(node.things.count(caller.organisation))
-    return _caller(node, request)
-
-
 def _changing(node: Node, request: AnyRequest, thing: Thing) -> Caller:
     """Return the caller when it may change a Thing; raise `Forbidden`."""
     node.authority.on_thing(request.user, "thing.change", thing)
-    return _caller(node, request)
-
-
-def _caller(node: Node, request: AnyRequest) -> Caller:
-    caller = request.user
-    return Caller(caller.organisation, caller.principal, lambda: may_connect(node, caller))
+    return as_registrar(node, request.user)
 
 
 def _refused(node: Node, request: AnyRequest, id: str, action: str = "thing.change") -> NoReturn:
@@ -315,11 +275,6 @@ def _plain(thing: Thing, given: Mapping[str, Any]) -> Changes:
     return fields
 
 
-def _created(request: AnyRequest, thing: Thing, body: bytes) -> Response[bytes]:
-    headers = {"Location": thing_url("", thing.id), "ETag": f'"{thing.version}"'}
-    return response(Answer(201, body, JSON, headers))
-
-
 def _links(node: Node, request: AnyRequest, following: str) -> str:
     etag = node.things.order_tag(request.user.organisation)
     canonical = f'</things>; rel="canonical"; etag="{etag}"'
@@ -342,9 +297,4 @@ def _expected(request: AnyRequest, thing: Thing) -> int | None:
 
 
 def _media(request: AnyRequest) -> str:
-    return str(request.headers.get("content-type", "")).partition(";")[0].strip().lower()
-
-
-def _check_media(request: AnyRequest, *taken: str) -> None:
-    if _media(request) not in taken:
-        raise UnsupportedMedia(f"send {' or '.join(taken)}")
+    return media_type(str(request.headers.get("content-type", "")))

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -34,6 +34,11 @@ def check_model(document: Mapping[str, Any]) -> list[Finding]:
     """Return what is wrong with a Thing Model before it is filled in, at most `MAX_FINDINGS`."""
     found = _by_schema("tm", document)
     return (found or list(secrets_in(document)))[:MAX_FINDINGS]
+
+
+def is_valid(name: Literal["td", "tm"], document: Mapping[str, Any]) -> bool:
+    """Whether the W3C's schema finds nothing wrong with a document."""
+    return bool(_validator(name).is_valid(document))
 
 
 def is_model(document: Mapping[str, Any]) -> bool:

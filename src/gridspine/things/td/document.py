@@ -3,11 +3,13 @@
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from math import isfinite
 from typing import Any, NoReturn
 
 import msgspec
 
 from gridspine.kernel.errors import Invalid, TooLarge
+from gridspine.things.td.quick import quickly
 
 MAX_TD_BYTES = 262_144
 """Bytes of a Thing Description or Thing Model at most."""
@@ -33,6 +35,8 @@ def read_document(body: bytes) -> dict[str, Any]:
     """Return a JSON object; raise `TooLarge`, or `Invalid` where it is none or nests too deeply."""
     if len(body) > MAX_TD_BYTES:
         raise TooLarge(f"a Thing Description has at most {MAX_TD_BYTES} bytes")
+    if (quick := quickly(body, MAX_DEPTH)) is not None:
+        return quick
     if _depth(body) > MAX_DEPTH:
         refuse([finding((), f"objects and arrays nest at most {MAX_DEPTH} deep")])
     twice: list[str] = []
@@ -45,7 +49,7 @@ def read_document(body: bytes) -> dict[str, Any]:
         return found
 
     try:
-        document = json.loads(body.decode(), object_pairs_hook=members, parse_constant=_no_number)
+        document = json.loads(body.decode(), object_pairs_hook=members, parse_constant=_no_number, parse_float=_finite)
         if b"\\u" in body:
             msgspec.json.encode(document)  # half of a surrogate pair is no character, and could not be sent on
     except (ValueError, RecursionError) as error:
@@ -95,8 +99,13 @@ def walk(document: Any) -> Iterator[tuple[Path, Any]]:
         waiting += [((*path, key), one) for key, one in inner]
 
 
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if isfinite(number) else _no_number(text)
+
+
 def _no_number(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no JSON number")
+    raise ValueError(f"{text[:40]} is no number that can be kept")
 
 
 def _depth(body: bytes) -> int:

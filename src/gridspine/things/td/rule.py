@@ -53,6 +53,11 @@ def rules_broken(document: Mapping[str, Any]) -> Iterator[Finding]:
             yield finding(("forms", at, "op"), "a form of the Thing itself says its op")
 
 
+def address_is_good(value: str, *, absolute: bool) -> bool:
+    """Whether nothing is wrong with an address; ``absolute``: it needs a scheme."""
+    return not any(_address((), value, absolute=absolute))
+
+
 def placeholders_left(document: Mapping[str, Any]) -> Iterator[Finding]:
     """Yield each placeholder that was not filled in."""
     for path, value in walk(document):
