@@ -11,6 +11,7 @@ Arrays from end to end: one number a Thing, no object. Only reported values coun
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 
 from gridspine.energy.criteria import Capability, Condition, Criteria
@@ -27,6 +28,21 @@ from gridspine.things.standing import Standings
 from gridspine.things.twin import NEVER_US, TwinState
 
 _NONE = -1
+
+
+class Ensemble(msgspec.Struct, frozen=True, rename="camel"):
+    """A saved ensemble of an organisation. Who comes or goes does so once it held for ``hold_s`` [s].
+
+    It is described as a Thing under the same ``id``: `gridspine.energy.plant`.
+    """
+
+    id: str
+    organisation: str
+    title: str
+    criteria: Criteria
+    hold_s: float
+    created_us: int
+    by: str
 
 
 class Gathered(NamedTuple):

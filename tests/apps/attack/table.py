@@ -106,6 +106,7 @@ GET  /ensembles                                         aowdu   aowdu   aowdu  4
 POST /ensembles                                         ao      ao      ao     403 403
 GET  /ensembles/{ensemble_id}                           aowdu   -       -      403 404aowdu
 DELETE /ensembles/{ensemble_id}                         ao      -       -      403 404ao
+GET  /ensembles/{ensemble_id}/orders                    aowdu   -       -      403 404aowdu
 GET  /ensembles/{ensemble_id}/stream                    aowu    -       -      403 404aowu
 GET  /search/jsonpath                                   aowdu   aowdu   aowdu  403 403
 GET  /search/sparql                                     aowdu   aowdu   aowdu  403 403

@@ -146,6 +146,7 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     ensemble.remove_ensemble,
     ensemble.follow_ensemble,
     product.list_products,
+    ensemble.list_orders,
     product.publish_product,
     product.read_product,
     product.sample_product,

@@ -2,19 +2,23 @@
 
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 from litestar import Request
 
 from gridspine.apps.api.exposed import reach_of, services_of
 from gridspine.apps.node.node import Node
+from gridspine.energy.plant import ADAPTER
 from gridspine.kernel.time import format_rfc3339
 from gridspine.things.description import Description, enriched, trimmed
 from gridspine.things.directory import Thing
-from gridspine.things.exposed import Reach, describe
+from gridspine.things.exposed import TD_JSON, Reach, describe, thing_url
 from gridspine.things.td.derive import Left
 
 AnyRequest = Request[Any, Any, Any]
+MAX_ITEMS = 100
+"""Members that a description of an ensemble names."""
 
 
 class Taken(msgspec.Struct, frozen=True, rename="camel"):
@@ -62,10 +66,24 @@ def _document(node: Node, thing: Thing, description: Description | None, reach: 
     if description is None:
         reach = msgspec.structs.replace(reach, services=services_of(thing))
         found: dict[str, Any] = enriched(describe(thing, node.things.model(thing), reach), thing, now_us)
+        if thing.adapter == ADAPTER:
+            found["links"] = [*found["links"], *_links_of(node, thing, reach.base)]
     else:
         document = trimmed(description.document, command=reach.command)
         found = enriched(document, thing, now_us, description.expires_us, description.ttl_s)
     return found
+
+
+def _links_of(node: Node, thing: Thing, base: str) -> list[dict[str, Any]]:
+    """Return links from an ensemble to its members (RFC 6573, *item*), the first of them, and to where all are."""
+    items = [
+        {"rel": "item", "href": thing_url(base, id_), "type": TD_JSON}
+        for id_ in node.plants.members(thing.id, MAX_ITEMS)
+    ]
+    return [
+        *items,
+        {"rel": "related", "href": f"{base}/ensembles/{quote(thing.id, safe=':')}", "type": "application/json"},
+    ]
 
 
 def taken(thing: Thing, description: Description | None) -> Taken:

@@ -6,6 +6,9 @@
     GET    /ensembles · POST /ensembles       saved ones of the caller's organisation
     GET    /ensembles/{id}                    gathered now                        DELETE: forgotten
     GET    /ensembles/{id}/stream             who joins and who leaves, as server-sent events
+    GET    /ensembles/{id}/orders             what its members were told, and what became of it
+
+A saved one is a Thing as well (`gridspine.apps.node.plants`): its sums are read, observed and commanded as those.
 
 A caller's ensembles hold only Things that it may read: those of its organisation; for a device, those it speaks for.
 """
@@ -21,22 +24,25 @@ from litestar.params import FromPath, JSONBody, Parameter
 from litestar.types import ASGIApp
 
 from gridspine.apps.api.answer import json_answer
+from gridspine.apps.api.command_view import CommandView, command_view
 from gridspine.apps.api.dependency import TheNode
 from gridspine.apps.api.description import AnyRequest
 from gridspine.apps.api.flow import EventStream, Flow
 from gridspine.apps.api.news import Message, NewsSource
 from gridspine.apps.api.problems import response
 from gridspine.apps.api.sending import SignedIn, take_place
-from gridspine.apps.node.ensembles import Ensemble, Ensembles, Follower
+from gridspine.apps.node.ensembles import Ensembles, Follower
 from gridspine.apps.node.node import Node
 from gridspine.energy.criteria import Criteria
-from gridspine.energy.ensemble import Gathered
+from gridspine.energy.ensemble import Ensemble, Gathered
 from gridspine.infra.identity.caller import Caller
 from gridspine.kernel.readings import Int64Array
 from gridspine.kernel.time import format_rfc3339
 from gridspine.things.directory import Thing
 
 MAX_PAGE, PAGE = 1_000, 100
+MAX_ORDERS = 5_000
+"""Commands of members that are listed, the newest."""
 Limit = Annotated[int, Parameter(ge=0, le=MAX_PAGE)]
 Offset = Annotated[int, Parameter(ge=0, le=10_000_000)]
 
@@ -120,12 +126,17 @@ async def list_ensembles(request: AnyRequest, node: TheNode) -> list[EnsembleVie
 
 @post("/ensembles", summary="Save an ensemble", tags=["search"])
 async def save_ensemble(request: AnyRequest, node: TheNode, data: JSONBody[NewEnsemble]) -> EnsembleView:
-    """Save an ensemble of the caller's organisation, to be gathered and followed again."""
+    """Save an ensemble of the caller's organisation, to be gathered and followed again.
+
+    It is a Thing of the same id from then on: `/things/{id}` describes it, and its properties are its sums.
+    """
     caller = request.user
     node.authority.on_thing(caller, "thing.register", _any(caller))
-    return _saved(
-        await node.ensembles.save(caller.organisation, data.title, data.criteria, data.hold_s, caller.principal)
-    )
+    node.quotas.things(node.things.count(caller.organisation))
+    made = await node.ensembles.saved.save(
+        caller.organisation, data.title, data.criteria, data.hold_s, caller.principal
+    )  # fmt: skip
+    return _saved(made)
 
 
 @get(
@@ -137,17 +148,26 @@ async def read_ensemble(
 ) -> Response[bytes]:
     """Return who is in a saved ensemble now, with its sums."""
     ensemble = await _known(node, request.user, ensemble_id)
-    found = await node.ensembles.gather(ensemble.criteria, numbers_of(node, request.user))
+    found = await node.ensembles.gather(ensemble.criteria, numbers_of(node, request.user), ensemble=ensemble.id)
     return response(json_answer(SavedGatheredView(_saved(ensemble), _view(node, found, limit, offset))))
 
 
 @delete("/ensembles/{ensemble_id:str}", status_code=204, summary="Forget a saved ensemble", tags=["search"])
 async def remove_ensemble(request: AnyRequest, node: TheNode, ensemble_id: FromPath[str]) -> None:
-    """Forget a saved ensemble; who follows it is told so."""
+    """Forget a saved ensemble, and retire its Thing; who follows it is told so."""
     node.authority.on_thing(request.user, "thing.register", _any(request.user))
     await node.ensembles.remove(
         await node.ensembles.get(ensemble_id, request.user.organisation), request.user.principal
     )
+
+
+@get("/ensembles/{ensemble_id:str}/orders", summary="List what members of an ensemble were told", tags=["search"])
+async def list_orders(request: AnyRequest, node: TheNode, ensemble_id: FromPath[str]) -> list[CommandView]:
+    """List the commands that orders of an ensemble were spread into, the newest first: what each member took."""
+    ensemble = await _known(node, request.user, ensemble_id)
+    readable = set(numbers_of(node, request.user).tolist())
+    given = reversed(node.plants.orders(ensemble.id)[-MAX_ORDERS:])
+    return [command_view(one) for one in given if node.points.thing_number(one.lease.thing) in readable]
 
 
 @get(

@@ -81,6 +81,8 @@ class Commands:
         self.commander = Commander(
             self._rule_of,
             self._number_of,
+        self.spread: Callable[[str], bool] = lambda _thing: False
+        """Whether what a Thing is ordered is spread over others: what those are told is counted, and not that."""
             watts_per_unit=self._watts_per_unit,
             gate=lambda thing, safety: self.gate(thing, safety),  # noqa: PLW0108 - it may be set later
             cap_w=settings.max_w_per_minute,
@@ -302,9 +304,9 @@ class Commands:
         return None if point is None else point.lease
 
     def _watts_per_unit(self, thing: str, name: str) -> float:
-        """Return what power a unit of a point moves [W]; nothing where it is emulated, or no power at all."""
+        """Return what power a unit of a point moves [W]; nothing where it is emulated, spread, or no power at all."""
         point = self._point(thing, name)
-        if point is None or point.lease is None or self.forms.of(thing) == "emulator":
+        if point is None or point.lease is None or self.forms.of(thing) == "emulator" or self.spread(thing):
             return 0.0
         unit = UNITS.get(point.reading_type.unit)
         return unit.factor if unit and unit.quantity == "active_power" else point.lease.watts_per_unit

@@ -16,23 +16,24 @@ import msgspec
 import numpy as np
 
 from gridspine.apps.node.commands import Commands
+from gridspine.apps.node.saved_ensembles import SavedEnsembles
 from gridspine.energy.criteria import Capability, Criteria
-from gridspine.energy.ensemble import Gathered, Gatherer
-from gridspine.infra.registry.port import Event, Registry, Transaction
-from gridspine.infra.runtime.clock import Clock, new_id, new_urn
+from gridspine.energy.ensemble import Ensemble, Gathered, Gatherer
+from gridspine.energy.spread import batch_of
+from gridspine.infra.registry.port import Registry
+from gridspine.infra.runtime.clock import Clock
 from gridspine.infra.runtime.tasks import Supervisor
-from gridspine.kernel.errors import Invalid, NotFound, Overloaded
+from gridspine.kernel.errors import Overloaded
 from gridspine.kernel.readings import BoolArray, Channel, Int32Array, Int64Array
 from gridspine.kernel.time import US
 from gridspine.things.books import Committed
-from gridspine.things.directory import EVENTS, Directory
+from gridspine.things.directory import Directory
 from gridspine.things.point import PointTable
 from gridspine.things.standing import Standings
 from gridspine.things.twin import TwinState
 
 LOOK_S, FULL_S = 1.0, 30.0
-MAX_SAVED, MAX_FOLLOWED = 1_000, 100
-MAX_HOLD_S = 3_600.0
+MAX_FOLLOWED = 100
 MAX_AT_ONCE = 2
 """Ensembles gathered at the same time."""
 MAX_WAITING = 200
@@ -41,18 +42,6 @@ TOLD = 1_000
 """Things named in one change."""
 _MOVED = 500_000
 _NOBODY: Int64Array = np.zeros(0, np.int64)
-
-
-class Ensemble(msgspec.Struct, frozen=True, rename="camel"):
-    """A saved ensemble of an organisation. Who comes or goes does so once it held for ``hold_s`` [s]."""
-
-    id: str
-    organisation: str
-    title: str
-    criteria: Criteria
-    hold_s: float
-    created_us: int
-    by: str
 
 
 class Change(msgspec.Struct, frozen=True, rename="camel"):
@@ -115,8 +104,9 @@ class Ensembles:
         self, registry: Registry, clock: Clock, things: Directory, points: PointTable, twins: TwinState,
         standings: Standings, commands: Commands,
     ) -> None:  # fmt: skip
-        self._registry, self._clock, self._things, self._points = registry, clock, things, points
+        self._clock, self._things, self._points = clock, things, points
         self._commands = commands
+        self.saved = SavedEnsembles(registry, things, points, clock)
         self._gatherer = Gatherer(points, things.roll, twins, standings)
         self._places = asyncio.Semaphore(MAX_AT_ONCE)
         self._live: dict[str, _Live] = {}
@@ -127,13 +117,21 @@ class Ensembles:
         """Let what is followed be looked at."""
         supervisor.start("ensembles", self.work)
 
-    async def gather(self, criteria: Criteria, numbers: Int64Array, relaxed: BoolArray | None = None) -> Gathered:
-        """Return which of the Things ``numbers`` belong to an ensemble; raise `Invalid`, `Overloaded`."""
+    async def gather(
+        self, criteria: Criteria, numbers: Int64Array, relaxed: BoolArray | None = None, *, ensemble: str = ""
+    ) -> Gathered:
+        """Return which of the Things ``numbers`` belong to an ensemble; raise `Invalid`, `Overloaded`.
+
+        Ensembles are no members of any. What a saved ``ensemble`` itself has told its members does not count as
+        commanded already.
+        """
         criteria.check()
         now_us = self._clock.now_us()
+        others = ~np.isin(numbers, self.saved.numbers())
+        numbers, relaxed = numbers[others], None if relaxed is None else relaxed[others]
         committed, emulated = _NOBODY, _NOBODY
         if criteria.can is not None:
-            committed, emulated = self._committed(criteria.can, now_us), self._emulated()
+            committed, emulated = self._committed(criteria.can, now_us, ensemble), self._emulated()
         if self._places.locked() and relaxed is None:
             raise Overloaded("other ensembles are being gathered: try again")
         async with self._places:
@@ -143,49 +141,22 @@ class Ensembles:
                 )
             )
 
-    async def save(self, organisation: str, title: str, criteria: Criteria, hold_s: float, by: str) -> Ensemble:
-        """Keep an ensemble; raise `Invalid`, `Overloaded`."""
-        criteria.check()
-        if not 0 < len(title.strip()) <= 200:
-            raise Invalid("title: 1 to 200 characters are needed")
-        if not 0 <= hold_s <= MAX_HOLD_S:
-            raise Invalid(f"holdS: 0 to {MAX_HOLD_S:.0f} s")
-        now_us = self._clock.now_us()
-        made = Ensemble(new_urn(self._clock), organisation, title, criteria, hold_s, now_us, by)
-
-        def work(tx: Transaction) -> None:
-            if len(tx.list(Ensemble, owner=organisation, limit=MAX_SAVED)) >= MAX_SAVED:
-                raise Overloaded(f"your organisation has saved {MAX_SAVED} ensembles, and no more")
-            tx.put(made, id=made.id, owner=organisation)
-            data = {"title": title, "organisation": organisation}
-            tx.emit(EVENTS, made.id, Event(new_id(self._clock), "ensemble.saved", now_us, made.id, by, data))
-
-        await self._registry.run(work)
-        return made
-
     async def list(self, organisation: str) -> Sequence[Ensemble]:
         """Return the saved ensembles of an organisation."""
-        return await self._registry.run(lambda tx: tx.list(Ensemble, owner=organisation, limit=MAX_SAVED), write=False)
+        return self.saved.list(organisation)
 
     async def get(self, id: str, organisation: str) -> Ensemble:
         """Return a saved ensemble of an organisation; raise `NotFound`."""
-        found = await self._registry.run(lambda tx: tx.get(Ensemble, id), write=False)
-        if found is None or found.organisation != organisation:
-            raise NotFound("there is no such ensemble")
-        return found
+        return self.saved.get(id, organisation)
 
     async def remove(self, ensemble: Ensemble, by: str) -> None:
         """Forget a saved ensemble; who follows it is told so."""
-        now_us = self._clock.now_us()
+        await self.saved.remove(ensemble, by)
+        self.end(ensemble.id)
 
-        def work(tx: Transaction) -> None:
-            tx.delete(Ensemble, ensemble.id)
-            data = {"title": ensemble.title, "organisation": ensemble.organisation}
-            event = Event(new_id(self._clock), "ensemble.removed", now_us, ensemble.id, by, data)
-            tx.emit(EVENTS, ensemble.id, event)
-
-        await self._registry.run(work)
-        live = self._live.pop(ensemble.id, None)
+    def end(self, ensemble: str) -> None:
+        """Let go who follows an ensemble that is no more."""
+        live = self._live.pop(ensemble, None)
         for follower in live.followers if live is not None else ():
             follower.end("removed")
 
@@ -244,7 +215,7 @@ class Ensembles:
         numbers = own if whole else np.intersect1d(np.union1d(moved, due), own, assume_unique=True)
         if not len(numbers) and not whole:
             return
-        found = await self.gather(live.ensemble.criteria, numbers, live.inside[numbers])
+        found = await self.gather(live.ensemble.criteria, numbers, live.inside[numbers], ensemble=live.ensemble.id)
         is_in = np.zeros(len(live.inside), np.bool_)
         is_in[found.members] = True
         looked = np.union1d(numbers, np.flatnonzero(live.inside)) if whole else numbers
@@ -289,12 +260,17 @@ class Ensembles:
                 return
             told = None
 
-    def _committed(self, can: Capability, now_us: int) -> Int64Array:
-        """Return the Things that have a command in force, or to come, while they would be needed."""
+    def _committed(self, can: Capability, now_us: int, ensemble: str) -> Int64Array:
+        """Return the Things that have a command in force, or to come, while they would be needed.
+
+        Those of an order that ``ensemble`` spread are not among them.
+        """
         start_us, end_us = can.interval_us(now_us)
+        own = batch_of(ensemble) if ensemble else "\0"
         names = {
             one.lease.thing for one in self._commands.commander.commands()
             if not one.final and one.lease.from_us < end_us and one.lease.until_us > start_us
+            and not one.batch.startswith(own)
         }  # fmt: skip
         return self._numbers(names)
 

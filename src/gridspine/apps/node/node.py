@@ -30,6 +30,7 @@ from gridspine.apps.node.examination import Examinations
 from gridspine.apps.node.forms import FormService
 from gridspine.apps.node.invocations import Invocations
 from gridspine.apps.node.lives import Lives
+from gridspine.apps.node.plants import Plants
 from gridspine.apps.node.paths import Paths
 from gridspine.apps.node.projection import CatchUpJob, OffencesJob, restore_offences, restore_twins
 from gridspine.apps.node.quotas import Quotas
@@ -146,6 +147,11 @@ class Node:
             self.registry, self.clock, self.things, self.points, self.twins, standings, self.commands
         )
 
+        self.ensembles.saved.retire = lambda thing, by: self.lives.move(
+            thing, "retired", by=by, why="its ensemble was forgotten"
+        )
+        self.commands.spread = self.ensembles.saved.spreads
+        self.plants = Plants(self.ensembles, self.things, self.points, self.intake, self.commands, self.clock)
     def _compose_trust(self) -> None:
         address = f"http://{self.settings.http.host}:{self.settings.http.port}"
         self.identity = Identity(
@@ -214,6 +220,7 @@ class Node:
         self.forms.start(self.supervisor)
         self.ensembles.start(self.supervisor)
         self.supervisor.start("sparql", self.sparql.work)
+        self.plants.start(self.supervisor, self.adapters.reads)
         self.supervisor.start("agents", self.agents.work)
         self.lives.start(self.supervisor)
         if self.settings.archive.enabled:
@@ -263,6 +270,7 @@ class Node:
         self.silence = Silence(self.points, self.twins, self.clock.now_us())
         self.forms.load()
         self.edges.rules.load()
+        self.ensembles.saved.load()
         self.commands.load()
         self.alarms.load()
         self.agents.load()

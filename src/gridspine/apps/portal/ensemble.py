@@ -9,13 +9,12 @@ from litestar.params import FromPath, FromQuery
 
 from gridspine.apps.api.dependency import TheNode
 from gridspine.apps.api.ensemble import NewEnsemble, list_ensembles, numbers_of, remove_ensemble, save_ensemble
-from gridspine.apps.node.ensembles import Ensemble
 from gridspine.apps.node.node import Node
 from gridspine.apps.portal.command import number_of, redirect_part
 from gridspine.apps.portal.display import known_name, value_text
 from gridspine.apps.portal.page import PortalRequest, form, is_part, page
 from gridspine.energy.criteria import Capability, Condition, Criteria
-from gridspine.energy.ensemble import Gathered
+from gridspine.energy.ensemble import Ensemble, Gathered
 from gridspine.kernel.errors import Invalid
 from gridspine.things.directory import Thing
 from gridspine.things.place import Circle, Place
@@ -58,7 +57,7 @@ async def ensemble_page(
     """Show a saved ensemble: members and sums now, and who joins and leaves."""
     numbers = numbers_of(node, request.user)
     ensemble = await node.ensembles.get(ensemble_id, request.user.organisation)
-    found = await node.ensembles.gather(ensemble.criteria, numbers)
+    found = await node.ensembles.gather(ensemble.criteria, numbers, ensemble=ensemble.id)
     where = f"/portal/ensembles/{quote(ensemble.id, safe=':')}"
     context = _members(node, found, max(0, min(start, len(found.members) - 1)))
     if is_part(request):

@@ -1,0 +1,65 @@
+"""An ensemble as one plant: what is read of it, and which words of its members' models move their power.
+
+::
+
+    members ─► sums ─► readings: what is known is good · a part of it questionable, inaccurate · nothing of it invalid
+
+The Thing Model is ``ensemble.tm.json``. A sum over members is no register: who joins would add a past that was never
+taken, so there are none of energy.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from gridspine.energy.ensemble import Gathered
+from gridspine.kernel.quality import Quality
+
+MODEL = "https://gridspine.org/models/ensemble"
+ADAPTER = "ensemble"
+"""Who serves the Things of this model: the node itself, under the name of an adapter."""
+SETPOINT = "activePowerSetpoint"
+_PARTLY = int(Quality.QUESTIONABLE | Quality.INACCURATE)
+_BLIND = int(Quality.INVALID)
+_DEADBAND = {"memberCount": 0.0, "unknownCount": 0.0}
+
+
+class Measured(NamedTuple):
+    """What is read of an ensemble: values by point [the point's unit], and their qualities (15 bits)."""
+
+    values: dict[str, float]
+    quality: dict[str, int]
+
+    def differs(self, before: "Measured | None") -> list[str]:
+        """Return the points that are to be reported again after ``before``: by exception, at 1 W or 1 Wh."""
+        if before is None:
+            return list(self.values)
+        return [
+            name for name, value in self.values.items()
+            if abs(value - before.values[name]) > _DEADBAND.get(name, 1.0) or self.quality[name] != before.quality[name]
+        ]  # fmt: skip
+
+
+def measured(found: Gathered, setpoint_w: float) -> Measured:
+    """Return the readings of an ensemble; ``setpoint_w`` [W, import positive] is what it is told to hold, 0 for none.
+
+    The qualities of sums follow the coverage: that of the weakest member is never hidden, for members whose values are
+    not good and recent are in no sum, and make it questionable.
+    """
+    sums = found.sums()
+    unknown, count = int(sums["power_unknown"]), len(found.members)
+    covered = 0 if not unknown else _BLIND if unknown == count else _PARTLY
+    values = {
+        "activePower": sums["power_w"], "availablePowerUp": sums["shed_w"], "availablePowerDown": sums["raise_w"],
+        "storedEnergy": sums["energy_wh"], "memberCount": float(count), "unknownCount": float(unknown),
+        SETPOINT: setpoint_w,
+    }  # fmt: skip
+    sure = {"memberCount", "unknownCount", SETPOINT}
+    return Measured(values, {name: 0 if name in sure else covered for name in values})
+
+
+def only(found: Gathered, wanted: "np.ndarray[tuple[int], np.dtype[np.bool_]]") -> Gathered:
+    """Return the members that are ``wanted`` (k,)."""
+    columns = (found.members, found.power_w, found.shed_w, found.raise_w, found.energy_wh)
+    members, power, shed, more, energy = (column[wanted] for column in columns)
+    return Gathered(members, power, shed, more, energy, found.considered, found.left_out)  # type: ignore[arg-type]
