@@ -10,6 +10,7 @@ from things_plant import NOW_US, Plant
 from gridspine.infra.log.port import Stored, Topic
 from gridspine.infra.log.room import Room
 from gridspine.infra.log.sqlite import SqliteEventLog
+from gridspine.infra.log.topics import READINGS
 from gridspine.infra.log.writer import LogWriter
 from gridspine.infra.registry.port import Event
 from gridspine.infra.runtime.clock import VirtualClock
@@ -21,7 +22,6 @@ from gridspine.things.books import Committed
 from gridspine.things.flap import FlapJob
 from gridspine.things.held import restore_held
 from gridspine.things.intake import Intake
-from gridspine.things.lot import READINGS
 from gridspine.things.offence import OffenceRule, Offences
 from gridspine.things.release import ReleaseJob
 from gridspine.things.screen import Screen

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from gridspine.infra.log.topics import LEDGER
 from gridspine.infra.registry.port import Event, Registry, Transaction
 from gridspine.infra.runtime.clock import Clock, new_id, new_urn
 from gridspine.kernel.errors import Conflict, Invalid, NotFound, Overloaded
@@ -16,7 +17,6 @@ from gridspine.sharing.grant import Grant, Verb, decide
 from gridspine.sharing.parcel import Mask, make_mask
 from gridspine.sharing.product import Product
 
-LEDGER = "ledger"
 MAX_REQUESTS = 1_000
 """Requests of one organisation that may wait for their owners' answer."""
 MAX_PRODUCTS, MAX_PUBLISHED_POINTS = 1_000, 1_000_000

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import structlog
 
 from gridspine.infra.log.port import EventLog, Position, Stored
+from gridspine.infra.log.topics import READINGS
 from gridspine.kernel.codecs.batch import decode_batch
 from gridspine.kernel.errors import Gone, Invalid
 from gridspine.kernel.readings import Readings
@@ -26,7 +27,6 @@ from gridspine.sharing.cursor import Offsets, format_cursor
 from gridspine.sharing.gate import STALE, Gate
 from gridspine.sharing.parcel import Mask, Parcel
 
-READINGS = "readings"
 MAX_WAITING_READINGS = 200_000
 """Readings that may wait for one slow consumer."""
 _HISTORY_BYTES = 2 << 20

@@ -21,6 +21,9 @@ import numpy as np
 from gridspine.kernel.errors import Conflict, Corrupt, NotFound
 from gridspine.kernel.readings import BoolArray, Float64Array, Int32Array, Int64Array
 
+ALARMS = "alarms"
+"""The topic of the log that has the changes of alarms."""
+
 
 class AlarmKind(Enum):
     """The condition."""

@@ -13,11 +13,11 @@ from typing import Any, Literal
 
 import msgspec
 
+from gridspine.infra.log.topics import EVENTS
 from gridspine.infra.registry.port import Event, Registry, Transaction
 from gridspine.infra.runtime.clock import Clock, new_id, new_urn
 from gridspine.kernel.errors import Conflict, Invalid, NotFound, Overloaded
 
-EVENTS = "events"
 MAX_WAITING = 10_000
 """Announcements of one organisation that wait at most."""
 MAX_DESCRIPTION_BYTES = 64 << 10

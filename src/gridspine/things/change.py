@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol, TypedDict
 
 import msgspec
 
+from gridspine.infra.log.topics import EVENTS, POINTS
 from gridspine.infra.registry.port import Event, Transaction
 from gridspine.infra.runtime.clock import Clock, new_id, new_urn
 from gridspine.kernel.codecs.binding import PointBinding
@@ -17,7 +18,6 @@ from gridspine.things.model import ThingModel
 from gridspine.things.models import Models
 from gridspine.things.thing import MAX_FORMER, Former, Location, Thing
 
-POINTS, EVENTS = "points", "events"
 Also = Callable[[Transaction, Thing], None]
 """What else is kept in the transaction that keeps a Thing; it may raise nothing."""
 NOTHING: Mapping[str, Any] = {}

@@ -22,6 +22,8 @@ from gridspine.things.blocking_tag import BlockingTag
 from gridspine.things.lease import Lease
 from gridspine.things.thing import Thing
 
+COMMANDS = "commands"
+"""The topic of the log that has the events of commands."""
 State = Literal[
     "requested",
     "awaiting-approval",

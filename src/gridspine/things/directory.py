@@ -13,7 +13,7 @@ from gridspine.infra.registry.group import Grouped
 from gridspine.infra.registry.port import Registry, Transaction
 from gridspine.infra.runtime.clock import Clock
 from gridspine.kernel.errors import Conflict, GridspineError, NotFound
-from gridspine.things.change import EVENTS, NOTHING, POINTS, Also, Changer, Changes, Lives, New
+from gridspine.things.change import NOTHING, Also, Changer, Changes, Lives, New
 from gridspine.things.directory_file import Loaded, load_roll, save_snapshot
 from gridspine.things.model import ThingModel
 from gridspine.things.models import Models
@@ -21,7 +21,7 @@ from gridspine.things.point import PointTable
 from gridspine.things.roll import Ordered, Roll
 from gridspine.things.thing import Former, Thing
 
-__all__ = ["EVENTS", "MAX_AT_ONCE", "POINTS", "Directory", "Thing"]
+__all__ = ["MAX_AT_ONCE", "Directory", "Thing"]
 
 MAX_AT_ONCE = 10_000
 """Things registered in one transaction at most."""

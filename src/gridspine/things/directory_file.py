@@ -13,10 +13,10 @@ import msgspec
 
 from gridspine.infra.log.port import EventLog
 from gridspine.infra.log.scan import scan
+from gridspine.infra.log.topics import POINTS
 from gridspine.infra.registry.port import Registry, Transaction
 from gridspine.infra.runtime.clock import Clock, new_id
 from gridspine.kernel.codecs.binding import decode_binding
-from gridspine.things.change import POINTS
 from gridspine.things.roll import Roll
 from gridspine.things.roll_file import Snapshot, read_roll, save_roll, take_up
 from gridspine.things.thing import Thing

@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 
 from gridspine.infra.log.port import Position, Record
+from gridspine.infra.log.topics import EVENTS
 from gridspine.infra.log.writer import Priority
 from gridspine.infra.registry.port import Event
 from gridspine.infra.runtime.clock import Clock, new_id
@@ -27,7 +28,7 @@ from gridspine.things.memory import NEVER_US, Before, Memory, rows_of
 from gridspine.things.point import Column, PointTable
 from gridspine.things.runs import Runs
 
-EVENTS, FLAPPING = "events", "point.flapping"
+FLAPPING = "point.flapping"
 _ACCEPTED, _HELD = 0, 4
 _DETAIL = int(Quality.OSCILLATORY)
 

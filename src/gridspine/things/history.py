@@ -12,8 +12,9 @@ from typing import Any
 
 import msgspec
 
+from gridspine.infra.log.topics import EVENTS, LEDGER
 from gridspine.infra.registry.port import Event
-from gridspine.things.alarm import Alarm, decode_change
+from gridspine.things.alarm import ALARMS, Alarm, decode_change
 from gridspine.things.thing import Thing
 
 KINDS = ("life", "command", "alarm", "incident", "change")
@@ -79,9 +80,9 @@ def of_alarms(id: str, body: bytes, time_us: int) -> Entry | None:
 
 
 READERS: dict[str, Callable[[str, bytes, int], Entry | None]] = {
-    "ledger": of_ledger,
-    "events": of_events,
-    "alarms": of_alarms,
+    LEDGER: of_ledger,
+    EVENTS: of_events,
+    ALARMS: of_alarms,
 }
 """How each topic is read: place, body and time of a record give an entry, or None."""
 

@@ -13,11 +13,11 @@ from typing import Any, Literal
 
 import msgspec
 
+from gridspine.infra.log.topics import EVENTS
 from gridspine.infra.registry.port import Event, Registry, Transaction
 from gridspine.infra.runtime.clock import Clock, new_id, new_urn
 from gridspine.kernel.errors import Conflict, Invalid, NotFound
 
-EVENTS = "events"
 MAX_EVIDENCE = 200
 """Pieces of evidence, and notes, one incident keeps; the first and the latest stay, ``omitted`` counts the rest."""
 MAX_TEXT = 10_000

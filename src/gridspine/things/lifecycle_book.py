@@ -14,13 +14,13 @@ from typing import Any, Literal
 
 import msgspec
 
+from gridspine.infra.log.topics import EVENTS, LEDGER
 from gridspine.infra.registry.port import Event, Registry, Transaction
 from gridspine.infra.runtime.clock import Clock, new_id
 from gridspine.things.lifecycle import MAX_WHY, Lifecycle, State, Step, advance, check_step, plain
 from gridspine.things.standing import Standing, Standings
 from gridspine.things.thing import Thing
 
-EVENTS, LEDGER = "events", "ledger"
 Commissioning = Literal["on-registration", "required"]
 _PAGE = 10_000
 _NO_TEST = (0, lambda: False)

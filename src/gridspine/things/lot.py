@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gridspine.infra.log.port import Position, Record
+from gridspine.infra.log.topics import READINGS
 from gridspine.infra.log.writer import Priority
 from gridspine.kernel.codecs.batch import encode_batch
 from gridspine.kernel.readings import Channel, ItemProblem, Readings, UInt16Array
@@ -24,7 +25,6 @@ from gridspine.things.quarantine import quarantine_records
 from gridspine.things.screen import ACCEPTED, DUPLICATE, HELD, REFUSED, SUPPRESSED, Screened
 from gridspine.things.steps import steps_of
 
-READINGS = "readings"
 MAX_PROBLEMS = 1_000
 """Refused items that an answer lists one by one; all of them are counted and kept."""
 _CODES = 5

@@ -10,13 +10,13 @@ from typing import Any
 
 import msgspec
 
+from gridspine.infra.log.topics import EVENTS
 from gridspine.infra.registry.port import Event, Registry, Transaction
 from gridspine.infra.runtime.clock import Clock, new_id
 from gridspine.kernel.errors import Conflict, Invalid, Overloaded, TooLarge
 from gridspine.things.model import PointModel, ThingModel, parse_model
 from gridspine.things.point import PointTable
 
-EVENTS = "events"
 DERIVED = "urn:gridspine:model:sha256-"
 """What ids of derived models begin with; they say what the points are, and belong to nobody."""
 MAX_MODEL_BYTES, MAX_POINTS = 262_144, 1_000

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import msgspec
 
 from gridspine.infra.log.port import Record
+from gridspine.infra.log.topics import EVENTS
 from gridspine.infra.registry.port import Event
 from gridspine.infra.runtime.clock import Clock, new_id
 from gridspine.kernel.time import US
 from gridspine.things.adapter import Outcome, Source
 
-EVENTS = "events"
 QUARANTINED, RELEASED = "source.quarantined", "source.released"
 _MAX_SESSIONS = 100_000
 

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 from gridspine.infra.log.port import Position, Record
+from gridspine.infra.log.topics import READINGS
 from gridspine.infra.log.writer import Priority
 from gridspine.kernel.codecs.batch import encode_batch
 from gridspine.kernel.readings import Readings
 from gridspine.things.books import Books, Committed
 from gridspine.things.held import Due
-from gridspine.things.lot import READINGS
 from gridspine.things.screen import Screened
 
 

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from gridspine.infra.log.port import Position, Record
+from gridspine.infra.log.topics import EVENTS
 from gridspine.infra.log.writer import Priority
 from gridspine.infra.registry.port import Event
 from gridspine.infra.runtime.clock import Clock, Steps, new_id
@@ -17,7 +18,7 @@ from gridspine.kernel.readings import Int64Array
 from gridspine.things.point import PointTable
 from gridspine.things.twin import TwinState
 
-EVENTS, SILENT = "events", "point.silent"
+SILENT = "point.silent"
 MAX_THINGS = 5_000
 """Things that one sweep finds silent at most; the others wait for the next, so that an outage is no flood."""
 _AT_ONCE = 1 << 18

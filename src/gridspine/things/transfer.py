@@ -15,13 +15,13 @@ from typing import Any, Literal
 
 import msgspec
 
+from gridspine.infra.log.topics import LEDGER
 from gridspine.infra.registry.port import Event, Registry, Transaction
 from gridspine.infra.runtime.clock import Clock, new_id, new_urn
 from gridspine.kernel.errors import Conflict, Invalid, NotFound, Overloaded
 from gridspine.kernel.time import US
 from gridspine.things.thing import Thing
 
-LEDGER = "ledger"
 MAX_LIFE_S = 90 * 86_400
 MAX_OPEN = 1_000
 """Transfers one organisation may offer at once."""

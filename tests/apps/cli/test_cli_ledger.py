@@ -8,10 +8,11 @@ from typer.testing import CliRunner
 from gridspine.apps.cli.ledger import app
 from gridspine.infra.ledger import merkle
 from gridspine.infra.ledger.handover import make_handover
-from gridspine.infra.ledger.ledger import TOPIC, Ledger
+from gridspine.infra.ledger.ledger import Ledger
 from gridspine.infra.ledger.note import note_text, parse_checkpoint
 from gridspine.infra.ledger.receipt import encode_proof
 from gridspine.infra.log.port import Position, Stored
+from gridspine.infra.log.topics import LEDGER
 from gridspine.infra.registry.port import Event
 
 SIGNER = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
@@ -22,9 +23,9 @@ SECOND, THIRD = (Ed25519PrivateKey.from_private_bytes(bytes([n] * 32)) for n in 
 def shop(tmp_path):
     ledger = Ledger(tmp_path / "ledger.sqlite", SIGNER, "example.org/ledger")
     leaves = [msgspec.json.encode(Event(f"e{n}", "grant.approved", n, "urn:x:y", "ann", {})) for n in range(3)]
-    ledger.consume([Stored(Position(TOPIC, 0, n), b"", leaf, 0) for n, leaf in enumerate(leaves[:2])])
+    ledger.consume([Stored(Position(LEDGER, 0, n), b"", leaf, 0) for n, leaf in enumerate(leaves[:2])])
     old = ledger.checkpoint()
-    ledger.consume([Stored(Position(TOPIC, 0, 2), b"", leaves[2], 0)])
+    ledger.consume([Stored(Position(LEDGER, 0, 2), b"", leaves[2], 0)])
     receipt = msgspec.structs.replace(ledger.receipt("e1"), leaf=leaves[1])
     (tmp_path / "good.json").write_bytes(encode_proof(receipt))
     (tmp_path / "bad.json").write_bytes(encode_proof(msgspec.structs.replace(receipt, leaf=leaves[0])))
@@ -66,7 +67,7 @@ def test_two_stories_fail(shop, tmp_path):
     folder, _ = shop
     other = Ledger(tmp_path / "other.sqlite", SIGNER, "example.org/ledger")
     leaf = msgspec.json.encode(Event("other", "t", 0, "s", "a", {}))
-    other.consume([Stored(Position(TOPIC, 0, n), b"", leaf, 0) for n in range(3)])
+    other.consume([Stored(Position(LEDGER, 0, n), b"", leaf, 0) for n in range(3)])
     (folder / "other.json").write_bytes(encode_proof(other.receipt("other")))
     other.close()
     found = run("verify", folder / "good.json", folder / "other.json", "--key", folder / "key.pub")
@@ -82,7 +83,7 @@ def rotated(shop):
     for signer in (SECOND, THIRD):
         ledger.hand_over(signer, notes.append)
     event = msgspec.json.encode(Event("e3", "grant.ended", 3, "urn:x:y", "ann", {}))
-    ledger.consume([Stored(Position(TOPIC, 0, 3), b"", event, 0)])
+    ledger.consume([Stored(Position(LEDGER, 0, 3), b"", event, 0)])
     grown = msgspec.structs.replace(ledger.growth(ledger.checkpoint()), old_checkpoint=old)
     path = merkle.consistency_path(ledger._node, 3, 4)
     (folder / "late.json").write_bytes(encode_proof(msgspec.structs.replace(ledger.receipt("e3"), leaf=event)))

@@ -8,11 +8,11 @@ from running_node import until
 
 from gridspine.apps.edge.wire import Progress, Report, RuleReport
 from gridspine.infra.log.scan import scan
+from gridspine.infra.log.topics import READINGS
 from gridspine.infra.runtime.clock import VirtualClock
 from gridspine.kernel.codecs.batch import decode_batch
 from gridspine.kernel.errors import Conflict, Unavailable
 from gridspine.kernel.time import US, format_rfc3339
-from gridspine.things.lot import READINGS
 
 BATTERY_ID = "urn:example:battery"
 SETPOINT, POWER = f"{BATTERY_ID}/activePowerSetpoint", f"{BATTERY_ID}/activePower"

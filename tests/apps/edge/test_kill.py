@@ -13,8 +13,8 @@ import pytest
 from running_node import METER, until
 
 from gridspine.infra.log.scan import scan
+from gridspine.infra.log.topics import READINGS
 from gridspine.kernel.codecs.batch import decode_batch
-from gridspine.things.lot import READINGS
 
 METER_ID = "urn:example:meter"
 KILLS_OFFLINE, KILLS_SENDING = 8, 6

@@ -8,11 +8,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gridspine.infra.ledger.ledger import TOPIC, Ledger, summary
+from gridspine.infra.ledger.ledger import Ledger, summary
 from gridspine.infra.ledger.note import note_text, parse_checkpoint
 from gridspine.infra.ledger.receipt import Receipt, decode_proof, encode_proof, verify, verify_growth
 from gridspine.infra.log.port import Position, Record, Stored, Topic
 from gridspine.infra.log.sqlite import SqliteEventLog
+from gridspine.infra.log.topics import LEDGER
 from gridspine.infra.registry.port import Event
 from gridspine.kernel.errors import Corrupt, DiskFull, Invalid, NotFound
 
@@ -25,12 +26,12 @@ def body(n):
 
 
 def stored(bodies, first=0):
-    return [Stored(Position(TOPIC, 0, first + n), b"k", text, 0) for n, text in enumerate(bodies)]
+    return [Stored(Position(LEDGER, 0, first + n), b"k", text, 0) for n, text in enumerate(bodies)]
 
 
 @pytest.fixture
 def log(tmp_path):
-    log = SqliteEventLog(tmp_path / "log", [Topic(TOPIC, control=True)])
+    log = SqliteEventLog(tmp_path / "log", [Topic(LEDGER, control=True)])
     yield log
     log.close()
 
@@ -49,7 +50,7 @@ def make(tmp_path):
 
 
 def test_receipts_over_the_log(log, make):
-    log.append([Record(TOPIC, b"k", body(n), n) for n in range(23)])
+    log.append([Record(LEDGER, b"k", body(n), n) for n in range(23)])
     ledger = make(log=log)
     assert ledger.catch_up(max_records=5) == 23
     assert ledger.catch_up() == 0
@@ -137,7 +138,7 @@ def test_a_failing_batch_leaves_nothing(make):
 
 
 def test_rebuilt_ledger_is_the_same(log, make):
-    log.append([Record(TOPIC, b"k", body(n), n) for n in range(11)])
+    log.append([Record(LEDGER, b"k", body(n), n) for n in range(11)])
     first, second = make("a.sqlite", log), make("b.sqlite", log)
     first.catch_up(max_records=3)
     second.catch_up()
@@ -181,7 +182,7 @@ def test_a_contradiction_of_what_was_signed_is_not_signed(make):
 
 
 def test_a_log_that_holds_something_else_is_noticed(log, make):
-    log.append([Record(TOPIC, b"k", body(7), 0)])
+    log.append([Record(LEDGER, b"k", body(7), 0)])
     ledger = make(log=log)
     ledger.consume(stored([body(0)]))
     with pytest.raises(Corrupt):

@@ -28,9 +28,10 @@ from gridspine.apps.api.news import Message, NewsSource
 from gridspine.apps.api.sending import SignedIn, take_place
 from gridspine.apps.node.node import Node
 from gridspine.apps.node.tidings import LOOK_S, MAX_REPLAY, format_places, parse_places
+from gridspine.infra.log.topics import EVENTS
 from gridspine.infra.registry.port import Event
 from gridspine.kernel.errors import Gone, NotFound
-from gridspine.things.directory import EVENTS, Thing
+from gridspine.things.directory import Thing
 
 TYPES = {"thing.registered": "thing_created", "thing.changed": "thing_updated", "thing.retired": "thing_deleted"}
 MAX_WAITING = 1_000

@@ -29,14 +29,15 @@ from gridspine.apps.node.node import Node
 from gridspine.apps.node.tidings import Listener, Places, format_places, parse_places
 from gridspine.infra.identity.caller import Caller
 from gridspine.infra.log.port import Stored
+from gridspine.infra.log.topics import EVENTS as REGISTRY_EVENTS
 from gridspine.infra.registry.port import Event
 from gridspine.kernel.errors import NotFound
 from gridspine.kernel.time import format_rfc3339
-from gridspine.things.alarm import decode_change
-from gridspine.things.command import CommandChanged, decode_event
+from gridspine.things.alarm import ALARMS, decode_change
+from gridspine.things.command import COMMANDS, CommandChanged, decode_event
 from gridspine.things.exposed import EVENTS
 
-TOPIC_OF = {"alarm": "alarms", "command": "commands", "lifecycle": "events"}
+TOPIC_OF = {"alarm": ALARMS, "command": COMMANDS, "lifecycle": REGISTRY_EVENTS}
 ACTION_OF = {"alarm": "alarm.read", "command": "thing.read", "lifecycle": "thing.read"}
 """What one must be allowed to do to hear of each event."""
 _NAME_OF = {topic: name for name, topic in TOPIC_OF.items()}
@@ -148,10 +149,10 @@ def _told(record: Stored, since_us: int) -> Any:
 
     What happened under an owner before is not the present one's to know, the end of an alarm of then included.
     """
-    if record.position.topic == "alarms":
+    if record.position.topic == ALARMS:
         alarm = decode_change(record.body).alarm
         return alarm_view(alarm) if alarm.first_us >= since_us else None
-    if record.position.topic == "commands":
+    if record.position.topic == COMMANDS:
         event = decode_event(record.body)
         if not isinstance(event, CommandChanged) or event.command.changes[0].at_us < since_us:
             return None

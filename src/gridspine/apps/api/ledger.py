@@ -11,12 +11,12 @@ from gridspine.apps.api.authenticate import PUBLIC
 from gridspine.apps.api.dependency import TheNode
 from gridspine.apps.node.node import Node
 from gridspine.infra.log.scan import scan
+from gridspine.infra.log.topics import LEDGER
 from gridspine.infra.registry.port import Event
 from gridspine.kernel.errors import NotFound
 from gridspine.kernel.time import format_rfc3339
 from gridspine.things.history import periods
 
-LEDGER = "ledger"
 _LOOKED_AT = 20_000
 
 

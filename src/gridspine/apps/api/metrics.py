@@ -19,9 +19,9 @@ from gridspine.apps.node.condition import SEVERITY
 from gridspine.apps.node.node import Node
 from gridspine.apps.node.quotas import NAMES
 from gridspine.infra.archive.published import read_published
+from gridspine.infra.log.topics import READINGS
 from gridspine.infra.log.writer import LIMITS, Priority
 from gridspine.kernel.time import US
-from gridspine.things.lot import READINGS
 
 _Values = list[tuple[tuple[str, ...], float]]
 

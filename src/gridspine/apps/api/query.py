@@ -15,10 +15,10 @@ from gridspine.apps.node.node import Node
 from gridspine.infra.archive.query import QueryResult, Stop, Stopped
 from gridspine.infra.archive.wire import Format, Granted
 from gridspine.infra.identity.caller import Caller
+from gridspine.infra.log.topics import READINGS
 from gridspine.kernel.errors import Conflict, Invalid, Unauthenticated
 from gridspine.kernel.time import parse_rfc3339
 from gridspine.sharing.cursor import format_cursor, parse_cursor
-from gridspine.sharing.delivery import READINGS
 from gridspine.sharing.grant import Grant
 from gridspine.sharing.product import Product
 

@@ -34,8 +34,9 @@ from gridspine.apps.api.product import receiving
 from gridspine.apps.api.sending import SignedIn, check_room
 from gridspine.apps.node.node import Node
 from gridspine.infra.identity.caller import Caller
+from gridspine.infra.log.topics import READINGS
 from gridspine.sharing.cursor import format_cursor, parse_cursor
-from gridspine.sharing.delivery import READINGS, Subscription, check_place
+from gridspine.sharing.delivery import Subscription, check_place
 from gridspine.sharing.grant import Grant
 from gridspine.sharing.parcel import Parcel
 from gridspine.sharing.product import Product

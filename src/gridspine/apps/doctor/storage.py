@@ -9,6 +9,7 @@ from gridspine.apps.doctor.report import Line, Patient, database, fail, ok, warn
 from gridspine.infra.archive.published import read_published
 from gridspine.infra.ledger import merkle
 from gridspine.infra.ledger.note import parse_checkpoint
+from gridspine.infra.log.topics import READINGS
 from gridspine.infra.registry.schema import HEAD
 from gridspine.kernel.errors import GridspineError
 from gridspine.things.twin import TwinState
@@ -113,7 +114,7 @@ def _twins(patient: Patient) -> Line:
 
 
 def _is_empty(patient: Patient) -> bool:
-    return not any((patient.data / "log" / "readings").glob("*.db"))
+    return not any((patient.data / "log" / READINGS).glob("*.db"))
 
 
 def _archive(patient: Patient) -> Line:

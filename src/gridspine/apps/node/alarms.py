@@ -16,14 +16,13 @@ from gridspine.kernel.errors import GridspineError
 from gridspine.kernel.quality import Quality
 from gridspine.kernel.readings import Channel, Int64Array
 from gridspine.kernel.time import US
-from gridspine.things.alarm import Alarm, AlarmChanged, AlarmKind, AlarmTable, decode_change, encode_change
+from gridspine.things.alarm import ALARMS, Alarm, AlarmChanged, AlarmKind, AlarmTable, decode_change, encode_change
 from gridspine.things.books import Committed
 from gridspine.things.incident import Incidents
 from gridspine.things.offence import Offences
 from gridspine.things.point import PointTable
 from gridspine.things.twin import TwinState
 
-ALARMS = "alarms"
 INCIDENT_WITHIN_US = 24 * 3600 * US
 log = structlog.get_logger(__name__)
 

@@ -13,12 +13,12 @@ from gridspine.infra.archive.query import QueryInput, QueryPool, QueryResult, St
 from gridspine.infra.archive.wire import Format, Granted, QueryLimits
 from gridspine.infra.log.port import EventLog
 from gridspine.infra.log.scan import scan
+from gridspine.infra.log.topics import EVENTS
 from gridspine.infra.registry.port import Event
 from gridspine.infra.runtime.settings import Settings
 from gridspine.kernel.errors import Overloaded, Unavailable
 from gridspine.things.directory import Directory
 
-EVENTS = "events"
 MAX_EVENT_ROWS = 100_000
 log = structlog.get_logger(__name__)
 

@@ -20,10 +20,14 @@ from pathlib import Path
 
 import zstandard
 
+from gridspine.infra.log.topics import READINGS
 from gridspine.kernel.errors import Conflict, Invalid, NotFound, Unavailable
+from gridspine.things.alarm import ALARMS
+from gridspine.things.held import HELD_TOPIC
+from gridspine.things.quarantine import QUARANTINE
 
 _LEFT_OUT = {"lock", "ballast", "address", "things.npz"}
-_NAMING_POINTS = ("readings", "held", "quarantine", "alarms")
+_NAMING_POINTS = (READINGS, HELD_TOPIC, QUARANTINE, ALARMS)
 """Topics whose records hold point numbers: copied before the topic that binds those."""
 _LEVEL = 3
 
@@ -82,13 +86,13 @@ def restore_backup(source: Path, data: Path) -> None:
 def _in_order(data: Path) -> Iterator[Path]:
     """Yield the files to keep: projections, registry, log, then all else."""
     # What is trimmed while the archive is copied may be in neither: then these are missed below, and it is said.
-    before = set(_segments(data, "readings"))
+    before = set(_segments(data, READINGS))
     yield from _existing(data / "twins.npz", data / "ledger.db", data / "history.db")
     archive = data / "archive"
     # The table's own log first: the files it names are not deleted for a while, those it does not name do no harm.
     yield from _files(archive, lambda path: "_delta_log" in path.parts)
     yield from _files(archive, lambda path: "_delta_log" not in path.parts)
-    yield from sorted(before | set(_segments(data, "readings")))
+    yield from sorted(before | set(_segments(data, READINGS)))
     yield from _files(data / "checkpoints", lambda path: path.suffix == ".checkpoint")
     for topic in _NAMING_POINTS[1:]:
         yield from _segments(data, topic)

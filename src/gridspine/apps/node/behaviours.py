@@ -12,6 +12,7 @@ import msgspec
 from gridspine.infra.identity import jws
 from gridspine.infra.identity.directory import Directory as IdentityDirectory
 from gridspine.infra.identity.principal import PublicKey
+from gridspine.infra.log.topics import LEDGER
 from gridspine.infra.registry.port import Event, Registry, Transaction
 from gridspine.infra.runtime.clock import Clock, new_id
 from gridspine.infra.runtime.starlark_runner import Runner
@@ -21,7 +22,6 @@ from gridspine.things.behaviour import SIGNATURE_TYPE, Behaviour, decode_behavio
 from gridspine.things.point import PointTable
 from gridspine.things.rollout import Deployment, Plan
 
-LEDGER = "ledger"
 MAX_PACKAGES, MAX_DEPLOYMENTS = 500, 100
 """Packages and deployments of one organisation."""
 MAX_OF_MODEL = 8

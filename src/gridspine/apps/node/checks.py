@@ -11,12 +11,12 @@ from cryptography import x509
 
 from gridspine.apps.node.condition import LOOK_EVERY_S, Finding
 from gridspine.infra.archive.published import read_published
+from gridspine.infra.log.topics import READINGS
 from gridspine.infra.log.writer import LIMITS, Priority
 from gridspine.infra.runtime.clock import Clock
 from gridspine.infra.runtime.tasks import TaskState
 from gridspine.kernel.time import US, format_rfc3339
 from gridspine.sharing.gate import STALE
-from gridspine.things.lot import READINGS
 
 if TYPE_CHECKING:
     from gridspine.apps.node.node import Node

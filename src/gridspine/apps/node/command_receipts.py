@@ -5,9 +5,11 @@ import asyncio
 import msgspec
 
 from gridspine.infra.log.port import EventLog, Record
+from gridspine.infra.log.topics import LEDGER
 from gridspine.infra.log.writer import LogWriter, append
 from gridspine.infra.registry.port import Event
 from gridspine.things.command import (
+    COMMANDS,
     CommandChanged,
     CommandEvent,
     LocalChanged,
@@ -15,7 +17,6 @@ from gridspine.things.command import (
     decode_event,
 )
 
-COMMANDS, LEDGER = "commands", "ledger"
 _RECEIPTED = {
     "accepted", "refused", "awaiting-approval", "applied", "ended", "expired", "cancelled", "rejected", "failed",
 }  # fmt: skip

@@ -20,16 +20,15 @@ from gridspine.apps.node.journey import Journeys
 from gridspine.apps.node.order_desk import OrderDesk
 from gridspine.infra.log.port import EventLog, Record
 from gridspine.infra.log.scan import scan
+from gridspine.infra.log.topics import READINGS
 from gridspine.infra.log.writer import LogWriter, append
 from gridspine.infra.runtime.clock import Clock, Steps
 from gridspine.kernel.errors import GridspineError
 from gridspine.kernel.time import US
 from gridspine.things.asking import Pending
-from gridspine.things.command import CommandEvent, OrderIssued, decode_event, encode_event, event_key
+from gridspine.things.command import COMMANDS, CommandEvent, OrderIssued, decode_event, encode_event, event_key
 from gridspine.things.commander import Commander
-from gridspine.things.lot import READINGS
 
-COMMANDS = "commands"
 MAX_ROUND = 512
 """Changes in one round at most."""
 _AGAIN_S = 0.5

@@ -13,9 +13,10 @@ from typing import Any
 
 import structlog
 
+from gridspine.things.command import COMMANDS
 from gridspine.apps.edge.wire import ADAPTER as EDGE
 from gridspine.apps.node.command_receipts import follow_receipts
-from gridspine.apps.node.command_turns import COMMANDS, Turns
+from gridspine.apps.node.command_turns import Turns
 from gridspine.apps.node.journey import Journeys
 from gridspine.apps.node.order_desk import OrderDesk
 from gridspine.infra.log.checkpoint import Checkpoints

@@ -18,6 +18,7 @@ import structlog
 
 from gridspine.apps.node.commands import Commands
 from gridspine.apps.node.emulation import MAX_STEP_S, Emulation
+from gridspine.infra.log.topics import EVENTS
 from gridspine.infra.registry.port import Event, Registry, Transaction
 from gridspine.infra.runtime.clock import Clock, new_id, new_urn
 from gridspine.infra.runtime.tasks import Supervisor
@@ -31,7 +32,6 @@ from gridspine.things.lease import Authority
 from gridspine.things.point import PointTable
 from gridspine.things.thing import Thing
 
-EVENTS = "events"
 MAX_AT_ONCE = 10_000
 MIN_STEP_S = 0.1
 _TURN = 500

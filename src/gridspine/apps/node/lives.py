@@ -24,6 +24,7 @@ from gridspine.apps.node.histories import Histories
 from gridspine.infra.identity.enrol import Vouchers
 from gridspine.infra.identity.service import Identity
 from gridspine.infra.log.port import EventLog
+from gridspine.infra.log.topics import LEDGER
 from gridspine.infra.registry.port import Registry, Transaction
 from gridspine.infra.runtime.clock import Clock
 from gridspine.infra.runtime.content import ContentStore
@@ -58,7 +59,7 @@ class Lives:
         """Held while something that waits for a word is decided: whoever comes second finds it decided."""
         self.lifecycles = Lifecycles(registry, standings, clock, settings.lifecycle.commissioning)
         self.announcements = Announcements(registry, clock)
-        self.vouchers = Vouchers(registry, clock, topic="ledger")
+        self.vouchers = Vouchers(registry, clock, topic=LEDGER)
         self.reports = Reports(registry, self.lifecycles, clock)
         self.transfers = Transfers(registry, clock)
         self.attachments = Attachments(

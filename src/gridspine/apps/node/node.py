@@ -15,11 +15,10 @@ import structlog
 
 from gridspine.apps.node.adapters import AdapterHost
 from gridspine.apps.node.agent_parts import make_agents
-from gridspine.apps.node.alarms import ALARMS, Alarms, QuarantineWatch
+from gridspine.apps.node.alarms import Alarms, QuarantineWatch
 from gridspine.apps.node.archive import ArchiveService
 from gridspine.apps.node.authority import Authority
 from gridspine.apps.node.checks import ClockWatch, watch
-from gridspine.apps.node.command_turns import COMMANDS
 from gridspine.apps.node.commands import Commands
 from gridspine.apps.node.condition import Conditions
 from gridspine.apps.node.edges import Edges
@@ -30,8 +29,8 @@ from gridspine.apps.node.examination import Examinations
 from gridspine.apps.node.forms import FormService
 from gridspine.apps.node.invocations import Invocations
 from gridspine.apps.node.lives import Lives
-from gridspine.apps.node.plants import Plants
 from gridspine.apps.node.paths import Paths
+from gridspine.apps.node.plants import Plants
 from gridspine.apps.node.projection import CatchUpJob, OffencesJob, restore_offences, restore_twins
 from gridspine.apps.node.quotas import Quotas
 from gridspine.apps.node.reach import reachable
@@ -48,6 +47,7 @@ from gridspine.infra.identity.service import Identity
 from gridspine.infra.ledger.ledger import Ledger
 from gridspine.infra.log.checkpoint import Checkpoints
 from gridspine.infra.log.measured import MeasuredLog
+from gridspine.infra.log.topics import EVENTS, LEDGER, READINGS
 from gridspine.infra.registry.sql import SqlRegistry, sqlite_url
 from gridspine.infra.runtime.clock import Clock, Steps
 from gridspine.infra.runtime.datadir import DataDirectory
@@ -60,14 +60,15 @@ from gridspine.kernel.readings import Int64Array
 from gridspine.sharing.access import Access
 from gridspine.sharing.delivery import Hub
 from gridspine.sharing.gate import Gate
+from gridspine.things.alarm import ALARMS
 from gridspine.things.books import Committed
+from gridspine.things.command import COMMANDS
 from gridspine.things.directory import Directory
 from gridspine.things.flap import FlapJob
 from gridspine.things.held import restore_held
 from gridspine.things.incident import Incidents
 from gridspine.things.intake import Intake
-from gridspine.things.lot import READINGS
-from gridspine.things.offence import EVENTS, Offences
+from gridspine.things.offence import Offences
 from gridspine.things.point import PointTable
 from gridspine.things.registrar import Registrar
 from gridspine.things.release import ReleaseJob
@@ -152,6 +153,7 @@ class Node:
         )
         self.commands.spread = self.ensembles.saved.spreads
         self.plants = Plants(self.ensembles, self.things, self.points, self.intake, self.commands, self.clock)
+
     def _compose_trust(self) -> None:
         address = f"http://{self.settings.http.host}:{self.settings.http.port}"
         self.identity = Identity(
@@ -160,7 +162,7 @@ class Node:
             self.paths.keys,
             self._issuer(address),
             token_endpoint=f"{address}/token",
-            topic="ledger",
+            topic=LEDGER,
             demo=self.settings.demo,
             rate=Rate(self.settings.http.requests_per_s, self.settings.http.request_burst),
         )

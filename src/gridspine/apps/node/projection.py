@@ -10,14 +10,14 @@ import structlog
 from gridspine.infra.log.checkpoint import Checkpoints
 from gridspine.infra.log.port import EventLog, Position, Record
 from gridspine.infra.log.scan import scan
+from gridspine.infra.log.topics import EVENTS, READINGS
 from gridspine.infra.log.writer import Priority
 from gridspine.infra.registry.port import Event
 from gridspine.kernel.codecs.batch import decode_batch
 from gridspine.kernel.readings import Readings
 from gridspine.things.books import Books
 from gridspine.things.horizon import DEFAULT_CAPACITY
-from gridspine.things.lot import READINGS
-from gridspine.things.offence import EVENTS, Offences
+from gridspine.things.offence import Offences
 from gridspine.things.screen import Screen
 from gridspine.things.twin import TwinState
 

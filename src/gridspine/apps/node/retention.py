@@ -20,19 +20,22 @@ from pathlib import Path
 
 import structlog
 
-from gridspine.apps.node.command_turns import COMMANDS
+from gridspine.apps.node.authority import AUDIT
 from gridspine.infra.archive.published import read_published
 from gridspine.infra.log.age import first_since
 from gridspine.infra.log.checkpoint import Checkpoints
 from gridspine.infra.log.port import EventLog
 from gridspine.infra.log.room import Room
+from gridspine.infra.log.topics import READINGS
 from gridspine.infra.runtime.clock import Clock
 from gridspine.infra.runtime.settings import Settings
 from gridspine.kernel.time import US
-from gridspine.things.lot import READINGS
+from gridspine.things.command import COMMANDS
+from gridspine.things.held import HELD_TOPIC
+from gridspine.things.quarantine import QUARANTINE
 
 EVERY_S = 30.0
-KEPT_RECORDS = {"quarantine": 100_000, "held": 10_000, "audit": 2_000_000}
+KEPT_RECORDS = {QUARANTINE: 100_000, HELD_TOPIC: 10_000, AUDIT: 2_000_000}
 """Records kept at most, whatever their age: whoever may ask, or send, at all can cause them."""
 _DAY_US = 24 * 3600 * US
 _FULL_SHARE, _TAKEN_AGAIN_SHARE = 1.0, 0.95
@@ -73,7 +76,7 @@ class Retention:
         kept = self._settings.retention
         for topic in self._checkpoints:
             self._trim_older(topic, kept.control_days, self._floor(topic))
-        for topic, days in (("audit", kept.audit_days), ("quarantine", kept.quarantine_days), ("held", 0.0)):
+        for topic, days in ((AUDIT, kept.audit_days), (QUARANTINE, kept.quarantine_days), (HELD_TOPIC, 0.0)):
             following = self._log.bounds(topic)[0][1]
             self._trim(topic, 0, following - KEPT_RECORDS[topic])
             self._trim_older(topic, days, following)

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from gridspine.apps.edge.wire import SignedRule
 from gridspine.infra.identity.custody import Custody
+from gridspine.infra.log.topics import LEDGER
 from gridspine.infra.registry.port import Event, Registry, Transaction
 from gridspine.infra.runtime.clock import Clock, new_id
 from gridspine.infra.runtime.starlark_runner import Runner
@@ -18,7 +19,6 @@ from gridspine.things.control_rule import FUNCTION, ControlRule, rule_body, to_s
 
 MAX_RULES = 50
 """Rules that one edge has at most."""
-LEDGER = "ledger"
 
 
 class PublishedRule(msgspec.Struct, frozen=True):

@@ -17,8 +17,11 @@ import structlog
 
 from gridspine.infra.log.port import EventLog, Stored
 from gridspine.infra.log.scan import scan
+from gridspine.infra.log.topics import EVENTS
 from gridspine.infra.runtime.clock import Clock
 from gridspine.kernel.errors import Gone, Invalid
+from gridspine.things.alarm import ALARMS
+from gridspine.things.command import COMMANDS
 
 LOOK_S = 0.1
 """How often the log is looked at while anyone listens [s]."""
@@ -28,7 +31,7 @@ MAX_REPLAY = 20_000
 """Records of a topic that are looked through for one who comes back."""
 _AT_ONCE = 500
 _PLACE = re.compile(r"([a-z])(\d{1,18})", re.ASCII)
-_LETTERS = {"alarms": "a", "commands": "c", "events": "e"}
+_LETTERS = {ALARMS: "a", COMMANDS: "c", EVENTS: "e"}
 TOPICS = tuple(_LETTERS)
 Places = Mapping[str, int]
 """The next offset of each topic."""

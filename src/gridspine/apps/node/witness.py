@@ -12,10 +12,10 @@ import numpy as np
 from gridspine.infra.log.age import first_since
 from gridspine.infra.log.port import EventLog
 from gridspine.infra.log.scan import scan
+from gridspine.infra.log.topics import READINGS
 from gridspine.kernel.codecs.batch import decode_batch
 from gridspine.kernel.readings import Channel, Float64Array, Int64Array
 from gridspine.kernel.units import unit
-from gridspine.things.lot import READINGS
 from gridspine.things.model import PointModel, ThingModel
 from gridspine.things.observed import Observed, si
 from gridspine.things.quarantine import QUARANTINE, decode_quarantined

@@ -6,6 +6,7 @@ import numpy as np
 
 from gridspine.infra.log.port import EventLog
 from gridspine.infra.log.scan import scan
+from gridspine.infra.log.topics import READINGS
 from gridspine.kernel.codecs.batch import decode_batch
 from gridspine.kernel.errors import Gone
 from gridspine.kernel.quality import VALIDITY_MASK
@@ -13,7 +14,6 @@ from gridspine.kernel.readings import Float64Array, Int32Array, Int64Array, Read
 from gridspine.sharing.cursor import Offsets
 from gridspine.sharing.parcel import Mask
 
-READINGS = "readings"
 MAX_RECORDS = 4_000
 """Records of a partition read at most; on a busy node they reach back less far than asked for."""
 

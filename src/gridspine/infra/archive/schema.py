@@ -4,8 +4,6 @@ Types are DuckDB's. `STORED` is the Delta table; ``day`` is its partition column
 """
 
 DAY_US = 86_400_000_000
-READINGS_TOPIC = "readings"
-POINTS_TOPIC = "points"
 
 CHANNELS = ("reported", "commanded", "planned", "emulated")
 """Names of `gridspine.kernel.readings.Channel`, in the order of its numbers."""

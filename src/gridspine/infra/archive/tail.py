@@ -6,9 +6,9 @@ from typing import Any
 from gridspine.infra.archive.manifest import DataFile, Manifest, read_manifest
 from gridspine.infra.archive.published import read_published
 from gridspine.infra.archive.rows import Batch, Bindings, build
-from gridspine.infra.archive.schema import POINTS_TOPIC, READINGS_TOPIC
 from gridspine.infra.log.port import EventLog, Topic
 from gridspine.infra.log.sqlite import SqliteEventLog
+from gridspine.infra.log.topics import POINTS, READINGS
 from gridspine.kernel.codecs.batch import decode_batch
 from gridspine.kernel.codecs.binding import decode_binding
 from gridspine.kernel.errors import Corrupt, Gone, Unavailable
@@ -21,7 +21,7 @@ def snapshot(archive: Path, log: Path, partitions: int, max_rows: int) -> tuple[
 
     Raises `Unavailable` when more than ``max_rows`` readings wait to be archived.
     """
-    topics = [Topic(READINGS_TOPIC, partitions), Topic(POINTS_TOPIC)]
+    topics = [Topic(READINGS, partitions), Topic(POINTS)]
     kept = SqliteEventLog(log, topics, read_only=True)
     try:
         for _ in range(_ATTEMPTS):
@@ -47,9 +47,9 @@ def _tail(log: EventLog, offsets: dict[int, int], max_rows: int) -> tuple[Any, d
     batches: list[Batch] = []
     following: dict[int, int] = {}
     rows = 0
-    for partition, (first, _) in enumerate(log.bounds(READINGS_TOPIC)):
+    for partition, (first, _) in enumerate(log.bounds(READINGS)):
         offset = offsets.get(partition, first)
-        while records := log.read(READINGS_TOPIC, partition, offset):
+        while records := log.read(READINGS, partition, offset):
             for record in records:
                 try:
                     batches.append(Batch(partition, record.position.offset, decode_batch(record.body)))
@@ -65,8 +65,8 @@ def _tail(log: EventLog, offsets: dict[int, int], max_rows: int) -> tuple[Any, d
 
 def _bindings(log: EventLog) -> Bindings:
     bindings = Bindings()
-    offset = log.bounds(POINTS_TOPIC)[0][0]
-    while records := log.read(POINTS_TOPIC, 0, offset, max_records=5000):
+    offset = log.bounds(POINTS)[0][0]
+    while records := log.read(POINTS, 0, offset, max_records=5000):
         for record in records:
             bindings.add(decode_binding(record.body))
         offset = records[-1].position.offset + 1

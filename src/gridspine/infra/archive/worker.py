@@ -24,10 +24,11 @@ from types import FrameType
 from gridspine.infra.archive.due import ChildCompactor, Compactor, due_day, inputs
 from gridspine.infra.archive.manifest import DataFile
 from gridspine.infra.archive.rows import Batch, Bindings, Marks, build
-from gridspine.infra.archive.schema import DAY_US, POINTS_TOPIC, READINGS_TOPIC
+from gridspine.infra.archive.schema import DAY_US
 from gridspine.infra.archive.table import ReadingsTable
 from gridspine.infra.log.port import EventLog, Stored, Topic
 from gridspine.infra.log.sqlite import SqliteEventLog
+from gridspine.infra.log.topics import POINTS, READINGS
 from gridspine.infra.runtime.clock import Clock, SystemClock
 from gridspine.kernel.codecs.batch import decode_batch
 from gridspine.kernel.codecs.binding import decode_binding
@@ -68,9 +69,9 @@ class Archiver:
         self._failed_us = -_RETRY_US
         self._keep_days = keep_days
         self._max_rows, self._max_age_us, self._vacuum_us = max_rows, round(max_age_s * US), round(vacuum_s * US)
-        self._bindings, self._bound = Bindings(), log.bounds(POINTS_TOPIC)[0][0]
+        self._bindings, self._bound = Bindings(), log.bounds(POINTS)[0][0]
         self._marks = Marks(table.floors())
-        self._next = {p: self._start(p, bounds) for p, bounds in enumerate(log.bounds(READINGS_TOPIC))}
+        self._next = {p: self._start(p, bounds) for p, bounds in enumerate(log.bounds(READINGS))}
         self._waiting: list[Batch] = []
         self._rows = 0
         self._since_us = self._vacuumed_us = self._looked_us = clock.monotonic_us()
@@ -101,9 +102,9 @@ class Archiver:
         offset = self._table.offset(partition)
         first, following = bounds
         if offset > following:
-            raise Corrupt(f"the archive has {READINGS_TOPIC} {partition} up to {offset}, the log only to {following}")
+            raise Corrupt(f"the archive has {READINGS} {partition} up to {offset}, the log only to {following}")
         if offset < first:
-            _complain(f"records {offset} to {first} of {READINGS_TOPIC} {partition} were trimmed before they came here")
+            _complain(f"records {offset} to {first} of {READINGS} {partition} were trimmed before they came here")
         return max(offset, first)
 
     def _read(self) -> bool:
@@ -112,7 +113,7 @@ class Archiver:
         for partition, offset in self._next.items():
             if self._rows >= self._max_rows:
                 break
-            records = self._log.read(READINGS_TOPIC, partition, offset, max_bytes=READ_BYTES)
+            records = self._log.read(READINGS, partition, offset, max_bytes=READ_BYTES)
             if records and not self._moved:
                 self._since_us = self._clock.monotonic_us()
             found = found or bool(records)
@@ -143,7 +144,7 @@ class Archiver:
 
     def _follow_points(self) -> None:
         """Learn bindings up to the log's end: those of readings already read are among them."""
-        while records := self._log.read(POINTS_TOPIC, 0, self._bound, max_records=5000):
+        while records := self._log.read(POINTS, 0, self._bound, max_records=5000):
             for record in records:
                 try:
                     self._bindings.add(decode_binding(record.body))
@@ -242,7 +243,7 @@ def main(argv: list[str] | None = None) -> int:
         _complain(error.detail)
         return EXIT_LOCKED
     try:
-        topics = [Topic(READINGS_TOPIC, options.partitions), Topic(POINTS_TOPIC)]
+        topics = [Topic(READINGS, options.partitions), Topic(POINTS)]
         log = SqliteEventLog(options.log, topics, read_only=True)
         archiver = Archiver(
             table, log, SystemClock(), max_rows=options.max_rows, max_age_s=options.max_age_s,

@@ -34,10 +34,10 @@ from gridspine.infra.ledger.note import (
 from gridspine.infra.ledger.receipt import Growth, Receipt
 from gridspine.infra.log.port import EventLog, Stored
 from gridspine.infra.log.sqlite import no_room
+from gridspine.infra.log.topics import LEDGER
 from gridspine.infra.registry.port import Event
 from gridspine.kernel.errors import Corrupt, DiskFull, Gone, Invalid, NotFound
 
-TOPIC = "ledger"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS node (level INTEGER, number INTEGER, hash BLOB NOT NULL, PRIMARY KEY (level, number))
     WITHOUT ROWID;
@@ -66,7 +66,7 @@ class Place:
 
 
 class Ledger:
-    """The tree over partition 0 of ``log``'s topic `TOPIC`. Calls block; any thread may make them.
+    """The tree over partition 0 of ``log``'s topic `LEDGER`. Calls block; any thread may make them.
 
     ``origin`` names the ledger and its key, such as ``example.org/ledger``; a new ``signer`` signs the head anew.
     Receipts carry the event itself where ``log`` is given and still holds it.
@@ -122,13 +122,13 @@ class Ledger:
     def behind(self) -> bool:
         """Whether the log may hold more than was consumed; asks no disk and waits for nobody who writes."""
         assert self._log is not None, "only a ledger with a log can be behind it"
-        return self._log.bounds(TOPIC)[0][1] > self._consumed
+        return self._log.bounds(LEDGER)[0][1] > self._consumed
 
     def catch_up(self, *, max_records: int = 1000) -> int:
         """Consume all that ``log`` holds now; return how many leaves were new."""
         assert self._log is not None, "catch_up needs the log"
         total = 0
-        while batch := self._log.read(TOPIC, 0, self.consumed, max_records=max_records):
+        while batch := self._log.read(LEDGER, 0, self.consumed, max_records=max_records):
             total += self.consume(batch)
         self._consumed = self.consumed
         return total
@@ -209,7 +209,7 @@ class Ledger:
         if self._log is None:
             return None
         try:
-            found = self._log.read(TOPIC, 0, place.offset, max_records=1)
+            found = self._log.read(LEDGER, 0, place.offset, max_records=1)
         except Gone:
             return None
         if not found or merkle.leaf_hash(found[0].body) != place.leaf_hash:

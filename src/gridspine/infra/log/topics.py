@@ -1,0 +1,10 @@
+"""Topics of the log that several rooms share; each other one is named where its noun lives."""
+
+READINGS = "readings"
+"""Batches of readings."""
+POINTS = "points"
+"""Which number stands for which point."""
+EVENTS = "events"
+"""Changes of standing data."""
+LEDGER = "ledger"
+"""What the ledger proves, a leaf a record."""
