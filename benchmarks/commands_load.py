@@ -17,7 +17,7 @@ from load import Http, connect, request_head
 from mqtt_load import packet, text
 
 POINT = "activePowerSetpoint"
-JSON = {"content-type": "application/json"}
+JSON = "application/json"
 
 
 class Devices(asyncio.Protocol):

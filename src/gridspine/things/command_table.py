@@ -35,6 +35,8 @@ class CommandTable:
         self._finished: dict[str, None] = {}
         self._keys: dict[tuple[str, str], str] = {}
         self._of_thing: dict[str, dict[str, None]] = {}
+        self.awaiting: dict[str, None] = {}
+        """The commands that wait for a second person, the oldest first."""
         self.points: dict[Key, CommandedPoint] = {}
         self._due: list[tuple[int, Key]] = []
         self.dirty: dict[Key, None] = {}
@@ -101,8 +103,13 @@ class CommandTable:
         waited = point.awaiting.pop(command.id, None) is not None
         if command.state == "awaiting-approval":
             point.awaiting[command.id] = command
+            self.awaiting[command.id] = None
             self._remind(command.approve_by_us, key)
-        elif counts(command):
+            self.dirty[key] = None
+            return
+        if waited:
+            del self.awaiting[command.id]
+        if counts(command):
             self._finished.pop(command.id, None)
             if point.leases.get(command.id) == lease:
                 return  # how far it got changes nothing of what must be ordered

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import msgspec
 
 from gridspine.kernel.errors import Conflict, NotFound
-from gridspine.kernel.readings import Channel, Readings
+from gridspine.kernel.readings import Readings
 from gridspine.things.adapter import Order, ProgressState
 from gridspine.things.approval import ApprovalRule, Approvals
 from gridspine.things.asking import Answer, Ask, Asking, Pending
@@ -33,7 +33,7 @@ from gridspine.things.command import (
     may_become,
 )
 from gridspine.things.command_table import CommandTable, counts
-from gridspine.things.confirm import Awaited, Key, Watchlist
+from gridspine.things.confirming import Confirming
 from gridspine.things.lease import Authority, Effective, Lease, resolve
 from gridspine.things.model import LeaseRule
 from gridspine.things.ordering import Ordering
@@ -65,10 +65,9 @@ class Commander:
         by_itself: Callable[[str], bool] = lambda _thing: False,
     ) -> None:
         self._rule_of = rule_of
-        self._number_of = number_of
         self._gate = gate
         self._table = CommandTable(max_live, keep_finished)
-        self._watchlist = Watchlist()
+        self._confirming = Confirming(self._table, rule_of, number_of)
         self._stop: StopChanged | None = None
         self._blocks = Blocks()
         self._approvals = Approvals(approval or ApprovalRule())
@@ -171,22 +170,8 @@ class Commander:
         return tuple(CommandChanged(become(one, state, now_us, reason)) for one in concerned if may_become(one, state))
 
     def on_readings(self, readings: Readings) -> tuple[CommandEvent, ...]:
-        """Return the commands that ``readings`` show to be applied; costs nothing while nothing is awaited.
-
-        Only live readings on the reported channel count: nothing emulated, planned or from the past.
-        """
-        if not len(self._watchlist) or readings.channel is not Channel.REPORTED or readings.backfill:
-            return ()
-        now_us = readings.received_us
-        applied: dict[str, CommandEvent] = {}
-        for at in self._watchlist.hits(readings.point):
-            value, quality = float(readings.value[at]), int(readings.quality[at])
-            for key in self._watchlist.keys(int(readings.point[at])):
-                for command, awaited in self._awaiting(key):
-                    if awaited.shown_by(value, quality, int(readings.observed_us[at]), now_us):
-                        reason = f"a reading of {value:g} shows it"
-                        applied.setdefault(command.id, CommandChanged(become(command, "applied", now_us, reason)))
-        return tuple(applied.values())
+        """Return the commands that ``readings`` show to be applied; see `Confirming.on_readings`."""
+        return self._confirming.on_readings(readings)
 
     def on_step(self, step_us: int, before_us: int) -> tuple[CommandEvent, ...]:
         """Let leases that have begun last as long as they would have: the clock was set by ``step_us`` [µs].
@@ -223,7 +208,7 @@ class Commander:
             self._put(event.command)
         elif isinstance(event, OrderIssued):
             self._ordering.applied(event)
-            self._watch((event.order.thing, event.order.point))
+            self._confirming.watch((event.order.thing, event.order.point))
         elif isinstance(event, StopChanged):
             self._stop = event if event.stopped else None
             if event.stopped:
@@ -268,7 +253,7 @@ class Commander:
 
     def awaiting(self) -> list[Command]:
         """Return the commands that wait for a second person, the oldest first."""
-        return [one for one in self._table.commands.values() if one.state == "awaiting-approval"]
+        return list(self._table.known(self._table.awaiting))
 
     def local(self, thing: str) -> LocalChanged | None:
         """Return who took ``thing`` into local control, or None while it is remote."""
@@ -341,7 +326,7 @@ class Commander:
         if command.id not in self._table.commands and command.state != "refused":
             self._approvals.note(command.lease.principal, command.changes[0].at_us, command.watts)
         self._table.put(command)
-        self._watch((command.lease.thing, command.lease.point))
+        self._confirming.watch((command.lease.thing, command.lease.point))
 
     def _apply_block(self, event: LocalChanged | TagChanged) -> None:
         self._blocks.apply(event)
@@ -361,22 +346,3 @@ class Commander:
         for command in commands:
             if command.lease.role == "setpoint" and may_become(command, "cancelled"):
                 self._put(become(command, "cancelled", at_us, reason))
-
-    def _watch(self, key: Key) -> None:
-        if key not in self._table.points:
-            return
-        rule = self._rule_of(*key)
-        wanted = rule is not None and rule.confirm_point and self._awaiting(key)
-        self._watchlist.set(key, self._number_of(key[0], rule.confirm_point) if rule and wanted else None)
-
-    def _awaiting(self, key: Key) -> list[tuple[Command, Awaited]]:
-        """Return the commands of a point's present order that wait for a reading, and the reading they wait for."""
-        issued, rule = self._table.points[key].issued, self._rule_of(*key)
-        if issued is None or issued.order.value is None or rule is None:
-            return []
-        waiting = []
-        for command in self._table.known(issued.carries):
-            if command.state in {"sent", "acknowledged"}:
-                after_us = max(issued.at_us, command.sent_us or 0)
-                waiting.append((command, Awaited(issued.order.value, rule.tolerance, after_us)))
-        return waiting

@@ -1,20 +1,16 @@
 """The fast lane answers as the framework does: same bytes, same records of what was decided."""
 
 import asyncio
-import re
 
 import httpx
 import pytest
 import pytest_asyncio
-from running_node import SENML, World
+from both_ways import Both, both_ways, token, whole
+from running_node import SENML
 
-from gridspine.apps.api.app import allowed_hosts, framework
-from gridspine.apps.api.head import HeadAsGet
 from gridspine.apps.api.lane import ReadLane
-from gridspine.apps.api.safe import SafeHeaders
 from gridspine.apps.cli.keys import read_client_file
 from gridspine.apps.cli.signing import SigningAuth
-from gridspine.apps.node.serve import bind, serve
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 THING = "/things/urn:example:m1"
@@ -23,62 +19,14 @@ ALL = f"{THING}/properties"
 BODY = b'[{"n":"urn:example:m1/voltage","v":230,"t":1700000000}]'
 
 
-class Both:
-    """One node behind two servers: with the fast lane, and by the framework alone."""
-
-    def __init__(self, world, plain):
-        self.world, self.ports = world, (world.running.port, plain.port)
-        self.taken = []
-
-    async def ask(self, *lines, body=b""):
-        """Send the same bytes to both; return both answers without what differs by its nature."""
-        answers = []
-        for port in self.ports:
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            head = [*lines] if any(line.startswith("Host") for line in lines) else [*lines, "Host: 127.0.0.1"]
-            writer.write("\r\n".join(head).encode("latin-1") + b"\r\n\r\n" + body)
-            answers.append(await whole(reader, head=lines[0].startswith("HEAD")))
-            writer.close()
-        return [_same(answer) for answer in answers]
-
-
-async def whole(reader, *, head=False):
-    """Read one answer to its end."""
-    got = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 20)
-    size = re.search(rb"content-length: (\d+)", got)
-    return got + (await reader.readexactly(int(size[1])) if size and not head else b"")
-
-
-BROWSERS = (b"content-security-policy", b"cross-origin-resource-policy", b"referrer-policy")
-"""Headers for browsers, which the lane leaves out; in which order headers come says nothing."""
-
-
-def _same(answer):
-    head, _, body = answer.partition(b"\r\n\r\n")
-    status, *headers = head.split(b"\r\n")
-    headers = sorted(header for header in headers if not header.startswith(BROWSERS))
-    answer = b"\r\n".join([status, *headers]) + b"\r\n\r\n" + body
-    answer = re.sub(rb"date: [^\r]*", b"date: -", answer)
-    answer = re.sub(rb'"ageS":[0-9.]+', b'"ageS":0', answer)
-    answer = re.sub(rb"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", b"-", answer)
-    return re.sub(rb"content-length: \d+", b"content-length: -", answer) if b"ageS" in answer else answer
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def both(tmp_path_factory):
-    world = await World.start(tmp_path_factory.mktemp("lane") / "data")
-    await world.thing()
-    await world.op.post("/readings", json=[{"n": "urn:example:m1/voltage", "v": 230, "t": 1.7e9}], headers=SENML)
-    node = world.node
-    plain = await serve(
-        allowed_hosts(node, SafeHeaders(HeadAsGet(framework(node)))), bind("127.0.0.1", 0), http=node.settings.http
-    )
-    made = Both(world, plain)
-    lane = world.running._servers[0]._make.keywords["lane"]
-    assert isinstance(lane, ReadLane)
-    yield made
-    await plain.stop()
-    await world.stop()
+    async with both_ways(tmp_path_factory.mktemp("lane") / "data") as made:
+        world = made.world
+        await world.thing()
+        await world.op.post("/readings", json=[{"n": "urn:example:m1/voltage", "v": 230, "t": 1.7e9}], headers=SENML)
+        assert isinstance(world.running._servers[0]._make.keywords["lane"], ReadLane)
+        yield made
 
 
 @pytest.fixture
@@ -94,10 +42,6 @@ def lane_answers(both, monkeypatch):
 
     monkeypatch.setattr(ReadLane, "__call__", counted)
     return answered
-
-
-def token(http):
-    return f"Authorization: {http.headers['authorization']}"
 
 
 READS = {

@@ -229,3 +229,22 @@ def test_a_grant_gives_nothing_but_the_product() -> None:
             assert not decide(CONSUMER, action, what).allowed, action
     assert decide(CONSUMER, "grant.revoke", OWN["grant.revoke"]).allowed, "a consumer may give a grant up"
     assert not decide(caller("operator", organisation="shop"), "product.receive", PRODUCT, granted()).allowed
+
+
+@given(
+    action=st.sampled_from([action for action, what in OWN.items() if what.kind == "Thing"]),
+    roles=st.sets(st.sampled_from(ROLES)),
+    kind=st.sampled_from(["user", "application", "device"]),
+    owner=st.sampled_from(["acme", "shop"]),
+    speaks=st.booleans(),
+    others=st.lists(st.sampled_from(["urn:x:one", "urn:x:two"]), max_size=2),
+)
+def test_things_of_one_owner_that_the_caller_speaks_for_or_not_are_decided_on_alike(
+    action: str, roles: set[str], kind: str, owner: str, speaks: bool, others: list[str]
+) -> None:
+    """What `Authority` permitted for one it permits for another without asking again: by these facts alone."""
+    who = caller(*roles, kind=kind)
+    own = [who.principal] if speaks else []
+    first = decide(who, action, thing_entity(METER, owner, own))
+    second = decide(who, action, thing_entity("urn:x:another", owner, [*others, *own]))
+    assert (first.allowed, first.policies) == (second.allowed, second.policies)

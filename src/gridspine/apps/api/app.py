@@ -61,6 +61,7 @@ from gridspine.apps.api import (
     transfer,
 )
 from gridspine.apps.api.authenticate import PUBLIC, authentication
+from gridspine.apps.api.command_lane import CommandLane
 from gridspine.apps.api.described import DescribedPlugin
 from gridspine.apps.api.head import HeadAsGet
 from gridspine.apps.api.hosts import AllowedHosts
@@ -232,7 +233,8 @@ ROUTES: Sequence[ControllerRouterHandler] = (
 
 def create_app(node: Node, extra: Sequence[ControllerRouterHandler] = ()) -> AllowedHosts:
     """Return the ASGI application of ``node``; ``extra`` routes are the portal's."""
-    return allowed_hosts(node, Traced(RegistrationLane(node, ReadingsLane(node, SafeHeaders(HeadAsGet(framework(node, extra))))), node.trace))
+    safe = SafeHeaders(HeadAsGet(framework(node, extra)))
+    return allowed_hosts(node, Traced(CommandLane(node, RegistrationLane(node, ReadingsLane(node, safe))), node.trace))
 
 
 def allowed_hosts(node: Node, app: ASGIApp) -> AllowedHosts:

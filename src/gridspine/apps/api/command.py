@@ -10,7 +10,7 @@ from litestar.params import FromPath, FromQuery, JSONBody, Parameter
 from gridspine.apps.api.command_ask import MAX_KEY, NewCommand, ask, ask_for, check_safety
 from gridspine.apps.api.command_view import CommandView, command_view, commands_of
 from gridspine.apps.api.dependency import TheNode
-from gridspine.apps.api.thing import permitted, readable
+from gridspine.apps.api.thing import permitted, permitted_to, readable
 from gridspine.apps.node.node import Node
 from gridspine.infra.identity.caller import Caller
 from gridspine.infra.runtime.clock import new_urn
@@ -70,10 +70,15 @@ async def list_awaiting(request: Request[Any, Any, Any], node: TheNode) -> list[
 )
 async def send_command(request: Request[Any, Any, Any], node: TheNode, data: JSONBody[NewCommand]) -> CommandView:
     """Ask for a lease."""
+    return await send_as(node, request.user, data)
+
+
+async def send_as(node: Node, caller: Caller, wanted: NewCommand) -> CommandView:
+    """Ask for the lease that ``wanted`` describes as ``caller``; return the command once it is durable."""
     with node.trace.span("policy") if node.trace.current() else nullcontext():
-        thing = permitted(node, request, data.thing, "thing.command")
-        check_safety(node, request.user, thing, data)
-    return _view(node, await ask(node, thing, data, request.user.principal))
+        thing = permitted_to(node, caller, wanted.thing, "thing.command")
+        check_safety(node, caller, thing, wanted)
+    return _view(node, await ask(node, thing, wanted, caller.principal))
 
 
 @post("/commands/batch", status_code=200, summary="Command many Things in one order", tags=["commands"])

@@ -4,6 +4,7 @@
 
     GET /things/{id}/properties[/{name}[/value]]    at once, by the connection itself    `ReadLane`
     POST /readings                                  before the framework's routes        `ReadingsLane`
+    POST /commands                                  before the framework's routes        `command_lane`
     all else, and whatever is unusual               the framework                        `gridspine.apps.api.app`
 
 Nothing is decided here: host, caller, authority, reading and answers are the very functions that the framework's routes

@@ -54,6 +54,7 @@ class Authority:
         self._policy = Policy(policy_texts(), clock, schema=policy_schema(), record=self._record)
         self._fresh: dict[tuple[Any, ...], tuple[int, Decision]] = {}
         self._foreseen: dict[tuple[Any, ...], bool] = {}
+        self._permits: dict[tuple[Any, ...], Decision] = {}
 
     def on_node(self, caller: Caller, action: str) -> Decision:
         """Decide on ``action`` at the node itself; raise `Forbidden`."""
@@ -66,10 +67,11 @@ class Authority:
     def on_thing(self, caller: Caller, action: str, thing: Thing | None, id: str = "") -> Decision:
         """Decide on ``action`` at a Thing; one that does not exist (None) is decided as somebody else's.
 
-        Reading, registering or sending readings again within a few seconds is not decided (nor recorded) anew.
+        Reading, registering or sending readings again within a few seconds is not decided (nor recorded) anew. All
+        else has a decision and a record of its own.
         """
         if action not in _OFTEN:
-            return self._check(caller, action, _thing_entity(thing, id))
+            return self._alike(caller, action, thing) or self._check(caller, action, _thing_entity(thing, id))
         # What is decided on is part of the key: a Thing registered since was decided as somebody else's before.
         standing = (thing.id, thing.organisation, thing.devices) if thing else (id,)
         key = (action, caller.principal, caller.roles, caller.epoch, standing)
@@ -94,8 +96,7 @@ class Authority:
 
         Policies look at a Thing's organisation and devices only: it is asked once for all Things that are alike there.
         """
-        speaks = caller.principal in thing.devices
-        key = (action, caller.principal, caller.roles, caller.epoch, thing.organisation, speaks)
+        key = _likeness(caller, action, thing)
         known = self._foreseen.get(key)
         if known is None:
             if len(self._foreseen) >= _REMEMBERED:
@@ -138,6 +139,23 @@ class Authority:
         """Whether ``caller`` may send readings of ``thing``; another ``action`` for those of another channel."""
         return self._decide(caller, action, _thing_entity(thing)).allowed
 
+    def _alike(self, caller: Caller, action: str, thing: Thing | None) -> Decision | None:
+        """Permit what was permitted for a Thing that policies cannot tell from this one; None where they must be asked.
+
+        It is recorded as any decision: only Cedar, which takes longer than all else of a command, is not asked again.
+        """
+        if thing is None:
+            return None
+        key = _likeness(caller, action, thing)
+        known = self._permits.get(key)
+        if known is not None:
+            return self._policy.again(known, str(_thing_entity(thing)))
+        decision = self._check(caller, action, _thing_entity(thing))
+        if len(self._permits) >= _REMEMBERED:
+            self._permits.clear()
+        self._permits[key] = decision
+        return decision
+
     def _check(self, caller: Caller, action: str, resource: Entity) -> Decision:
         decision = self._decide(caller, action, resource)
         owner = resource.attributes.get("organisation", {}).get("__entity", {}).get("id", resource.id)
@@ -163,6 +181,12 @@ class Authority:
         job = AppendJob([record], source="audit")
         job.done.add_done_callback(_say_failure)
         self._writer.submit(job)
+
+
+def _likeness(caller: Caller, action: str, thing: Thing) -> tuple[Any, ...]:
+    """Return all that the policies look at where ``caller`` asks to do ``action`` to ``thing``."""
+    speaks = caller.principal in thing.devices
+    return action, caller.principal, caller.organisation, caller.kind, caller.roles, thing.organisation, speaks
 
 
 def _thing_entity(thing: Thing | None, id: str = "") -> Entity:

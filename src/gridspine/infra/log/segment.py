@@ -4,6 +4,7 @@ Sealed segments are never written again; their extents are kept in the file so t
 reads one small table each. What the newest one says of its extents is not believed: it may be written still.
 """
 
+import contextlib
 import sqlite3
 import threading
 from collections.abc import Sequence
@@ -30,6 +31,7 @@ class Segment:
 
     def __init__(self, path: Path, *, writable: bool) -> None:
         self.path = path
+        self._files = (path, path.with_name(path.name + "-wal"))
         self.writable = writable
         self._lock = threading.Lock()
         mode = "rwc" if writable else "ro"
@@ -97,8 +99,11 @@ class Segment:
 
     def size_bytes(self) -> int:
         """Bytes of the file on disk, write-ahead log included."""
-        wal = self.path.with_name(self.path.name + "-wal")
-        return sum(path.stat().st_size for path in (self.path, wal) if path.exists())
+        size = 0
+        for path in self._files:  # asked before every write: an exception is cheaper than asking twice
+            with contextlib.suppress(FileNotFoundError):
+                size += path.stat().st_size
+        return size
 
     def close(self) -> None:
         """Close the file."""

@@ -60,6 +60,19 @@ class Policy:
             self._record(decision)
         return decision
 
+    def again(self, decision: Decision, resource: str) -> Decision:
+        """Return (and record) a decision like ``decision`` on another resource that policies cannot tell from its own.
+
+        ``resource`` reads ``kind id``. What is alike to policies, whoever calls must know.
+        """
+        made = Decision(
+            new_id(self._clock), decision.allowed, decision.reason, decision.policies, decision.principal,
+            decision.action, resource, self._clock.now_us(),
+        )  # fmt: skip
+        if self._record is not None:
+            self._record(made)
+        return made
+
     def foresee(
         self,
         principal: Entity,

@@ -10,6 +10,11 @@ from typing import Protocol
 from gridspine.kernel.ids import uuid7
 from gridspine.kernel.time import US
 
+_ID_BYTES, _FETCHED = 10, 256
+"""What `uuid7` asks for, and how many of them are fetched at once: each call lets another thread have its turn."""
+_for_ids: list[bytes] = []
+os.register_at_fork(after_in_child=_for_ids.clear)
+
 
 class Clock(Protocol):
     """Where time and randomness come from."""
@@ -47,8 +52,15 @@ class SystemClock:
         await asyncio.sleep(seconds)
 
     def randbytes(self, n: int) -> bytes:
-        """Return ``n`` bytes from the operating system."""
-        return os.urandom(n)
+        """Return ``n`` bytes from the operating system; the few that an id takes were fetched with those of others."""
+        if n != _ID_BYTES:
+            return os.urandom(n)
+        try:
+            return _for_ids.pop()
+        except IndexError:
+            fetched = os.urandom(_FETCHED * _ID_BYTES)
+            _for_ids.extend(fetched[at : at + _ID_BYTES] for at in range(_ID_BYTES, len(fetched), _ID_BYTES))
+            return fetched[:_ID_BYTES]
 
 
 class VirtualClock:
