@@ -93,10 +93,11 @@ def test_http_forms_are_polled() -> None:
         (one(), {"securityDefinitions": {"none": {"scheme": "psk", "gs:secret": "s"}}}, "psk"),
         (one(), {"securityDefinitions": {"none": {"scheme": "basic"}}}, "gs:secret"),
         (one(), {"securityDefinitions": {"none": {"scheme": "oauth2", "flow": "code", "gs:secret": "s"}}}, "client"),
-        (one(), {"securityDefinitions": {"none": {"scheme": "apikey", "in": "query", "gs:secret": "s"}}}, "apikey"),
+        (one(), {"securityDefinitions": {"none": {"scheme": "apikey", "in": "body", "gs:secret": "s"}}}, "apikey"),
+        (one(), {"securityDefinitions": {"none": {"scheme": "apikey", "gs:secret": "s"}}}, "name"),
         (one("mqtt://other.example/", **{"mqv:topic": "t"}), {}, "client of broker.example:1883"),
         (one("mqtt://broker.example/"), {}, "topic"),
-        (one("modbus+tcp://h:502/1/40001"), {}, "SunSpec"),
+        (one("modbus+tcp://h:502/1/40001"), {}, "modv:entity"),
     ],
 )
 def test_what_cannot_be_read_says_why(property_: Any, more: dict[str, Any], words: str) -> None:
@@ -109,7 +110,7 @@ def test_what_cannot_be_read_says_why(property_: Any, more: dict[str, Any], word
 
 def test_a_combination_takes_the_first_scheme_the_adapter_has() -> None:
     schemes = {
-        "none": {"scheme": "combo", "oneOf": ["p", "t"]}, "p": {"scheme": "psk"},
+        "none": {"scheme": "combo", "oneOf": ["p", "t"]}, "p": {"scheme": "apikey", "in": "body"},
         "t": {"scheme": "oauth2", "flow": "client", "token": "https://as/t", "scopes": ["a", "b"], "gs:secret": "s"},
     }  # fmt: skip
     found = consumed(td({"p": one()}, securityDefinitions=schemes))

@@ -13,6 +13,10 @@
     keeper    carries orders out: write, read back, renew, end
     driver    the `Adapter`
 
+    register       a register of no standard: bytes ↔ number, by a description
+    plain_device   a device of such registers: poll, read, write
+    plain_keeper   carries out its orders, and ends leases where the device does not
+
 Power is import positive in all readings and orders; SunSpec counts generation as positive. The factor of every signed
 point is in ``models/signs.json`` and nowhere else.
 """

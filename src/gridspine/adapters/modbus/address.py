@@ -4,11 +4,18 @@ from typing import Any, Literal
 
 import msgspec
 
+from gridspine.adapters.modbus.register import Served
 from gridspine.kernel.errors import Invalid
+
+MAX_REGISTERS = 1_000
+"""Points that are read of one device of no standard, at most."""
 
 
 class Endpoint(msgspec.Struct, frozen=True):
-    """One physical connection: a TCP host and port, or a serial line. Units behind it share it."""
+    """One physical connection: a TCP host and port, or a serial line. Units behind it share it.
+
+    ``guarded``: it is made only to addresses that a stranger may name.
+    """
 
     transport: Literal["tcp", "rtu"]
     host: str = ""
@@ -17,6 +24,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     baudrate: int = 0
     parity: str = ""
     stopbits: int = 0
+    guarded: bool = False
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}" if self.transport == "tcp" else self.device
@@ -30,6 +38,8 @@ class Address(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields
     how long one answer may take. ``mapping`` names the mapping when the model has several. ``base`` is the address
     of the SunSpec marker where it is none of the usual three. ``serial_number`` is compared with what the device
     says of itself: another device at the same address is neither read nor commanded.
+
+    With ``registers`` it is a device of no standard, and all that is known of it are these points, by name.
     """
 
     transport: Literal["tcp", "rtu"] = "tcp"
@@ -45,12 +55,13 @@ class Address(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields
     mapping: str = ""
     base: int | None = None
     serial_number: str = ""
+    registers: dict[str, Served] = {}
 
     @property
     def endpoint(self) -> Endpoint:
         """The connection this device shares with others at the same place."""
         if self.transport == "tcp":
-            return Endpoint("tcp", host=self.host, port=self.port)
+            return Endpoint("tcp", host=self.host, port=self.port, guarded=bool(self.registers))
         return Endpoint("rtu", device=self.device, baudrate=self.baudrate, parity=self.parity, stopbits=self.stopbits)
 
 
@@ -68,4 +79,11 @@ def parse_address(connection: dict[str, Any]) -> Address:
         raise Invalid("connection: intervalS and timeoutS are positive")
     if address.transport == "rtu" and not address.device:
         raise Invalid("connection: a serial line needs its device, such as /dev/ttyUSB0")
+    if len(address.registers) > MAX_REGISTERS:
+        raise Invalid(f"connection: at most {MAX_REGISTERS} registers")
+    for name, served in address.registers.items():
+        try:
+            served.check()
+        except Invalid as error:
+            raise Invalid(f"connection: registers: {name[:100]}: {error.detail}") from error
     return address

@@ -7,11 +7,15 @@ from typing import Any
 
 import msgspec
 
-from gridspine.adapters.modbus.address import Endpoint, parse_address
+from gridspine.adapters.modbus.address import Address, Endpoint, parse_address
 from gridspine.adapters.modbus.device import Device
+from gridspine.adapters.modbus.keeper import Keeper
 from gridspine.adapters.modbus.mapping import choose_mapping
+from gridspine.adapters.modbus.plain_device import PlainDevice
+from gridspine.adapters.modbus.plain_keeper import PlainKeeper
 from gridspine.adapters.modbus.session import Session
-from gridspine.adapters.modbus.worker import Worker
+from gridspine.adapters.modbus.worker import Keeping, Polled, Worker
+from gridspine.infra.runtime.address_rule import AddressRule
 from gridspine.kernel.errors import Invalid
 from gridspine.things.adapter import AdapterContext, Binding, Order
 
@@ -22,11 +26,20 @@ class Settings(msgspec.Struct, frozen=True, rename="camel"):
     """The adapter's section of the node's settings.
 
     ``max_backoff_s`` [s] is the longest pause before an absent device is tried again. ``mappings`` are further
-    mapping documents by name (see ``models/``): a device of another kind is data, no code.
+    mapping documents by name (see ``models/``): a device of another kind is data, no code. ``allow`` are networks in
+    which devices of no standard may be besides those where they may by default; ``only``, when it is given, are all
+    in which any device may be.
     """
 
     max_backoff_s: float = 30.0
     mappings: dict[str, Any] = {}
+    allow: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+
+    def addresses(self, endpoint: Endpoint) -> AddressRule | None:
+        """Return the rule for the addresses of a connection; raise `Invalid` for what is no network."""
+        rule = AddressRule(self.allow, self.only, "adapters.settings.modbus")
+        return rule if endpoint.guarded or self.only else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +67,7 @@ class ModbusAdapter:
         logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
         try:
             settings = msgspec.convert(dict(context.settings), Settings)
+            settings.addresses(Endpoint("tcp"))
         except msgspec.ValidationError as error:
             raise Invalid(f"settings of the modbus adapter: {error}") from error
         try:
@@ -116,19 +130,32 @@ class ModbusAdapter:
     def _start(self, context: AdapterContext, settings: Settings, group: asyncio.TaskGroup, binding: Binding) -> None:
         try:
             address = parse_address(binding.connection)
-            mapping = choose_mapping(binding.model, address.mapping, settings.mappings)
+            device, keeper = self._device(context, settings, binding, address)
         except Invalid as problem:
             _LOG.warning("%s cannot be served: %s", binding.thing, problem.detail)
             self._faulty[binding.thing] = (binding, problem.detail)
             return
+        worker = Worker(context, device, keeper, max_backoff_s=settings.max_backoff_s)
+        task = group.create_task(worker.run(), name=f"modbus {binding.thing}")
+        self._served[binding.thing] = _Served(binding, address.endpoint, worker, task)
+
+    def _device(
+        self, context: AdapterContext, settings: Settings, binding: Binding, address: Address
+    ) -> tuple[Polled, Keeping]:
+        if address.registers:
+            plain = PlainDevice(binding, address, self._session(context, settings, address), context.clock)
+            return plain, PlainKeeper(context, plain)
+        mapping = choose_mapping(binding.model, address.mapping, settings.mappings)
+        device = Device(binding, address, mapping, self._session(context, settings, address), context.clock)
+        return device, Keeper(context, device)
+
+    def _session(self, context: AdapterContext, settings: Settings, address: Address) -> Session:
         session = self._sessions.get(address.endpoint)
         if session is None:
             session = Session(
-                address.endpoint, context.clock, timeout_s=address.timeout_s, max_backoff_s=settings.max_backoff_s
-            )
+                address.endpoint, context.clock, timeout_s=address.timeout_s, max_backoff_s=settings.max_backoff_s,
+                addresses=settings.addresses(address.endpoint),
+            )  # fmt: skip
             self._sessions[address.endpoint] = session
         session.allow(address.timeout_s)
-        device = Device(binding, address, mapping, session, context.clock)
-        worker = Worker(context, device, max_backoff_s=settings.max_backoff_s)
-        task = group.create_task(worker.run(), name=f"modbus {binding.thing}")
-        self._served[binding.thing] = _Served(binding, address.endpoint, worker, task)
+        return session

@@ -13,8 +13,10 @@ from pymodbus.exceptions import ModbusException
 from pymodbus.pdu import ExceptionResponse, ModbusPDU
 
 from gridspine.adapters.modbus.address import Endpoint
+from gridspine.adapters.modbus.register import BITS, Entity
+from gridspine.infra.runtime.address_rule import AddressRule
 from gridspine.infra.runtime.clock import Clock
-from gridspine.kernel.errors import Unavailable
+from gridspine.kernel.errors import Invalid, Unavailable
 from gridspine.kernel.time import US
 
 BUSY_CODES = frozenset({5, 6})
@@ -35,6 +37,13 @@ _CODE_WORDS = {
 _BUSY_TRIES = 3
 _BUSY_PAUSE_S = 0.2
 _SILENCES_BEFORE_RECONNECT = 3
+_Client = AsyncModbusTcpClient | AsyncModbusSerialClient
+_READS: dict[Entity, Callable[[_Client], Callable[..., Awaitable[ModbusPDU]]]] = {
+    "coil": lambda client: client.read_coils,
+    "discrete": lambda client: client.read_discrete_inputs,
+    "holding": lambda client: client.read_holding_registers,
+    "input": lambda client: client.read_input_registers,
+}
 
 
 class Unreachable(Unavailable):
@@ -43,6 +52,10 @@ class Unreachable(Unavailable):
 
 class Silent(Unavailable):
     """A request was sent and no answer came in time: what became of it is not known."""
+
+
+class Forbidden(Unreachable):
+    """The settings do not let this address be connected to."""
 
 
 class Refused(Unavailable):
@@ -73,56 +86,79 @@ class Backoff:
 
 
 class Session:
-    """A connection to ``endpoint``; `generation` rises with every new one."""
+    """A connection to ``endpoint``; `generation` rises with every new one.
+
+    ``addresses``, where given, decides which addresses its host's name may lead to.
+    """
 
     def __init__(
-        self, endpoint: Endpoint, clock: Clock, *, timeout_s: float = 3.0, max_backoff_s: float = 60.0
+        self,
+        endpoint: Endpoint,
+        clock: Clock,
+        *,
+        timeout_s: float = 3.0,
+        max_backoff_s: float = 60.0,
+        addresses: AddressRule | None = None,
     ) -> None:
         self.endpoint = endpoint
         self.generation = 0
         self._clock = clock
         self._timeout_s = timeout_s
         self._lock = asyncio.Lock()
-        self._client: AsyncModbusTcpClient | AsyncModbusSerialClient | None = None
+        self._client: _Client | None = None
         self._backoff = Backoff(clock, 0.5, max_backoff_s)
         self._not_before_us = 0
         self._silences = 0
+        self._addresses = addresses
 
     def allow(self, timeout_s: float) -> None:
         """Let an answer take ``timeout_s`` [s]: the slowest unit behind a connection sets its time-out."""
         self._timeout_s = max(self._timeout_s, timeout_s)
 
-    async def read(self, unit: int, address: int, count: int) -> tuple[int, ...]:
-        """Return ``count`` holding registers from ``address`` of ``unit``.
+    async def read(self, unit: int, address: int, count: int, entity: Entity = "holding") -> tuple[int, ...]:
+        """Return ``count`` registers, or bits as 0 and 1, from ``address`` of ``unit``.
 
         Raises `Unreachable`, `Silent`, or `Refused`; a busy device is asked up to three times.
         """
         for attempt in range(_BUSY_TRIES):
             try:
                 response = await self._exchange(
-                    lambda client: client.read_holding_registers(address, count=count, device_id=unit)
+                    lambda client: _READS[entity](client)(address, count=count, device_id=unit)
                 )
                 break
             except Refused as refusal:
                 if refusal.exception_code not in BUSY_CODES or attempt == _BUSY_TRIES - 1:
                     raise
             await self._clock.sleep(_BUSY_PAUSE_S * 2**attempt)
-        if len(response.registers) != count:
-            raise Silent(f"asked for {count} registers, {len(response.registers)} came")
-        return tuple(response.registers)
+        came = tuple(int(bit) for bit in response.bits[:count]) if entity in BITS else tuple(response.registers)
+        if len(came) != count:
+            raise Silent(f"asked for {count} registers, {len(came)} came")
+        return came
 
-    async def write(self, unit: int, address: int, words: Sequence[int]) -> None:
-        """Write holding registers in one request, once. Raises `Unreachable`, `Silent`, or `Refused`."""
-        await self._exchange(lambda client: client.write_registers(address, list(words), device_id=unit))
+    async def write(
+        self, unit: int, address: int, words: Sequence[int], entity: Entity = "holding", *, single: bool = False
+    ) -> None:
+        """Write holding registers or coils in one request, once; ``single`` by the function for one of them.
+
+        Raises `Unreachable`, `Silent`, or `Refused`.
+        """
+        if entity == "coil":
+            bits = [bool(word) for word in words]
+            if single:
+                await self._exchange(lambda client: client.write_coil(address, bits[0], device_id=unit))
+            else:
+                await self._exchange(lambda client: client.write_coils(address, bits, device_id=unit))
+        elif single:
+            await self._exchange(lambda client: client.write_register(address, words[0], device_id=unit))
+        else:
+            await self._exchange(lambda client: client.write_registers(address, list(words), device_id=unit))
 
     async def close(self) -> None:
         """End the connection."""
         async with self._lock:
             self._drop()
 
-    async def _exchange(
-        self, send: Callable[[AsyncModbusTcpClient | AsyncModbusSerialClient], Awaitable[ModbusPDU]]
-    ) -> ModbusPDU:
+    async def _exchange(self, send: Callable[[_Client], Awaitable[ModbusPDU]]) -> ModbusPDU:
         async with self._lock:
             client = await self._connected()
             try:
@@ -141,7 +177,7 @@ class Session:
                 raise Refused(response.exception_code)
             return response
 
-    async def _silence(self, client: AsyncModbusTcpClient | AsyncModbusSerialClient, error: Exception) -> Unavailable:
+    async def _silence(self, client: _Client, error: Exception) -> Unavailable:
         self._silences += 1
         lost = not client.connected
         if lost or self._silences >= _SILENCES_BEFORE_RECONNECT:
@@ -151,13 +187,13 @@ class Session:
             await self._clock.sleep(self._timeout_s)
         return Silent(f"{self.endpoint} {'closed the connection' if lost else 'did not answer'}: {error}")
 
-    async def _connected(self) -> AsyncModbusTcpClient | AsyncModbusSerialClient:
+    async def _connected(self) -> _Client:
         if self._client and self._client.connected:
             return self._client
         self._drop()
         if self._clock.monotonic_us() < self._not_before_us:
             raise Unreachable(f"{self.endpoint} could not be reached; the next attempt waits")
-        client = self._make_client()
+        client = self._make_client(await self._host())
         try:
             reached = await client.connect()
         except (ModbusException, OSError) as error:
@@ -184,10 +220,20 @@ class Session:
             self._drop()
             raise asyncio.CancelledError
 
-    def _make_client(self) -> AsyncModbusTcpClient | AsyncModbusSerialClient:
+    async def _host(self) -> str:
+        """Return the very address to connect to; a host's name where nobody has to check where it leads."""
+        if self._addresses is None or self.endpoint.transport != "tcp":
+            return self.endpoint.host
+        try:
+            return str(await self._addresses.find(self.endpoint.host, self.endpoint.port))
+        except (Invalid, Unavailable) as error:
+            self._not_before_us = self._clock.monotonic_us() + round(self._backoff.failed_s() * US)
+            raise (Forbidden if isinstance(error, Invalid) else Unreachable)(error.detail) from error
+
+    def _make_client(self, host: str) -> _Client:
         end = self.endpoint
         if end.transport == "tcp":
-            return AsyncModbusTcpClient(end.host, port=end.port, timeout=self._timeout_s, retries=0, reconnect_delay=0)
+            return AsyncModbusTcpClient(host, port=end.port, timeout=self._timeout_s, retries=0, reconnect_delay=0)
         return AsyncModbusSerialClient(
             end.device,
             baudrate=end.baudrate,

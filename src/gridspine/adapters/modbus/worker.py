@@ -2,24 +2,60 @@
 
 import asyncio
 import logging
+from typing import Protocol
 
-from gridspine.adapters.modbus.device import Device
-from gridspine.adapters.modbus.keeper import Keeper
+from gridspine.adapters.modbus.address import Address
 from gridspine.adapters.modbus.session import Backoff
 from gridspine.kernel.errors import GridspineError, Overloaded, Unavailable
+from gridspine.kernel.readings import NamedReadings
 from gridspine.kernel.time import US
-from gridspine.things.adapter import AdapterContext, Order, ReadRequest
+from gridspine.things.adapter import AdapterContext, Binding, Order, ReadRequest
 
 _LOG = logging.getLogger(__name__)
+
+
+class Polled(Protocol):
+    """A device that is read."""
+
+    binding: Binding
+    address: Address
+
+    async def poll(self) -> NamedReadings:
+        """Read every point; raise `Unavailable` when it is away."""
+        ...
+
+    def forget(self) -> None:
+        """Take note that it is away."""
+        ...
+
+
+class Keeping(Protocol):
+    """Whoever carries out the orders of one device."""
+
+    def submit(self, order: Order) -> None:
+        """Take an order."""
+        ...
+
+    def due_us(self) -> int | None:
+        """Return when [µs since 1970] something must be done next, or None."""
+        ...
+
+    async def attend(self) -> bool:
+        """Do what is due; return whether the device is to be read again; raise `Unavailable` when it is away."""
+        ...
+
+    async def give_up_expired(self, reason: str) -> None:
+        """Fail the orders whose time has passed while the device was away."""
+        ...
 
 
 class Worker:
     """Polls one device and keeps its leases, in one task, so that the two never cross on the wire."""
 
-    def __init__(self, context: AdapterContext, device: Device, *, max_backoff_s: float) -> None:
+    def __init__(self, context: AdapterContext, device: Polled, keeper: Keeping, *, max_backoff_s: float) -> None:
         self._context = context
         self._device = device
-        self._keeper = Keeper(context, device)
+        self._keeper = keeper
         self._wake = asyncio.Event()
         self._interval_us = round(device.address.interval_s * US)
         self._next_poll_us = context.clock.monotonic_us()

@@ -1,23 +1,17 @@
 """Where this adapter may connect to, and which secret it may take there.
 
-An address is checked after its name was looked up, and that very address is connected to: a name that leads elsewhere
-a moment later leads nowhere. Addresses of the machine itself, of the link, of groups and of nobody are refused unless
-the settings allow them: on such an address other services of the node's machine, or of a cloud's, may listen.
+Addresses go by the rule of all who connect to where strangers say (`gridspine.infra.runtime.address_rule`).
 """
 
-import asyncio
-import ipaddress
-import socket
 from collections.abc import Mapping
 from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
-from gridspine.kernel.errors import Invalid, Unavailable
+from gridspine.infra.runtime.address_rule import AddressRule
+from gridspine.kernel.errors import Invalid
 
 _PORTS = {"http": 80, "https": 443}
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class SecretUse(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -57,25 +51,17 @@ class Guard:
     def __init__(self, settings: Settings, secrets: Mapping[str, str]) -> None:
         self._settings = settings
         self._secrets = secrets
-        self._allow = [_network(text, "allow") for text in settings.allow]
-        self._only = [_network(text, "only") for text in settings.only]
+        self._addresses = AddressRule(settings.allow, settings.only, "adapters.settings.wot_http")
 
     async def place(self, href: str) -> Place:
         """Look up where ``href`` leads; raise `Invalid` when it may not be gone to, `Unavailable` without an answer."""
         parts = split_address(href)
         port = parts.port or _PORTS[parts.scheme]
         name = parts.hostname or ""
-        try:
-            found = await asyncio.get_running_loop().getaddrinfo(name, port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError) as error:
-            raise Unavailable(f"{name[:100]} cannot be looked up") from error
-        for *_, address in found:
-            ip = ipaddress.ip_address(str(address[0]).partition("%")[0])
-            if self._may(ip):
-                shown = f"[{ip}]" if ip.version == 6 else str(ip)
-                path = parts._replace(scheme="", netloc="", fragment="").geturl() or "/"
-                return Place(f"{parts.scheme}://{shown}:{port}{path}", parts.netloc, name)
-        raise Invalid(f"{name[:100]} is at no address that may be connected to: see adapters.settings.wot_http.allow")
+        ip = await self._addresses.find(name, port)
+        shown = f"[{ip}]" if ip.version == 6 else str(ip)
+        path = parts._replace(scheme="", netloc="", fragment="").geturl() or "/"
+        return Place(f"{parts.scheme}://{shown}:{port}{path}", parts.netloc, name)
 
     def secret(self, name: str, href: str, organisation: str) -> str:
         """Return a secret to take to ``href`` for a Thing of ``organisation``; raise `Invalid` when it has no leave."""
@@ -87,16 +73,6 @@ class Guard:
         if name not in self._secrets:
             raise Invalid(f"secret {name[:60]!r} is not set: GRIDSPINE_SECRET_WOT_HTTP_{name.upper()[:60]}")
         return self._secrets[name]
-
-    def _may(self, ip: Address) -> bool:
-        plain = getattr(ip, "ipv4_mapped", None) or ip
-        if self._only:
-            return any(plain.version == one.version and plain in one for one in self._only)
-        if any(plain.version == one.version and plain in one for one in self._allow):
-            return True
-        return not (
-            plain.is_loopback or plain.is_link_local or plain.is_multicast or plain.is_unspecified or plain.is_reserved
-        )
 
 
 def split_address(href: str) -> SplitResult:
@@ -114,10 +90,3 @@ def split_address(href: str) -> SplitResult:
 def _origin(href: str) -> str:
     parts = split_address(href)
     return f"{parts.scheme}://{(parts.hostname or '').lower()}:{parts.port or _PORTS[parts.scheme]}"
-
-
-def _network(text: str, field: str) -> Network:
-    try:
-        return ipaddress.ip_network(text, strict=False)
-    except ValueError as error:
-        raise Invalid(f"adapters.settings.wot_http.{field}: {error}") from error

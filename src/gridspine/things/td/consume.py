@@ -2,47 +2,45 @@
 
 ::
 
-    http, https       GET of JSON or text; nosec, basic, bearer, oauth2 (client)   wot_http   polled
+    http, https       GET of JSON or text; nosec, basic, digest, bearer, apikey,    wot_http   polled
+                      oauth2 (client), psk
     mqtt, mqtts       a topic for a property, at the node's own broker              mqtt       published to us
-    modbus+tcp        a device of a model that is mapped to SunSpec                 modbus     polled
+    modbus+tcp        registers, or a device of a model mapped to SunSpec           modbus     polled, commanded
     any other         described only
 
 Who proves itself by a secret has it in the adapter's secrets; a security definition names it: ``gs:secret``.
 
-Sources: W3C WoT Thing Description 1.1 (forms, security schemes); WoT Binding Templates: HTTP (``htv:methodName``), MQTT
-(``mqv:topic``, ``mqv:filter``), Modbus (``modv:unitID``; addresses are modbus+tcp://host:port/unit/…), whose versions
-were not looked up.
+Sources: W3C WoT Binding Templates: HTTP (``htv:methodName``) and MQTT (``mqv:topic``, ``mqv:filter``), whose versions
+were not looked up; for Modbus see `gridspine.things.td.modbus`, for forms and security `gridspine.things.td.forms`.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 
 from gridspine.kernel.errors import Invalid
+from gridspine.things.models import DERIVED
+from gridspine.things.td import modbus
 from gridspine.things.td.derive import Left, code_names, known_unit
+from gridspine.things.td.forms import HTTP, MODBUS, MQTT, Form, forms_of, schemes_of, security_of
 
-HTTP, MQTT, MODBUS = "wot_http", "mqtt", "modbus"
-SCHEMES = frozenset({"nosec", "basic", "bearer", "oauth2"})
-"""Security schemes that forms over HTTP may have."""
 POLL_S = 60.0
-_ADAPTER_OF = {"http": HTTP, "https": HTTP, "mqtt": MQTT, "mqtts": MQTT, "modbus+tcp": MODBUS}
-_PORTS = {"mqtt": 1883, "mqtts": 8883, "modbus+tcp": 502}
-_READS = {MQTT: frozenset({"observeproperty", "readproperty"})}
-_OPS = frozenset({"readproperty"})
 
 
 class Reachable(msgspec.Struct, frozen=True):
     """What the node can use: ``adapters`` that run, the ``broker`` it is a client of, models ``mapped`` to registers.
 
-    ``own`` is the node's own address: forms there are none of a device.
+    ``own`` is the node's own address: forms there are none of a device. ``psk`` says why there is no TLS with a key
+    shared beforehand, "" where there is.
     """
 
     adapters: Collection[str] = ()
     broker: tuple[str, int] | None = None
     mapped: Collection[str] = ()
     own: str = ""
+    psk: str = ""
 
 
 class Consumed(NamedTuple):
@@ -52,16 +50,6 @@ class Consumed(NamedTuple):
     connection: dict[str, Any]
     reads: tuple[str, ...]
     left: tuple[Left, ...]
-
-
-class _Form(NamedTuple):
-    name: str
-    adapter: str
-    scheme: str
-    host: str
-    port: int
-    form: Mapping[str, Any]
-    href: str
 
 
 def consume(document: Mapping[str, Any], property_of: Mapping[str, str], model: str, reach: Reachable) -> Consumed:
@@ -80,19 +68,30 @@ def consume(document: Mapping[str, Any], property_of: Mapping[str, str], model: 
         if point not in chosen.entries and (offer.ways or offer.why):
             elsewhere = f"{adapter} reads most of the others, and this is at another place or proven in another way"
             left.append(Left(f"properties.{property_of[point]}", "; ".join(offer.why) or elsewhere))
+        elif offer.unwritten:
+            left.append(Left(f"properties.{property_of[point]}", f"it is read, and not commanded: {offer.unwritten}"))
     connection = dict(chosen.shared)
     if adapter == HTTP:
         connection |= {"forms": chosen.entries, "intervalS": POLL_S}
     elif adapter == MQTT:
         connection |= {"topics": chosen.entries}
+    elif adapter == MODBUS and any(chosen.entries.values()):
+        connection |= {
+            "registers": chosen.entries,
+            **modbus.times(document, [property_of[name] for name in chosen.entries]),
+        }
     return Consumed(adapter, connection, tuple(sorted(chosen.entries)), tuple(left))
 
 
 class _Offer(NamedTuple):
-    """The ways to read a property, by adapter: what all its points share, and its own entry; why others are none."""
+    """The ways to read a property, by adapter: what all its points share, and its own entry; why others are none.
+
+    ``unwritten`` says why it is not commanded, though it might be.
+    """
 
     ways: dict[str, tuple[dict[str, Any], dict[str, Any]]]
     why: list[str]
+    unwritten: str = ""
 
 
 class _Way(NamedTuple):
@@ -104,7 +103,7 @@ def _offers(document: Mapping[str, Any], name: str, model: str, reach: Reachable
     offer = _Offer({}, [])
     if name not in document.get("properties", {}):
         return offer
-    for form in _forms(document, name):
+    for form in forms_of(document, name):
         try:
             found = _entry(document, form, model, reach)
         except Invalid as error:
@@ -112,29 +111,15 @@ def _offers(document: Mapping[str, Any], name: str, model: str, reach: Reachable
                 offer.why.append(error.detail)
             continue
         offer.ways.setdefault(form.adapter, found)
+    shared, entry = offer.ways.get(MODBUS, ({}, {}))
+    if "read" in entry:
+        own = not model or model.startswith(DERIVED)
+        offer = offer._replace(unwritten=modbus.add_write(document, name, own, shared, entry))
     return offer
 
 
-def _forms(document: Mapping[str, Any], name: str) -> Iterator[_Form]:
-    base = document.get("base", "")
-    affordance = document["properties"][name]
-    for form in affordance.get("forms", []):
-        href = urljoin(base, form["href"]) if base else form["href"]
-        ops = form.get("op", ["readproperty", "writeproperty"])
-        ops = {ops} if isinstance(ops, str) else set(ops)
-        parts = urlsplit(href)
-        adapter = _ADAPTER_OF.get(parts.scheme, "")
-        if not ops & _READS.get(adapter, _OPS):
-            continue
-        try:
-            port = parts.port or _PORTS.get(parts.scheme, 0)
-        except ValueError:
-            port = 0
-        yield _Form(name, adapter, parts.scheme, parts.hostname or "", port, form, href)
-
-
 def _entry(
-    document: Mapping[str, Any], form: _Form, model: str, reach: Reachable
+    document: Mapping[str, Any], form: Form, model: str, reach: Reachable
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the part of the connection that all points share, and this point's own; raise `Invalid`."""
     if not form.adapter:
@@ -145,14 +130,14 @@ def _entry(
         raise Invalid(f"the adapter {form.adapter} is not among those this node runs (adapters.allow)")
     affordance = document["properties"][form.name]
     if form.adapter == HTTP:
-        return _http(document, form, affordance)
+        return _http(document, form, affordance, reach)
     if form.adapter == MQTT:
         return _mqtt(form, affordance, reach)
-    return _modbus(form, model, reach)
+    return _modbus(document, form, model, reach)
 
 
 def _http(
-    document: Mapping[str, Any], form: _Form, affordance: Mapping[str, Any]
+    document: Mapping[str, Any], form: Form, affordance: Mapping[str, Any], reach: Reachable
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     media = form.form.get("contentType", "application/json").partition(";")[0].strip().lower()
     if not (media == "text/plain" or media == "application/json" or media.endswith("+json")):
@@ -166,47 +151,10 @@ def _http(
         entry["codes"] = codes
     elif "unit" in affordance:
         entry["unit"] = known_unit(str(affordance["unit"]))
-    return {"security": _security(document, form.form)}, entry
+    return {"security": security_of(document, form, reach.psk)}, entry
 
 
-def _security(document: Mapping[str, Any], form: Mapping[str, Any]) -> dict[str, Any]:
-    """Return how a form is proven, in the adapter's terms; raise `Invalid` where the adapter cannot."""
-    names = form.get("security", document["security"])
-    defined = document["securityDefinitions"]
-    wanted = [_chosen(name, defined) for name in ([names] if isinstance(names, str) else names)]
-    schemes = [one for one in wanted if one["scheme"] != "nosec"]
-    if not schemes:
-        return {"scheme": "nosec"}
-    if len(schemes) > 1:
-        raise Invalid("it needs several proofs at once")
-    (scheme,) = schemes
-    kind = scheme["scheme"]
-    if kind not in SCHEMES or scheme.get("in", "header") != "header":
-        raise Invalid(f"security scheme {kind} in {scheme.get('in', 'header')} is not one of the adapter's")
-    if not scheme.get("gs:secret"):
-        raise Invalid(f"its {kind} needs a secret: name it with gs:secret in the security definition")
-    proof = {"scheme": kind, "secret": str(scheme["gs:secret"])}
-    if kind == "oauth2":
-        if scheme.get("flow") not in {"client", "client_credentials"} or not isinstance(scheme.get("token"), str):
-            raise Invalid("of oauth2 only the client flow is used, with its token address")
-        scopes = scheme.get("scopes", [])
-        proof |= {"token": scheme["token"], "scopes": scopes if isinstance(scopes, str) else " ".join(scopes)}
-    return proof
-
-
-def _chosen(name: str, defined: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a scheme; of a choice the first that the adapter has."""
-    scheme: Mapping[str, Any] = defined[name]
-    if scheme["scheme"] != "combo":
-        return scheme
-    choices = [defined[one] for one in scheme.get("oneOf", []) if defined[one]["scheme"] in SCHEMES]
-    if not choices:
-        raise Invalid("its combination of security schemes is not one of the adapter's")
-    first: Mapping[str, Any] = choices[0]
-    return first
-
-
-def _mqtt(form: _Form, affordance: Mapping[str, Any], reach: Reachable) -> tuple[dict[str, Any], dict[str, Any]]:
+def _mqtt(form: Form, affordance: Mapping[str, Any], reach: Reachable) -> tuple[dict[str, Any], dict[str, Any]]:
     if reach.broker is None or (form.host, form.port) != reach.broker:
         ours = f"{reach.broker[0]}:{reach.broker[1]}" if reach.broker else "none: it is a broker itself"
         raise Invalid(f"its broker is {form.host}:{form.port}; the node is a client of {ours}")
@@ -221,11 +169,20 @@ def _mqtt(form: _Form, affordance: Mapping[str, Any], reach: Reachable) -> tuple
     return {}, entry
 
 
-def _modbus(form: _Form, model: str, reach: Reachable) -> tuple[dict[str, Any], dict[str, Any]]:
-    if model not in reach.mapped:
-        raise Invalid("registers of its own are not read: the modbus adapter reads SunSpec devices of mapped models; "
-                      "link to such a model with rel type")  # fmt: skip
-    unit = form.form.get("modv:unitID") or urlsplit(form.href).path.strip("/").partition("/")[0] or "1"
-    if not (str(unit).isdigit() and len(str(unit)) <= 3 and form.host):
-        raise Invalid("it has no host and unit")
-    return {"transport": "tcp", "host": form.host, "port": form.port, "unit": int(unit)}, {}
+def _modbus(
+    document: Mapping[str, Any], form: Form, model: str, reach: Reachable
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    if schemes_of(document, form.form):
+        raise Invalid("Modbus TCP has no proof of who asks, and its security is not nosec")
+    if not form.host:
+        raise Invalid("it has no host")
+    shared = {"transport": "tcp", "host": form.host, "port": form.port, "unit": modbus.unit_of(form.form, form.href)}
+    if model in reach.mapped:
+        return shared, {}
+    affordance = document["properties"][form.name]
+    if affordance.get("type") == "string":
+        raise Invalid("words are not read from registers")
+    entry: dict[str, Any] = {"read": modbus.register(form.form, form.href, affordance)}
+    if "unit" in affordance and not code_names(affordance):
+        entry["unit"] = known_unit(str(affordance["unit"]))
+    return shared, entry
