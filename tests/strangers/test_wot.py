@@ -18,6 +18,7 @@ from running_node import BATTERY, SENML, World
 
 HERE = Path(__file__).parent / "wot"
 METER_ID, BATTERY_ID = "urn:example:m1", "urn:example:b%25'(1)'"
+SITE_ID, SITE = "urn:example:s1", "https://gridspine.org/models/site"
 SETPOINT = "activePowerSetpoint"
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -89,8 +90,12 @@ async def world(tmp_path_factory):
     made = await World.start(tmp_path_factory.mktemp("wot") / "data")
     await made.thing(METER_ID)
     await made.thing(BATTERY_ID, BATTERY, adapter="none")
+    await made.thing(SITE_ID, SITE, adapter="none")
     await report(made, METER_ID, voltage=230.5, activePower=1500)
     await report(made, BATTERY_ID, stateOfCharge=60, operatingState=4, activePowerSetpoint=-5500)
+    saved = await made.op.post("/ensembles", json={"title": "Metered", "criteria": {"points": ["voltage"]}})
+    made.ensemble = saved.json()["id"]
+    await made.node.plants.look(all_of_them=True)
     yield made
     await made.stop()
 
@@ -100,7 +105,7 @@ async def stranger(installed, world):
     made = await Stranger.start(world.op.headers["authorization"].removeprefix("Bearer "))
     walked = await made("walk", url=f"{world.url}/.well-known/wot")
     assert "ThingDirectory" in walked["directory"]
-    assert walked["found"] == sorted([METER_ID, BATTERY_ID])
+    assert walked["found"] == sorted([METER_ID, BATTERY_ID, SITE_ID, world.ensemble])
     made.directory = walked["id"]
     yield made
     await made.stop()
@@ -150,6 +155,31 @@ async def test_it_writes_for_as_long_as_it_says(world, stranger):
     assert (command["point"], command["value"]) == (SETPOINT, -1234)
     with pytest.raises(AssertionError, match="Conflict"):
         await stranger("write", thing=BATTERY_ID, name=SETPOINT, value=99_999)
+
+
+async def test_it_writes_several(world, stranger):
+    """Its client writes them one by one, whatever forms there are; the form of the whole Thing is used beside it."""
+    await stranger("writeMany", thing=SITE_ID, values={"importLimit": 9000, "exportLimit": 3000})
+    given = (await world.op.get("/commands", params={"thing": SITE_ID})).json()
+    assert {one["point"]: one["value"] for one in given} == {"importLimit": 9000, "exportLimit": 3000}
+    td = await stranger("td", thing=SITE_ID)
+    form = next(form for form in td["forms"] if "writemultipleproperties" in form["op"])
+    answer = await world.op.put(td["base"] + form["href"].partition("{")[0], json={"importLimit": 8000})
+    assert answer.status_code == 204, answer.text
+
+
+async def test_it_reads_and_observes_an_ensemble(world, stranger):
+    names = ["activePower", "memberCount"]
+    assert await stranger("readAll", thing=world.ensemble, names=names) == {"activePower": 1500, "memberCount": 1}
+    td = await stranger("td", thing=world.ensemble)
+    assert [one["href"].rpartition("/")[2] for one in td["links"] if one["rel"] == "item"] == [METER_ID]
+    await stranger("observe", thing=world.ensemble, name="activePower", **{"as": "sum"})
+    assert await stranger.hears("sum") == 1500
+    await report(world, METER_ID, activePower=1600)
+    await world.node.plants.look(all_of_them=True)
+    assert await stranger.hears("sum", lambda data: data == 1600) == 1600
+    await stranger("end", name="sum")
+    await report(world, METER_ID, activePower=1500)
 
 
 async def test_it_invokes_queries_and_cancels(world, stranger):

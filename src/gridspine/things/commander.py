@@ -35,6 +35,7 @@ from gridspine.things.command import (
 from gridspine.things.command_table import CommandTable, counts
 from gridspine.things.confirming import Confirming
 from gridspine.things.lease import Authority, Effective, Lease, resolve
+from gridspine.things.lease_check import check_lease
 from gridspine.things.model import LeaseRule
 from gridspine.things.ordering import Ordering
 from gridspine.things.plan import plan
@@ -269,6 +270,10 @@ class Commander:
 
     def leases(self, thing: str, point: str) -> list[Lease]:
         """Return the leases of a point that count, running and to come."""
+    def refusal(self, lease: Lease, now_us: int) -> str:
+        """Return why ``lease`` would be refused, were it asked for now; "" when it would not."""
+        return check_lease(lease, self._rule_of(lease.thing, lease.point), now_us) or self._refuses(lease, now_us)
+
         return list(self._table.leases((thing, point)).values())
 
     def waiting(self, thing: str, point: str, now_us: int) -> str:

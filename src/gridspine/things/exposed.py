@@ -134,8 +134,12 @@ def _affordances(same: Same, command: bool, alarms: bool, services: frozenset[st
     if actions:
         found["actions"] = {action.name: _action(action) for action in actions}
     found["events"] = {name: _event(name) for name in EVENTS if alarms or name != "alarm"}
-    found["forms"] = _forms_of_all()
+    writable = [point for point in model.points if point.lease is not None and command]
+    found["forms"] = [*_forms_of_all(), *(_writing_all() if writable else ())]
     found["uriVariables"] = {"names": {"type": "array", "items": _TEXT}, "ticket": TICKET}
+    if writable:
+        longest_s = min(point.lease.max_duration_s for point in writable if point.lease is not None)
+        found["uriVariables"] |= _variables(longest_s)
     return found
 
 
@@ -211,7 +215,11 @@ def _writing(href: str, media_type: str) -> _Json:
 
 def _lease_variables(point: PointModel) -> _Json:
     assert point.lease is not None
-    longest = point.lease.max_duration_s
+    return _variables(point.lease.max_duration_s)
+
+
+def _variables(longest: float) -> _Json:
+    """Return what may be said of a lease of at most so long [s] beside its value."""
     usual = min(DEFAULT_LEASE_S, longest)
     duration = {"type": "number", "unit": "s", "exclusiveMinimum": 0, "maximum": longest, "default": usual}
     return {
@@ -273,6 +281,15 @@ def _forms_of_all() -> list[_Json]:
         {"href": "values/observe{?ticket}", "op": observing, "subprotocol": "sse", **json},
         {"href": "actions", "op": ["queryallactions"], **json},
         {"href": "events{?ticket}", "op": hearing, "subprotocol": "sse", **json},
+    ]
+
+
+def _writing_all() -> list[_Json]:
+    """Return the forms that write several properties in one order: those that the body names, all or none."""
+    ops = ["writeallproperties", "writemultipleproperties"]
+    return [
+        {"href": f"values{_WRITING}", "op": ops, "contentType": media_type, "htv:methodName": "PUT"}
+        for media_type in ("application/json", CBOR)
     ]
 
 

@@ -245,6 +245,7 @@ class Scene:
             "/models": thing_model(),
             "/models/fill": {"thingModel": thing_model() | DESCRIBED | {"@type": "tm:ThingModel"}},
             "/things/{thing_id}/properties/{name}/value": 1000,
+            "/things/{thing_id}/values": {"activePowerSetpoint": 1000},
             "/things/{thing_id}/actions/{name}": {"property": "activePowerSetpoint", "value": 900, "durationS": 60},
             "/tickets": {"href": f"/things/{METER_ID}/values/observe"},
             "/commands": self.command() | {"thing": ids.get("other_thing", BATTERY_ID)},
@@ -315,7 +316,7 @@ def _media(method: str, path: str) -> dict[str, str]:
 
 def _acts(method: str, path: str) -> bool:
     """Whether a request changes what a Thing does."""
-    return method == "PUT" and path.endswith("/value")
+    return method == "PUT" and path.endswith(("/value", "/values"))
 
 
 def csr() -> str:

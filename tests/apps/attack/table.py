@@ -64,6 +64,7 @@ GET  /things/{thing_id}/channels                        aowu    -       -      4
 GET  /things/{thing_id}/properties/{name}/value         aowu    -       -      403 403
 PUT  /things/{thing_id}/properties/{name}/value         o       -       -      403 403
 GET  /things/{thing_id}/values                          aowu    -       -      403 403
+PUT  /things/{thing_id}/values                          o       -       -      403 403
 GET  /things/{thing_id}/properties/{name}/observe       aowu    -       -      403 403
 GET  /things/{thing_id}/properties/{name}/next          aowu    -       -      403 403
 GET  /things/{thing_id}/values/observe                  aowu    -       -      403 403

@@ -68,6 +68,10 @@ const work = {
     await things.get(thing).writeProperty(name, value, options);
     return true;
   },
+  writeMany: async ({ thing, values }) => {
+    await things.get(thing).writeMultipleProperties(new Map(Object.entries(values)));
+    return true;
+  },
   invoke: async ({ thing, name, input, options }) =>
     valueOf(await (await chosen(thing, options)).invokeAction(name, input === null ? undefined : input, options)),
   // without a value: of an action that has no output, or was cancelled
@@ -79,8 +83,9 @@ const work = {
     await (await (await chosen(thing, options)).invokeAction(name, undefined, options)).arrayBuffer();
     return true;
   },
-  observe: async ({ thing, name, options }) => {
-    open.set(name, await (await chosen(thing, options)).observeProperty(name, listener(name), trouble(name), options));
+  // heard under its own name, or under another where several are heard that have one name
+  observe: async ({ thing, name, options, as = name }) => {
+    open.set(as, await (await chosen(thing, options)).observeProperty(name, listener(as), trouble(as), options));
     return true;
   },
   subscribe: async ({ thing, name, options }) => {

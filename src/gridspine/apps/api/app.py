@@ -59,6 +59,7 @@ from gridspine.apps.api import (
     thing,
     ticket,
     transfer,
+    writing,
 )
 from gridspine.apps.api.authenticate import PUBLIC, authentication
 from gridspine.apps.api.command_lane import CommandLane
@@ -95,6 +96,7 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     interaction.read_value,
     interaction.write_value,
     interaction.read_values,
+    writing.write_values,
     observe.observe_property,
     observe.next_value,
     observe.can_be_observed,

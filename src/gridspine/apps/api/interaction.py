@@ -6,7 +6,8 @@
     PUT                                         -2000      a lease: 204 (202: to be approved), Location: /commands/…
     GET /things/{id}/values?names=a,b           {"a": 1.0, "b": 2.0}
 
-The last readings as a pack, with their times: `gridspine.apps.api.pack`.
+Several are written in `gridspine.apps.api.writing`; the last readings as a pack, with their times:
+`gridspine.apps.api.pack`.
 
 Sources: W3C WoT Profile (Editor's Draft), "HTTP Basic Profile", readproperty, writeproperty, readallproperties; it has
 no readmultipleproperties: ``names`` is ours, and the Thing Description says so. RFC 8949 (CBOR).
@@ -41,13 +42,13 @@ from gridspine.things.twin import NEVER_US, TwinValue
 
 MAX_VALUE_BYTES = 4096
 MAX_DURATION_S = 1e9
-_MAX_NAME_CHARS = 64
+MAX_NAME_CHARS = 64
 _PLAIN = (JSON, CBOR)
 _UNREADABLE = (
     msgspec.MsgspecError, cbor2.CBORError, ValueError, RecursionError, OverflowError, MemoryError, TypeError,
 )  # fmt: skip
-_REFUSED = frozenset({"refused", "rejected", "failed"})
-Name = Annotated[str, Parameter(max_length=_MAX_NAME_CHARS)]
+REFUSED = frozenset({"refused", "rejected", "failed"})
+Name = Annotated[str, Parameter(max_length=MAX_NAME_CHARS)]
 """The name of a point, an action or an event in a path."""
 AnyRequest = Request[Any, Any, Any]
 
@@ -89,12 +90,8 @@ async def write_value(
     thing = writable(node, request.user, thing_id)
     if not 0 <= duration_s <= MAX_DURATION_S:
         raise Invalid(f"durationS: for how long? more than 0, and at most {MAX_DURATION_S:.0f} s")
-    point = point_named(node, thing, name)
     value = read_number(await request.body(), request.headers.get("content-type", ""))
-    if point.lease is None:
-        raise Invalid(f"{name} of {thing.title} cannot be written: its model has no lease rule for it")
-    held_s = duration_s or min(DEFAULT_LEASE_S, point.lease.max_duration_s)
-    asked = NewCommand(thing.id, name, value, duration_s=held_s, priority=priority, key=key, reason=reason)
+    asked = leased(node, thing, name, value, duration_s, priority, key, reason)
     command = await accepted(node, thing, asked, request.user.principal)
     status = 202 if command.state == "awaiting-approval" else 204
     return Response(None, status_code=status, headers={"Location": f"/commands/{command.id}"})
@@ -125,7 +122,7 @@ def wanted_names(node: Node, thing: Thing, names: Iterable[str] | None) -> list[
     wanted = list(dict.fromkeys(name for given in names or () for name in given.split(",") if name))
     for name in wanted:
         if name not in known:
-            raise NotFound(f"{thing.title} has no point {name[:_MAX_NAME_CHARS]!r}")
+            raise NotFound(f"{thing.title} has no point {name[:MAX_NAME_CHARS]!r}")
     return wanted or known
 
 
@@ -177,10 +174,14 @@ def encode_value(value: object, media: str) -> bytes:
 
 def read_number(body: bytes, content_type: str) -> float:
     """Return the number in a body of JSON or CBOR; true and false are 1 and 0. Raise what a caller can mend."""
-    value = read_json(body, content_type)
+    return number_of(read_json(body, content_type))
+
+
+def number_of(value: Any) -> float:
+    """Return a value that was sent as a number; true and false are 1 and 0. Raise `Invalid` for what is none."""
     if isinstance(value, bool | int | float) and abs(value) <= 1e300:  # nothing else fits a float: nan, 10**400
         return float(value)
-    raise Invalid("the body must be one finite number, as the property's data schema says")
+    raise Invalid("one finite number is needed, as the property's data schema says")
 
 
 def read_json(body: bytes, content_type: str) -> Any:
@@ -199,9 +200,20 @@ def read_json(body: bytes, content_type: str) -> Any:
 async def accepted(node: Node, thing: Thing, asked: NewCommand, principal: str) -> Command:
     """Return the command that was asked for; raise `Conflict` with the reason when it was refused."""
     command = await ask(node, thing, asked, principal)
-    if command.state in _REFUSED:
+    if command.state in REFUSED:
         raise Conflict(command.reason or f"the command was {command.state}", command=command.id)
     return command
+
+
+def leased(
+    node: Node, thing: Thing, name: str, value: float, duration_s: float, priority: int, key: str, reason: str
+) -> NewCommand:
+    """Return what writing a property asks for; raise `NotFound`, or `Invalid` where it cannot be written."""
+    lease = point_named(node, thing, name).lease
+    if lease is None:
+        raise Invalid(f"{name} of {thing.title} cannot be written: its model has no lease rule for it")
+    held_s = duration_s or min(DEFAULT_LEASE_S, lease.max_duration_s)
+    return NewCommand(thing.id, name, value, duration_s=held_s, priority=priority, key=key, reason=reason)
 
 
 def point_named(node: Node, thing: Thing, name: str) -> PointModel:

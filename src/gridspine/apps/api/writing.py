@@ -1,0 +1,107 @@
+"""Several properties written at once: leases in one order, all of them or none.
+
+::
+
+    PUT /things/{id}/values    {"a": 1.0, "b": 2.0}    204 (202: to be approved), Location: the Thing's commands
+
+All are judged before any is asked for. Sources: W3C WoT Thing Description 1.1, operations writemultipleproperties and
+writeallproperties (the body is an object by the names of properties); as in `gridspine.apps.api.interaction`.
+"""
+
+import contextlib
+from typing import Annotated, Any
+from urllib.parse import quote
+
+from litestar import Response, put
+from litestar.params import FromPath, Parameter, QueryParameter
+
+from gridspine.apps.api.command_ask import MAX_KEY, MAX_REASON, NewCommand, ask_for
+from gridspine.apps.api.dependency import TheNode
+from gridspine.apps.api.interaction import (
+    MAX_DURATION_S,
+    MAX_NAME_CHARS,
+    REFUSED,
+    AnyRequest,
+    leased,
+    number_of,
+    read_json,
+    writable,
+)
+from gridspine.apps.node.node import Node
+from gridspine.infra.runtime.clock import new_urn
+from gridspine.kernel.errors import Conflict, GridspineError, Invalid
+from gridspine.things.command import Command
+from gridspine.things.directory import Thing
+
+MAX_VALUES_BYTES = 65_536
+_MAX_SHARED_KEY = MAX_KEY - MAX_NAME_CHARS - 1
+"""Characters of a key that several commands share: each adds the name of its property."""
+
+
+@put(
+    "/things/{thing_id:str}/values",
+    status_code=204,
+    request_max_body_size=MAX_VALUES_BYTES,
+    summary="Write several properties: ask for leases",
+    tags=["things"],
+)
+async def write_values(
+    request: AnyRequest,
+    node: TheNode,
+    thing_id: FromPath[str],
+    duration_s: Annotated[float, QueryParameter(name="durationS")] = 0.0,
+    priority: Annotated[int, Parameter(ge=-1_000_000, le=1_000_000)] = 0,
+    key: Annotated[str, Parameter(max_length=_MAX_SHARED_KEY)] = "",
+    reason: Annotated[str, Parameter(max_length=MAX_REASON)] = "",
+) -> Response[None]:
+    """Let the device hold the values of the body, an object by name, for `durationS` seconds: all of them, or none.
+
+    Each is a command of one order; 400 and 409 name the property that stands in the way. 202: a second person must
+    approve.
+    """
+    thing = writable(node, request.user, thing_id)
+    if not 0 <= duration_s <= MAX_DURATION_S:
+        raise Invalid(f"durationS: for how long? more than 0, and at most {MAX_DURATION_S:.0f} s")
+    given = read_json(await request.body(), request.headers.get("content-type", ""))
+    if not isinstance(given, dict) or not given:
+        raise Invalid("the body must be an object of values by the names of properties, one at least")
+    wanted = [
+        _asked(node, thing, str(name), value, duration_s, priority, key, reason) for name, value in given.items()
+    ]  # fmt: skip
+    commands = await _accepted_all(node, thing, wanted, request.user.principal)
+    waits = any(command.state == "awaiting-approval" for command in commands)
+    return Response(None, status_code=202 if waits else 204, headers={"Location": f"/commands?thing={quote(thing.id)}"})
+
+
+def _asked(
+    node: Node, thing: Thing, name: str, value: Any, duration_s: float, priority: int, key: str, reason: str
+) -> NewCommand:
+    """Return what writing one of several properties asks for; raise `Invalid` naming the property."""
+    errors = {"errors": [{"field": name[:MAX_NAME_CHARS], "description": ""}]}
+    try:
+        own_key = f"{key}/{name}" if key else ""
+        return leased(node, thing, name, number_of(value), duration_s, priority, own_key, reason)
+    except GridspineError as error:
+        errors["errors"][0]["description"] = error.detail
+        raise Invalid(f"{name[:MAX_NAME_CHARS]}: {error.detail}", **errors) from error
+
+
+async def _accepted_all(node: Node, thing: Thing, wanted: list[NewCommand], principal: str) -> list[Command]:
+    """Return the commands that were asked for in one order; when one would be refused, raise, and none is kept."""
+    now_us, batch = node.clock.now_us(), new_urn(node.clock)
+    asks = [ask_for(node, thing, one, principal, batch) for one in wanted]
+    for ask in asks:
+        known = node.commands.commander.find(principal, ask.key) if ask.key else None
+        if known is None and (why := node.commands.commander.refusal(ask.lease, now_us)):
+            raise Conflict(
+                f"{ask.lease.point}: {why}", errors=[{"field": ask.lease.point, "description": why}]
+            )  # fmt: skip
+    commands = await node.commands.request_all(asks)
+    refused = [one for one in commands if one.state in REFUSED]
+    for one in commands if refused else ():  # something came between: then none of them holds
+        if not one.final:
+            with contextlib.suppress(Conflict):
+                await node.commands.cancel(one.id, f"{refused[0].lease.point} was refused, written with it")
+    if refused:
+        raise Conflict(f"{refused[0].lease.point}: {refused[0].reason or refused[0].state}")
+    return commands
