@@ -237,3 +237,26 @@ def test_a_lease_whose_time_has_passed_does_not_begin_anew_when_the_clock_is_put
     assert commander.command("past").state == "expired"
     assert commander.effective(BATTERY, "power", 30 * US).at_fallback
     assert commander.command("to-come").lease.from_us == 7200 * US
+
+
+def test_no_organisation_takes_the_place_of_all_commands() -> None:
+    commander = make(max_live=10, organisation_of=lambda thing: "a" if thing == BATTERY else "b")
+    for at in range(8):
+        ask(commander, lease(f"a{at}", 10, at * 60, at * 60 + 60))
+    with pytest.raises(Overloaded, match="your organisation has its share"):
+        ask(commander, lease("one-more", 10, 900, 960))
+    limit = {"thing": INVERTER, "point": "limit", "role": "limit_max"}
+    assert ask(commander, lease("b", 10, **limit)).state == "accepted", "another organisation is served all the same"
+    keep(commander, commander.cancel("a7", 0, "enough"))
+    keep(commander, commander.cancel("a6", 0, "enough"))
+    assert ask(commander, lease("again", 10, 900, 960)).state == "accepted"
+    assert again_live(commander) == 8
+
+
+def again_live(commander: Any) -> int:
+    """How many are live in another commander made from this one's snapshot."""
+    other = make(max_live=10)
+    for event in commander.snapshot():
+        other.apply(event)
+    assert other._table.live == commander._table.live
+    return int(other._table.live)

@@ -222,3 +222,14 @@ def test_a_late_word_on_an_older_order_does_not_count_for_a_newer() -> None:
     assert [order.value for order in tick(commander, 30)] == [4000], "and let go of when the limit ends"
     keep(commander, commander.on_progress("a", "rejected", 31 * US, "no", sequence=3))
     assert commander.command("a").state == "rejected"
+
+
+def test_all_behaviours_of_an_organisation_ask_as_one_and_apart_from_anothers() -> None:
+    commander = make(approval=approvals())
+    who = [f"behaviour:north/{name}@1.0.{at}" for at, name in enumerate("abc")]
+    asked = [
+        ask(commander, lease(f"a{at}", 3000, at * 60, at * 60 + 60, principal=one)).state for at, one in enumerate(who)
+    ]
+    assert asked == ["accepted", "accepted", "awaiting-approval"], "9 kW by three packages are 9 kW"
+    other = lease("b", 3000, 300, 360, principal="behaviour:south/a@1.0.0")
+    assert ask(commander, other).state == "accepted", "nobody else's sum"

@@ -1,6 +1,7 @@
 """Two persons for large orders: what one principal asked for lately, and when a second one must agree.
 
-What counts is the sum over a window, so that an order cut into small pieces is still one order.
+What counts is the sum over a window, so that an order cut into small pieces is still one order. All behaviours of an
+organisation are one asker: whoever may let one out may let out many.
 """
 
 from collections import deque
@@ -26,6 +27,15 @@ class ApprovalRule(msgspec.Struct, frozen=True):
     expires_s: float = 900.0
 
 
+BEHAVIOUR = "behaviour:"
+"""How the principal of a lease begins that a behaviour asked for: ``behaviour:<organisation>/<name>@<version>``."""
+
+
+def asker_of(principal: str) -> str:
+    """Return whose orders are summed up: the principal itself, or all behaviours of its organisation."""
+    return principal.partition("/")[0] if principal.startswith(BEHAVIOUR) else principal
+
+
 def watts_of(lease: Lease, rule: LeaseRule, watts_per_unit: float) -> float:
     """Return how far ``lease`` may move its device from the fallback [W]."""
     return max(abs(value - rule.fallback) for value in lease.values) * watts_per_unit
@@ -42,11 +52,13 @@ class Approvals:
     def note(self, principal: str, at_us: int, w: float) -> None:
         """Count ``w`` [W] that ``principal`` asked for at ``at_us`` [µs since 1970]."""
         if self.rule.above_w and w > 0:
+            principal = asker_of(principal)
             self._asked.setdefault(principal, deque()).append((at_us, w))
             self._sums[principal] = self._sums.get(principal, 0.0) + w
 
     def asked_w(self, principal: str, now_us: int) -> float:
         """Return what ``principal`` asked for within the window before ``now_us`` [W]."""
+        principal = asker_of(principal)
         asked = self._asked.get(principal)
         if asked is None:
             return 0.0

@@ -13,7 +13,7 @@ import msgspec
 
 from gridspine.kernel.errors import Conflict, Invalid, Overloaded
 from gridspine.kernel.time import US
-from gridspine.things.approval import Approvals, watts_of
+from gridspine.things.approval import Approvals, asker_of, watts_of
 from gridspine.things.command import Command, CommandChanged, CommandEvent, become, may_become, new_command
 from gridspine.things.command_table import CommandTable
 from gridspine.things.lease import Lease, replaces
@@ -74,7 +74,7 @@ class Asking:
         refusals = [self._judge(ask, now_us) for ask in asks]
         watts = [0.0 if refused is None or refused else self._watts(ask.lease) for ask, refused in
                  zip(asks, refusals, strict=True)]  # fmt: skip
-        principal = asks[0].lease.principal if asks else ""
+        principal = asker_of(asks[0].lease.principal) if asks else ""
         approve = self._approvals.needed(principal, pending.asked_w.get(principal, 0.0) + sum(watts), now_us)
         answers: list[Answer] = []
         for ask, refused, w in zip(asks, refusals, watts, strict=True):

@@ -16,13 +16,23 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 
 from gridspine.kernel.time import US
+from gridspine.kernel.units import UNITS
 from gridspine.things.confirm import Key
+from gridspine.things.model import PointModel
 
 WINDOW_US = 60 * US
 AHEAD_SHARE = 0.5
 """Share of the cap that what begins by itself may take in any minute."""
 _DUST_W = 1e-6
 _SECONDS = WINDOW_US // US
+
+
+def unit_power_w(point: PointModel) -> float:
+    """Return what power a unit of ``point`` moves [W]: 0 where its unit is none of power and its model says nothing."""
+    unit = UNITS.get(point.reading_type.unit)
+    if unit and unit.quantity == "active_power":
+        return unit.factor
+    return point.lease.watts_per_unit if point.lease else 0.0
 
 
 class Budget:

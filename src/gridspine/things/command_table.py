@@ -1,13 +1,14 @@
 """The tables behind a `Commander`: commands by id, key and Thing; leases by point; what falls due, and when."""
 
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from gridspine.kernel.errors import NotFound, Overloaded
 from gridspine.things.command import Command, OrderIssued
 from gridspine.things.confirm import Key
 from gridspine.things.lease import MAX_LEASES_PER_POINT, MAX_STEPS_PER_POINT, Lease
+from gridspine.things.share import Shares
 
 
 @dataclass(slots=True)
@@ -28,8 +29,10 @@ class CommandedPoint:
 class CommandTable:
     """Commands and points; at most ``max_live`` are not final, the last ``keep_finished`` final ones are remembered."""
 
-    def __init__(self, max_live: int, keep_finished: int) -> None:
-        self._max_live = max_live
+    def __init__(
+        self, max_live: int, keep_finished: int, organisation_of: Callable[[str], str] = lambda _thing: ""
+    ) -> None:
+        self._live = Shares(max_live, organisation_of)
         self._keep_finished = keep_finished
         self.commands: dict[str, Command] = {}
         self._finished: dict[str, None] = {}
@@ -44,7 +47,7 @@ class CommandTable:
     @property
     def live(self) -> int:
         """How many commands are not final."""
-        return len(self.commands) - len(self._finished)
+        return len(self._live)
 
     def get(self, id: str) -> Command:
         """Return command ``id``; raise `NotFound` when it is unknown or long finished."""
@@ -77,8 +80,7 @@ class CommandTable:
 
     def check_room(self, lease: Lease, *, more: int = 0, freed: int = 0) -> None:
         """Raise `Overloaded` when ``lease`` is one too many; ``more`` are asked for and not here yet."""
-        if self.live + more - freed >= self._max_live:
-            raise Overloaded(f"{self._max_live} commands are running or to come: wait for some to end")
+        self._live.check(lease.thing, "commands that may run or be to come", more=more, freed=freed)
         point = self.points.get((lease.thing, lease.point))
         if point is None:
             return
@@ -99,6 +101,8 @@ class CommandTable:
         if command.state == "refused":
             self.retire(command.id)
             return
+        if command.id not in self._finished:
+            self._live.enter(command.id, lease.thing)
         point = self.point(key)
         waited = point.awaiting.pop(command.id, None) is not None
         if command.state == "awaiting-approval":
@@ -111,6 +115,7 @@ class CommandTable:
             del self.awaiting[command.id]
         if counts(command):
             self._finished.pop(command.id, None)
+            self._live.enter(command.id, lease.thing)
             if point.leases.get(command.id) == lease:
                 return  # how far it got changes nothing of what must be ordered
             point.leases[command.id] = lease
@@ -125,6 +130,7 @@ class CommandTable:
     def retire(self, id: str) -> None:
         """Count command ``id`` as finished; the oldest of too many is forgotten."""
         self._finished[id] = None
+        self._live.leave(id)
         while len(self._finished) > self._keep_finished:
             oldest = next(iter(self._finished))
             del self._finished[oldest]

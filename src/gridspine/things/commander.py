@@ -50,6 +50,7 @@ class Commander:
     ``max_live`` commands are running or to come (more: `Overloaded`); the last ``keep_finished`` finished ones are
     remembered, and their idempotency keys. ``cap_w`` [W] is what set-points may move in a minute, 0 for no cap.
     ``by_itself(thing)`` says whose leases are handed out before they begin, and carried out without the node.
+    ``organisation_of(thing)`` says whose commands they are: none may fill all of ``max_live``.
     """
 
     def __init__(
@@ -64,10 +65,11 @@ class Commander:
         cap_w: float = 0.0,
         approval: ApprovalRule | None = None,
         by_itself: Callable[[str], bool] = lambda _thing: False,
+        organisation_of: Callable[[str], str] = lambda _thing: "",
     ) -> None:
         self._rule_of = rule_of
         self._gate = gate
-        self._table = CommandTable(max_live, keep_finished)
+        self._table = CommandTable(max_live, keep_finished, organisation_of)
         self._confirming = Confirming(self._table, rule_of, number_of)
         self._stop: StopChanged | None = None
         self._blocks = Blocks()
@@ -262,19 +264,15 @@ class Commander:
 
     def tags(self, thing: str, now_us: int) -> list[BlockingTag]:
         """Return the blocking tags that hang on ``thing``."""
-    def handed(self, command: Command, now_us: int) -> Command | None:
-        """Return what of ``command`` may be handed to who carries it out by itself; None while it waits its turn."""
-        return self._ordering.ahead.handed(command, now_us)
-
         return self._blocks.tags(thing, now_us)
 
     def leases(self, thing: str, point: str) -> list[Lease]:
         """Return the leases of a point that count, running and to come."""
+        return list(self._table.leases((thing, point)).values())
+
     def refusal(self, lease: Lease, now_us: int) -> str:
         """Return why ``lease`` would be refused, were it asked for now; "" when it would not."""
         return check_lease(lease, self._rule_of(lease.thing, lease.point), now_us) or self._refuses(lease, now_us)
-
-        return list(self._table.leases((thing, point)).values())
 
     def waiting(self, thing: str, point: str, now_us: int) -> str:
         """Return what holds the orders of a point back, or shapes them, in words; "" when nothing does."""
@@ -285,8 +283,20 @@ class Commander:
         found = self._table.points.get((thing, point))
         return found.issued if found else None
 
+    def handed(self, command: Command, now_us: int) -> Command | None:
+        """Return what of ``command`` may be handed to who carries it out by itself; None while it waits its turn."""
+        return self._ordering.ahead.handed(command, now_us)
+
+    def closed(self, thing: str, point: str, now_us: int) -> bool:
+        """Whether a point takes no set-points but those of safety: stopped, blocked, or its Thing out of control."""
+        return self._hurried(thing, point, now_us)
+
+    def set_aside(self, w: float) -> None:
+        """Keep ``w`` [W] of the cap free for those that move without being asked."""
+        self._ordering.budget.aside_w = w
+
     def planned(self, order: Order, now_us: int) -> Order:
-        """Return ``order`` with what follows it."""
+        """Return ``order`` with what follows it; nothing where a device that goes on by itself would pass the cap."""
         rule = self._rule_of(order.thing, order.point)
         if rule is None or order.value is None or self._ordering.capped((order.thing, order.point)):
             return order

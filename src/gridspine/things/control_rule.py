@@ -14,11 +14,14 @@ owner or the network operator orders goes before it, and every limit holds. The 
 runs no other. A rule that faults `MAX_FAULTS` times in a row gives way to its version before, or stops.
 """
 
+import math
+
 import msgspec
 
 from gridspine.infra.runtime.starlark_wire import MAX_STEPS, MAX_TEXT_BYTES
 from gridspine.kernel.errors import Invalid
 from gridspine.kernel.ids import check_urn
+from gridspine.things.model import LeaseRule
 
 FUNCTION = "control"
 """What a rule's program must define: ``control(inputs, state, now_s)``."""
@@ -79,6 +82,17 @@ def split_point(point: str) -> tuple[str, str]:
     if not slash or not thing or not name:
         raise Invalid(f"{point[:100]!r} is not a point: <thing>/<name>")
     return thing, name
+
+
+def most_w_per_minute(rule: ControlRule, lease: LeaseRule, watts_per_unit: float) -> float:
+    """Return what ``rule`` may move at one of its outputs within 60 s at most [W], whatever its program asks for.
+
+    Each run may take the point from one end of its range to the other; a ramp bounds it where that is less.
+    """
+    runs = math.ceil(60 / rule.every_s)
+    swing = (lease.maximum - lease.minimum) * runs
+    ramped = lease.ramp_per_s * (60 + lease.ramp_step_s) if lease.ramp_per_s else math.inf
+    return min(swing, ramped) * watts_per_unit
 
 
 def rule_body(rule: ControlRule) -> str:

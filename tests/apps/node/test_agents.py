@@ -146,7 +146,7 @@ async def test_set_points_go_through_the_commander_with_the_weakest_authority(wo
         await until(lambda: world.node.commands.commander.commands(thing))
         (command,) = world.node.commands.commander.commands(thing)
         assert (command.lease.value, command.lease.authority.value) == (-1000, "service")
-        assert command.lease.principal == "behaviour:full@1.0.0"
+        assert command.lease.principal == "behaviour:northside-networks/full@1.0.0"
 
 
 async def test_orders_and_time_wake_agents(world):

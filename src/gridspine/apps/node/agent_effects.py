@@ -17,12 +17,13 @@ from gridspine.kernel.quality import Quality
 from gridspine.kernel.readings import Channel, named_readings
 from gridspine.kernel.time import US
 from gridspine.things.adapter import Order, Source
+from gridspine.things.approval import BEHAVIOUR
 from gridspine.things.behaviour import Answer, Behaviour, Wanted
 from gridspine.things.intake import Intake
 from gridspine.things.lease import Authority
 from gridspine.things.point import PointTable
 
-SOURCE = "behaviour:"
+SOURCE = BEHAVIOUR
 _ESTIMATED = int(Quality.ESTIMATED)
 _MAX_ASKED = 200_000
 log = structlog.get_logger(__name__)
@@ -56,7 +57,8 @@ class Effects:
         if answer.derived:
             rows = self._derived.setdefault((name, organisation, channel), [])
             rows += [(f"{urn}/{point}", "", now_us, value, _ESTIMATED) for point, value in answer.derived.items()]
-        self._wanted += [(name, urn, point, wanted) for point, wanted in answer.set.items()]
+        principal = f"{SOURCE}{organisation}/{behaviour.name}@{behaviour.version}"
+        self._wanted += [(principal, urn, point, wanted) for point, wanted in answer.set.items()]
         if channel is Channel.REPORTED:
             for point, met in answer.alarms.items():
                 seen = points.get(point) or {}

@@ -32,5 +32,6 @@ def make_agents(
         behaviours, effects, runner, points, twins, commands.forms, incidents, clock, root / "agents.msgpack"
     )
     intake.books.listeners.append(agents.on_committed)
+    commands.behind = behaviours.behind
     commands.listeners.append(agents.on_events)
     return agents

@@ -18,6 +18,7 @@ from gridspine.infra.runtime.clock import Clock, new_id
 from gridspine.infra.runtime.starlark_runner import Runner
 from gridspine.kernel.errors import Conflict, Invalid, NotFound, Overloaded
 from gridspine.things import rollout
+from gridspine.things.approval import BEHAVIOUR
 from gridspine.things.behaviour import SIGNATURE_TYPE, Behaviour, decode_behaviour, digest_of
 from gridspine.things.point import PointTable
 from gridspine.things.rollout import Deployment, Plan
@@ -96,6 +97,15 @@ class Behaviours:
         if found is None:
             raise NotFound("no such behaviour was ever deployed")
         return found
+
+    def behind(self, principal: str) -> frozenset[str]:
+        """Return who published and let out the behaviour that asks as ``principal``; nobody for any other principal."""
+        if not principal.startswith(BEHAVIOUR):
+            return frozenset()
+        id_, _, version = principal.removeprefix(BEHAVIOUR).rpartition("@")
+        package, deployment = self.packages.get(f"{id_}@{version}"), self.deployments.get(id_)
+        changes = deployment.changes if deployment else ()
+        return frozenset([*([package[0].publisher] if package else []), *(one.by for one in changes)])
 
     async def publish(self, organisation: str, publisher: str, text: str, signature: str) -> Package:
         """Keep a package; raise `Invalid` where text or signature is wrong, `Conflict` for a version that is known."""

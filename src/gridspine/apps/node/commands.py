@@ -13,7 +13,6 @@ from typing import Any
 
 import structlog
 
-from gridspine.things.command import COMMANDS
 from gridspine.apps.edge.wire import ADAPTER as EDGE
 from gridspine.apps.node.command_receipts import follow_receipts
 from gridspine.apps.node.command_turns import Turns
@@ -25,14 +24,15 @@ from gridspine.infra.log.writer import LogWriter
 from gridspine.infra.runtime.clock import Clock, new_urn
 from gridspine.infra.runtime.settings import Commands as CommandSettings
 from gridspine.infra.runtime.trace import NO_TRACE, Trace
-from gridspine.kernel.errors import NotFound
-from gridspine.kernel.units import UNITS
+from gridspine.kernel.errors import Conflict, NotFound
 from gridspine.things.adapter import Order, ProgressState
 from gridspine.things.approval import ApprovalRule
 from gridspine.things.asking import Ask, Pending
 from gridspine.things.blocking_tag import BlockingTag
 from gridspine.things.books import Committed
+from gridspine.things.budget import unit_power_w
 from gridspine.things.command import (
+    COMMANDS,
     Command,
     CommandChanged,
     CommandEvent,
@@ -43,6 +43,7 @@ from gridspine.things.command import (
     may_become,
 )
 from gridspine.things.commander import Commander
+from gridspine.things.control_rule import ControlRule, most_w_per_minute, split_point
 from gridspine.things.directory import Directory
 from gridspine.things.form import Forms
 from gridspine.things.lease import Lease
@@ -71,6 +72,7 @@ class Commands:
         settings = settings or CommandSettings()
         self._log, self._writer = log_, writer
         self._points, self._directory = points, directory
+        self.cap_w = settings.max_w_per_minute
         self._clock = clock
         self._checkpoints = checkpoints
         self._journeys = Journeys(trace)
@@ -79,20 +81,23 @@ class Commands:
         self.forms = Forms()
         self.gate: Callable[[str, bool], str] = lambda _thing, _safety: ""
         """Why a Thing takes no commands, or (False) none but those of safety; "" when it does. The lifecycle's word."""
+        self.behind: Callable[[str], frozenset[str]] = lambda _principal: frozenset()
+        """The persons by whose doing a principal asks that is none itself: they cannot approve what it asked."""
+        self.spread: Callable[[str], bool] = lambda _thing: False
+        """Whether what a Thing is ordered is spread over others: what those are told is counted, and not that."""
         self.commander = Commander(
             self._rule_of,
             self._number_of,
-        self.spread: Callable[[str], bool] = lambda _thing: False
-        """Whether what a Thing is ordered is spread over others: what those are told is counted, and not that."""
             watts_per_unit=self._watts_per_unit,
             gate=lambda thing, safety: self.gate(thing, safety),  # noqa: PLW0108 - it may be set later
             cap_w=settings.max_w_per_minute,
             approval=ApprovalRule(
                 settings.approval_above_w, settings.approval_window_s, settings.approval_expires_s
             ),
+            by_itself=lambda thing: self._adapter_of(thing) == EDGE,
+            organisation_of=lambda thing: points.organisation_of(thing) or "",
         )  # fmt: skip
         self._desk = OrderDesk(directory, self.forms, self._journeys, self._orders_in_force, self._orders_owed)
-            by_itself=lambda thing: self._adapter_of(thing) == EDGE,
         self._turns = Turns(self.commander, log_, writer, clock, self._journeys, self._desk)
         self.listeners = self._turns.listeners
         """Told of events once they are durable and applied."""
@@ -136,6 +141,11 @@ class Commands:
 
     async def approve(self, ids: Sequence[str], principal: str) -> list[Command]:
         """Let ``principal`` agree to commands that wait for a second person; all or none."""
+        for one in ids:
+            if principal in self.behind(self.commander.command(one).lease.principal):
+                raise Conflict(
+                    "whoever published or let out the behaviour that asked cannot approve: a second person must"
+                )
         touched = [_point_of(self.commander.command(one)) for one in ids]
 
         def decide(now_us: int, _: Pending) -> tuple[None, Iterable[CommandEvent]]:
@@ -249,6 +259,15 @@ class Commands:
         """Put what became of each command into the ledger, for ever."""
         await follow_receipts(self._log, self._writer)
 
+    def most_w(self, rule: ControlRule) -> float:
+        """Return what a control rule may move in a minute at most [W], its Things being emulated or not."""
+        found = (self._point(*split_point(point)) for point in rule.outputs)
+        return sum(
+            most_w_per_minute(rule, point.lease, unit_power_w(point))
+            for point in found
+            if point is not None and point.lease is not None
+        )
+
     def new_lease(self, **fields: Any) -> Lease:
         """Return a lease with ids and time of asking filled in."""
         return Lease(id=new_urn(self._clock), command=new_urn(self._clock), issued_us=self._clock.now_us(), **fields)
@@ -309,17 +328,16 @@ class Commands:
         point = self._point(thing, name)
         if point is None or point.lease is None or self.forms.of(thing) == "emulator" or self.spread(thing):
             return 0.0
-        unit = UNITS.get(point.reading_type.unit)
-        return unit.factor if unit and unit.quantity == "active_power" else point.lease.watts_per_unit
+        return unit_power_w(point)
 
-    def _number_of(self, thing: str, point: str) -> int | None:
-        number = self._points.number(f"{thing}/{point}")
     def _adapter_of(self, thing: str) -> str:
         try:
             return self._directory.get(thing).adapter
         except NotFound:
             return ""
 
+    def _number_of(self, thing: str, point: str) -> int | None:
+        number = self._points.number(f"{thing}/{point}")
         return None if number < 0 else number
 
 

@@ -98,7 +98,7 @@ class Talk:
             self._said_stop = stop
             said.append(Stop(stop))
         said += self._deliveries(wanted)
-        signed = self._rules.signed(edge, {thing.id for thing in self._things})
+        signed = self._rules.signed(edge, {thing.id for thing in self._things}, self._open)
         if signed != self._said_rules:
             self._said_rules = signed
             said.append(Rules(signed))
@@ -134,6 +134,12 @@ class Talk:
             for command in found
             if command is not None
         ]
+
+    def _open(self, thing: str, point: str) -> bool:
+        """Whether a rule may command a point: not while all is stopped, somebody stands there, or it is emulated."""
+        if self._commands.forms.of(thing) != "adapter":
+            return False
+        return not self._commands.commander.closed(thing, point, self._clock.now_us())
 
     def _served(self, thing: Thing) -> ServedThing:
         connection = thing.connection.get("connection")

@@ -50,6 +50,7 @@ class Edges:
     ) -> None:
         self._clock, self._identity, self._directory, self._commands = clock, identity, directory, commands
         self.rules = rules
+        rules.beneath(commands.cap_w, commands.most_w, commands.commander.set_aside)
         self._links: dict[str, Link] = {}
         self._states: dict[str, EdgeState] = {}
         self._reads: Reads | None = None

@@ -1,10 +1,15 @@
-"""Control rules at the node: checked, versioned, signed for their edge; see `gridspine.things.control_rule`."""
+"""Control rules at the node: checked, versioned, signed for their edge; see `gridspine.things.control_rule`.
+
+An edge runs its rules without asking, so a cap on power moved in a minute cannot hold them back one by one: the most
+that each may move in a minute is set aside from the cap as long as the rule is there, a quarter of the cap for all.
+"""
 
 import asyncio
 import base64
 from collections.abc import Callable, Mapping
 
 import msgspec
+import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
@@ -15,10 +20,13 @@ from gridspine.infra.registry.port import Event, Registry, Transaction
 from gridspine.infra.runtime.clock import Clock, new_id
 from gridspine.infra.runtime.starlark_runner import Runner
 from gridspine.kernel.errors import Conflict, Invalid, NotFound
-from gridspine.things.control_rule import FUNCTION, ControlRule, rule_body, to_sign
+from gridspine.things.control_rule import FUNCTION, ControlRule, rule_body, split_point, to_sign
 
 MAX_RULES = 50
 """Rules that one edge has at most."""
+RULES_SHARE = 0.25
+"""Share of the cap on power moved in a minute that all rules of all edges may have together."""
+log = structlog.get_logger(__name__)
 
 
 class PublishedRule(msgspec.Struct, frozen=True):
@@ -39,11 +47,24 @@ class EdgeRules:
         self._signed: dict[tuple[str, str, int], SignedRule] = {}
         self.listeners: list[Callable[[str], None]] = []
         """Told of the edge whose rules changed."""
+        self._cap_w = 0.0
+        self._most_w: Callable[[ControlRule], float] = lambda _rule: 0.0
+        self._set_aside: Callable[[float], None] = lambda _w: None
+        self._over: set[tuple[str, str]] = set()
+        """Rules that have no room beneath the cap, such as since it was lowered: no edge is given them."""
+
+    def beneath(self, cap_w: float, most_w: Callable[[ControlRule], float], set_aside: Callable[[float], None]) -> None:
+        """Keep to a cap of ``cap_w`` [W] moved in a minute (0: none): ``most_w(rule)`` is what a rule may move at most.
+
+        ``set_aside`` is told what the rules have together [W].
+        """
+        self._cap_w, self._most_w, self._set_aside = cap_w, most_w, set_aside
 
     def load(self) -> None:
         """Read the rules when the node starts; blocks."""
         for kept in self._registry.read(lambda tx: tx.list(PublishedRule)):
             self._rules.setdefault(kept.rule.edge, {})[kept.rule.name] = kept
+        self._share_out()
 
     def public_key(self) -> dict[str, str]:
         """Return the public key (JWK) by which rules are signed."""
@@ -54,13 +75,25 @@ class EdgeRules:
         """Return an edge's rules by name."""
         return self._rules.get(edge, {})
 
-    def signed(self, edge: str, things: set[str]) -> tuple[SignedRule, ...]:
-        """Return an edge's rules, signed; none that reads or commands what is not among its ``things`` any more."""
-        return tuple(self._sign(one.rule) for _, one in sorted(self.of_edge(edge).items()) if one.rule.things <= things)
+    def signed(
+        self, edge: str, things: set[str], open_: Callable[[str, str], bool] = lambda _thing, _point: True
+    ) -> tuple[SignedRule, ...]:
+        """Return an edge's rules, signed; none that reads or commands what is not among its ``things`` any more.
+
+        None either that would command a point which is not ``open_(thing, point)``: a rule that nobody may follow would
+        only fault, and be taken for a bad one.
+        """
+        rules = (one.rule for name, one in sorted(self.of_edge(edge).items()) if (edge, name) not in self._over)
+        return tuple(
+            self._sign(rule)
+            for rule in rules
+            if rule.things <= things and all(open_(*split_point(point)) for point in rule.outputs)
+        )
 
     async def publish(self, rule: ControlRule) -> ControlRule:
         """Keep ``rule`` as its name's next version and return it; raise `Invalid` when it is no program."""
         rule.check()
+        self._check_room(rule)
         async with self._trying:  # each takes a process of its own
             await _try(rule)
 
@@ -79,6 +112,7 @@ class EdgeRules:
 
         kept = await self._registry.run(work)
         self._rules.setdefault(rule.edge, {})[rule.name] = kept
+        self._share_out()
         self._tell(rule.edge)
         return kept.rule
 
@@ -99,7 +133,35 @@ class EdgeRules:
 
         await self._registry.run(work)
         self._rules[edge].pop(name, None)
+        self._share_out()
         self._tell(edge)
+
+    def _check_room(self, rule: ControlRule) -> None:
+        """Raise `Conflict` where ``rule`` has no room beneath the cap."""
+        most_w = self._most_w(rule) if self._cap_w else 0.0
+        others = (one.rule for edge in self._rules.values() for one in edge.values())
+        taken_w = sum(self._most_w(one) for one in others if (one.edge, one.name) != (rule.edge, rule.name))
+        share_w = RULES_SHARE * self._cap_w
+        if most_w and taken_w + most_w > share_w:
+            raise Conflict(
+                f"the rule may move {most_w / 1e3:g} kW in a minute: all rules together may move {share_w / 1e3:g} kW, "
+                f"a quarter of the cap, and have {taken_w / 1e3:g} kW. Let it run less often (everyS), or set fewer points"
+            )
+
+    def _share_out(self) -> None:
+        """Give the rules their room beneath the cap, the oldest first; what has none is not handed out."""
+        if not self._cap_w:
+            return
+        taken_w, self._over = 0.0, set()
+        kept = (one.rule for edge in self._rules.values() for one in edge.values())
+        for rule in sorted(kept, key=lambda one: (one.at_us, one.edge, one.name)):
+            most_w = self._most_w(rule)
+            if most_w and taken_w + most_w > RULES_SHARE * self._cap_w:
+                self._over.add((rule.edge, rule.name))
+                log.warning("a rule has no room beneath the cap: no edge is given it", edge=rule.edge, rule=rule.name)
+            else:
+                taken_w += most_w
+        self._set_aside(taken_w)
 
     def _get(self, edge: str, name: str) -> PublishedRule:
         known = self.of_edge(edge).get(name)
