@@ -8,8 +8,9 @@
 
 An acknowledgement by the device only ever makes a command ``acknowledged``. ``applied`` needs a reading of the
 confirm point, near enough to what was ordered, observed after the order was sent. A command whose time passes
-unconfirmed is ``expired``; one that was applied to its end, or a limit that was kept without ever having to bind, is
-``ended``. What is ``awaiting-approval`` by a second person commands nothing.
+unconfirmed is ``expired``, also one that an emulator carried out, as its reason says; one that was applied to its end,
+or a limit that was kept without ever having to bind, is ``ended``. What is ``awaiting-approval`` by a second person
+commands nothing.
 """
 
 from typing import Literal
@@ -45,6 +46,9 @@ def _to(*states: State) -> frozenset[State]:
     return frozenset(states)
 
 
+EMULATED = "the Thing is emulated: the order was carried out by the emulator, nothing moved"
+EMULATED_OUTSIDE = "the Thing is emulated from outside: no device was told, nothing moved"
+"""Reasons of commands that no device was ever told of."""
 _STOPS = _to("rejected", "failed", "expired", "superseded", "cancelled")
 TRANSITIONS: dict[State, frozenset[State]] = {
     "requested": _to("accepted", "refused", "awaiting-approval"),
@@ -57,7 +61,7 @@ TRANSITIONS: dict[State, frozenset[State]] = {
 """From which state a command may go where; a state not listed is final."""
 
 
-class Change(msgspec.Struct, frozen=True, rename="camel"):
+class Change(msgspec.Struct, gc=False, frozen=True, rename="camel"):
     """A command came into ``state`` at ``at_us`` [µs since 1970], because of ``reason``."""
 
     state: State
@@ -65,7 +69,7 @@ class Change(msgspec.Struct, frozen=True, rename="camel"):
     reason: str = ""
 
 
-class Command(msgspec.Struct, frozen=True, rename="camel"):
+class Command(msgspec.Struct, gc=False, frozen=True, rename="camel"):
     """An order by ``lease.principal``; ``key`` is its idempotency key, ``changes`` its whole story, oldest first.
 
     ``question`` is a digest of what was asked, by which a repetition under the same key is known ("": the lease).
@@ -140,16 +144,18 @@ def finish(command: Command, now_us: int) -> Command:
         return become(command, "expired", now_us, "no second person approved it in time")
     if command.state == "accepted":
         return become(command, "expired", now_us, "its time passed before it was sent")
+    if command.reason in {EMULATED, EMULATED_OUTSIDE}:
+        return become(command, "expired", now_us, command.reason)
     return become(command, "expired", now_us, "its time passed without a reading that shows its effect")
 
 
-class CommandChanged(msgspec.Struct, frozen=True, tag="command", rename="camel"):
+class CommandChanged(msgspec.Struct, gc=False, frozen=True, tag="command", rename="camel"):
     """A command as it now is."""
 
     command: Command
 
 
-class OrderIssued(msgspec.Struct, frozen=True, tag="order", rename="camel"):
+class OrderIssued(msgspec.Struct, gc=False, frozen=True, tag="order", rename="camel"):
     """An order goes out at ``at_us`` [µs since 1970]; ``carries`` are the commands that shaped it.
 
     ``moved_w`` [W] is how far it moves the device. ``switched_us`` [µs since 1970] is since when the device is on, or

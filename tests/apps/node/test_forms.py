@@ -14,6 +14,7 @@ from gridspine.kernel.codecs.batch import decode_batch
 from gridspine.kernel.errors import DiskFull
 from gridspine.kernel.readings import Channel
 from gridspine.kernel.time import US
+from gridspine.things.command import EMULATED, EMULATED_OUTSIDE
 from gridspine.things.lease import Authority
 
 running_node = sys.modules["running_node"]
@@ -89,6 +90,7 @@ async def test_to_the_emulator_and_back_at_one_address(tmp_path):
         commanded = (await world.op.get(f"/things/{thing}/channels")).json()
         assert {one["name"]: one["commanded"] for one in commanded}[SETPOINT]["value"] == 2500
         assert state(world, drill) == "acknowledged", "what is emulated confirms nothing"
+        assert world.node.commands.commander.command(drill).reason == EMULATED
         assert wire.of(thing) == [1500, None], "and reaches no wire"
         sent = await world.op.post("/readings", json=body, headers=running_node.SENML)
         assert sent.json()["accepted"] == 1
@@ -235,3 +237,44 @@ async def test_an_emulator_that_dies_is_started_again_and_holds_what_was_ordered
         before = world.node.clock.now_us()
         await until(lambda: emulated(world, thing).received_us > before + 200_000, 60)
         await until(lambda: abs(emulated(world, thing).value - 2000) < 30, 60)
+
+
+@pytest.mark.parametrize(("external", "words"), [(False, EMULATED), (True, EMULATED_OUTSIDE)])
+async def test_a_command_to_the_emulated_ends_with_a_plain_reason(tmp_path, external, words):
+    async with wired(tmp_path / "data") as (world, wire):
+        thing = await world.thing("urn:example:b", BATTERY, adapter="wire")
+        assert (await change(world, thing, "emulator", seed=3, stepS=0.2, external=external)).status_code == 200
+        drill = await command(world, thing, 2000, durationS=1)
+        await until(lambda: state(world, drill) == "expired", 60)
+        assert world.node.commands.commander.command(drill).reason == words
+        assert wire.of(thing) == []
+
+
+async def test_emulated_devices_go_on_after_a_restart_where_they_were(tmp_path):
+    names = ("stateOfCharge", "activeEnergyImport")
+    async with wired(tmp_path / "data") as (world, _):
+        thing = await world.thing("urn:example:b", BATTERY, adapter="wire")
+        assert (await change(world, thing, "emulator", seed=3, stepS=0.1)).status_code == 200
+        await until(lambda: emulated(world, thing) is not None, 60)
+        began = [emulated(world, thing, name).value for name in names]
+        await command(world, thing, 5000)
+        await until(lambda: emulated(world, thing, names[1]).value > began[1] + 1.0, 60)
+        await world.node.supervisor.stop("emulation")
+        before = [emulated(world, thing, name).value for name in names]
+    (path,) = (tmp_path / "data" / "emulators").iterdir()
+    kept = path.read_bytes()
+    async with wired(tmp_path / "data") as (world, _):
+        at_us = world.node.clock.now_us()
+        await until(lambda: (known := emulated(world, thing)) is not None and known.observed_us > at_us, 60)
+        after = [emulated(world, thing, name).value for name in names]
+        assert before[0] > began[0]
+        assert all(now >= then for now, then in zip(after, before, strict=True)), (before, after)
+        assert abs(emulated(world, thing).value - 5000) < 60, "and it holds what was ordered"
+    path.write_bytes(kept[:-40])
+    async with wired(tmp_path / "data") as (world, _):
+        at_us = world.node.clock.now_us()
+        await until(lambda: (known := emulated(world, thing)) is not None and known.observed_us > at_us, 60)
+        assert emulated(world, thing, names[1]).value < began[1] + 1.0, "what is broken is not used"
+        world.op.headers["authorization"] = f"Bearer {world.node.identity.demo.issue(world.op_id)}"
+        assert (await change(world, thing, "adapter")).status_code == 200
+        await until(lambda: not list((tmp_path / "data" / "emulators").iterdir()))

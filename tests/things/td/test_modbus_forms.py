@@ -45,7 +45,7 @@ def read(affordance: dict[str, Any]) -> dict[str, Any]:
         (one("40001?quantity=2", "InputRegister"), {"entity": "input", "address": 40000, "type": "int32"}),
         (one("5?quantity=2", type="number"), {"entity": "holding", "address": 4, "type": "float32"}),
         (one("5", **{"modv:type": "xsd:double"}), {"entity": "holding", "address": 4, "type": "float64"}),
-        (one("5?quantity=4", **{"modv:type": "xsd:unsignedLong"}), 
+        (one("5?quantity=4", **{"modv:type": "xsd:unsignedLong"}),
          {"entity": "holding", "address": 4, "type": "uint64"}),
         (one("5?quantity=2", **{"modv:type": "xsd:decimal"}), {"entity": "holding", "address": 4, "type": "int32"}),
         (one("3", "Coil", type="boolean"), {"entity": "coil", "address": 2, "type": "bit"}),

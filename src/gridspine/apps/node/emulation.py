@@ -5,12 +5,13 @@
     commands ─ orders of emulated Things ─► Instruct ─┐
     clock ─── each cohort's step ─────────► Step ─────┴► child: energy.emulators ─► readings ─► intake (emulated)
 
-The child runs only while something is emulated. A node that starts again, or a child that had to be, begins its cohorts
-anew from their seeds: what an emulated device had become is not kept, what it said is.
+The child runs only while something is emulated. What the devices have become is kept twice a minute and when the node
+stops: a node that starts again, or a child that had to be, goes on from there, as if no time had passed.
 """
 
 import asyncio
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import msgspec
@@ -18,12 +19,15 @@ import numpy as np
 import structlog
 
 from gridspine.apps.node.commands import Commands
+from gridspine.apps.node.emulation_store import EmulatedStates
 from gridspine.apps.node.emulation_wire import (
     MAX_FRAME_BYTES,
     Begin,
     Begun,
     Instruct,
     Instructed,
+    Keep,
+    Kept,
     Reply,
     Request,
     Step,
@@ -37,6 +41,7 @@ from gridspine.kernel.names import PackedNames
 from gridspine.kernel.readings import BoolArray, Channel, Float64Array, NamedReadings
 from gridspine.kernel.time import US
 from gridspine.things.adapter import Order, ProgressState, Source
+from gridspine.things.command import EMULATED, EMULATED_OUTSIDE
 from gridspine.things.form import EMULATOR, Cohort, Forms
 from gridspine.things.intake import Intake
 from gridspine.things.point import PointTable
@@ -44,7 +49,8 @@ from gridspine.things.point import PointTable
 MAX_STEP_S = 3_600.0
 _ANSWER_S = 60.0
 _LOOK_S = 1.0
-_R = TypeVar("_R", Begun, Instructed, Stepped)
+_KEEP_US = 30 * US
+_R = TypeVar("_R", Begun, Instructed, Stepped, Kept)
 log = structlog.get_logger(__name__)
 
 
@@ -64,9 +70,13 @@ class _Running:
 class Emulation:
     """Steps the cohorts of emulated twins."""
 
-    def __init__(self, forms: Forms, intake: Intake, commands: Commands, points: PointTable, clock: Clock) -> None:
+    def __init__(
+        self, forms: Forms, intake: Intake, commands: Commands, points: PointTable, clock: Clock, folder: Path
+    ) -> None:
         self._forms, self._intake, self._commands, self._points = forms, intake, commands, points
         self._clock = clock
+        self._states = EmulatedStates(folder)
+        self._kept_us = clock.monotonic_us()
         self._cohorts: dict[str, Cohort] = {}
         self._running: dict[str, _Running] = {}
         self._held: dict[tuple[str, int, str], Instruct] = {}
@@ -102,17 +112,23 @@ class Emulation:
         return over
 
     async def work(self) -> None:
-        """Step each cohort when it is due, until cancelled; an exception ends the child, and all begins anew."""
+        """Step each cohort when it is due, until cancelled; an exception ends the child, and another goes on."""
         try:
             while True:
                 if not any(not cohort.external for cohort in self._cohorts.values()):
+                    await self._keep()
                     await self._end()
                     self._more.clear()
                     await self._more.wait()
                 await self._step_due()
+                if self._clock.monotonic_us() >= self._kept_us + _KEEP_US:
+                    await self._keep()
                 await self._clock.sleep(self._wait_s())
         finally:
-            await self._end()
+            try:
+                await self._keep()
+            finally:
+                await self._end()
 
     async def carry(self) -> None:
         """Hand the orders for emulated Things to their emulators, until cancelled."""
@@ -133,20 +149,31 @@ class Emulation:
         if form is None or cohort is None:
             return "failed", "nothing emulates this Thing any more"
         if cohort.external:
-            return "sent", "no device is told: whoever emulates this Thing reads it"
+            return "sent", EMULATED_OUTSIDE
         wanted = Instruct(cohort.id, form.place, order.point, order.value, order.until_us)
         if cohort.id not in self._running:
             await self._begin(cohort)
         if not (await self._ask(wanted, Instructed)).taken:
             return "rejected", f"the emulator of {cohort.model} has no setting {order.point}"
         self._held[cohort.id, form.place, order.point] = wanted
-        return "acknowledged", "taken by the emulator; no device is told"
+        return "acknowledged", EMULATED
+
+    async def _keep(self) -> None:
+        """Write down what all cohorts at work have become, and forget those that are over."""
+        self._kept_us = self._clock.monotonic_us()
+        for id_ in list(self._running) if self._child is not None else ():
+            kept = await self._ask(Keep(id_), Kept)
+            await asyncio.to_thread(self._states.save, id_, kept.state)
+        await asyncio.to_thread(self._states.keep_only, frozenset(self._cohorts))
 
     async def _begin(self, cohort: Cohort) -> None:
         now_us = self._clock.now_us()
-        begun = await self._ask(Begin(cohort.id, cohort.model, len(cohort.things), cohort.seed, now_us), Begun)
+        kept = await asyncio.to_thread(self._states.load, cohort.id)
+        begun = await self._ask(Begin(cohort.id, cohort.model, len(cohort.things), cohort.seed, now_us, kept), Begun)
         if begun.problem:
             raise Invalid(f"emulator: {begun.problem}")
+        if begun.lost:
+            log.warning("emulated devices begin anew from their seed", cohort=cohort.id, why=begun.lost)
         names = PackedNames.of([f"{thing}/{point}" for thing in cohort.things for point in begun.points])
         units, known = ("",) * len(names), self._known(cohort, names)
         self._running[cohort.id] = _Running(cohort, begun.points, names, units, known, now_us, self._active(cohort))

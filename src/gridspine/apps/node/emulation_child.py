@@ -16,6 +16,8 @@ from gridspine.apps.node.emulation_wire import (
     Begun,
     Instruct,
     Instructed,
+    Keep,
+    Kept,
     Reply,
     Request,
     Step,
@@ -24,7 +26,7 @@ from gridspine.apps.node.emulation_wire import (
 from gridspine.energy.emulators.fleet import Fleet
 from gridspine.energy.emulators.mix import Mix
 from gridspine.infra.runtime.frame import frame, read_frame
-from gridspine.kernel.errors import GridspineError
+from gridspine.kernel.errors import Corrupt, GridspineError
 
 
 class Emulators:
@@ -40,6 +42,8 @@ class Emulators:
         fleet = self._fleets[request.cohort]
         if isinstance(request, Instruct):
             return Instructed(_instruct(fleet, request))
+        if isinstance(request, Keep):
+            return Kept(fleet.keep())
         assert isinstance(request, Step)
         return Stepped(fleet.step(request.step_s).astype("<f8").tobytes())
 
@@ -53,7 +57,19 @@ class Emulators:
             return Begun(problem=error.detail)
         self._fleets[wanted.cohort] = fleet
         (block,) = fleet.layout.blocks
-        return Begun(block.points, block.settings)
+        return Begun(block.points, block.settings, lost=_go_on(fleet, wanted))
+
+
+def _go_on(fleet: Fleet, wanted: Begin) -> str:
+    """Let a fleet be what it was, now; return why it cannot."""
+    if not wanted.kept:
+        return ""
+    try:
+        fleet.go_on(wanted.kept)
+    except Corrupt as error:
+        return error.detail
+    fleet.now_us = wanted.start_us
+    return ""
 
 
 def _instruct(fleet: Fleet, wanted: Instruct) -> bool:

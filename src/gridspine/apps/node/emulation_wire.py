@@ -6,21 +6,29 @@ MAX_FRAME_BYTES = 256 << 20
 
 
 class Begin(msgspec.Struct, frozen=True, tag="begin"):
-    """Emulate ``count`` devices of ``model`` as ``cohort`` from ``start_us`` [µs since 1970] on; 0 forgets it."""
+    """Emulate ``count`` devices of ``model`` as ``cohort`` from ``start_us`` [µs since 1970] on; 0 forgets it.
+
+    They go on from what they were when they were ``kept``, as if no time had passed.
+    """
 
     cohort: str
     model: str
     count: int
     seed: int
     start_us: int
+    kept: bytes = b""
 
 
 class Begun(msgspec.Struct, frozen=True, tag="begun"):
-    """The points each device reports and the settings it takes; or why there is no such emulator."""
+    """The points each device reports and the settings it takes; or why there is no such emulator.
+
+    ``lost`` says why what was kept could not be used.
+    """
 
     points: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
     problem: str = ""
+    lost: str = ""
 
 
 class Instruct(msgspec.Struct, frozen=True, tag="instruct"):
@@ -52,5 +60,17 @@ class Stepped(msgspec.Struct, frozen=True, tag="stepped"):
     values: bytes
 
 
-Request = Begin | Instruct | Step
-Reply = Begun | Instructed | Stepped
+class Keep(msgspec.Struct, frozen=True, tag="keep"):
+    """Say what ``cohort`` has become."""
+
+    cohort: str
+
+
+class Kept(msgspec.Struct, frozen=True, tag="kept"):
+    """What a cohort has become, to be given back when it goes on."""
+
+    state: bytes
+
+
+Request = Begin | Instruct | Step | Keep
+Reply = Begun | Instructed | Stepped | Kept

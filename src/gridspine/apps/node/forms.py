@@ -11,6 +11,7 @@ contract, no confirmation and no settlement.
 
 import asyncio
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -75,12 +76,13 @@ class FormService:
     """Changes forms, one change at a time, and keeps them."""
 
     def __init__(
-        self, registry: Registry, commands: Commands, intake: Intake, points: PointTable, clock: Clock
+        self, registry: Registry, commands: Commands, intake: Intake, points: PointTable, clock: Clock, folder: Path
     ) -> None:
+        """Make the service; ``folder`` is where it is kept what emulated devices have become."""
         self._registry, self._commands, self._clock = registry, commands, clock
         self.forms = commands.forms
         self._working: set[asyncio.Task[list[Outcome]]] = set()
-        self.emulation = Emulation(self.forms, intake, commands, points, clock)
+        self.emulation = Emulation(self.forms, intake, commands, points, clock, folder)
 
     def load(self) -> None:
         """Read the forms when the node starts; blocks."""

@@ -142,12 +142,13 @@ class Node:
             self.log, self.writer, self.things, self.points, self.clock, self.checkpoints[COMMANDS], self.trace,
             self.settings.commands,
         )  # fmt: skip
-        self.forms = FormService(self.registry, self.commands, self.intake, self.points, self.clock)
+        self.forms = FormService(
+            self.registry, self.commands, self.intake, self.points, self.clock, self.paths.emulators
+        )
         standings = self.intake.standings
         self.ensembles = Ensembles(
             self.registry, self.clock, self.things, self.points, self.twins, standings, self.commands
         )
-
         self.ensembles.saved.retire = lambda thing, by: self.lives.move(
             thing, "retired", by=by, why="its ensemble was forgotten"
         )
@@ -221,8 +222,8 @@ class Node:
         self.supervisor.start("registrations", self.registrar.work)
         self.forms.start(self.supervisor)
         self.ensembles.start(self.supervisor)
-        self.supervisor.start("sparql", self.sparql.work)
         self.plants.start(self.supervisor, self.adapters.reads)
+        self.supervisor.start("sparql", self.sparql.work)
         self.supervisor.start("agents", self.agents.work)
         self.lives.start(self.supervisor)
         if self.settings.archive.enabled:
@@ -271,8 +272,8 @@ class Node:
         self.steps = Steps(self.clock)
         self.silence = Silence(self.points, self.twins, self.clock.now_us())
         self.forms.load()
-        self.edges.rules.load()
         self.ensembles.saved.load()
+        self.edges.rules.load()
         self.commands.load()
         self.alarms.load()
         self.agents.load()

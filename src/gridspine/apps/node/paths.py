@@ -36,6 +36,11 @@ class Paths:
         return self.root / "checkpoints"
 
     @property
+    def emulators(self) -> Path:
+        """What emulated devices have become."""
+        return self.root / "emulators"
+
+    @property
     def ledger(self) -> Path:
         """The ledger's hashes."""
         return self.root / "ledger.db"

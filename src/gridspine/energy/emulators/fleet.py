@@ -11,6 +11,7 @@ step before and half-way (`grid_support`). Wind turbines and CHP plants stand by
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from math import isfinite
+from typing import Any
 
 import numpy as np
 
@@ -27,6 +28,7 @@ from gridspine.energy.emulators import (
     wind_turbine,
 )
 from gridspine.energy.emulators.column import Outputs
+from gridspine.energy.emulators.kept import pack, unpack
 from gridspine.energy.emulators.layout import Layout, Orders
 from gridspine.energy.emulators.mix import KINDS, Mix
 from gridspine.kernel.errors import Invalid
@@ -35,6 +37,8 @@ from gridspine.kernel.time import US
 
 MAX_STEP_S = 3_600.0
 _NOMINAL_V = 230.0
+_DEVICES = ("meter", "pv", "battery", "ev_charger", "heat_pump", "wind_turbine", "chp")
+"""Kinds of device that become something; a weather station only shows what is."""
 
 
 @dataclass(slots=True)
@@ -93,6 +97,33 @@ class Fleet:
         self._stations = weather_station.Ratings.draw(mix.weather_station, random)
         plants = chp.Ratings.draw(mix.chp, random)
         self._chp = plants, chp.State.draw(plants, random)
+
+    def keep(self) -> bytes:
+        """Return all that the fleet has become, to go on from: what it is itself follows from mix and seed."""
+        return pack(self._kept(), self._random)
+
+    def go_on(self, kept: bytes) -> None:
+        """Be as the fleet was that said ``kept``: one of the same mix, seed and beginning.
+
+        It goes on at its own time then. Raises `Corrupt` for what was not said by such a fleet, and is as before.
+        """
+        found = unpack(kept, self._kept(), self._random)
+        self.now_us, self._weather_state, self._deviation_hz = found["now"], found["weather"], found["hertz"]
+        homes = found["homes"]
+        self._homes.using, self._homes.voltage_v, self._homes.power_w = homes["using"], homes["volts"], homes["watts"]
+        for kind in _DEVICES:
+            setattr(self, f"_{kind}", (getattr(self, f"_{kind}")[0], found[kind]))
+        for kind, orders in self._orders.items():
+            orders.value, orders.until_us = found["orders"][kind]["value"], found["orders"][kind]["until"]
+
+    def _kept(self) -> dict[str, Any]:
+        homes = self._homes
+        orders = {kind: {"value": one.value, "until": one.until_us} for kind, one in self._orders.items()}
+        return {
+            "now": self.now_us, "weather": self._weather_state, "hertz": self._deviation_hz, "orders": orders,
+            "homes": {"using": homes.using, "volts": homes.voltage_v, "watts": homes.power_w},
+            **{kind: getattr(self, f"_{kind}")[1] for kind in _DEVICES},
+        }  # fmt: skip
 
     def order(self, place: Int32Array, value: Float64Array, until_us: Int64Array) -> BoolArray:
         """Order ``value`` (n,) for the settings at ``place`` (n,) of the layout until ``until_us`` (n,).

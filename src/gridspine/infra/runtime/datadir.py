@@ -11,6 +11,7 @@
     DATA/twins.npz       snapshot of the twins
     DATA/checkpoints/    commands, alarms and quarantine up to a point of the log
     DATA/ledger.db       hashes of the ledger
+    DATA/emulators/      what emulated devices have become
 """
 
 import fcntl

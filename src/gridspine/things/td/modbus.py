@@ -2,8 +2,9 @@
 
 Source: W3C WoT Modbus Binding, Editor's Draft as of commit 45f87f3 of w3c/wot-binding-templates (URL format;
 vocabulary; default mappings): ``modbus+tcp://host:port/unitID/address?quantity=n``, ``modv:entity`` (or
-``modv:function``), ``modv:type``, ``modv:mostSignificantByte`` and ``…Word``, ``modv:zeroBasedAddressing``, ``modv:pollingTime`` and
-``modv:timeout`` [ms]. Unless zero-based is true, addresses count from 1; a prefix such as the 4 of 40001 is taken as part of the number.
+``modv:function``), ``modv:type``, ``modv:mostSignificantByte``, ``modv:mostSignificantWord``,
+``modv:zeroBasedAddressing``, ``modv:pollingTime`` and ``modv:timeout`` [ms]. Unless the addressing is zero-based,
+addresses count from 1; a prefix such as the 4 of 40001 is taken as part of the number.
 
 What a type leaves open the schema says: without ``modv:type``, a whole number is unsigned when its ``minimum`` is not
 negative; a number in two or four registers is a float. ``gs:factor`` is ours: the value of one step of the register.
