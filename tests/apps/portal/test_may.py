@@ -40,7 +40,7 @@ def test_what_is_offered_is_what_is_allowed(caller: Caller) -> None:
     own = organisation_entity(caller.organisation)
     if not caller.has("device"):  # devices may read themselves; they do not sign in here
         assert may.read_things == allowed(caller, "thing.read", thing) == allowed(caller, "alarm.read", thing)
-        assert may.read_things == allowed(caller, "incident.read", own)
+        assert may.read_things == allowed(caller, "incident.read", own) == allowed(caller, "behaviour.read", own)
     assert may.command == allowed(caller, "thing.command", thing) == allowed(caller, "alarm.handle", thing)
     assert may.command == allowed(caller, "incident.handle", own)
     for action in ("manage", "form", "approve", "tag", "safety"):
@@ -49,6 +49,8 @@ def test_what_is_offered_is_what_is_allowed(caller: Caller) -> None:
         assert may.command == allowed(caller, "thing.local", thing)
     for action in ("register", "enrol"):
         assert may.register == allowed(caller, f"thing.{action}", thing), action
+    assert may.transfer == allowed(caller, "thing.transfer", thing)
+    assert may.command == allowed(caller, "behaviour.deploy", own)
     assert may.attach == allowed(caller, "thing.attach", thing)
     assert may.stop == allowed(caller, "node.stop", node_entity("own"))
     assert may.watch == allowed(caller, "status.read", node_entity("own"))

@@ -123,7 +123,7 @@ async def test_announced_devices_and_large_commands_wait_for_a_person(portal: Po
     assert asked["state"] == "awaiting-approval"
     page = await (await opens()).sign_in("olga", "/portal/waiting")
     assert await page.evaluate("window.hacked") is None
-    await expect(page.locator(".badge")).to_have_text("1")
+    await expect(page.locator(".menu .badge")).to_have_text("1")
     await page.get_by_role("button", name="Approve 3").click()
     await expect(page.locator("#waiting")).to_contain_text("None. A command that moves more power")
     assert portal.node.commands.commander.command(asked["id"]).approved_by
@@ -228,5 +228,17 @@ async def test_edges_are_shown_with_their_rules(portal: Portal, opens: Opens) ->
     page.on("dialog", lambda dialog: dialog.accept())
     await panel.get_by_role("button", name="Roll back").click()
     await expect(panel).to_contain_text("version 3, every 5 s")
+    await panel.get_by_text("Give it a rule").click()
+    await panel.get_by_label("Name").fill("second")
+    await panel.get_by_label("Points it reads").fill("urn:example:far/stateOfCharge")
+    await panel.get_by_label("Points it sets").fill("urn:example:far/activePower")
+    await panel.get_by_label("Program").fill("def control(inputs, state, now_s):\n    return None\n")
+    await panel.get_by_role("button", name="Give it").click()
+    await expect(panel.locator(".form-error").last).to_contain_text("takes no set-points")
+    await panel.get_by_label("Points it sets").fill("urn:example:far/activePowerSetpoint")
+    await panel.get_by_role("button", name="Give it").click()
+    await expect(panel).to_contain_text("second version 1, every 5 s")
+    await panel.get_by_role("button", name="Take away second").click()
+    await expect(panel).not_to_contain_text("second version 1")
     await panel.get_by_role("button", name="Take away").click()
     await expect(panel).to_contain_text("None: it keeps leases")

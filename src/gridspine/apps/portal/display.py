@@ -57,8 +57,13 @@ def value_text(value: float | None, unit: str, codes: Mapping[str, str] | None =
     scale, prefix = 1.0, ""
     if unit in _SCALED:
         scale, prefix = next(((s, p) for s, p in _PREFIXES if abs(value) >= s), (1.0, ""))
-    written = "" if unit in _UNWRITTEN else f"\N{NO-BREAK SPACE}{prefix}{unit}"
+    written = "" if unit in _UNWRITTEN else f"\N{NO-BREAK SPACE}{prefix}{unit_text(unit)}"
     return number_text(value / scale) + written
+
+
+def unit_text(unit: str) -> str:
+    """Return a unit as people write it: ``°C``, ``W/m²``."""
+    return unit.replace("deg", "°").replace("m2", "m²").replace("m3", "m³")
 
 
 def number_text(value: float) -> str:

@@ -1,5 +1,7 @@
 """The page of a Thing's life: where it stands, its steps, examinations, meter exchanges, files, and its history."""
 
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from litestar import Response, get, post
@@ -8,9 +10,10 @@ from litestar.params import FromPath, FromQuery
 from gridspine.apps.api.attachment import list_attachments, remove_attachment
 from gridspine.apps.api.commissioning import examine_thing, list_reports
 from gridspine.apps.api.dependency import TheNode
-from gridspine.apps.api.history import HistoryView, NewNote, note_history, read_history
+from gridspine.apps.api.history import HistoryEntryView, HistoryView, NewNote, note_history, read_history
 from gridspine.apps.api.lifecycle import (
     LifecycleView,
+    LifeStepView,
     NewExchange,
     NewLifeStep,
     exchange_meter,
@@ -22,7 +25,7 @@ from gridspine.apps.api.thing import permitted
 from gridspine.apps.node.examination import ExaminationQuestion
 from gridspine.apps.node.node import Node
 from gridspine.apps.portal.command import number_of, redirect_part
-from gridspine.apps.portal.display import known_name
+from gridspine.apps.portal.display import known_name, point_text
 from gridspine.apps.portal.page import PortalRequest, form, is_part, page
 from gridspine.kernel.errors import Invalid
 from gridspine.things.directory import Thing
@@ -62,7 +65,13 @@ async def timeline_part(
 ) -> Response[Any]:
     """Show what happened before what is shown already."""
     history = await read_history.fn(request, node, thing_id, before[:200], PAGE_ENTRIES, "")
-    return page(request, node, "parts/timeline.html", thing_id=thing_id, **_timeline(node, request, history))
+    return page(
+        request,
+        node,
+        "parts/timeline.html",
+        thing_id=thing_id,
+        **_timeline(node, request, node.things.get(thing_id), history),
+    )
 
 
 @post("/portal/things/{thing_id:str}/life/{verb:str}", status_code=200)
@@ -125,13 +134,42 @@ async def _page(request: PortalRequest, node: Node, thing: Thing) -> Response[An
         meaning=MEANINGS[life.state], reports=reports[:MAX_REPORTS], files=files[:MAX_FILES], registers=registers,
         exchanges=await list_exchanges.fn(request, node, thing.id) if registers else [],
         names={one: known_name(node, request.user, one) for one in people},
-        **_timeline(node, request, history),
+        upon=partial(_evidence, {one.id: one.at for one in reports}), **_timeline(node, request, thing, history),
     )  # fmt: skip
 
 
-def _timeline(node: Node, request: PortalRequest, history: HistoryView) -> dict[str, Any]:
+def _timeline(node: Node, request: PortalRequest, thing: Thing, history: HistoryView) -> dict[str, Any]:
     by = {entry.by: entry.name or known_name(node, request.user, entry.by) for entry in history.entries}
-    return {"entries": history.entries, "next": history.next, "by": by, "tones": TONES}
+    return {
+        "entries": history.entries,
+        "next": history.next,
+        "by": by,
+        "tones": TONES,
+        "said": partial(_said, node, thing),
+    }
+
+
+def _said(node: Node, thing: Thing, entry: HistoryEntryView) -> str:
+    """Return an entry's words; of a command with its point's title and unit, as far as the model still has it."""
+    lease = entry.data.get("lease") if entry.kind == "command" else None
+    point = next((one for one in node.things.model(thing).points if lease and one.name == lease.get("point")), None)
+    if lease is None or point is None or not isinstance(lease.get("value"), int | float):
+        return entry.words
+    became = ": ".join(str(entry.data[name]) for name in ("state", "reason") if entry.data.get(name))
+    return f"{point.title} to {point_text(point, lease['value'])}, {became}"
+
+
+def _evidence(reports: Mapping[str, str], step: LifeStepView) -> str:
+    """Return what a step was taken upon: a report and an announcement in words, the rest as it is."""
+    words = []
+    for one in step.evidence:
+        if one in reports:
+            words.append("a commissioning report")
+        elif step.to in {"announced", "described"} and one.startswith("urn:uuid:"):
+            words.append("what it announced")
+        else:
+            words.append(one)
+    return ", ".join(words)
 
 
 def _ways(life: LifecycleView) -> list[tuple[str, str, str]]:

@@ -18,14 +18,14 @@ from typing import Any
 import msgspec
 import structlog
 from litestar import Response, get, post
+from litestar.datastructures import MultiDict
 from litestar.di import NamedDependency
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from gridspine.apps.api.dependency import TheNode
 from gridspine.apps.api.ensemble import numbers_of
 from gridspine.apps.api.grant import permitted as permitted_grant
-from gridspine.apps.api.thing import permitted
-from gridspine.apps.node.ensembles import Ensemble
+from gridspine.apps.api.thing import permitted, readable
 from gridspine.apps.node.node import Node
 from gridspine.apps.portal.emulated_feed import EmulatedFeed
 from gridspine.apps.portal.ensemble import EnsembleFeed
@@ -33,8 +33,10 @@ from gridspine.apps.portal.errors import LIVE
 from gridspine.apps.portal.feed import ChangesFeed, ChartFeed, Feed, FiguresFeed, PreviewFeed, ValuesFeed
 from gridspine.apps.portal.headers import SECURITY_HEADERS
 from gridspine.apps.portal.look import Look, looks
+from gridspine.apps.portal.order import commands_of_order
 from gridspine.apps.portal.page import PortalRequest, json_answer
 from gridspine.apps.portal.thing import PAGE_SIZE, is_emulated
+from gridspine.energy.ensemble import Ensemble
 from gridspine.infra.identity.caller import Caller
 from gridspine.kernel.errors import Forbidden, Invalid, Overloaded
 from gridspine.things.directory import Thing
@@ -99,7 +101,7 @@ async def issue_ticket(request: PortalRequest, node: TheNode) -> Response[bytes]
 async def live(request: PortalRequest, node: TheNode, streams: NamedDependency[Streams]) -> ASGIApp:
     """Open the stream of a page: ``thing`` and ``part`` (several), ``chart``, ``of``, ``grant`` (with ``preview``).
 
-    ``of`` is the Thing that parts are about where there is no chart.
+    ``of`` is the Thing that parts are about where there is no chart; ``subject`` the behaviour or order they are about.
     """
     query = request.query_params
     if "ticket" not in query:
@@ -113,7 +115,8 @@ async def live(request: PortalRequest, node: TheNode, streams: NamedDependency[S
     chart = permitted(node, request, query["chart"], "thing.read") if "chart" in query else None
     about = permitted(node, request, query["of"], "thing.read") if "of" in query else chart
     grant = permitted_grant(node, request, query["grant"], "grant.read").id if "grant" in query else ""
-    parts = _parts(node, request.user, query.getall("part", []), about, grant)
+    about_parts = _About(about, grant, *await _subject(node, request.user, query))
+    parts = _parts(node, request.user, query.getall("part", []), about_parts)
     preview = grant if "preview" in query else ""
     emulated = [one for one in things if is_emulated(node, one)]
     if about is not None and "channels" in parts:
@@ -149,9 +152,31 @@ class _Followed:
         return feeds
 
 
-def _parts(node: Node, caller: Caller, names: Sequence[str], thing: Thing | None, grant: str) -> dict[str, Look]:
+@dataclass(frozen=True, slots=True)
+class _About:
+    """What the parts of a page are about."""
+
+    thing: Thing | None
+    grant: str
+    behaviour: str = ""
+    commands: Sequence[str] = ()
+
+
+async def _subject(node: Node, caller: Caller, query: MultiDict[str]) -> tuple[str, Sequence[str]]:
+    """Return the behaviour or the commands that a page's ``subject`` names."""
+    parts, subject = query.getall("part", []), query.get("subject", "")[:300]
+    if "behaviour" in parts:
+        node.authority.on_organisation(caller, "behaviour.read", caller.organisation)
+        return subject, ()
+    if "order" in parts:
+        readable(node, caller, "thing.read")
+        return "", [one.id for one in await asyncio.to_thread(commands_of_order, node, caller, subject)]
+    return "", ()
+
+
+def _parts(node: Node, caller: Caller, names: Sequence[str], about: _About) -> dict[str, Look]:
     """Return how to look at the parts of a page that are called ``names``, all of them permitted."""
-    known = looks(node, caller, thing, grant)
+    known = looks(node, caller, about.thing, about.grant, about.behaviour, about.commands)
     unknown = [name for name in names if name not in known]
     if unknown:
         raise Invalid(f"part: {unknown[0][:40]!r} is not one of {', '.join(known)}")

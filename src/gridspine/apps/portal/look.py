@@ -1,19 +1,28 @@
 """The parts of live pages, and how to look whether one changed. What it shows the page asks for again by itself."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import suppress
 from functools import cache
 
 from gridspine.apps.api.status import status_view
+from gridspine.apps.node.behaviours import program
 from gridspine.apps.node.edge_link import edge_of
 from gridspine.apps.node.node import Node
 from gridspine.infra.identity.caller import Caller
+from gridspine.kernel.errors import NotFound
+from gridspine.things.command import Command
 from gridspine.things.directory import Thing
 
 Look = Callable[[], Hashable]
 
 
-def looks(node: Node, caller: Caller, thing: Thing | None, grant: str) -> dict[str, Look]:
-    """Return how to look at each part, by name: of ``caller``'s organisation, of ``thing`` and of ``grant``."""
+def looks(
+    node: Node, caller: Caller, thing: Thing | None, grant: str, behaviour: str = "", commands: Sequence[str] = ()
+) -> dict[str, Look]:
+    """Return how to look at each part, by name.
+
+    They are of ``caller``'s organisation: its ``thing``, ``grant``, ``behaviour`` and ``commands`` of an order.
+    """
     own = caller.organisation
 
     @cache
@@ -34,8 +43,33 @@ def looks(node: Node, caller: Caller, thing: Thing | None, grant: str) -> dict[s
         "life": lambda: thing and node.intake.standings.state(thing.id),
         "grant": lambda: _grant(node, grant),
         "grants": lambda: _grants(node, own),
+        "behaviour": lambda: _behaviour(node, f"{own}/{behaviour}"),
+        "order": lambda: sum(len(one.changes) for one in _known(node, commands)),
         "status": lambda: tuple(status_view(node).wrong),
     }
+
+
+def _behaviour(node: Node, id: str) -> Hashable:
+    """Return how a behaviour is let out, and how it does: each fault counts, of the calls every twentieth."""
+    now = node.agents.behaviours.deployments.get(id)
+    if now is None:
+        return None
+    known = [
+        node.agents.watch.health.get(program(now.organisation, now.name, version))
+        for version in (now.version, now.canary)
+    ]
+    return (
+        now.state,
+        now.canary,
+        len(now.changes),
+        tuple((one.faults, one.calls // 20) if one else (0, 0) for one in known),
+    )
+
+
+def _known(node: Node, commands: Sequence[str]) -> Iterator[Command]:
+    for id_ in commands:
+        with suppress(NotFound):  # long over
+            yield node.commands.commander.command(id_)
 
 
 def _commands(node: Node, thing: Thing | None) -> Hashable:

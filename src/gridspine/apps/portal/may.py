@@ -27,13 +27,18 @@ class May:
 
     @property
     def command(self) -> bool:
-        """Command, approve, block, manage and emulate Things, handle alarms and incidents."""
+        """Command, approve, block, manage and emulate Things, deploy behaviours, handle alarms and incidents."""
         return self.caller.has("operator")
 
     @property
     def register(self) -> bool:
         """Register Things and models, take announced devices in, save ensembles."""
         return bool(self.caller.roles & {"operator", "administrator"})
+
+    @property
+    def transfer(self) -> bool:
+        """Hand Things over to another organisation, and take over what is offered."""
+        return self.caller.has("owner")
 
     @property
     def attach(self) -> bool:

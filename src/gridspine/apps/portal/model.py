@@ -35,7 +35,7 @@ async def models_page(request: PortalRequest, node: TheNode, q: FromQuery[str] =
     found = [one for one in every if all(word in f"{one.title} {one.id}".casefold() for word in words)]
     return page(
         request, node, "parts/models.html" if is_part(request) else "models.html",
-        current="things", models=found[:200], found=len(found), total=len(every), q=q,
+        current="models", models=found[:200], found=len(found), total=len(every), q=q,
     )  # fmt: skip
 
 
@@ -49,7 +49,7 @@ async def model_page(request: PortalRequest, node: TheNode, id: FromQuery[str]) 
     documented = model.document.get("properties", {})
     words = {name: str(body.get("description", "")) for name, body in documented.items() if isinstance(body, dict)}
     return page(
-        request, node, "model.html", current="things", model=model, words=words,
+        request, node, "model.html", current="models", model=model, words=words,
         description=str(model.document.get("description", "")),
         document=json.dumps(model.document, indent=2, ensure_ascii=False)[:300_000],
     )  # fmt: skip

@@ -5,7 +5,6 @@ Source: htmx 2 reference (request headers ``HX-Request``, ``HX-Boosted``; respon
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -16,27 +15,17 @@ import msgspec
 from litestar import Request, Response
 
 from gridspine.apps.node.node import Node
-from gridspine.apps.portal.display import number_text, organisation_name, person_name, slug, time_text
+from gridspine.apps.portal.display import number_text, organisation_name, person_name, slug, time_text, unit_text
 from gridspine.apps.portal.headers import NO_STORE, SECURITY_HEADERS
 from gridspine.apps.portal.may import May
+from gridspine.apps.portal.menu import menu
 from gridspine.infra.identity.caller import Caller
-from gridspine.kernel.errors import Invalid, NotFound
+from gridspine.kernel.errors import Invalid
 from gridspine.kernel.time import format_rfc3339, parse_rfc3339
 
 STATIC = Path(str(files("gridspine.apps.portal").joinpath("static")))
 HTML = "text/html; charset=utf-8"
 PortalRequest = Request[Any, Any, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class MenuEntry:
-    """A place in the menu; ``key`` names it in templates, ``count`` is what waits there."""
-
-    key: str
-    title: str
-    href: str
-    count: int = 0
-    counted: str = "not acknowledged"
 
 
 def _environment() -> jinja2.Environment:
@@ -48,7 +37,13 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        slug=slug, number=number_text, time=time_text, rfc3339=format_rfc3339, us=parse_rfc3339, path=_path_part
+        slug=slug,
+        number=number_text,
+        unit=unit_text,
+        time=time_text,
+        rfc3339=format_rfc3339,
+        us=parse_rfc3339,
+        path=_path_part,
     )
     environment.globals["assets"] = _fingerprint()
     return environment
@@ -97,32 +92,6 @@ def around(caller: Caller, node: Node) -> dict[str, Any]:
         "stopped": stopped,
         "stopped_by": person_name(node, stopped.principal) if stopped else "",
     }
-
-
-def menu(node: Node, may: May) -> list[MenuEntry]:
-    """Return the places a caller can go to."""
-    entries = [MenuEntry("things", "Things", "/")] if may.read_things else []
-    if may.read_things:
-        awaiting = sum(_owns(node, may.caller, one.lease.thing) for one in node.commands.commander.awaiting())
-        entries.append(MenuEntry("ensembles", "Ensembles", "/portal/ensembles"))
-        entries.append(MenuEntry("waiting", "Waiting", "/portal/waiting", awaiting, "wait for a second person"))
-    entries.append(MenuEntry("products", "Products", "/portal/products"))
-    if may.read_grants:
-        entries.append(MenuEntry("grants", "Grants", "/portal/grants"))
-    if may.read_things:
-        unseen = sum(not alarm.acknowledged_by for alarm in node.alarms.of(may.caller.organisation))
-        entries.append(MenuEntry("alarms", "Alarms", "/portal/alarms", unseen))
-        entries.append(MenuEntry("incidents", "Incidents", "/portal/incidents"))
-    if may.watch:
-        entries.append(MenuEntry("status", "Status", "/portal/status"))
-    return entries
-
-
-def _owns(node: Node, caller: Caller, thing: str) -> bool:
-    try:
-        return node.things.get(thing).organisation == caller.organisation
-    except NotFound:
-        return False
 
 
 def redirect(path: str, *, cookies: Any = None) -> Response[None]:

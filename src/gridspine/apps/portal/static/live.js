@@ -119,7 +119,10 @@
           const line = document.createElement("tr");
           const [thing, point] = [row.name.slice(0, row.name.lastIndexOf("/")), row.name.slice(row.name.lastIndexOf("/") + 1)];
           const name = cell(point);
-          name.title = thing;
+          const whose = document.createElement("span");
+          whose.className = "hint";
+          whose.textContent = thing;
+          name.append(whose);
           const value = cell(row.text, row.level === "good" ? "num" : `num level-${row.level}`);
           if (row.level !== "good") value.append(` (${names[row.level]})`);
           line.append(name, value, cell(local(row.at)));
