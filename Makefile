@@ -12,8 +12,10 @@ help:  ## say what there is
 setup: $(if $(filter uv,$(UV)),,.tools/bin/uv)  ## install what is needed, exactly as locked
 	$(UV) sync --locked --compile-bytecode
 	$(RUN) python -m compileall -q src  # compiled once: else each of many processes may do it again
-	@if command -v npm >/dev/null 2>&1; then npm ci --prefix tests/strangers/wot --no-audit --no-fund; \
-	  else echo "npm is not here: the tests with node-wot, a stranger from npm, will be skipped"; fi
+	@if command -v npm >/dev/null 2>&1; then \
+	  for one in wot iec61850 modbus; do \
+	    npm ci --prefix "tests/strangers/$$one" --omit=optional --no-audit --no-fund --loglevel=error || exit 1; done; \
+	  else echo "npm is not here: the tests with strangers from npm will be skipped"; fi
 
 .tools/bin/uv:
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
