@@ -69,7 +69,7 @@ class Planned(msgspec.Struct, frozen=True):
     value: float | None
 
 
-class Order(msgspec.Struct, frozen=True):
+class Order(msgspec.Struct, gc=False, frozen=True):
     """What a device must now do: hold ``value`` [the point's unit] on ``point`` until ``until_us``, then fall back.
 
     ``value`` None ends the lease at once: the device must return to ``fallback`` [the point's unit]. Orders for the

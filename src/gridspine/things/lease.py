@@ -50,7 +50,7 @@ class Authority(Enum):
 _RANK = {authority: rank for rank, authority in enumerate(Authority)}
 
 
-class Lease(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class Lease(msgspec.Struct, gc=False, frozen=True, kw_only=True, rename="camel"):
     """An order that holds in ``[from_us, until_us)`` [µs since 1970] and then ends without anyone's help.
 
     ``value`` is in the point's unit. ``priority`` is higher for the more important, within one authority.

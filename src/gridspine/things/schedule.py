@@ -20,7 +20,7 @@ MAX_STEPS = 300
 """Steps one lease has at most: a day in intervals of five minutes."""
 
 
-class Step(msgspec.Struct, frozen=True, rename="camel"):
+class Step(msgspec.Struct, gc=False, frozen=True, rename="camel"):
     """From ``from_us`` [µs since 1970] the lease asks for ``value`` [the point's unit]."""
 
     from_us: int

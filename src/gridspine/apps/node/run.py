@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -136,6 +137,7 @@ async def run(settings: Settings, data: Path, ready: Ready | None = None) -> Non
     # The default has a handful of threads on a small machine: long reads and passwords would keep all else waiting.
     loop.set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="node"))
     running = await start(settings, data)
+    gc.freeze()  # what is there now stays: looking through it for garbage would halt commands, a fifth of a second
     stop, hurry = asyncio.Event(), asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(NotImplementedError):
