@@ -54,8 +54,10 @@ def measured(found: Gathered, setpoint_w: float) -> Measured:
         "storedEnergy": sums["energy_wh"], "memberCount": float(count), "unknownCount": float(unknown),
         SETPOINT: setpoint_w,
     }  # fmt: skip
-    sure = {"memberCount", "unknownCount", SETPOINT}
-    return Measured(values, {name: 0 if name in sure else covered for name in values})
+    quality = dict.fromkeys(values, covered) | dict.fromkeys(("memberCount", "unknownCount", SETPOINT), 0)
+    if count and np.isnan(found.energy_wh).all():  # no store, or none whose size and state of charge are known
+        quality["storedEnergy"] = _BLIND
+    return Measured(values, quality)
 
 
 def only(found: Gathered, wanted: "np.ndarray[tuple[int], np.dtype[np.bool_]]") -> Gathered:

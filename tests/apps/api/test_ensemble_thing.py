@@ -141,12 +141,16 @@ async def test_a_set_point_is_spread_by_what_each_can_do(world, plant):
     await say(world, "b1", activePower=-1000)
     await say(world, "b2", activePower=-3000)
     await world.node.plants.look(all_of_them=True)
-    assert (await command(world, status))["state"] == "applied", "its own reading shows it"
+    await until(lambda: state_of(world, status) == "applied")  # its own reading shows it
     assert (await read(world, plant))["memberCount"] == 2, "who does what it was told stays a member"
     assert (await world.op.delete(path_of(status))).status_code == 204
     await until(lambda: all(one.final for one in world.node.plants.orders(plant)))
     await say(world, "b1", activePower=1000)
     await say(world, "b2", activePower=-2000)
+
+
+def state_of(world, status):
+    return world.node.commands.commander.command(status["output"]["command"]).state
 
 
 def path_of(status):

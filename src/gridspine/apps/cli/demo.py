@@ -127,6 +127,8 @@ async def _show(story: Any, seconds: float, stop: asyncio.Event) -> None:
     print(
         f"""
 Portal:  {story.url}   sign in as {PORTAL_USER} or brightfield, password {PORTAL_PASSWORD}
+         As brightfield: the life of the battery of home 2; an order to all batteries (Control, Orders to many);
+         as {PORTAL_USER}: meters live, forty emulated neighbours, the grant to revoke (Sharing, Grants)
 
 Try (in another terminal, in this folder):
   export GRIDSPINE_DATA={story.data}
@@ -135,6 +137,7 @@ Try (in another terminal, in this folder):
   uv run gridspine curl --as brightfield /products/{story.product}/stream
   uv run gridspine curl --as brightfield /things/{story.box.thing}/history
   uv run gridspine curl --as brightfield /ensembles/{story.ensemble}
+  uv run gridspine curl --as brightfield /things/{story.ensemble}/values
   uv run gridspine curl /things/{EMULATED_BATTERY}/channels
   uv run gridspine curl -X POST /grants/{story.grant}/revoke
   uv run gridspine query "select thing, property, last(value order by observed) from readings group by all order by all"

@@ -105,6 +105,10 @@ async def judge_ensemble(story: Story, verdict: Verdict, commanded: Home) -> Non
     verdict.figures["ensemble_members"] = found["sums"]["count"]
     others = {home.battery_id for home in story.homes if home is not commanded}
     verdict.hold("the ensemble has the batteries that are free, and not the one that is commanded", true=ids == others)
+    sums = check(await story.brightfield.get(f"/things/{story.ensemble}/values")).json()
+    verdict.hold(
+        "the ensemble is a Thing whose properties are its sums", true={"activePower", "memberCount"} <= sums.keys()
+    )
     verdict.hold("the ensemble's sum is what its members can do", true=found["sums"]["raiseW"] >= 1000 * len(others))
 
 

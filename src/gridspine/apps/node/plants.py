@@ -9,6 +9,7 @@
 While a set-point is in force its members are those that were there when it was given, whatever they do by it.
 """
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -68,6 +69,8 @@ class Plants:
         self._things, self._points, self._intake, self._commands = things, points, intake, commands
         self._clock = clock
         self._plants: dict[str, _Plant] = {}
+        self._measuring = asyncio.Lock()
+        """Held while one is gathered and reported: what is newer is never told before what is older."""
 
     def start(self, supervisor: Supervisor, reads: Reads) -> None:
         """Let ensembles be measured, also when ``reads`` asks for it, and take orders."""
@@ -113,6 +116,10 @@ class Plants:
                 await self._clock.sleep(_SHARE * took_us / US)
 
     async def _measure(self, ensemble: Ensemble, plant: _Plant) -> None:
+        async with self._measuring:
+            await self._measure_alone(ensemble, plant)
+
+    async def _measure_alone(self, ensemble: Ensemble, plant: _Plant) -> None:
         found = await self._gather(ensemble, plant)
         plant.members = found.members
         setpoint_w = 0.0 if plant.order is None or plant.order.value is None else plant.order.value
