@@ -15,7 +15,10 @@ OF_THE_LOG = {"Record", "Stored", "Position", "Topic", "bounds", "emit", "follow
 
 def literals(text):
     """Return the lines of ``text`` where a topic stands as a literal."""
+    if not any(f'"{name}"' in text for name in NAMES):
+        return []
     found, tree = [], ast.parse(text)
+    body = set(tree.body)
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             named = getattr(node.func, "attr", getattr(node.func, "id", ""))
@@ -23,7 +26,7 @@ def literals(text):
             places = places + [one.value for one in node.keywords if one.arg in {"topic", "topics"}]
         elif isinstance(node, ast.Compare) and any(_is_topic(one) for one in [node.left, *node.comparators]):
             places = node.comparators
-        elif node in tree.body and any(_is_constant(target) for target in _targets(node)):
+        elif node in body and any(_is_constant(target) for target in _targets(node)):
             places = [node.value]
         else:
             continue

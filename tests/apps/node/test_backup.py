@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tarfile
+from pathlib import Path
 
 import httpx
 import pytest
@@ -18,8 +19,12 @@ from gridspine.apps.cli.keys import read_client_file
 from gridspine.apps.cli.signing import SigningAuth
 from gridspine.apps.node import backup as module
 from gridspine.apps.node.backup import restore_backup, write_backup
+from gridspine.apps.node.paths import Paths
 from gridspine.kernel.codecs.batch import decode_batch
 from gridspine.kernel.errors import GridspineError
+
+NAMES = {path.name for one in vars(Paths) if isinstance(path := getattr(Paths(Path()), one), Path)}
+"""What a node may have in its data directory."""
 
 
 def cli(*words, data=None):
@@ -55,6 +60,7 @@ async def test_a_backup_under_load_restores_to_a_whole(tmp_path):
         assert size == target.stat().st_size
         assert target.stat().st_mode & 0o077 == 0
         highest = max(thing.first for thing in world.node.things.list())
+    assert {path.name.removesuffix("-wal").removesuffix("-shm") for path in data.iterdir()} <= NAMES
     await asyncio.to_thread(restore_backup, target, other)
     async with running(other, settings_for(archive=True)) as world:
         things = {thing.id for thing in world.node.things.list()}

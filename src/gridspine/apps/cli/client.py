@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gridspine.apps.cli.connect import DATA_HELP, check, connected, data_directory
+from gridspine.apps.node.paths import Paths
 from gridspine.kernel.errors import Invalid, NotFound, Unavailable
 
 Data = Annotated[Path | None, typer.Option("--data", help=DATA_HELP)]
@@ -71,7 +72,7 @@ async def _curl(data: Path, client: str, method: str, path: str, body: str, head
 
 
 async def _query(data: Path, client: str, sql: str, as_of: str) -> Any:
-    if not (data / "format").exists():
+    if not Paths(data).format.exists():
         raise NotFound(f"{data} is not a data directory of gridspine: name one with --data")
     async with connected(data, client) as http:
         return check(await http.post("/query", json={"sql": sql, "asOf": as_of})).json()

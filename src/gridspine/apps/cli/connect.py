@@ -10,6 +10,7 @@ import httpx
 
 from gridspine.apps.cli.keys import read_client_file
 from gridspine.apps.cli.signing import SigningAuth
+from gridspine.apps.node.paths import Paths
 from gridspine.infra.runtime.logs import configure_logs
 from gridspine.infra.runtime.settings import load_settings
 from gridspine.kernel.errors import Invalid, NotFound
@@ -29,7 +30,7 @@ def data_directory(given: Path | None) -> Path:
 def running_address(data: Path) -> str:
     """Return where the running node of ``data`` is reached, "" when none runs."""
     try:
-        address = (data / "address").read_text().strip()
+        address = Paths(data).address.read_text().strip()
     except FileNotFoundError:
         return ""
     try:
@@ -92,7 +93,7 @@ def check(response: httpx.Response) -> httpx.Response:
 
 def client_path(data: Path, client: str) -> Path:
     """Return the file of ``client``: a name under the data directory's ``clients``, or a path."""
-    return Path(client) if "/" in client or client.endswith(".json") else data / "clients" / f"{client}.json"
+    return Path(client) if "/" in client or client.endswith(".json") else Paths(data).clients / f"{client}.json"
 
 
 def _client(data: Path, client: str, address: str) -> httpx.AsyncClient:

@@ -8,6 +8,7 @@ import typer
 
 from gridspine.apps.cli.client import Client, Data
 from gridspine.apps.cli.connect import check, connected, data_directory
+from gridspine.apps.node.paths import Paths
 from gridspine.kernel.errors import NotFound
 
 app = typer.Typer(help="The node's own keys.", no_args_is_help=True)
@@ -36,7 +37,7 @@ def rotate(
 
 
 async def _rotate(data: Path, client: str, key: NodeKey, *, at_once: bool) -> str:
-    if not (data / "format").exists():
+    if not Paths(data).format.exists():
         raise NotFound(f"{data} is not a data directory of gridspine: name one with --data")
     async with connected(data, client) as http:
         answer = check(await http.post(f"/node-keys/{key}/rotate", params={"at_once": at_once})).json()

@@ -11,6 +11,7 @@ import typer
 
 from gridspine.apps.cli.client import Data
 from gridspine.apps.cli.connect import check, connected, data_directory, settings_file
+from gridspine.apps.node.paths import Paths
 from gridspine.infra.runtime.logs import configure_logs
 from gridspine.infra.runtime.settings import Settings, load_settings
 from gridspine.kernel.errors import Conflict, Invalid
@@ -138,9 +139,9 @@ async def _add_client(data: Path, name: str, roles: list[str], organisation: str
     if not name.replace("-", "").replace("_", "").isalnum():
         raise Invalid("name: letters, digits, - and _")
     clock = SystemClock()
-    path = data / "clients" / f"{name}.json"
+    path = Paths(data).clients / f"{name}.json"
     async with connected(data) as http:
-        issuer = (data / "issuer").read_text().strip()
+        issuer = Paths(data).issuer.read_text().strip()
         file = ClientFile(new_urn(clock), issuer, new_key())
         write_client_file(path, file, clock)
         asked = {"id": file.client, "kind": kind, "name": name, "roles": roles, "jwk": file.public_jwk()}
@@ -158,7 +159,7 @@ async def _certificate(data: Path, name: str) -> None:
     from gridspine.infra.identity.private_file import create_private
     from gridspine.infra.runtime.clock import SystemClock
 
-    folder = data / "clients"
+    folder = Paths(data).clients
     file = read_client_file(folder / f"{name}.json")
     async with connected(data) as http:
         request = {"csr": certificate_request(file).decode()}

@@ -7,6 +7,7 @@ from pathlib import Path
 from shutil import disk_usage
 
 from gridspine.apps.doctor.report import Line, Patient, fail, ok, warn
+from gridspine.apps.node.paths import Paths
 from gridspine.infra.runtime.datadir import FORMAT
 
 _REMOTE = {"nfs", "nfs4", "cifs", "smb3", "fuse.sshfs", "9p", "afs", "ceph", "glusterfs"}
@@ -36,7 +37,7 @@ def _permissions(data: Path) -> Line:
 
 def _format(data: Path) -> Line:
     try:
-        text = (data / "format").read_text().strip()
+        text = Paths(data).format.read_text().strip()
     except FileNotFoundError:
         return fail("format", f"{data} has no file 'format'", "is it a data directory? 'gridspine init' makes one")
     if not text.isdigit():
@@ -47,7 +48,7 @@ def _format(data: Path) -> Line:
 
 
 def _lock(patient: Patient) -> Line:
-    address = patient.data / "address"
+    address = Paths(patient.data).address
     if patient.running:
         return ok("node", f"runs, at {address.read_text().strip()}" if address.exists() else "is starting or stopping")
     if address.exists():
@@ -95,7 +96,7 @@ def file_system(path: Path, mounts: Path) -> str:
 def _keys(data: Path) -> Iterator[Line]:
     open_to_others = [
         path.name
-        for folder in (data / "keys", data / "clients")
+        for folder in (Paths(data).keys, Paths(data).clients)
         for path in sorted(folder.glob("*"))
         if path.suffix in {".pem", ".key", ".json"} and stat.S_IMODE(path.stat().st_mode) & 0o077
     ]

@@ -13,6 +13,7 @@ import msgspec
 
 from gridspine.apps.doctor.report import Line, Patient, database, fail, ok, warn
 from gridspine.apps.node.checks import certificates
+from gridspine.apps.node.paths import Paths
 from gridspine.infra.registry.transaction import kind_name
 from gridspine.kernel.time import US, format_rfc3339
 from gridspine.things.adapter import ENTRY_POINT_GROUP
@@ -30,7 +31,7 @@ def look(patient: Patient) -> Iterator[Line]:
     yield _port(patient, "port of HTTP", settings.http.host, settings.http.port)
     if settings.tls.enabled:
         yield _port(patient, "port of TLS", settings.tls.host, settings.tls.port)
-    for name, ends_us in certificates(patient.data / "keys").items():
+    for name, ends_us in certificates(Paths(patient.data).keys).items():
         yield _certificate(name, ends_us)
     yield _installed(settings.adapters.allow)
     yield from _devices(patient)
@@ -45,7 +46,7 @@ def _port(patient: Patient, what: str, host: str, port: int) -> Line:
     if patient.running:
         if _answers(host, port):
             return ok(what, f"{where} answers")
-        if not (patient.data / "address").exists():
+        if not Paths(patient.data).address.exists():
             return warn(what, f"{where} does not answer: the node is starting or stopping", "look again in a minute")
         return fail(what, f"{where} does not answer", "look at the node's log; restart it")
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
@@ -103,7 +104,7 @@ def _devices(patient: Patient) -> Iterator[Line]:
 
 def _things(patient: Patient) -> list[Thing]:
     try:
-        with database(patient, patient.data / "registry.db") as connection:
+        with database(patient, Paths(patient.data).registry) as connection:
             rows = connection.execute("SELECT body FROM document WHERE kind = ?", (kind_name(Thing),)).fetchall()
         return [msgspec.json.decode(body, type=Thing) for (body,) in rows]
     except (sqlite3.DatabaseError, msgspec.MsgspecError):

@@ -12,6 +12,7 @@ from typing import Literal
 
 import msgspec
 
+from gridspine.apps.node.paths import Paths
 from gridspine.infra.runtime.settings import Settings
 
 State = Literal["ok", "warn", "fail"]
@@ -56,7 +57,7 @@ class Patient:
 def is_locked(data: Path) -> bool:
     """Whether a node holds the lock of ``data``."""
     try:
-        with (data / "lock").open("rb") as file:
+        with Paths(data).lock.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gridspine.apps.doctor.report import Line, Patient, database, fail, ok, warn
+from gridspine.apps.node.paths import Paths
 from gridspine.infra.archive.published import read_published
 from gridspine.infra.ledger import merkle
 from gridspine.infra.ledger.note import parse_checkpoint
@@ -19,7 +20,7 @@ _RESTORE = "stop the node, keep a copy of the directory, restore a backup"
 
 def look(patient: Patient) -> Iterator[Line]:
     """Yield what there is to say of what is stored."""
-    for topic in sorted(path for path in (patient.data / "log").glob("*") if path.is_dir()):
+    for topic in sorted(path for path in Paths(patient.data).log.glob("*") if path.is_dir()):
         yield _topic(patient, topic)
     yield _registry(patient)
     yield _ledger(patient)
@@ -48,7 +49,7 @@ def _topic(patient: Patient, folder: Path) -> Line:
 
 
 def _registry(patient: Patient) -> Line:
-    path = patient.data / "registry.db"
+    path = Paths(patient.data).registry
     if not path.exists():
         return fail("registry", "there is no registry.db", _RESTORE)
     if wrong := damage(patient, path):
@@ -63,7 +64,7 @@ def _registry(patient: Patient) -> Line:
 
 
 def _ledger(patient: Patient) -> Line:
-    path = patient.data / "ledger.db"
+    path = Paths(patient.data).ledger
     if not path.exists():
         return warn("ledger", "there is no ledger.db", "start the node: it is built again from the log")
     rebuild = "stop the node and delete ledger.db: it is built again from the log, and must come to the same root"
@@ -104,7 +105,7 @@ def _holes(connection: sqlite3.Connection, size: int) -> int:
 
 
 def _twins(patient: Patient) -> Line:
-    path = patient.data / "twins.npz"
+    path = Paths(patient.data).twins
     if not path.exists():
         return ok("twins", "no snapshot yet: they come from the log")
     twins = TwinState()
@@ -114,17 +115,17 @@ def _twins(patient: Patient) -> Line:
 
 
 def _is_empty(patient: Patient) -> bool:
-    return not any((patient.data / "log" / READINGS).glob("*.db"))
+    return not any((Paths(patient.data).log / READINGS).glob("*.db"))
 
 
 def _archive(patient: Patient) -> Line:
     if not patient.settings.archive.enabled:
         return ok("archive", "switched off in the settings")
     try:
-        published = read_published(patient.data / "archive")
+        published = read_published(Paths(patient.data).archive)
     except GridspineError as error:
         return fail("archive", error.detail, _RESTORE)
-    table = patient.data / "archive" / "readings" / "_delta_log"
+    table = Paths(patient.data).archive / "readings" / "_delta_log"
     if published.version >= 0 and not table.is_dir():
         return fail("archive", f"its table is missing, and {published.version + 1} versions were written", _RESTORE)
     return ok("archive", f"version {published.version}" if published.version >= 0 else "nothing written yet")

@@ -7,6 +7,7 @@ from gridspine.apps.node.agents import Agents
 from gridspine.apps.node.alarms import Alarms
 from gridspine.apps.node.behaviours import Behaviours
 from gridspine.apps.node.commands import Commands
+from gridspine.apps.node.paths import Paths
 from gridspine.infra.identity.directory import Directory as IdentityDirectory
 from gridspine.infra.registry.port import Registry
 from gridspine.infra.runtime.clock import Clock
@@ -28,9 +29,7 @@ def make_agents(
     runner = Runner(wall_s=CALL_S)
     behaviours = Behaviours(registry, identity, points, runner, clock)
     effects = Effects(intake, commands, alarms, points, clock)
-    agents = Agents(
-        behaviours, effects, runner, points, twins, commands.forms, incidents, clock, root / "agents.msgpack"
-    )
+    agents = Agents(behaviours, effects, runner, points, twins, commands.forms, incidents, clock, Paths(root).agents)
     intake.books.listeners.append(agents.on_committed)
     commands.behind = behaviours.behind
     commands.listeners.append(agents.on_events)

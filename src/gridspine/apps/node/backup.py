@@ -20,13 +20,13 @@ from pathlib import Path
 
 import zstandard
 
+from gridspine.apps.node.paths import Paths
 from gridspine.infra.log.topics import READINGS
 from gridspine.kernel.errors import Conflict, Invalid, NotFound, Unavailable
 from gridspine.things.alarm import ALARMS
 from gridspine.things.held import HELD_TOPIC
 from gridspine.things.quarantine import QUARANTINE
 
-_LEFT_OUT = {"lock", "ballast", "address", "things.npz"}
 _NAMING_POINTS = (READINGS, HELD_TOPIC, QUARANTINE, ALARMS)
 """Topics whose records hold point numbers: copied before the topic that binds those."""
 _LEVEL = 3
@@ -34,7 +34,7 @@ _LEVEL = 3
 
 def write_backup(data: Path, target: Path) -> int:
     """Write a backup of data directory ``data`` to ``target`` (owner-only); return its size in bytes."""
-    if not (data / "format").exists():
+    if not Paths(data).format.exists():
         raise NotFound(f"{data} is not a data directory of gridspine")
     try:
         handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -76,7 +76,7 @@ def restore_backup(source: Path, data: Path) -> None:
                 made.chmod(0o700)  # a backup holds files only; folders of keys are for their owner
         except (OSError, tarfile.TarError, zstandard.ZstdError) as error:
             raise Invalid(f"{source} is not a backup, or is damaged: {error}") from error
-        if not (unpacked / "format").exists():
+        if not Paths(unpacked).format.exists():
             raise Invalid(f"{source} is not a backup of gridspine")
         if data.exists():
             data.rmdir()
@@ -86,21 +86,22 @@ def restore_backup(source: Path, data: Path) -> None:
 def _in_order(data: Path) -> Iterator[Path]:
     """Yield the files to keep: projections, registry, log, then all else."""
     # What is trimmed while the archive is copied may be in neither: then these are missed below, and it is said.
+    paths = Paths(data)
     before = set(_segments(data, READINGS))
-    yield from _existing(data / "twins.npz", data / "ledger.db", data / "history.db")
-    archive = data / "archive"
+    yield from _existing(paths.twins, paths.ledger, paths.histories)
     # The table's own log first: the files it names are not deleted for a while, those it does not name do no harm.
-    yield from _files(archive, lambda path: "_delta_log" in path.parts)
-    yield from _files(archive, lambda path: "_delta_log" not in path.parts)
+    yield from _files(paths.archive, lambda path: "_delta_log" in path.parts)
+    yield from _files(paths.archive, lambda path: "_delta_log" not in path.parts)
     yield from sorted(before | set(_segments(data, READINGS)))
-    yield from _files(data / "checkpoints", lambda path: path.suffix == ".checkpoint")
+    yield from _files(paths.checkpoints, lambda path: path.suffix == ".checkpoint")
     for topic in _NAMING_POINTS[1:]:
         yield from _segments(data, topic)
-    yield from _existing(data / "registry.db")
-    yield from _files(data / "log", lambda path: path.suffix == ".db" and path.parent.name not in _NAMING_POINTS)
-    done = {"archive", "checkpoints", "log", "twins.npz", "ledger.db", "history.db", "registry.db"}
+    yield from _existing(paths.registry)
+    yield from _files(paths.log, lambda path: path.suffix == ".db" and path.parent.name not in _NAMING_POINTS)
+    done = {paths.archive, paths.checkpoints, paths.log, paths.twins, paths.ledger, paths.histories, paths.registry}
+    left_out = {paths.lock, paths.ballast, paths.address, paths.things}
     for path in sorted(data.iterdir()):
-        if path.name in done | _LEFT_OUT or path.name.endswith(("-wal", "-shm", ".tmp")):
+        if path in done | left_out or path.name.endswith(("-wal", "-shm", ".tmp")):
             continue
         yield from _files(path, lambda _: True) if path.is_dir() else [path]
 
@@ -113,7 +114,7 @@ def _check_reach(data: Path, checkpoints: list[Path]) -> None:
         reach[topic] = max(int(following), reach.get(topic, 0))
     if not reach:
         return
-    marks = sqlite3.connect(f"file:{data / 'log' / 'offsets.db'}?mode=ro", uri=True, timeout=30.0)
+    marks = sqlite3.connect(f"file:{Paths(data).log / 'offsets.db'}?mode=ro", uri=True, timeout=30.0)
     try:
         trimmed = dict(marks.execute("SELECT topic, max(before) FROM trimmed GROUP BY topic").fetchall())
     finally:
@@ -124,7 +125,7 @@ def _check_reach(data: Path, checkpoints: list[Path]) -> None:
 
 
 def _segments(data: Path, topic: str) -> Iterator[Path]:
-    return _files(data / "log" / topic, lambda path: path.suffix == ".db")
+    return _files(Paths(data).log / topic, lambda path: path.suffix == ".db")
 
 
 def _existing(*paths: Path) -> Iterator[Path]:

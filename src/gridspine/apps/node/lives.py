@@ -21,6 +21,7 @@ import structlog
 
 from gridspine.apps.node.commands import Commands
 from gridspine.apps.node.histories import Histories
+from gridspine.apps.node.paths import Paths
 from gridspine.infra.identity.enrol import Vouchers
 from gridspine.infra.identity.service import Identity
 from gridspine.infra.log.port import EventLog
@@ -63,10 +64,10 @@ class Lives:
         self.reports = Reports(registry, self.lifecycles, clock)
         self.transfers = Transfers(registry, clock)
         self.attachments = Attachments(
-            registry, ContentStore(root / "attachments"), clock, self.lifecycles.emit,
+            registry, ContentStore(Paths(root).attachments), clock, self.lifecycles.emit,
             max_bytes=settings.attachments.max_bytes, quota_bytes=settings.attachments.quota_bytes,
         )  # fmt: skip
-        self.histories = Histories(root / "history.db", eventlog, things, clock)
+        self.histories = Histories(Paths(root).histories, eventlog, things, clock)
         commands.gate = self.lifecycles.gate
         things.keep_lives(self.lifecycles)
         things.held = self._held

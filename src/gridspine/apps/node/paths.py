@@ -1,4 +1,4 @@
-"""Where things lie in a data directory."""
+"""Where things lie in a data directory: every file and folder of it is named here."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +9,21 @@ class Paths:
     """Where things lie in the data directory."""
 
     root: Path
+
+    @property
+    def format(self) -> Path:
+        """Which release's directory this is: what has this file is a data directory."""
+        return self.root / "format"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the node that runs, with its process id."""
+        return self.root / "lock"
+
+    @property
+    def ballast(self) -> Path:
+        """Room kept back for when the disk is full."""
+        return self.root / "ballast"
 
     @property
     def registry(self) -> Path:
@@ -39,6 +54,21 @@ class Paths:
     def emulators(self) -> Path:
         """What emulated devices have become."""
         return self.root / "emulators"
+
+    @property
+    def agents(self) -> Path:
+        """What the behaviours of twins remember."""
+        return self.root / "agents.msgpack"
+
+    @property
+    def attachments(self) -> Path:
+        """Files that belong to Things, by their hashes."""
+        return self.root / "attachments"
+
+    @property
+    def histories(self) -> Path:
+        """What was said of each Thing, found by Thing."""
+        return self.root / "history.db"
 
     @property
     def ledger(self) -> Path:

@@ -21,6 +21,7 @@ from pathlib import Path
 import structlog
 
 from gridspine.apps.node.authority import AUDIT
+from gridspine.apps.node.paths import Paths
 from gridspine.infra.archive.published import read_published
 from gridspine.infra.log.age import first_since
 from gridspine.infra.log.checkpoint import Checkpoints
@@ -99,9 +100,9 @@ class Retention:
 
     def _trim_readings(self, *, all_archived: bool = False) -> None:
         """Trim readings to what the settings say, or ``all_archived``: all that the archive has."""
-        archived = read_published(self._root / "archive").offsets
+        archived = read_published(Paths(self._root).archive).offsets
         days, retain = self._settings.retention.readings_days, self._settings.log.retain_bytes
-        size = _size(self._root / "log" / READINGS)
+        size = _size(Paths(self._root).log / READINGS)
         for partition, (first, following) in enumerate(self._log.bounds(READINGS)):
             limit = min(archived.get(partition, 0), self._snapshot_offsets.get(partition, 0))
             if all_archived:
