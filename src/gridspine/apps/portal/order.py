@@ -8,6 +8,7 @@
 
 import asyncio
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,7 +33,7 @@ from gridspine.infra.runtime.clock import new_id
 from gridspine.kernel.errors import Conflict, Invalid, NotFound
 from gridspine.things.command import Command, is_of
 from gridspine.things.directory import Thing
-from gridspine.things.model import PointModel
+from gridspine.things.model import PointModel, ThingModel
 
 SHOWN, RECENT = 50, 10
 _TOGETHER = 200
@@ -57,10 +58,10 @@ async def orders_page(request: PortalRequest, node: TheNode, ensemble: FromQuery
     """Show the form that orders many, and the last orders of the organisation."""
     ensembles = await list_ensembles.fn(request, node)
     models = [one for one in node.things.models.list(request.user.organisation) if any(p.lease for p in one.points)]
-    points = {point.name: point.title for model in models for point in model.points if point.lease is not None}
+    points = _points(models)
     return page(
         request, node, "orders.html", current="orders", ensembles=ensembles, models=models, chosen=ensemble,
-        points=sorted(points.items(), key=lambda one: one[1]), key=new_id(node.clock),
+        points=points, key=new_id(node.clock),
         recent=await asyncio.to_thread(_recent, node, request.user),
     )  # fmt: skip
 
@@ -130,6 +131,14 @@ def commands_of_order(node: Node, caller: Caller, order: str) -> list[Command]:
     if not own:
         raise NotFound("there is no such order, or it ended long ago")
     return own
+
+
+def _points(models: Sequence[ThingModel]) -> list[tuple[str, str]]:
+    """Return the points that take commands, by title; those whose titles are alike have their names in them."""
+    titles = {point.name: point.title for model in models for point in model.points if point.lease is not None}
+    often = Counter(titles.values())
+    named = ((name, title if often[title] == 1 else f"{title} ({name})") for name, title in titles.items())
+    return sorted(named, key=lambda one: one[1])
 
 
 async def _look(request: PortalRequest, node: Node, whom: str, point: str, value: float) -> Look:
