@@ -33,6 +33,7 @@ class Listeners:
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self._settings = settings
         self._servers: list[asyncio.Server] = []
+        self._open: set[asyncio.StreamWriter] = set()
 
     def tls(self, name: str) -> bool:
         """Whether the listener is to use TLS."""
@@ -49,13 +50,29 @@ class Listeners:
         host, port = str(section.get("host", "127.0.0.1")), int(section.get("port", 0))
         if context is None and host not in LOOPBACK:
             raise Invalid(beyond)
-        server = await asyncio.start_server(on_connection, host, port, ssl=context)
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            self._open.add(writer)
+            try:
+                await on_connection(reader, writer)
+            finally:
+                self._open.discard(writer)
+
+        server = await asyncio.start_server(serve, host, port, ssl=context)
         self._servers.append(server)
         address: tuple[str, int] = server.sockets[0].getsockname()[:2]
         return address
 
-    def close(self) -> None:
-        """Close what was opened."""
-        for server in self._servers:
-            server.close()
+    async def close(self) -> None:
+        """Close what was opened, and the connections of whoever came while it was being closed."""
+        loop, servers = asyncio.get_running_loop(), self._servers.copy()
         self._servers.clear()
+        for server in servers:
+            for sock in server.sockets:
+                loop.remove_reader(sock.fileno())
+        for _ in range(3):  # who was just taken is given a transport and a task: nobody else would close the socket
+            await asyncio.sleep(0)
+        for server in servers:
+            server.close()
+        for writer in self._open:
+            writer.transport.abort()

@@ -249,7 +249,7 @@ class EdgeContext:
 
     async def close(self) -> None:
         """Close the listeners that were opened."""
-        self._listeners.close()
+        await self._listeners.close()
 
     def _records(self, readings: NamedReadings) -> tuple[list[Record], list[ItemProblem]]:
         """Return readings one by one (they are few here), and those that are nobody's."""

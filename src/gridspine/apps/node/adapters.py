@@ -162,7 +162,7 @@ class HostedContext:
 
     async def close(self) -> None:
         """Close the listeners that were opened."""
-        self._listeners.close()
+        await self._listeners.close()
 
 
 class AdapterHost:
