@@ -14,8 +14,9 @@ import pytest
 from adapter_node import FakeNode
 
 from gridspine.adapters.wot_http import adapter
-from gridspine.adapters.wot_http.guard import Guard, Settings
-from gridspine.adapters.wot_http.session import Security, Session
+from gridspine.adapters.wot_http.guard import Guard, SecretUse, Settings
+from gridspine.adapters.wot_http.proof import Security
+from gridspine.adapters.wot_http.session import Session
 from gridspine.infra.runtime.clock import SystemClock
 from gridspine.kernel.errors import Unavailable
 from gridspine.things.adapter import Binding, Order, ReadRequest
@@ -214,3 +215,23 @@ async def test_who_answers_byte_by_byte_is_not_waited_for_for_ever() -> None:
         await session.close()
         server.close()
         await server.wait_closed()
+
+
+async def test_a_refusal_of_one_device_takes_nobody_elses_token(device: Device) -> None:
+    """Whoever answers 401 to everything must not have others ask for a token each time."""
+    settings = Settings(
+        allow=("127.0.0.0/8",), secrets={"client": SecretUse(origins=(device.url,), organisations=("acme", "other"))}
+    )
+    session = Session(Guard(settings, {"client": "client:secret"}), settings, SystemClock())
+    oauth = Security("oauth2", "client", f"{device.url}/token", "read")
+    try:
+        await session.get(f"{device.url}/power", oauth, "acme")
+        device.proof = "Bearer nothing that is ever issued"
+        with contextlib.suppress(Unavailable):
+            await session.get(f"{device.url}/power", oauth, "other")
+        assert device.tokens == 3, "one, and two for the one who is refused"
+        device.proof = "Bearer t1"
+        await session.get(f"{device.url}/power", oauth, "acme")
+        assert device.tokens == 3, "what was good is used on"
+    finally:
+        await session.close()

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from gridspine.kernel.errors import Invalid
@@ -136,3 +137,25 @@ def test_the_adapter_that_reads_most_is_chosen_and_the_rest_is_named() -> None:
     }))  # fmt: skip
     assert (found.adapter, found.reads) == ("wot_http", ("a", "b"))
     assert [left.affordance for left in found.left] == ["properties.c"]
+
+
+@pytest.mark.parametrize(
+    ("scheme", "expected"),
+    [
+        ({"scheme": "digest"}, {"scheme": "digest", "secret": "s"}),
+        ({"scheme": "apikey", "name": "key"}, {"scheme": "apikey", "secret": "s", "in": "query", "name": "key"}),
+        ({"scheme": "apikey", "name": "X-Key", "in": "header"},
+         {"scheme": "apikey", "secret": "s", "in": "header", "name": "X-Key"}),
+        ({"scheme": "apikey", "name": "k", "in": "cookie"},
+         {"scheme": "apikey", "secret": "s", "in": "cookie", "name": "k"}),
+        ({"scheme": "psk", "identity": "meter-7"}, {"scheme": "psk", "secret": "s"}),
+    ],
+)  # fmt: skip
+def test_schemes_are_told_to_the_adapter_in_its_terms(scheme: dict[str, Any], expected: dict[str, Any]) -> None:
+    schemes = {"none": {**scheme, "gs:secret": "s"}}
+    found = consumed(td({"p": one("https://h/p")}, securityDefinitions=schemes))
+    assert found.connection["security"] == expected
+    if scheme["scheme"] == "psk":
+        without = msgspec.structs.replace(ALL, psk="psk needs Python 3.13")
+        found = consumed(td({"p": one("https://h/p")}, securityDefinitions=schemes), reach=without)
+        assert (found.adapter, found.left[0].reason) == ("", "psk needs Python 3.13")

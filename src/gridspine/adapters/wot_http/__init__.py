@@ -4,7 +4,8 @@
 
     wire      answers ↔ numbers: JSON and text, words by their codes
     guard     which addresses may be connected to, and which secret goes where
-    session   one request at a time a Thing: bounded, without redirects, proven by basic, bearer or oauth2
+    proof     what proves a request: headers, keys, TLS
+    session   one request at a time a Thing: bounded, without redirects, proven as its description says
     driver    the `Adapter`: polls, and answers orders by saying that it only reads
 
 The node makes a Thing's ``connection`` from its description (`gridspine.things.td.consume`).

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import msgspec
 
 from gridspine.adapters.wot_http.guard import Guard, Settings
-from gridspine.adapters.wot_http.session import Security, Session
+from gridspine.adapters.wot_http.proof import Security
+from gridspine.adapters.wot_http.session import Session
 from gridspine.adapters.wot_http.wire import decode_value
 from gridspine.kernel.errors import GridspineError, Invalid, Overloaded, Unavailable
 from gridspine.kernel.ids import point_id
@@ -52,6 +53,9 @@ class WotHttpAdapter:
 
     async def run(self, context: AdapterContext) -> None:
         """Serve until cancelled."""
+        # Both libraries log addresses or headers, and a key may be in either.
+        for name in ("httpx", "httpcore"):
+            logging.getLogger(name).setLevel(logging.WARNING)
         try:
             settings = msgspec.convert(dict(context.settings), Settings)
         except msgspec.ValidationError as error:

@@ -26,7 +26,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     ``allow`` are networks that may be connected to besides those that may by default; ``only``, when it is given, are
     all that may. ``secrets`` name each secret's leave; the secrets themselves are environment variables
-    ``GRIDSPINE_SECRET_WOT_HTTP_<NAME>``: ``user:password`` (basic), a token (bearer), ``client:secret`` (oauth2).
+    ``GRIDSPINE_SECRET_WOT_HTTP_<NAME>``: ``user:password`` (basic, digest), a token (bearer), a key (apikey),
+    ``client:secret`` (oauth2), ``identity:key`` (psk, the key in hexadecimal digits).
     ``timeout_s`` [s] bounds a request, ``max_requests`` how many are under way at once.
     """
 

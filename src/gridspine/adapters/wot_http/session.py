@@ -1,13 +1,16 @@
 """Requests for properties: to a checked address, bounded in size and time, never redirected, proven as described."""
 
 import asyncio
-import base64
-from typing import Any, Literal
+import ssl
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import httpx
 import msgspec
 
 from gridspine.adapters.wot_http.guard import Guard, Settings
+from gridspine.adapters.wot_http.proof import Security, api_key, basic, bearer, shared_key
 from gridspine.adapters.wot_http.wire import MAX_BODY_BYTES
 from gridspine.infra.runtime.clock import Clock
 from gridspine.kernel.errors import Invalid, Unavailable
@@ -18,15 +21,13 @@ _EARLY_S = 30.0
 _TOKEN_S = 300.0
 """How long a token is taken to hold that says nothing of its end."""
 _MAX_TOKENS = 1_000
+_MAX_DIGESTS = 10_000
 
 
-class Security(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How requests are proven; ``secret`` is its name, ``token`` where oauth2 gets one, for ``scopes``."""
-
-    scheme: Literal["nosec", "basic", "bearer", "oauth2"] = "nosec"
-    secret: str = ""
-    token: str = ""
-    scopes: str = ""
+class _Answer(NamedTuple):
+    status: int
+    body: bytes
+    headers: httpx.Headers
 
 
 class Session:
@@ -37,76 +38,129 @@ class Session:
         self._clock = clock
         self._timeout_s = settings.timeout_s
         self._room = asyncio.Semaphore(settings.max_requests)
-        self._tokens: dict[tuple[str, str, str], tuple[str, int]] = {}
-        self._client = httpx.AsyncClient(timeout=settings.timeout_s, follow_redirects=False, trust_env=False)
+        self._tokens: dict[tuple[str, str, str, str], tuple[str, int]] = {}
+        """Token and when it ends, by whose it is and how it was had; the one had longest ago first."""
+        self._digests: dict[tuple[str, str], httpx.DigestAuth] = {}
+        self._client = _new_client(settings.timeout_s)
+        self._by_key: dict[str, httpx.AsyncClient] = {}
+        """Clients that prove themselves by a shared key, by its secret's name."""
 
     async def get(self, href: str, security: Security, organisation: str) -> tuple[bytes, str]:
         """Return body and media type; raise `Invalid` for what will not change by itself, else `Unavailable`."""
         async with self._room:
-            status, body, media = await self._send("GET", href, await self._proof(href, security, organisation))
-            if status == 401 and security.scheme == "oauth2":
-                self._tokens.clear()
-                status, body, media = await self._send("GET", href, await self._proof(href, security, organisation))
-        if status != 200:
-            raise Unavailable(f"it answers {status}")
-        return body, media
+            answer = await self._asked(href, security, organisation)
+            if answer.status == 401 and security.scheme == "oauth2":
+                self._tokens.pop(_key(security, organisation), None)  # nobody else's: others must not pay for it
+                answer = await self._asked(href, security, organisation)
+        if answer.status != 200:
+            raise Unavailable(f"it answers {answer.status}")
+        return answer.body, answer.headers.get("content-type", "application/json")
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._client.aclose()
+        for client in (self._client, *self._by_key.values()):
+            await client.aclose()
 
-    async def _proof(self, href: str, security: Security, organisation: str) -> dict[str, str]:
-        if security.scheme == "nosec":
-            return {}
+    async def _asked(self, href: str, security: Security, organisation: str) -> _Answer:
+        """Ask for ``href``, proven as ``security`` says."""
+        scheme = security.scheme
+        if scheme == "nosec":
+            return await self._send("GET", href, {})
         secret = self._guard.secret(security.secret, href, organisation)
-        if security.scheme == "basic":
-            return {"authorization": f"Basic {base64.b64encode(secret.encode()).decode()}"}
-        if security.scheme == "bearer":
-            return {"authorization": f"Bearer {secret}"}
-        return {"authorization": f"Bearer {await self._token(security, organisation)}"}
+        if scheme == "digest":
+            return await self._digested(href, security.secret, secret)
+        if scheme == "psk":
+            return await self._send("GET", href, {}, client=self._client_of(href, security.secret, secret))
+        if scheme == "apikey":
+            headers, query = api_key(security, secret)
+            return await self._send("GET", href, headers, query=query)
+        if scheme == "oauth2":
+            secret = await self._token(security, organisation)
+        return await self._send("GET", href, basic(secret) if scheme == "basic" else bearer(secret))
+
+    async def _digested(self, href: str, name: str, secret: str) -> _Answer:
+        """Ask, and answer the challenge that comes (RFC 7616); the password itself never leaves."""
+        user, _, password = secret.partition(":")
+        if len(self._digests) >= _MAX_DIGESTS:
+            self._digests.clear()
+        proof = self._digests.setdefault((name, urlsplit(href).netloc), httpx.DigestAuth(user, password))
+        flow = proof.auth_flow(await self._request("GET", href, {}))
+        request = next(flow)
+        answer = await self._whole(request, self._client)
+        try:
+            request = flow.send(httpx.Response(answer.status, headers=answer.headers, request=request))
+        except StopIteration:
+            return answer
+        except (httpx.HTTPError, LookupError, ValueError, NotImplementedError) as error:
+            raise Unavailable("its challenge to prove ourselves (digest) cannot be answered") from error
+        return await self._whole(request, self._client)
+
+    def _client_of(self, href: str, name: str, secret: str) -> httpx.AsyncClient:
+        if urlsplit(href).scheme != "https":
+            raise Invalid("psk is a way of TLS, and its address is not https")
+        if name not in self._by_key:
+            self._by_key[name] = _new_client(self._timeout_s, shared_key(secret))
+        return self._by_key[name]
 
     async def _token(self, security: Security, organisation: str) -> str:
         """Return an access token by client credentials (RFC 6749 §4.4)."""
-        key = (security.token, security.secret, security.scopes)
+        key = _key(security, organisation)
         known = self._tokens.get(key)
         if known is not None and known[1] > self._clock.monotonic_us():
             return known[0]
         client = self._guard.secret(security.secret, security.token, organisation)
         headers = {
-            "authorization": f"Basic {base64.b64encode(client.encode()).decode()}",
+            **basic(client),
             "content-type": "application/x-www-form-urlencoded", "accept": "application/json",
         }  # fmt: skip
         form = {"grant_type": "client_credentials", **({"scope": security.scopes} if security.scopes else {})}
         status, body, _ = await self._send("POST", security.token, headers, str(httpx.QueryParams(form)).encode())
         try:
-            answer: Any = msgspec.json.decode(body)
-            token, holds_s = str(answer["access_token"]), float(answer.get("expires_in", _TOKEN_S))
+            said: Any = msgspec.json.decode(body)
+            token, holds_s = str(said["access_token"]), float(said.get("expires_in", _TOKEN_S))
         except (msgspec.MsgspecError, UnicodeDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
             raise Unavailable(f"no token: {status} from {security.token[:100]}") from error
-        if len(self._tokens) >= _MAX_TOKENS:
-            self._tokens.clear()
+        self._tokens.pop(key, None)
+        while len(self._tokens) >= _MAX_TOKENS:
+            del self._tokens[next(iter(self._tokens))]
         self._tokens[key] = token, self._clock.monotonic_us() + round(max(0.0, holds_s - _EARLY_S) * US)
         return token
 
     async def _send(
-        self, method: str, href: str, headers: dict[str, str], content: bytes | None = None
-    ) -> tuple[int, bytes, str]:
+        self, method: str, href: str, headers: dict[str, str], content: bytes | None = None, *, query: str = "",
+        client: httpx.AsyncClient | None = None,
+    ) -> _Answer:  # fmt: skip
+        return await self._whole(await self._request(method, href, headers, content, query), client or self._client)
+
+    async def _request(
+        self, method: str, href: str, headers: dict[str, str], content: bytes | None = None, query: str = ""
+    ) -> httpx.Request:
+        """Return a request to the address that ``href`` leads to; ``query`` is added to what it has."""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                place = await self._guard.place(href)
+        except TimeoutError as error:
+            raise Unavailable(f"no address within {self._timeout_s:g} s") from error
+        url = place.url + (("&" if "?" in place.url else "?") + query if query else "")
+        headers = {"host": place.host, "accept-encoding": "identity", **headers}
+        try:
+            request = self._client.build_request(method, url, content=content, headers=headers)
+        except httpx.InvalidURL as error:
+            raise Invalid("it is no address that can be asked") from error
+        request.extensions["sni_hostname"] = place.name
+        return request
+
+    async def _whole(self, request: httpx.Request, client: httpx.AsyncClient) -> _Answer:
         """Send a request and read its answer, all of it in time: who answers byte by byte holds up nobody else."""
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await self._sent(method, href, headers, content)
+                return await self._sent(request, client)
         except TimeoutError as error:
             raise Unavailable(f"no whole answer within {self._timeout_s:g} s") from error
 
-    async def _sent(
-        self, method: str, href: str, headers: dict[str, str], content: bytes | None
-    ) -> tuple[int, bytes, str]:
-        place = await self._guard.place(href)
-        headers = {"host": place.host, "accept-encoding": "identity", **headers}
-        request = self._client.build_request(method, place.url, content=content, headers=headers)
-        request.extensions["sni_hostname"] = place.name
+    async def _sent(self, request: httpx.Request, client: httpx.AsyncClient) -> _Answer:
         try:
-            answer = await self._client.send(request, stream=True)
+            answer = await client.send(request, stream=True)
             try:
                 body = b""
                 async for part in answer.aiter_raw():
@@ -115,8 +169,21 @@ class Session:
                         raise Invalid(f"the answer has more than {MAX_BODY_BYTES} bytes")
             finally:
                 await answer.aclose()
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except httpx.HTTPError as error:
             raise Unavailable(str(error)[:200] or type(error).__name__) from error
         if answer.is_redirect:
             raise Invalid("it redirects elsewhere, and redirects are not followed")
-        return answer.status_code, body, answer.headers.get("content-type", "application/json")
+        return _Answer(answer.status_code, body, answer.headers)
+
+
+def _new_client(timeout_s: float, tls: ssl.SSLContext | None = None) -> httpx.AsyncClient:
+    client = httpx.AsyncClient(
+        verify=True if tls is None else tls, timeout=timeout_s, follow_redirects=False, trust_env=False
+    )
+    # What a device sets for one Thing would be shown to whoever answers for another at the same address.
+    client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=()))
+    return client
+
+
+def _key(security: Security, organisation: str) -> tuple[str, str, str, str]:
+    return organisation, security.token, security.secret, security.scopes

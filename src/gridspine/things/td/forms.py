@@ -108,8 +108,6 @@ def _proof(scheme: Mapping[str, Any], form: Form, no_psk: str) -> dict[str, Any]
         if not isinstance(scheme.get("name"), str) or not _KEY_NAME.fullmatch(scheme["name"]):
             raise Invalid("its apikey does not say in which parameter, header or cookie the key goes (name)")
         proof |= {"in": place, "name": scheme["name"]}
-    if kind == "psk" and isinstance(scheme.get("identity"), str):
-        proof |= {"identity": scheme["identity"][:128]}
     if kind == "oauth2":
         if scheme.get("flow") not in {"client", "client_credentials"} or not isinstance(scheme.get("token"), str):
             raise Invalid("of oauth2 only the client flow is used, with its token address")
