@@ -40,6 +40,16 @@ class Answered(NamedTuple):
     behind: int
 
 
+class _Made(NamedTuple):
+    """What is to be put of some Things: subjects that were there before, and N-Triples, those of ``models`` too."""
+
+    numbers: Int64Array
+    versions: list[int]
+    before: list[str]
+    triples: str
+    models: frozenset[str]
+
+
 class _Held:
     """A dataset: the version of each Thing it holds, 0 for none, and the models."""
 
@@ -144,7 +154,7 @@ class Sparql:
         if len(stale) >= len(numbers) // 2:
             raise Unavailable(
                 f"the dataset is being made: {len(numbers) - len(stale)} of {len(numbers)} Things are in it",
-                headers={"Retry-After": "5"},
+                headers={"Retry-After": "5", "Gridspine-Behind": str(len(stale))},
             )
         return len(stale) + len(gone)
 
@@ -168,10 +178,22 @@ class Sparql:
             part = gone[start : start + AT_ONCE]
             await held.dataset.put([iri_of(names[at]) for at in part.tolist()], "")
             held.versions[part] = 0
-        for start in range(0, max(1, len(stale)), AT_ONCE):  # once at least: then the child is there
-            await self._put(held, stale[start : start + AT_ONCE], command)
+        # Once at least: then the child is there. While it takes some, the next are made.
+        parts = [stale[start : start + AT_ONCE] for start in range(0, max(1, len(stale)), AT_ONCE)]
+        making = asyncio.ensure_future(self._make(held, parts[0], command))
+        try:
+            for at in range(len(parts)):
+                made = await making
+                if at + 1 < len(parts):
+                    making = asyncio.ensure_future(self._make(held, parts[at + 1], command))
+                await held.dataset.put(made.before, made.triples)
+                held.versions[made.numbers] = made.versions
+                held.models |= made.models
+        finally:
+            making.cancel()
 
-    async def _put(self, held: _Held, numbers: Int64Array, command: bool) -> None:
+    async def _make(self, held: _Held, numbers: Int64Array, command: bool) -> _Made:
+        """Return what is to be put of some Things, and of models that are not there yet."""
         things = [self._things.roll.at(number) for number in numbers.tolist()]
         descriptions = await self._registrar.of_all(things)
         models = {thing.model: self._things.model(thing) for thing in things}
@@ -187,9 +209,7 @@ class Sparql:
                     parts.append(described_triples(thing, document))
             return "".join(parts)
 
-        text = await asyncio.to_thread(made)
         known = held.versions[numbers] > 0
         before = [iri_of(thing.id) for thing, was in zip(things, known.tolist(), strict=True) if was]
-        await held.dataset.put(before, text)
-        held.models |= models.keys()
-        held.versions[numbers] = [thing.version for thing in things]
+        triples = await asyncio.to_thread(made)
+        return _Made(numbers, [thing.version for thing in things], before, triples, frozenset(models))

@@ -14,10 +14,12 @@ repository); the index of affordances is ``td:name`` (TD ontology).
 
 import json
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
 from gridspine.kernel.time import format_rfc3339
+from gridspine.things.action import Same
 from gridspine.things.exposed import GEO, GS
 from gridspine.things.model import ThingModel
 from gridspine.things.thing import Thing
@@ -78,17 +80,26 @@ def thing_triples(thing: Thing, model: ThingModel) -> str:
     """Return the N-Triples of a Thing that is described by its model; it shares the model's affordances."""
     subject = _iri(thing.id)
     lines = [
-        f"{subject} <{RDF}type> <{TD}Thing> .",
         f"{subject} <{TD}title> {_text(thing.title)} .",
-        f"{subject} <{GS}model> {_iri(model.id)} .",
         f'{subject} <{DCT}created> "{format_rfc3339(thing.created_us)}"^^<{XSD}dateTime> .',
+        *_place(subject, thing),
+        *[subject + said for said in _said_of_all(Same(model))],
     ]
-    prefixes = _prefixes(model.document)
-    lines += [f"{subject} <{RDF}type> {kind} ." for kind in _types(model.document, prefixes)]
-    lines += _place(subject, thing)
-    for point in model.points:
-        lines.append(f"{subject} <{TD}hasPropertyAffordance> {_iri(f'{model.id}#/properties/{point.name}')} .")
     return "\n".join(lines) + "\n"
+
+
+@lru_cache(maxsize=1024)
+def _said_of_all(same: Same) -> tuple[str, ...]:
+    """Return what is said of every Thing of a model, without its subject."""
+    model = same.model
+    kinds = (f" <{RDF}type> {kind} ." for kind in _types(model.document, _prefixes(model.document)))
+    points = (_iri(f"{model.id}#/properties/{point.name}") for point in model.points)
+    return (
+        f" <{RDF}type> <{TD}Thing> .",
+        f" <{GS}model> {_iri(model.id)} .",
+        *kinds,
+        *(f" <{TD}hasPropertyAffordance> {point} ." for point in points),
+    )
 
 
 def model_triples(model: ThingModel) -> str:
