@@ -106,6 +106,14 @@ class Commander:
         """End command ``id`` before its time; raise `NotFound`, or `Conflict` when it is final."""
         return (CommandChanged(become(self.command(id), "cancelled", now_us, reason)),)
 
+    def end(self, id: str, now_us: int, reason: str) -> tuple[CommandEvent, ...]:
+        """End what command ``id`` still holds: also a limit that could not be delivered, and limits all the same."""
+        command = self.command(id)
+        if not command.final:
+            return self.cancel(id, now_us, reason)
+        lease = msgspec.structs.replace(command.lease, until_us=min(command.lease.until_us, now_us))
+        return (CommandChanged(msgspec.structs.replace(command, lease=lease)),)
+
     def all_stop(self, principal: str, reason: str, now_us: int) -> tuple[CommandEvent, ...]:
         """Cancel every set-point, running or to come, and take no new one until `release`.
 

@@ -304,3 +304,24 @@ async def test_a_description_that_nests_too_deeply_is_not_taken(strict):
             "/enrolment", json=DEVICE | {"description": description}, headers=basic(voucher)
         )
         assert (answer.status_code, "deep" in answer.json()["detail"]) == (400, True), answer.text
+
+
+async def test_a_device_that_announces_itself_again_is_answered_for_as_long_as_its_voucher_is_good(strict):
+    voucher = await voucher_for(strict)
+
+    async def announced():
+        answer = await strict.nobody.post("/enrolment", json=DEVICE, headers=basic(voucher))
+        assert answer.status_code == 202, answer.text
+        return answer.json()
+
+    first = await announced()
+    await strict.op.post(f"/announcements/{first['id']}/reject", json={"why": "the wrong site"})
+    second = await announced()
+    assert (second["id"] != first["id"], second["state"]) == (True, "waiting"), "a person may think better of it"
+    assert (await announced())["id"] == second["id"]
+    accepted = await strict.op.post(f"/announcements/{second['id']}/accept", json={})
+    assert accepted.json()["state"] == "accepted", accepted.text
+    again = await announced()
+    assert (again["id"], again["state"], again["thing"]) == (second["id"], "accepted", accepted.json()["thing"])
+    waiting = [one for one in (await strict.op.get("/announcements")).json() if one["state"] == "waiting"]
+    assert waiting == [], "it does not wait to become a second Thing"

@@ -1,4 +1,4 @@
-"""Edges beneath a cap on power moved in a minute, and rules where nobody may command; all-stop comes before the rest."""
+"""Edges beneath a cap on power moved in a minute; rules where nobody may command; all-stop before all else."""
 
 from datetime import UTC, datetime
 

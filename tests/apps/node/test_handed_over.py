@@ -5,6 +5,9 @@ import json
 
 from running_node import BATTERY, SENML
 
+from gridspine.apps.node.forms import FormChange
+from gridspine.kernel.errors import Conflict
+
 THING, POINT = "urn:example:battery", "activePowerSetpoint"
 SECRET = "our tenant's tariff"
 
@@ -79,3 +82,30 @@ async def test_no_emulated_thing_is_handed_over(world):
     (offer,) = (await world.co.get("/transfers")).json()
     assert (await world.co.post(f"/transfers/{offer['id']}/accept", json={})).status_code == 200
     assert SECRET not in (await world.co.get(f"/things/{THING}/form")).text
+
+
+async def test_a_limit_that_was_rejected_does_not_bind_the_new_owner(world):
+    """It still limited what the node orders, although the device did not take it; then the site was sold."""
+    await world.thing(THING, "https://gridspine.org/models/site", adapter="none")
+    body = {"thing": THING, "point": "importLimit", "value": 100, "durationS": 3600}
+    limit = (await world.op.post("/commands", json=body)).json()
+    commander = world.node.commands.commander
+    await world.node.commands.progress(limit["id"], "rejected", "the device will not")
+    assert [one.value for one in commander.leases(THING, "importLimit")] == [100], "it binds its owner"
+    await hand_over(world)
+    assert commander.leases(THING, "importLimit") == []
+    assert (await world.co.get(f"/commands/{limit['id']}")).status_code == 404
+
+
+async def test_a_change_of_form_asked_for_before_does_not_reach_the_new_owners_thing(world):
+    """Else the old owner's emulator would hear the new owner's orders, and the new owner's leases would end."""
+    await world.thing(THING, BATTERY, adapter="none")
+    before = world.node.things.get(THING)
+    await hand_over(world)
+    await world.co.post(f"/things/{THING}/lifecycle", json={"to": "commissioned", "why": "ours"})
+    new = await order(world.co)
+    wanted = FormChange(form="emulator", external=True, reason=SECRET)
+    (outcome,) = await world.node.forms.change([before], wanted, world.op_id)
+    assert isinstance(outcome, Conflict), outcome
+    assert world.node.commands.forms.of(THING) == "adapter"
+    assert (await world.co.get(f"/commands/{new['id']}")).json()["state"] != "cancelled"

@@ -118,7 +118,10 @@ async def revoke_voucher(request: Request[Any, Any, Any], node: TheNode, voucher
 async def announce_device(
     request: Request[Any, Any, Any], node: TheNode, data: JSONBody[NewAnnouncement]
 ) -> AnnouncementView:
-    """Say, with a voucher, what the device is; a person of its organisation takes it in."""
+    """Say, with a voucher, what the device is; a person of its organisation takes it in.
+
+    Said again, it is answered with how that stands; a device that was turned away waits anew.
+    """
     voucher = await _voucher(node, request)
     if voucher.thing and not voucher.announcement:
         raise Invalid("the voucher is for a Thing that is known already: enrol with it")
@@ -128,8 +131,11 @@ async def announce_device(
             known = await node.lives.announcements.get(voucher.announcement)
             if (known.make, known.model, known.serial) != (data.make, data.model, data.serial):
                 raise Conflict("the voucher is for another device: one voucher announces one device")
+            if known.state == "accepted":
+                return announcement_view(known)
         made = await announce(node, voucher.organisation, f"voucher:{voucher.id}", data)
-        await asyncio.to_thread(node.lives.vouchers.announced, voucher.id, made.id)
+        before = voucher.announcement
+        await asyncio.to_thread(node.lives.vouchers.announced, voucher.id, made.id, instead_of=before)
     return announcement_view(made)
 
 

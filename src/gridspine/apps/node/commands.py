@@ -42,6 +42,7 @@ from gridspine.things.command import (
     encode_event,
     may_become,
 )
+from gridspine.things.command_table import counts
 from gridspine.things.commander import Commander
 from gridspine.things.control_rule import ControlRule, most_w_per_minute, split_point
 from gridspine.things.directory import Directory
@@ -161,17 +162,24 @@ class Commands:
         return self.commander.command(id)
 
     async def hand_over(
-        self, things: Collection[str], reason: str, change: Callable[[Sequence[Order]], Awaitable[None]]
+        self,
+        things: Collection[str],
+        reason: str,
+        change: Callable[[Sequence[Order]], Awaitable[None]],
+        check: Callable[[], None] = lambda: None,
     ) -> list[Command]:
         """End all leases of ``things``, then ``change`` who carries out their orders; nothing is ordered in between.
 
         ``change`` is given the last order of each of their points. Returns the commands that were ended. When
-        ``change`` fails the leases have ended all the same.
+        ``change`` fails the leases have ended all the same. ``check`` raises, before anything ends, where it may not be
+        any more.
         """
         async with self._turns.alone():
+            check()
             now_us = self._clock.now_us()
-            ended = [one for one in self.commander.commands() if one.lease.thing in things and not one.final]
-            await self._turns.keep(event for one in ended for event in self.commander.cancel(one.id, now_us, reason))
+            held = [one for thing in things for one in self.commander.commands(thing) if counts(one) or not one.final]
+            ended = [one for one in held if not one.final]
+            await self._turns.keep(event for one in held for event in self.commander.end(one.id, now_us, reason))
             while events := self.commander.tick(now_us):
                 await self._turns.keep(events)
             issued = (event.order for event in self.commander.snapshot() if isinstance(event, OrderIssued))
@@ -257,7 +265,7 @@ class Commands:
 
     async def follow_receipts(self) -> None:
         """Put what became of each command into the ledger, for ever."""
-        await follow_receipts(self._log, self._writer)
+        await follow_receipts(self._log, self._writer, self._clock)
 
     def most_w(self, rule: ControlRule) -> float:
         """Return what a control rule may move in a minute at most [W], its Things being emulated or not."""

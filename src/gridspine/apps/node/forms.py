@@ -79,7 +79,7 @@ class FormService:
         self, registry: Registry, commands: Commands, intake: Intake, points: PointTable, clock: Clock, folder: Path
     ) -> None:
         """Make the service; ``folder`` is where it is kept what emulated devices have become."""
-        self._registry, self._commands, self._clock = registry, commands, clock
+        self._registry, self._commands, self._clock, self._points = registry, commands, clock, points
         self.forms = commands.forms
         self._working: set[asyncio.Task[list[Outcome]]] = set()
         self.emulation = Emulation(self.forms, intake, commands, points, clock, folder)
@@ -184,8 +184,14 @@ class FormService:
             ]  # fmt: skip
             await self._keep(forms, cohort, actor)
 
+        def check() -> None:
+            for thing in things:  # it may have been handed over, or retired, since this was asked for
+                gone = self._points.thing_points(thing.id) is None
+                if gone or self._points.organisation_of(thing.id) != thing.organisation:
+                    raise Conflict(f"{thing.id} is not yours any more, or is retired: leave it out, and ask again")
+
         reason = f"the twin goes into {wanted.form} form" + (f": {wanted.reason}" if wanted.reason else "")
-        return await self._commands.hand_over(frozenset(thing.id for thing in things), reason, keep)
+        return await self._commands.hand_over(frozenset(thing.id for thing in things), reason, keep, check)
 
     async def _change_all(
         self, things: Sequence[Thing], wanted: FormChange, actor: str, cohort: Cohort | None

@@ -20,20 +20,13 @@ from gridspine.infra.registry.port import Event, Registry, Transaction
 from gridspine.infra.runtime.clock import Clock, new_id
 from gridspine.infra.runtime.starlark_runner import Runner
 from gridspine.kernel.errors import Conflict, Invalid, NotFound
-from gridspine.things.control_rule import FUNCTION, ControlRule, rule_body, split_point, to_sign
+from gridspine.things.control_rule import FUNCTION, ControlRule, PublishedRule, rule_body, split_point, to_sign
 
 MAX_RULES = 50
 """Rules that one edge has at most."""
 RULES_SHARE = 0.25
 """Share of the cap on power moved in a minute that all rules of all edges may have together."""
 log = structlog.get_logger(__name__)
-
-
-class PublishedRule(msgspec.Struct, frozen=True):
-    """A rule's present version, as the registry keeps it; ``before`` is the text of versions before, newest first."""
-
-    rule: ControlRule
-    before: tuple[ControlRule, ...] = ()
 
 
 class EdgeRules:
@@ -145,7 +138,7 @@ class EdgeRules:
         if most_w and taken_w + most_w > share_w:
             raise Conflict(
                 f"the rule may move {most_w / 1e3:g} kW in a minute: all rules together may move {share_w / 1e3:g} kW, "
-                f"a quarter of the cap, and have {taken_w / 1e3:g} kW. Let it run less often (everyS), or set fewer points"
+                f"a quarter of the cap, and have {taken_w / 1e3:g} kW. Let it run less often, or set fewer points"
             )
 
     def _share_out(self) -> None:

@@ -110,11 +110,16 @@ class Vouchers:
         now_us = self._clock.now_us()
         return [one for one in known if one.open(now_us)]
 
-    def announced(self, id: str, announcement: str) -> None:
-        """Note that the device announced itself with the voucher; raise `Conflict` when it did so for another."""
+    def announced(self, id: str, announcement: str, *, instead_of: str = "") -> None:
+        """Note that the device announced itself with the voucher; raise `Conflict` when it did so for another.
+
+        ``instead_of`` is an announcement of the same device that was turned away.
+        """
 
         def change(voucher: Voucher) -> Voucher:
-            if voucher.announcement not in {"", announcement} or (voucher.thing and not voucher.announcement):
+            if voucher.announcement not in {"", announcement, instead_of} or (
+                voucher.thing and not voucher.announcement
+            ):
                 raise Conflict("the voucher is for another device: one voucher announces one device")
             return msgspec.structs.replace(voucher, announcement=announcement)
 
