@@ -53,8 +53,6 @@ async def test_an_order_is_looked_at_given_followed_and_ended(portal: Portal, op
     await page.get_by_role("button", name="See what it would do").click()
     told = "2 Things would be told: Set-point of active power 1.5\N{NO-BREAK SPACE}kW, for 15 min"
     await expect(page.locator("#looked h3")).to_have_text(told)
-        "2 Things would be told: Set-point of active power 1.5\N{NO-BREAK SPACE}kW, for 15 min"
-    )
     assert portal.node.commands.commander.commands() == []  # looking orders nothing
     await portal.thing("urn:example:battery-3", "Latecomer", "battery")
     await page.get_by_role("button", name="Command 2 Things").click()
