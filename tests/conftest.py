@@ -17,6 +17,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from types import FrameType
 
+import hypothesis
 import psutil
 import pytest
 
@@ -27,6 +28,12 @@ _PATIENCE_S = 5.0
 _FRAMES = 12
 _MADE = {}
 """By file descriptor: the test in which its latest socket was made, and the lines that led there."""
+
+
+# How long an example takes says how busy the machine is, and nothing else.
+hypothesis.settings.register_profile("house", deadline=None)
+if hypothesis.settings.get_current_profile_name() == "default":
+    hypothesis.settings.load_profile("house")
 
 
 def pytest_configure(config):

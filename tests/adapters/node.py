@@ -256,6 +256,11 @@ class FakeNode:
     async def close(self) -> None:
         """Close listeners and what is left of their connections, as the node does when an adapter ends."""
         for server in self._servers:
+            for sock in server.sockets:
+                asyncio.get_running_loop().remove_reader(sock.fileno())
+        for _ in range(3):  # who was just taken is given a transport and a task
+            await asyncio.sleep(0)
+        for server in self._servers:
             server.close()
         for connection in list(self._connections):
             connection.cancel()

@@ -77,7 +77,7 @@ def _pytest(tests: Sequence[str]) -> int:
     import hypothesis
     import pytest
 
-    hypothesis.settings.register_profile("mutants", derandomize=True, database=None)
+    hypothesis.settings.register_profile("mutants", derandomize=True, database=None, deadline=None)
     hypothesis.settings.load_profile("mutants")
     loaded = "ignore::pytest.PytestAssertRewriteWarning"  # plugins were, before the fork
     return int(pytest.main(["-x", "-q", "-m", "not slow", "-p", "no:cacheprovider", "-W", loaded, *tests]))
