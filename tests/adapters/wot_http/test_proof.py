@@ -104,7 +104,8 @@ async def test_nothing_of_a_secret_is_in_what_is_said_of_it(device: Any) -> None
     for security, secret in (
         (Security("bearer", "k"), "to\nken"), (Security("bearer", "k"), " token"), (Security("bearer", "k"), "tökén"),
         (Security("apikey", "k", place="header", name="x"), "ke\ry"),
-        (Security("apikey", "k", place="cookie", name="x"), "ke;y"), (Security("apikey", "k", place="header"), "nameless"),
+        (Security("apikey", "k", place="cookie", name="x"), "ke;y"),
+        (Security("apikey", "k", place="header"), "nameless"),
         (Security("psk", "k"), "identity:0011"), (Security("psk", "k"), "not hex"),
     ):  # fmt: skip
         with pytest.raises(Invalid) as caught:
