@@ -14,6 +14,7 @@ import numpy as np
 
 from gridspine.energy.ensemble import Gathered
 from gridspine.kernel.quality import Quality
+from gridspine.kernel.readings import BoolArray, Int64Array
 
 MODEL = "https://gridspine.org/models/ensemble"
 ADAPTER = "ensemble"
@@ -60,8 +61,17 @@ def measured(found: Gathered, setpoint_w: float) -> Measured:
     return Measured(values, quality)
 
 
-def only(found: Gathered, wanted: "np.ndarray[tuple[int], np.dtype[np.bool_]]") -> Gathered:
+def places(numbers: Int64Array, some: Int64Array) -> Int64Array:
+    """Return where those of ``some`` (m,) that are there stand in ``numbers`` (k,); both ascend."""
+    at = np.searchsorted(numbers, some)
+    at, some = at[at < len(numbers)], some[at < len(numbers)]
+    found: Int64Array = at[numbers[at] == some]
+    return found
+
+
+def only(found: Gathered, wanted: BoolArray) -> Gathered:
     """Return the members that are ``wanted`` (k,)."""
-    columns = (found.members, found.power_w, found.shed_w, found.raise_w, found.energy_wh)
-    members, power, shed, more, energy = (column[wanted] for column in columns)
-    return Gathered(members, power, shed, more, energy, found.considered, found.left_out)  # type: ignore[arg-type]
+    return Gathered(
+        found.members[wanted], found.power_w[wanted], found.shed_w[wanted], found.raise_w[wanted],
+        found.energy_wh[wanted], found.considered, found.left_out,
+    )  # fmt: skip

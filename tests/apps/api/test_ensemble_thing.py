@@ -4,8 +4,9 @@ import time
 
 import pytest
 import pytest_asyncio
-from running_node import BATTERY, SENML, World, settings_for, until
+from running_node import BATTERY, SENML, World, running, settings_for, until
 
+from gridspine.infra.runtime.settings import Commands
 from gridspine.kernel.quality import Quality
 
 ENSEMBLE = "https://gridspine.org/models/ensemble"
@@ -193,3 +194,35 @@ async def test_the_thing_goes_with_its_ensemble_and_the_other_way_round(world):
     assert (await world.op.get(f"/ensembles/{second}")).status_code == 404
     await world.node.plants.look()
     assert (await world.op.get("/ensembles")).json() == []
+
+
+async def test_after_a_start_it_is_there_and_what_was_spread_is_not_spread_again(tmp_path):
+    async with running(tmp_path / "data") as world:
+        await world.thing("urn:example:b1", BATTERY, adapter="none")
+        await say(world, "b1", activePower=1000)
+        id_ = await saved(world, models=[BATTERY])
+        wanted = {"thing": id_, "point": SETPOINT, "value": -500, "durationS": 600}
+        made = (await world.op.post("/commands", json=wanted)).json()
+        await until(lambda: told(world, made["id"]))
+        (given,) = world.node.plants.orders(id_)
+    async with running(tmp_path / "data") as world:
+        await until(lambda: twin(world, id_, SETPOINT).value == -500)
+        await until(lambda: told(world, made["id"]) and world.node.plants.members(id_, 9) == ["urn:example:b1"])
+        assert [one.id for one in world.node.plants.orders(id_)] == [given.id]
+        assert (await world.op.get(f"/ensembles/{id_}")).status_code == 200
+        await world.op.post(f"/commands/{made['id']}/cancel", json={})
+        await until(lambda: all(one.final for one in world.node.plants.orders(id_)))
+
+
+async def test_what_it_moves_is_counted_at_its_members(tmp_path):
+    """A second person must agree to what the members are told, once, and not to the ensemble's set-point as well."""
+    async with running(tmp_path / "data", settings_for(commands=Commands(approval_above_w=1000))) as world:
+        await world.thing("urn:example:b1", BATTERY, adapter="none")
+        await say(world, "b1", activePower=1000)
+        id_ = await saved(world, models=[BATTERY])
+        wanted = {"thing": id_, "point": SETPOINT, "value": -2500, "durationS": 600}
+        made = (await world.op.post("/commands", json=wanted)).json()
+        assert made["state"] == "accepted"
+        await until(lambda: [one.state for one in world.node.plants.orders(id_)] == ["awaiting-approval"])
+        await until(lambda: told(world, made["id"]))
+        assert "1 awaiting-approval" in (await world.op.get(f"/commands/{made['id']}")).json()["reason"]

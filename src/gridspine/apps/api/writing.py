@@ -77,13 +77,12 @@ def _asked(
     node: Node, thing: Thing, name: str, value: Any, duration_s: float, priority: int, key: str, reason: str
 ) -> NewCommand:
     """Return what writing one of several properties asks for; raise `Invalid` naming the property."""
-    errors = {"errors": [{"field": name[:MAX_NAME_CHARS], "description": ""}]}
     try:
         own_key = f"{key}/{name}" if key else ""
         return leased(node, thing, name, number_of(value), duration_s, priority, own_key, reason)
     except GridspineError as error:
-        errors["errors"][0]["description"] = error.detail
-        raise Invalid(f"{name[:MAX_NAME_CHARS]}: {error.detail}", **errors) from error
+        wrong = {"field": name[:MAX_NAME_CHARS], "description": error.detail}
+        raise Invalid(f"{wrong['field']}: {error.detail}", errors=[wrong]) from error
 
 
 async def _accepted_all(node: Node, thing: Thing, wanted: list[NewCommand], principal: str) -> list[Command]:

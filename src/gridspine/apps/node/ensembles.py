@@ -19,6 +19,7 @@ from gridspine.apps.node.commands import Commands
 from gridspine.apps.node.saved_ensembles import SavedEnsembles
 from gridspine.energy.criteria import Capability, Criteria
 from gridspine.energy.ensemble import Ensemble, Gathered, Gatherer
+from gridspine.energy.plant import places
 from gridspine.energy.spread import batch_of
 from gridspine.infra.registry.port import Registry
 from gridspine.infra.runtime.clock import Clock
@@ -127,19 +128,23 @@ class Ensembles:
         """
         criteria.check()
         now_us = self._clock.now_us()
-        others = ~np.isin(numbers, self.saved.numbers())
-        numbers, relaxed = numbers[others], None if relaxed is None else relaxed[others]
         committed, emulated = _NOBODY, _NOBODY
         if criteria.can is not None:
             committed, emulated = self._committed(criteria.can, now_us, ensemble), self._emulated()
         if self._places.locked() and relaxed is None:
             raise Overloaded("other ensembles are being gathered: try again")
-        async with self._places:
-            return await asyncio.to_thread(
-                lambda: self._gatherer.gather(
-                    criteria, numbers, now_us, relaxed=relaxed, committed=committed, emulated=emulated
-                )
+        ensembles = self.saved.numbers()
+
+        def work() -> Gathered:
+            others = np.ones(len(numbers), np.bool_)
+            others[places(numbers, ensembles)] = False
+            easy = None if relaxed is None else relaxed[others]
+            return self._gatherer.gather(
+                criteria, numbers[others], now_us, relaxed=easy, committed=committed, emulated=emulated
             )
+
+        async with self._places:
+            return await asyncio.to_thread(work)
 
     async def list(self, organisation: str) -> Sequence[Ensemble]:
         """Return the saved ensembles of an organisation."""

@@ -21,7 +21,7 @@ from gridspine.apps.node.ensembles import Ensembles
 from gridspine.apps.node.read_now import Reads
 from gridspine.energy.criteria import Capability, Criteria
 from gridspine.energy.ensemble import Ensemble, Gathered
-from gridspine.energy.plant import ADAPTER, Measured, measured
+from gridspine.energy.plant import ADAPTER, Measured, measured, places
 from gridspine.energy.spread import Share, batch_of, spread
 from gridspine.infra.runtime.clock import Clock
 from gridspine.infra.runtime.tasks import Supervisor
@@ -123,7 +123,7 @@ class Plants:
         found = await self._gather(ensemble, plant)
         plant.members = found.members
         setpoint_w = 0.0 if plant.order is None or plant.order.value is None else plant.order.value
-        now, now_us = measured(found, setpoint_w), self._clock.now_us()
+        now, now_us = await asyncio.to_thread(measured, found, setpoint_w), self._clock.now_us()
         late = plant.told is None or not 0 <= now_us - plant.told_us < HEARTBEAT_S * US
         names = list(now.values) if late else now.differs(plant.told)
         if not names:
@@ -142,9 +142,10 @@ class Plants:
         own = self._points.owned(ensemble.organisation)
         if plant.order is not None and len(plant.members):
             criteria = Criteria(max_age_s=ensemble.criteria.max_age_s)
-            numbers = np.intersect1d(plant.members, own, assume_unique=True)
+            numbers = own[places(own, plant.members)]
             return await self._ensembles.gather(criteria, numbers, np.ones(len(numbers), np.bool_))
-        relaxed = np.isin(own, plant.members, assume_unique=True)
+        relaxed = np.zeros(len(own), np.bool_)
+        relaxed[places(own, plant.members)] = True
         return await self._ensembles.gather(ensemble.criteria, own, relaxed, ensemble=ensemble.id)
 
     async def _report(self, ensemble: Ensemble, now: Measured, names: list[str], now_us: int) -> None:
@@ -177,7 +178,7 @@ class Plants:
             own = self._points.owned(self._saved.get(id).organisation)
         except NotFound:
             return _NOBODY
-        return np.intersect1d(plant.members, own, assume_unique=True)
+        return own[places(own, plant.members)]
 
     # -- carrying out -------------------------------------------------------------------------------------------
 
