@@ -123,6 +123,9 @@ async def relaying(ports: dict[int, int]) -> AsyncIterator[Relay]:
     try:
         yield relay
     finally:
+        for sock in server.sockets:
+            asyncio.get_running_loop().remove_reader(sock.fileno())
+        await asyncio.sleep(0.05)  # who was just taken is given a transport: else nobody would close the socket
         server.close()
         relay.cut()
         await asyncio.sleep(0.05)
