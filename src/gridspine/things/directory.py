@@ -12,6 +12,7 @@ from gridspine.infra.log.port import EventLog
 from gridspine.infra.registry.group import Grouped
 from gridspine.infra.registry.port import Registry, Transaction
 from gridspine.infra.runtime.clock import Clock
+from gridspine.infra.runtime.turn import Turn
 from gridspine.kernel.errors import Conflict, GridspineError, NotFound
 from gridspine.things.change import NOTHING, Also, Changer, Changes, Lives, New
 from gridspine.things.directory_file import Loaded, load_roll, save_snapshot
@@ -24,10 +25,10 @@ from gridspine.things.thing import Former, Thing
 __all__ = ["MAX_AT_ONCE", "Directory", "Thing"]
 
 MAX_AT_ONCE = 10_000
-"""Things registered in one transaction at most."""
+"""Things registered in one go at most."""
 Registered = Thing | GridspineError
 """What became of a Thing to register."""
-_TURN = 1_000
+_AT_COMMIT, _TURN = 1_000, 100
 
 
 _Change = Callable[[Transaction], Thing]
@@ -141,25 +142,34 @@ class Directory:
         thing = self._changer.prepared(thing)
         return await self._do(New(thing, actor, beside, note), thing.id)
 
-    async def register_all(self, things: Sequence[Thing], *, actor: str) -> Sequence[Registered]:
-        """Register many Things, at most `MAX_AT_ONCE`, in one transaction; return each one, or why it was refused.
+    async def register_all(
+        self, things: Sequence[Thing], *, actor: str, beside: Sequence[Sequence[msgspec.Struct]] = ()
+    ) -> Sequence[Registered]:
+        """Register many Things, at most `MAX_AT_ONCE`; return each one, or why it was refused.
 
-        One that is refused does not stop the others.
+        One that is refused does not stop the others. ``beside`` has the documents kept under the id of each. They are
+        kept `_AT_COMMIT` at a time: what keeps the first from being kept is raised, what stops later ones is their
+        answer.
         """
         assert len(things) <= MAX_AT_ONCE, f"{len(things)} Things at once"
-        asked: list[New | GridspineError] = []
-        for start in range(0, len(things), _TURN):
-            if start:
+        outcomes: list[Registered] = []
+        turn = Turn(self._clock)
+        for start in range(0, len(things), _AT_COMMIT):
+            asked: list[New | GridspineError] = []
+            for at, thing in enumerate(things[start : start + _AT_COMMIT], start):
+                asked.append(self._prepared(thing, actor, beside[at] if beside else ()))
+                await turn.piece_done()
+            try:
+                kept = await self._keep(asked)
+            except GridspineError as error:
+                if not start:
+                    raise
+                return outcomes + [error] * (len(things) - start)
+            for at in range(0, len(kept), _TURN):
+                self._add([one for one in kept[at : at + _TURN] if isinstance(one, Thing)])
                 await asyncio.sleep(0)  # others have their turn
-            asked += [self._prepared(thing, actor) for thing in things[start : start + _TURN]]
-        try:
-            kept = await self._registry.run(lambda tx: self._changer.keep(tx, asked))
-        except BaseException:
-            # They may be committed, though their numbers are not bound in the log yet.
-            self._unsure |= {one.thing.id for one in asked if isinstance(one, New)}
-            raise
-        await self._take_up([one for one in kept if isinstance(one, Thing)])
-        return kept
+            outcomes += kept
+        return outcomes
 
     async def change(
         self, id: str, *, actor: str, expected: int | None = None, also: Also | None = None,
@@ -190,12 +200,12 @@ class Directory:
         for id_ in list(self._unsure):
             kept = await self._registry.run(lambda tx, id_=id_: tx.get(Thing, id_), write=False)  # type: ignore[misc]
             if kept is not None:
-                await self._take_up([kept])
+                self._add([kept])
             self._unsure.discard(id_)
 
-    def _prepared(self, thing: Thing, actor: str) -> New | GridspineError:
+    def _prepared(self, thing: Thing, actor: str, beside: Sequence[msgspec.Struct]) -> New | GridspineError:
         try:
-            return New(self._changer.prepared(thing), actor)
+            return New(self._changer.prepared(thing), actor, beside)
         except GridspineError as error:
             return error
 
@@ -219,11 +229,13 @@ class Directory:
             raise outcome
         return outcome
 
-    async def _take_up(self, things: Sequence[Thing]) -> None:
-        for start in range(0, len(things), _TURN):
-            if start:
-                await asyncio.sleep(0)  # others have their turn
-            self._add(things[start : start + _TURN])
+    async def _keep(self, asked: Sequence[New | GridspineError]) -> Sequence[Registered]:
+        try:
+            return await self._registry.run(lambda tx: self._changer.keep(tx, asked))
+        except BaseException:
+            # They may be committed, though their numbers are not bound in the log yet.
+            self._unsure |= {one.thing.id for one in asked if isinstance(one, New)}
+            raise
 
     def _add(self, things: Sequence[Thing]) -> None:
         moved = [thing.id for thing in things if thing.former and len(thing.former) > len(self._former_of(thing.id))]

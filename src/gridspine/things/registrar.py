@@ -50,6 +50,13 @@ class Caller(NamedTuple):
     connect: Callable[[], bool]
 
 
+class Planned(NamedTuple):
+    """A Thing that could be registered, with its description where it has one of its own."""
+
+    thing: Thing
+    description: Description | None = None
+
+
 Retire = Callable[[Thing], Awaitable[object]]
 
 
@@ -78,12 +85,47 @@ class Registrar:
 
         Raises `Invalid` with the fields that are wrong, and `Conflict` for an id that is taken.
         """
-        plan = await self._plan(document, caller, id, None)
-        blank = Thing(id or self._random_urn(), caller.organisation, "", "")
-        thing = msgspec.structs.replace(blank, **plan.fields)
-        kept = await self._directory.register(thing, actor=caller.principal, beside=_beside(thing.id, plan.description))
-        self._remember(kept.id, plan.description)
-        return kept, plan.description
+        thing, description = await self._planned(document, caller, id)
+        kept = await self._directory.register(thing, actor=caller.principal, beside=_beside(thing.id, description))
+        self._remember(kept.id, description)
+        return kept, description
+
+    async def planned(self, document: Mapping[str, Any], caller: Caller) -> Planned:
+        """Return what `keep_all` takes into the directory, under the description's id if it has one.
+
+        Raises `Invalid` with the fields that are wrong.
+        """
+        id_ = document.get("id", "")
+        if not isinstance(id_, str):
+            refuse([finding(("id",), "a text is needed, a URI")])
+        thing, description = await self._planned(document, caller, id_)
+        return Planned(thing, description)
+
+    async def keep_all(self, planned: Sequence[Planned], caller: Caller) -> Sequence[Thing | GridspineError]:
+        """Take many into the directory; return what became of each. See `Directory.register_all`."""
+        kept = await self._directory.register_all(
+            [one.thing for one in planned],
+            actor=caller.principal,
+            beside=[_beside(one.thing.id, one.description) if one.description else [] for one in planned],
+        )
+        for one, thing in zip(planned, kept, strict=True):
+            if one.description and isinstance(thing, Thing):
+                self._remember(thing.id, one.description)
+        return kept
+
+    async def is_same(self, known: Thing, planned: Planned) -> bool:
+        """Whether a Thing of the directory is what is asked for: then it need not be registered again.
+
+        One whose registration expires is never the same: it may be meant to be renewed.
+        """
+        if planned.description is None:
+            wanted = planned.thing
+            names = ("title", "model", "adapter", "connection", "devices", "organisation", "described")
+            return all(getattr(known, name) == getattr(wanted, name) for name in names)
+        if known.organisation != planned.thing.organisation or planned.description.expires_us:
+            return False
+        before = await self.of(known)
+        return before is not None and not before.expires_us and before.document == planned.description.document
 
     async def replace(
         self, thing: Thing, document: Mapping[str, Any], caller: Caller, expected: int | None = None,
@@ -158,6 +200,11 @@ class Registrar:
                 log.warning("a Thing whose time is over is still in the directory", thing=id_, why=error.detail)
                 heapq.heappush(self._expiries, (self._clock.now_us() + 60_000_000, id_))
                 return
+
+    async def _planned(self, document: Mapping[str, Any], caller: Caller, id: str) -> tuple[Thing, Description]:
+        plan = await self._plan(document, caller, id, None)
+        blank = Thing(id or self._random_urn(), caller.organisation, "", "")
+        return msgspec.structs.replace(blank, **plan.fields), plan.description
 
     async def _plan(self, document: Mapping[str, Any], caller: Caller, id: str, before: Thing | None) -> _Plan:
         """Return what a document makes of a Thing; raise `Invalid` with what is wrong with it."""

@@ -259,6 +259,24 @@ async def test_a_change_can_be_bound_to_a_version(world):
     assert new.status_code == 412
 
 
+async def test_no_tag_stands_for_what_two_callers_see(world):
+    """RFC 9110 §8.8.1: a strong tag is of one representation."""
+    id_ = "urn:example:tagged"
+    await world.thing(id_)
+    _, reader = world.client("northside-networks", "auditor")
+    path = f"/things/{id_}"
+    theirs, ours = await reader.get(path), await world.op.get(path)
+    assert theirs.json()["registration"] and theirs.status_code == 200
+    tags = {theirs.headers["etag"], ours.headers["etag"]}
+    for more in ({"params": {"forms": "node"}}, {"headers": {"accept": "application/td+json"}}):
+        tags.add((await world.op.get(path, **more)).headers["etag"])
+    assert len(tags) == 4
+    assert (await reader.get(path, headers={"if-none-match": ours.headers["etag"]})).status_code == 200
+    assert (await world.op.get(path, headers={"if-none-match": ours.headers["etag"]})).status_code == 304
+    lists = [(await one.get("/things?limit=1")).headers["link"] for one in (reader, world.op)]
+    assert len({re.search(r'etag="([^"]+)"', link)[1] for link in lists}) == 2
+
+
 async def test_a_registration_ends_when_its_time_is_over(world):
     """Registration information: expires, ttl; tdd-registrationinfo-expiry-purge."""
     id_ = "urn:example:t1"

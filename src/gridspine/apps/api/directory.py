@@ -13,6 +13,7 @@ Source: W3C WoT Discovery (Recommendation of 5 December 2023), "Things API". Tit
 not the status text: RFC 9457 §3.1.2 wants the latter of ``about:blank`` only.
 """
 
+import hashlib
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, NoReturn
@@ -26,6 +27,7 @@ from litestar.params import FromPath, FromQuery, Parameter, QueryParameter
 from gridspine.apps.api.answer import JSON, Answer, json_answer
 from gridspine.apps.api.dependency import TheNode
 from gridspine.apps.api.description import documents, taken
+from gridspine.apps.api.exposed import reach_of
 from gridspine.apps.api.geo import GEO_JSON, features, place_of, those_in
 from gridspine.apps.api.negotiate import preferred
 from gridspine.apps.api.problems import response
@@ -33,6 +35,7 @@ from gridspine.apps.api.takes import TakesDescription, TakesPatch, TakesThing
 from gridspine.apps.api.taking import MAX_BODY, as_registrar, check_media, created, media_type, registering, take_thing
 from gridspine.apps.api.thing import ThingView, permitted, readable, view
 from gridspine.apps.node.node import Node
+from gridspine.energy.plant import ADAPTER
 from gridspine.kernel.errors import Invalid, NotFound, PreconditionFailed
 from gridspine.kernel.ids import MAX_ID_LENGTH
 from gridspine.things.change import Changes
@@ -129,8 +132,9 @@ async def read_thing(
     """
     thing = permitted(node, request, thing_id, "thing.read")
     media = preferred(request.headers.get("accept", ""), (JSON, TD_JSON, LD_JSON, COMPACT))
-    headers = {"ETag": f'"{thing.version}"'}
-    if headers["ETag"] in request.headers.get("if-none-match", "").split(", "):
+    headers = {"ETag": _tag(node, request, thing, media, forms)}
+    # An ensemble's description names its members, who come and go without a version of it.
+    if thing.adapter != ADAPTER and headers["ETag"] in request.headers.get("if-none-match", "").split(", "):
         return Response(b"", status_code=304, headers=headers)
     if media == COMPACT:
         return response(json_answer(view(node, thing))._replace(media_type=media, headers=headers))
@@ -164,9 +168,9 @@ async def put_thing(request: AnyRequest, node: TheNode, thing_id: FromPath[str])
     document = read_document(await request.body())
     if known is None:
         thing, _ = await node.registrar.create(document, caller, thing_id)
-        return response(created(thing, b""))
+        return response(created(thing, b"", _tag(node, request, thing)))
     thing, _ = await node.registrar.replace(known, document, caller, _expected(request, known))
-    return Response(b"", status_code=204, headers={"ETag": f'"{thing.version}"'})
+    return Response(b"", status_code=204, headers={"ETag": _tag(node, request, thing)})
 
 
 @patch(
@@ -196,7 +200,7 @@ async def patch_thing(request: AnyRequest, node: TheNode, thing_id: FromPath[str
         thing = await node.things.change(
             known.id, actor=caller.principal, expected=expected, note={"diff": shown}, **own
         )
-    return Response(b"", status_code=204, headers={"ETag": f'"{thing.version}"'})
+    return Response(b"", status_code=204, headers={"ETag": _tag(node, request, thing)})
 
 
 @delete("/things/{thing_id:str}", status_code=204, summary="Remove a Thing", tags=["things"])
@@ -275,8 +279,26 @@ def _plain(thing: Thing, given: Mapping[str, Any]) -> Changes:
     return fields
 
 
+def _tag(node: Node, request: AnyRequest, thing: Thing, media: str = JSON, forms: str = "own") -> str:
+    """Return the tag of a Thing at its version as this caller gets it: in which form, from where, with what rights.
+
+    What a caller may do shows in the description, so one tag must not stand for the descriptions of two callers; the
+    time at which it was retrieved apart. By its first part, the version, a change can be asked for (``If-Match``).
+    """
+    reach = reach_of(node, request.user, request.scope, thing)
+    seen = (media, forms, reach.base, reach.command, reach.alarms, sorted(reach.services))
+    return f'"{thing.version}-{_digest(seen)}"'
+
+
+def _digest(seen: Any) -> str:
+    return hashlib.blake2b(msgspec.json.encode(seen), digest_size=6).hexdigest()
+
+
 def _links(node: Node, request: AnyRequest, following: str) -> str:
-    etag = node.things.order_tag(request.user.organisation)
+    caller = request.user
+    own = caller.principal if caller.kind == "device" else ""  # it sees those it speaks for, and no others
+    may = node.authority.would_allow(caller, "thing.command", Thing("", caller.organisation, "any", ""))
+    etag = f"{node.things.order_tag(caller.organisation)}-{_digest((own, may))}"
     canonical = f'</things>; rel="canonical"; etag="{etag}"'
     return f'<{following}>; rel="next", {canonical}' if following else canonical
 
@@ -291,7 +313,7 @@ def _expected(request: AnyRequest, thing: Thing) -> int | None:
     if given in {"", "*"}:
         return None
     wanted = [one.strip().removeprefix("W/") for one in given.split(",")]
-    if f'"{thing.version}"' not in wanted:
+    if str(thing.version) not in [one.strip('"').partition("-")[0] for one in wanted]:
         raise PreconditionFailed(f'the Thing is at version "{thing.version}": read it again')
     return thing.version
 

@@ -30,6 +30,15 @@ class TakesThing(Operation):
 
 
 @dataclass
+class TakesThings(Operation):
+    """Things of known models and Thing Descriptions, as a JSON array or one a line."""
+
+    def __post_init__(self) -> None:
+        many = Schema(type=OpenAPIType.ARRAY, items=_OBJECT)
+        self.request_body = _body({"application/json": many, "application/x-ndjson": _TEXT})
+
+
+@dataclass
 class TakesDescription(Operation):
     """A Thing Description."""
 

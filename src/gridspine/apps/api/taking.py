@@ -50,9 +50,9 @@ def as_registrar(node: Node, caller: Caller) -> Registering:
     return Registering(caller.organisation, caller.principal, lambda: may_connect(node, caller))
 
 
-def created(thing: Thing, body: bytes) -> Answer:
-    """Return the answer for a Thing that is there now."""
-    return Answer(201, body, JSON, {"Location": thing_url("", thing.id), "ETag": f'"{thing.version}"'})
+def created(thing: Thing, body: bytes, tag: str = "") -> Answer:
+    """Return the answer for a Thing that is there now; without a ``tag`` it is known by its version alone."""
+    return Answer(201, body, JSON, {"Location": thing_url("", thing.id), "ETag": tag or f'"{thing.version}"'})
 
 
 def check_media(media: str, *taken: str) -> None:
@@ -66,17 +66,22 @@ def media_type(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()
 
 
-async def _take_plain(node: Node, caller: Caller, body: bytes) -> Answer:
+def read_new_thing(body: bytes, organisation: str) -> Thing:
+    """Return the Thing of a known model that JSON asks for; raise `Invalid`."""
     try:
         data = _new_thing.decode(body)
     except msgspec.ValidationError as error:
         raise Invalid(str(error)) from error
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise Invalid(f"the body is not JSON: {error}") from error
-    thing = Thing(
-        data.id, caller.organisation, data.title, data.model,
+    return Thing(
+        data.id, organisation, data.title, data.model,
         adapter=data.adapter, connection=data.connection, devices=data.devices,
     )  # fmt: skip
+
+
+async def _take_plain(node: Node, caller: Caller, body: bytes) -> Answer:
+    thing = read_new_thing(body, caller.organisation)
     node.authority.on_thing(caller, "thing.register", thing)
     node.quotas.things(node.things.count(thing.organisation))
     if thing.connection and thing.organisation not in node.settings.adapters.connect_for:

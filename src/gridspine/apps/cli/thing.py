@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -19,6 +20,9 @@ from gridspine.things.td.document import read_document, walk
 app = typer.Typer(help="Things by their Thing Descriptions: add, show, remove.", no_args_is_help=True)
 Id = Annotated[str, typer.Argument(metavar="ID", help="The Thing's id, a URN.")]
 _TD = {"content-type": "application/td+json"}
+_NDJSON = {"content-type": "application/x-ndjson"}
+_AT_ONCE, _AT_ONCE_BYTES = 2_000, 8 << 20
+"""Things, and bytes of them, in one request at most."""
 
 
 @app.command()
@@ -30,10 +34,17 @@ def add(
     placeholders: Annotated[Path | None, typer.Option(help="A JSON file with the values of placeholders.")] = None,
     without: Annotated[list[str] | None, typer.Option(help="An optional part that the Thing has not.")] = None,
     secret: Annotated[str, typer.Option(help="Name of the adapter's secret that the Thing is asked with.")] = "",
+    many: Annotated[bool, typer.Option("--many", help="FILE has many Things: one a line, or a JSON array.")] = False,
     data: Data = None,
     client: Client = "operator",
 ) -> None:
     """Take a Thing into the directory. Whatever the node can read of it is read; the rest is named, with the reason."""
+    if many:
+        if placeholder or placeholders or without or secret:
+            raise Invalid("--many takes no placeholders, --without or --secret: prepare the file")
+        total = asyncio.run(_add_many(data_directory(data), client, _lines(file)))
+        print(f"{total[0]} registered, {total[1]} there already, {total[2]} refused")
+        raise typer.Exit(1 if total[2] else 0)
     document = _read(file)
     values = _read(placeholders) if placeholders is not None else {}
     values |= dict(_value(one) for one in placeholder or ())
@@ -76,6 +87,46 @@ async def _add(
         path = f"/things/{quote(str(document['id']), safe=':')}"
         _checked(await http.put(path, content=body_, headers=_TD))
         return _report(await http.get(f"{path}/report"))
+
+
+async def _add_many(data: Path, client: str, lines: Sequence[tuple[int, bytes]]) -> tuple[int, int, int]:
+    """Send numbered Things in requests of a bounded size; print why some are refused; return how many became what."""
+    registered = unchanged = refused = 0
+    async with connected(data, client) as http:
+        for part in _requests(lines):
+            body = b"\n".join(line for _, line in part)
+            said = check(await http.post("/things/batch", content=body, headers=_NDJSON)).json()
+            registered, unchanged = registered + said["registered"], unchanged + said["unchanged"]
+            refused += said["refused"]
+            for one in said["problems"]:
+                print(f"  {part[one['index']][0]}: {one['id']} {one['detail']}", file=sys.stderr)
+    return registered, unchanged, refused
+
+
+def _requests(lines: Sequence[tuple[int, bytes]]) -> Iterator[list[tuple[int, bytes]]]:
+    part: list[tuple[int, bytes]] = []
+    size = 0
+    for number, line in lines:
+        if part and (len(part) >= _AT_ONCE or size + len(line) > _AT_ONCE_BYTES):
+            yield part
+            part, size = [], 0
+        part.append((number, line))
+        size += len(line) + 1
+    if part:
+        yield part
+
+
+def _lines(file: Path) -> Sequence[tuple[int, bytes]]:
+    """Return the Things of a file, each with its line, or its place in the array; counted from 1."""
+    body = file.read_bytes()
+    if not body.lstrip().startswith(b"["):
+        return [(at, line) for at, line in enumerate(body.splitlines(), 1) if line.strip()]
+    try:
+        items = msgspec.json.decode(body, type=list[msgspec.Raw])
+    except msgspec.MsgspecError as error:
+        raise Invalid(f"{file}: {error}") from error
+    # A line break is white space in JSON, and ends a line here.
+    return [(at, bytes(one).replace(b"\n", b" ").replace(b"\r", b" ")) for at, one in enumerate(items, 1)]
 
 
 async def _ask(data: Path, client: str, method: str, path: str) -> dict[str, Any]:
