@@ -1,22 +1,18 @@
-"""The life of a Thing: where it stands, its next step, the exchange of its meter."""
+"""The life of a Thing: where it stands, and its next step."""
 
-import asyncio
 from typing import Annotated, Any
 
 import msgspec
-import numpy as np
 from litestar import Request, get, post
-from litestar.params import FromPath, FromQuery, JSONBody, Parameter
+from litestar.params import FromPath, JSONBody, Parameter
 
 from gridspine.apps.api.dependency import TheNode
-from gridspine.apps.api.thing import MAX_NAME_CHARS, permitted
+from gridspine.apps.api.thing import permitted
 from gridspine.apps.node.node import Node
-from gridspine.apps.node.witness import accepted
 from gridspine.kernel.errors import Invalid, NotFound
 from gridspine.kernel.ids import MAX_ID_LENGTH
-from gridspine.kernel.time import format_rfc3339, parse_rfc3339
+from gridspine.kernel.time import format_rfc3339
 from gridspine.things.lifecycle import STATES, Lifecycle, State
-from gridspine.things.meter_exchange import Exchange, of_register, used
 
 
 class LifeStepView(msgspec.Struct, frozen=True):
@@ -54,49 +50,6 @@ class NewLifeStep(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     to: str
     why: str
     evidence: tuple[str, ...] = ()
-
-
-class NewExchange(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
-    """A meter was exchanged ``at`` (RFC 3339): serials, and for each register the old meter's ``final`` reading and the
-    new one's ``first``, by the point's name, in the point's unit.
-    """
-
-    at: str
-    old_serial: str
-    new_serial: str
-    final: dict[str, float]
-    first: dict[str, float]
-    why: str
-
-
-class ExchangeView(msgspec.Struct, frozen=True, rename="camel"):
-    """An exchange of a meter."""
-
-    at: str
-    old_serial: str
-    new_serial: str
-    final: dict[str, float]
-    first: dict[str, float]
-    by: str
-    why: str
-    event: str
-
-
-class UsedView(msgspec.Struct, frozen=True, rename={"from_": "from"}):
-    """What a register counted between its first and last reading seen: ``amount`` [``unit``], across ``exchanges`` and
-    ``rollovers``; ``unexplained`` falls are counted as nothing. ``cut``: older readings have left the log.
-    """
-
-    name: str
-    unit: str
-    amount: float
-    from_: str | None
-    until: str | None
-    readings: int
-    rollovers: int
-    exchanges: int
-    unexplained: int
-    cut: bool
 
 
 @get("/lives", summary="Things that are not plainly commissioned", tags=["lifecycle"])
@@ -141,50 +94,6 @@ async def take_step(
     return lifecycle_view(life, thing.owned_since_us)
 
 
-@get("/things/{thing_id:str}/meter-exchanges", summary="List exchanges of a meter", tags=["lifecycle"])
-async def list_exchanges(request: Request[Any, Any, Any], node: TheNode, thing_id: FromPath[str]) -> list[ExchangeView]:
-    """List when a Thing's meter was exchanged, the oldest first."""
-    thing = permitted(node, request, thing_id, "thing.read")
-    return [_exchange_view(one) for one in (await node.lives.exchanges(thing)).list]
-
-
-@post("/things/{thing_id:str}/meter-exchanges", summary="Note the exchange of a meter", tags=["lifecycle"])
-async def exchange_meter(
-    request: Request[Any, Any, Any], node: TheNode, thing_id: FromPath[str], data: JSONBody[NewExchange]
-) -> ExchangeView:
-    """Keep both meters' readings: sums go on across the exchange, and no energy seems to flow back."""
-    thing = permitted(node, request, thing_id, "thing.manage")
-    exchange = Exchange(
-        at_us=parse_rfc3339(data.at), old_serial=data.old_serial, new_serial=data.new_serial, final=data.final,
-        first=data.first, by=request.user.principal, why=data.why,
-    )  # fmt: skip
-    return _exchange_view(await node.lives.exchange_meter(thing, exchange))
-
-
-@get("/things/{thing_id:str}/registers/{name:str}/used", summary="What a register counted", tags=["lifecycle"])
-async def read_used(
-    request: Request[Any, Any, Any],
-    node: TheNode,
-    thing_id: FromPath[str],
-    name: Annotated[str, Parameter(max_length=MAX_NAME_CHARS)],
-    since: FromQuery[str] = "",
-    until: FromQuery[str] = "",
-) -> UsedView:
-    """Sum what a register counted by the readings the log still holds, across exchanges and roll-overs."""
-    thing = permitted(node, request, thing_id, "thing.read")
-    points = node.things.model(thing).points
-    at = next((place for place, point in enumerate(points) if point.name == name), None)
-    if at is None or points[at].reading_type.kind != "register":
-        raise NotFound(f"{thing.title} has no register {name!r}")
-    now_us = node.clock.now_us()
-    since_us = parse_rfc3339(since) if since else now_us - 86_400_000_000
-    until_us = parse_rfc3339(until) if until else now_us
-    async with node.examinations.turn():
-        seen, cut = await asyncio.to_thread(accepted, node.log, thing.organisation, [thing.first + at], since_us)
-    exchanges = of_register((await node.lives.exchanges(thing)).list, name)
-    return _used_view(points[at], seen.get(thing.first + at), exchanges, (since_us, until_us), cut=cut)
-
-
 def _title(node: Node, thing: str) -> str:
     try:
         return node.things.get(thing).title
@@ -209,22 +118,3 @@ def _state(text: str) -> State:
         if state == text and state not in {"announced", "described", "provisioned"}:
             return state
     raise Invalid("to: is commissioned, suspended, quarantined, resumed or retired; the others follow by themselves")
-
-
-def _exchange_view(one: Exchange) -> ExchangeView:
-    return ExchangeView(
-        format_rfc3339(one.at_us), one.old_serial, one.new_serial, one.final, one.first, one.by, one.why, one.event
-    )
-
-
-def _used_view(point: Any, seen: Any, exchanges: Any, window: tuple[int, int], *, cut: bool) -> UsedView:
-    observed_us, _, value = (np.zeros(0, np.int64), None, np.zeros(0)) if seen is None else seen.columns()
-    inside = (observed_us >= window[0]) & (observed_us < window[1]) & np.isfinite(value)
-    order = np.argsort(observed_us[inside], kind="stable")
-    observed_us, value = observed_us[inside][order], value[inside][order]
-    found = used(observed_us, value, exchanges, point.reading_type.rollover)
-    ends = [format_rfc3339(int(observed_us[at])) for at in (0, -1)] if len(value) else [None, None]
-    return UsedView(
-        point.name, point.reading_type.unit, found.amount, ends[0], ends[1], len(value), found.rollovers,
-        found.exchanges, found.unexplained, cut,
-    )  # fmt: skip

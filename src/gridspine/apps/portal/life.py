@@ -14,13 +14,11 @@ from gridspine.apps.api.history import HistoryEntryView, HistoryView, NewNote, n
 from gridspine.apps.api.lifecycle import (
     LifecycleView,
     LifeStepView,
-    NewExchange,
     NewLifeStep,
-    exchange_meter,
-    list_exchanges,
     read_lifecycle,
     take_step,
 )
+from gridspine.apps.api.meter_exchange import NewExchange, exchange_meter, list_exchanges
 from gridspine.apps.api.thing import permitted
 from gridspine.apps.node.examination import ExaminationQuestion
 from gridspine.apps.node.node import Node
