@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from gridspine.energy.models import load_models
 from gridspine.kernel.errors import Invalid
-from gridspine.things.behaviour import Answer, Behaviour, Wanted, decode_behaviour, read_answer
+from gridspine.things.behaviour import Answer, Behaviour, Wanted, decode_behaviour, defined, read_answer
 
 BATTERY = load_models()["battery"]
 GOOD = Behaviour(
@@ -125,3 +125,8 @@ def test_any_answer_is_read_or_refused_and_stays_within_the_rights(value: object
     assert set(answer.derived) <= set(GOOD.derives)
     assert set(answer.set) <= set(GOOD.sets)
     assert set(answer.alarms) <= {*GOOD.listens, *GOOD.derives}
+
+
+def test_the_functions_a_text_defines_are_those_of_its_lines():
+    text = "# def on_timer(\ndef on_reading(twin, state):\n    def inner(): pass\n    return None\n\ndef  helper (a): pass\n"
+    assert defined(text) == {"on_reading", "helper"}

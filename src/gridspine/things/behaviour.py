@@ -16,6 +16,7 @@ shown to whoever deploys it, and is held to each time.
 a point that was never read is None.
 """
 
+import functools
 import hashlib
 import math
 import re
@@ -36,6 +37,7 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,62}[a-z0-9])?", re.ASCII)
 _VERSION = re.compile(r"(0|[1-9]\d{0,5})\.(0|[1-9]\d{0,5})\.(0|[1-9]\d{0,5})", re.ASCII)
 SIGNATURE_TYPE = "behaviour+jwt"
 """``typ`` of the compact JWS by which a package is signed."""
+_DEFINITION = re.compile(r"^def[ \t]+(\w+)[ \t]*\(", re.MULTILINE | re.ASCII)
 
 
 class Behaviour(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, forbid_unknown_fields=True):
@@ -115,6 +117,12 @@ class Behaviour(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True,
         return tuple(int(part) for part in self.version.split("."))
 
 
+@functools.lru_cache(maxsize=1_000)
+def defined(text: str) -> frozenset[str]:
+    """Return the names of the functions that a behaviour's Starlark defines, as far as its lines show them."""
+    return frozenset(_DEFINITION.findall(text))
+
+
 def digest_of(text: str) -> str:
     """Return what is signed of a package: ``sha256-`` and the hash of its JSON text, in hexadecimal."""
     return f"sha256-{hashlib.sha256(text.encode()).hexdigest()}"
@@ -128,6 +136,25 @@ def decode_behaviour(text: str) -> Behaviour:
         raise Invalid(f"package: {error}") from error
     behaviour.check()
     return behaviour
+
+
+class Package(msgspec.Struct, frozen=True, rename="camel"):
+    """A published behaviour: its ``text`` as it was signed by key ``kid`` of ``publisher``."""
+
+    organisation: str
+    text: str
+    digest: str
+    signature: str
+    publisher: str
+    kid: str
+    jwk: dict[str, str]
+    published_us: int
+
+
+class SignedDigest(msgspec.Struct, frozen=True):
+    """What a publisher signs: ``sha256-`` and the hash of the package's text, in hexadecimal."""
+
+    digest: str
 
 
 class Wanted(msgspec.Struct, frozen=True):

@@ -76,6 +76,13 @@ class ControlRule(msgspec.Struct, frozen=True, rename="camel"):
         return {split_point(point)[0] for point in (*self.inputs, *self.outputs)}
 
 
+class PublishedRule(msgspec.Struct, frozen=True):
+    """A rule's present version, as the registry keeps it; ``before`` is the text of versions before, newest first."""
+
+    rule: ControlRule
+    before: tuple[ControlRule, ...] = ()
+
+
 def split_point(point: str) -> tuple[str, str]:
     """Return the Thing and the name of a point id; raise `Invalid` for anything else."""
     thing, slash, name = point.rpartition("/")

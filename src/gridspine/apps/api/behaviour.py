@@ -7,11 +7,11 @@ from litestar import Request, get, post
 from litestar.params import FromPath, JSONBody
 
 from gridspine.apps.api.dependency import TheNode
-from gridspine.apps.node.behaviours import Package, program
+from gridspine.apps.node.behaviours import program
 from gridspine.apps.node.node import Node
 from gridspine.kernel.errors import Invalid, NotFound
 from gridspine.kernel.time import format_rfc3339
-from gridspine.things.behaviour import Behaviour
+from gridspine.things.behaviour import Behaviour, Package
 from gridspine.things.rollout import Deployment, Plan
 
 MAX_PACKAGE_CHARS = 120_000

@@ -9,11 +9,14 @@ from gridspine.kernel.readings import Channel
 from gridspine.kernel.time import US
 from gridspine.things.adapter import Order
 from gridspine.things.agent import READING, TIMER, States
-from gridspine.things.behaviour import Behaviour
+from gridspine.things.behaviour import Behaviour, defined
 from gridspine.things.form import Forms
 from gridspine.things.point import PointTable
 from gridspine.things.rollout import Deployment
 from gridspine.things.twin import NEVER_US, TwinState
+
+_CALLED = ((READING, "on_reading"), (TIMER, "on_timer"))
+"""What is called why: what happened before what time brings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +84,8 @@ class CallMaker:
 
 
 def _function(behaviour: Behaviour, why: int, order: Order | None) -> str:
+    """Return the function that is called; "" where the behaviour has none for it."""
     if order is not None:
         return "on_command"
-    if why & READING and behaviour.listens:
-        return "on_reading"
-    return "on_timer" if why & TIMER and "def on_timer(" in behaviour.text else ""
+    functions = defined(behaviour.text)
+    return next((function for reason, function in _CALLED if why & reason and function in functions), "")

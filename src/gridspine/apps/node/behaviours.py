@@ -1,6 +1,11 @@
 """Behaviours published, let out and taken back: packages and deployments in the registry, each change an event.
 
 A package is kept as it was signed: its text, the signature over the text's hash, and the key that proved it.
+
+Control rules (`gridspine.apps.node.rules`) are signed and rolled back in another way, and share no code with this. A
+package bears its publisher's own signature, for people to hold somebody to, and a version never changes; a rule bears
+the node's, for an edge that trusts the node alone, over the version that the node has just given it. So going back is
+to let out an older version here, by stages and to many Things; there it is to publish the text before as a new version.
 """
 
 import asyncio
@@ -19,7 +24,14 @@ from gridspine.infra.runtime.starlark_runner import Runner
 from gridspine.kernel.errors import Conflict, Invalid, NotFound, Overloaded
 from gridspine.things import rollout
 from gridspine.things.approval import BEHAVIOUR
-from gridspine.things.behaviour import SIGNATURE_TYPE, Behaviour, decode_behaviour, digest_of
+from gridspine.things.behaviour import (
+    SIGNATURE_TYPE,
+    Behaviour,
+    Package,
+    SignedDigest,
+    decode_behaviour,
+    digest_of,
+)
 from gridspine.things.point import PointTable
 from gridspine.things.rollout import Deployment, Plan
 
@@ -27,25 +39,6 @@ MAX_PACKAGES, MAX_DEPLOYMENTS = 500, 100
 """Packages and deployments of one organisation."""
 MAX_OF_MODEL = 8
 """Behaviours that one Thing can have."""
-
-
-class Package(msgspec.Struct, frozen=True, rename="camel"):
-    """A published behaviour: its ``text`` as it was signed by key ``kid`` of ``publisher``."""
-
-    organisation: str
-    text: str
-    digest: str
-    signature: str
-    publisher: str
-    kid: str
-    jwk: dict[str, str]
-    published_us: int
-
-
-class SignedDigest(msgspec.Struct, frozen=True):
-    """What a publisher signs: ``sha256-`` and the hash of the package's text, in hexadecimal."""
-
-    digest: str
 
 
 class Behaviours:
