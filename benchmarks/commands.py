@@ -3,22 +3,25 @@
 ``uv run python benchmarks/commands.py [--short]``
 
 Each command is accepted and durable before it is answered, and its order durable before it is sent. Once in orders to
-many, at the rate of the goal; once one by one, where each has a request, a signature of nobody (the demo profile) and a
-recorded decision of its own.
+many and once one by one, at the rate of the goal; one by one each has a request, a token (no signature: the demo
+profile) and a recorded decision of its own. Each device is told something new every two seconds: what comes while its
+last order has not left replaces it, and would never be told. Who asks and the devices are one process beside the node:
+on two cores they, the node's event loop and its writer share what there is, and what is late is late for want of them.
 """
 
 import argparse
 import json
+import os
 import socket
 
 from rig import SETTINGS, Rig, answer, child, report
 
 from gridspine.apps.cli.connect import check
 
-THINGS, CONNECTIONS = 200, 20
+THINGS, CONNECTIONS = 2_000, 20
 NAME = "urn:dev:ops:32473-battery-"
 MODEL = "https://gridspine.org/models/battery"
-GOAL_MS = 50
+RATE, GOAL_MS, GOAL_CPU_US = 1000, 50, 700
 
 
 def free_port() -> int:
@@ -58,20 +61,30 @@ def main() -> None:
         token = rig.principal("dispatcher", ["operator"])
         secret = json.dumps({"token": token, "devices": devices(rig)})
         http, mqtt = rig.url.removeprefix("http://"), f"127.0.0.1:{port}"
-        for rate, batch, goal in ((1000, 50, f"≤ {GOAL_MS}"), (300, 1, "")):
-            words = ["--name", NAME, "--rate", str(rate), "--batch", str(batch), "--seconds", str(seconds)]
-            used = rig.cpu_s()
+        told = [(50, 4.0, 500), (50, seconds, RATE), (1, seconds, RATE)]
+        first = 0
+        for at, (batch, for_s, rate) in enumerate(told):
+            words = ["--name", NAME, "--things", str(THINGS), "--connections", "32", "--first", str(first)]
+            words += ["--rate", str(rate), "--batch", str(batch), "--seconds", str(for_s)]
             with child("commands_load.py", http, mqtt, *words, secret=secret) as load:
+                answer(load)
+                used = rig.cpu_s()
                 got = answer(load)
             used = (rig.cpu_s() - used) / max(1, got["asked"])
-            assert got["asked"] == got["told"] and not got["refused"], got
+            first += got["asked"]
+            if not at:
+                continue  # each point's first order is unlike those that follow, and so is a node's first second
+            assert got["told"] and not got["refused"], got
             how = f"orders to {batch}" if batch > 1 else "one by one"
             said = (
-                f"{got['asked'] / got['seconds']:,.0f} commands/s, {how}, {THINGS} devices on {CONNECTIONS} "
-                f"connections; processor time of the node a command {used * 1e6:.0f} µs"
+                f"{got['asked'] / got['seconds']:,.0f} commands/s, {how}, {THINGS:,} devices on {CONNECTIONS} "
+                f"connections, {got['told']:,} of {got['asked']:,} told before a newer order replaced them; "
+                f"{os.cpu_count()} cores shared with who asks and the devices"
             )
             report(f"command to device over MQTT, {how}, p50", "", got["p50_ms"], "ms", said)
-            report(f"command to device over MQTT, {how}, p99", goal, got["p99_ms"], "ms", said)
+            report(f"command to device over MQTT, {how}, p99", f"≤ {GOAL_MS}", got["p99_ms"], "ms", said)
+            goal = f"≤ {GOAL_CPU_US}" if batch == 1 else ""
+            report(f"processor time of the node a command, {how}", goal, round(used * 1e6), "µs", said)
 
 
 if __name__ == "__main__":

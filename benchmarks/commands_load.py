@@ -1,8 +1,9 @@
 """Both ends of a command, in one process on one clock: who asks by HTTP, and the devices that are told by MQTT.
 
 ``commands_load.py HTTP_ADDRESS MQTT_ADDRESS --things N --connections N --rate N/S --batch N --seconds S``; the bearer
-token and the devices' passwords come by ``BENCH_TOKEN`` as JSON. It says how long each order took from just before its
-request was sent until it was decoded at its device, as a line of JSON.
+token and the devices' passwords come by ``BENCH_TOKEN`` as JSON. Once the devices listen it says so in a line of JSON;
+at the end another one says how long each order took from just before its request was sent until it was decoded at its
+device.
 """
 
 import argparse
@@ -86,23 +87,25 @@ async def run(options: argparse.Namespace, secret: dict[str, Any]) -> dict[str, 
     free: asyncio.Queue[Http] = asyncio.Queue()
     for link in links:
         free.put_nowait(link)
-    refused, number, tasks = [0], 0, []
+    refused, number, tasks = [0], options.first, []
+    print(json.dumps({"ready": len(links)}), flush=True)
     began = time.perf_counter()
     while time.perf_counter() - began < options.seconds:
-        due = (time.perf_counter() - began) * options.rate
+        due = options.first + (time.perf_counter() - began) * options.rate
         while number + options.batch <= due:
             values = [(number + at, round(1 + (number + at) * 0.001, 3)) for at in range(options.batch)]
             number += options.batch
             tasks.append(asyncio.ensure_future(_ask(options, secret["token"], free, values, asked, refused)))
         await asyncio.sleep(0.001)
     await asyncio.gather(*tasks)
+    took_s = time.perf_counter() - began
     for _ in range(500):
         if len(told) >= len(asked):
             break
         await asyncio.sleep(0.01)
     took = np.array([told[value] - at for value, at in asked.items() if value in told]) * 1000.0
     return {
-        "asked": len(asked), "told": len(took), "refused": refused[0], "seconds": time.perf_counter() - began,
+        "asked": len(asked), "told": len(took), "refused": refused[0], "seconds": took_s,
         "p50_ms": round(float(np.percentile(took, 50)), 1), "p99_ms": round(float(np.percentile(took, 99)), 1),
     }  # fmt: skip
 
@@ -148,6 +151,7 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=16)
     parser.add_argument("--rate", type=float, default=1000.0)
     parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--first", type=int, default=0, help="number of the first command, which its value tells")
     parser.add_argument("--seconds", type=float, default=5.0)
     options = parser.parse_args()
     print(json.dumps(asyncio.run(run(options, json.loads(os.environ["BENCH_TOKEN"])))), flush=True)

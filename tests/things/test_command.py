@@ -12,6 +12,7 @@ from gridspine.kernel.errors import Conflict, Corrupt
 from gridspine.kernel.quality import Quality
 from gridspine.things.adapter import Order
 from gridspine.things.command import (
+    ORDER_BODY,
     TRANSITIONS,
     Command,
     CommandChanged,
@@ -168,6 +169,7 @@ events = st.one_of(
 def test_events_survive_their_encoding(event: Any) -> None:
     assert decode_event(encode_event(event)) == event
     assert isinstance(event_key(event), str)
+    assert encode_event(event).startswith(ORDER_BODY) == isinstance(event, OrderIssued)
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b'{"type":"else"}', b'{"type":"stop","stopped":1}', b"\xff"])

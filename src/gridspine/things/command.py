@@ -209,6 +209,8 @@ class Counted(msgspec.Struct, frozen=True, tag="counted", rename="camel"):
 CommandEvent = CommandChanged | OrderIssued | StopChanged | LocalChanged | TagChanged | Counted
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(CommandEvent)
+ORDER_BODY = b'{"type":"order",'
+"""How the body of an order's record begins: the tag comes first."""
 
 
 def encode_event(event: CommandEvent) -> bytes:

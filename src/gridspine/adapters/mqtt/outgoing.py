@@ -39,28 +39,40 @@ class OutgoingOrders:
             self._wake.set()
 
     async def send(self, state: ClientState) -> None:
-        """Send what is enqueued and still the client's to obey, for ever."""
+        """Send what is enqueued and still the client's to obey, for ever; what there is room for goes in one write."""
         while True:
             await self._wake.wait()
             await self._window.acquire()
-            if not self._outbox:
+            taken: list[bytes] = []
+            untracked: list[Order] = []
+            while self._outbox:
+                order = self._outbox.pop(next(iter(self._outbox)))
+                address = self._host.address(state, order)
+                if address is None:
+                    continue
+                taken.append(self._packet(order, *address))
+                if not address[1]:
+                    untracked.append(order)
+                elif self._window.locked():
+                    break
+                else:
+                    await self._window.acquire()
+            else:
                 self._wake.clear()
                 self._window.release()
-                continue
-            order = self._outbox.pop(next(iter(self._outbox)))
-            address = self._host.address(state, order)
-            if address is None:
-                self._window.release()
-                continue
-            topic, qos = address
-            self._told[(order.thing, order.point)] = order
-            packet_id = next(i for i in self._packet_ids if i not in self._unacknowledged) if qos else None
-            if packet_id is not None:
-                self._unacknowledged[packet_id] = order
-            await self._write(packets.publish(topic, encode_command(order), qos=qos, packet_id=packet_id))
-            if packet_id is None:
-                self._window.release()
+            if taken:
+                await self._write(b"".join(taken))
+            for order in untracked:
                 await self._host.delivered(order)
+
+    def _packet(self, order: Order, topic: str, qos: int) -> bytes:
+        """Return ``order`` as it is published; one that will be acknowledged has a place in the window already."""
+        self._told[(order.thing, order.point)] = order
+        packet_id = None
+        if qos:
+            packet_id = next(i for i in self._packet_ids if i not in self._unacknowledged)
+            self._unacknowledged[packet_id] = order
+        return packets.publish(topic, encode_command(order), qos=qos, packet_id=packet_id)
 
     async def taken(self, packet_id: int) -> None:
         """Note a PUBACK of the device."""

@@ -4,12 +4,14 @@ import asyncio
 
 import msgspec
 
-from gridspine.infra.log.port import EventLog, Record
+from gridspine.infra.log.port import EventLog, Follower, Record, Stored
 from gridspine.infra.log.topics import LEDGER
 from gridspine.infra.log.writer import LogWriter, append
 from gridspine.infra.registry.port import Event
+from gridspine.infra.runtime.clock import Clock
 from gridspine.things.command import (
     COMMANDS,
+    ORDER_BODY,
     CommandChanged,
     CommandEvent,
     LocalChanged,
@@ -17,25 +19,35 @@ from gridspine.things.command import (
     decode_event,
 )
 
+_AT_ONCE, _GATHER_S = 500, 0.1
+"""Events taken at once at most; how long [s] to wait for more of them: no command waits for its receipt."""
 _RECEIPTED = {
     "accepted", "refused", "awaiting-approval", "applied", "ended", "expired", "cancelled", "rejected", "failed",
 }  # fmt: skip
 
 
-async def follow_receipts(log: EventLog, writer: LogWriter) -> None:
+async def follow_receipts(log: EventLog, writer: LogWriter, clock: Clock) -> None:
     """Put what happens to commands, and what blocks them, into the ledger, for ever."""
     follower = log.follow("receipts", [COMMANDS])
     try:
         while True:
-            records = await asyncio.to_thread(follower.poll, timeout_s=1.0)
-            entries = [entry for record in records for entry in receipted(decode_event(record.body))]
+            records, entries = await asyncio.to_thread(_next, follower)
             if entries:
                 await append(writer, entries, source="commands")
             if records:
                 place = records[-1].position
                 await asyncio.to_thread(follower.commit, {(place.topic, place.partition): place.offset + 1})
+            if 0 < len(records) < _AT_ONCE:
+                await clock.sleep(_GATHER_S)
     finally:
         follower.close()
+
+
+def _next(follower: Follower) -> tuple[list[Stored], list[Record]]:
+    """Return the next events' records, and the entries that they make; blocks while there are none."""
+    records = follower.poll(max_records=_AT_ONCE, timeout_s=1.0)
+    events = (decode_event(record.body) for record in records if not record.body.startswith(ORDER_BODY))
+    return records, [entry for event in events for entry in receipted(event)]
 
 
 def receipted(event: CommandEvent) -> list[Record]:
