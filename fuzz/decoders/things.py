@@ -199,7 +199,7 @@ def place() -> Target:
 def control_rule() -> Target:
     """A rule that is pushed to an edge."""
     body = _json({
-        "name": "r", "edge": "e", "organisation": "o", "version": 1, "inputs": ["urn:x:a/power"], "outputs": ["urn:x:b/setpoint"], "everyS": 5,
+        "name": "r", "edge": "e", "organisation": "o", "version": 1, "inputs": ["urn:dev:a/power"], "outputs": ["urn:dev:b/setpoint"], "everyS": 5,
         "leaseS": 60, "maxSteps": 1000, "text": "def run(now, values, state): return {}",
     })  # fmt: skip
 
