@@ -128,5 +128,11 @@ def test_any_answer_is_read_or_refused_and_stays_within_the_rights(value: object
 
 
 def test_the_functions_a_text_defines_are_those_of_its_lines():
-    text = "# def on_timer(\ndef on_reading(twin, state):\n    def inner(): pass\n    return None\n\ndef  helper (a): pass\n"
+    text = """# def on_timer(
+def on_reading(twin, state):
+    def inner(): pass
+    return None
+
+def  helper (a): pass
+"""
     assert defined(text) == {"on_reading", "helper"}
