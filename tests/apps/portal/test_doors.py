@@ -272,3 +272,19 @@ async def test_all_people_can_open_their_menu(client: httpx.AsyncClient) -> None
         for path in re.findall(r'<li><a href="([^"]+)"', home.text):
             assert (await client.get(path)).status_code == 200, (name, path)
         await client.post("/sign-out")
+
+
+async def test_the_menu_has_what_is_for_the_caller(client: httpx.AsyncClient) -> None:
+    for name, groups, places in (
+        ("carl", ["Sharing"], ["Products", "Grants"]),
+        ("audrey", ["Things", "Control", "Waiting", "Sharing", "Alarms", "Status"], ["For somebody"]),
+        ("ada", ["Things", "Control", "Waiting", "Sharing", "Alarms", "Status"], ["For somebody", "Vouchers"]),
+    ):
+        await sign_in(client, name)
+        page = (await client.get("/portal/products" if name == "carl" else "/portal/waiting")).text
+        menus = re.findall(r'<ul class="menu">(.*?)</ul>', page, re.DOTALL)
+        titles = [re.findall(r"<a [^>]*>([^<]+)</a>", one) for one in menus]
+        assert titles[0] == groups, name
+        if len(places) > 1:  # a group of one place has no row of its own
+            assert titles[1] == places, name
+        client.cookies.clear()

@@ -38,7 +38,7 @@ async def test_channels_stand_side_by_side_and_the_form_is_changed_with_its_cons
     await expect(page.locator("dialog")).to_contain_text("never to a wire")
     await page.locator("dialog").get_by_label("Reason").fill("a <b>drill</b>")
     await page.get_by_role("button", name="Emulate", exact=True).click()
-    await expect(page.locator("#channels")).to_contain_text("a <b>drill</b>")
+    await expect(page.locator("#channels")).to_contain_text("a <b>drill</b>", timeout=20_000)  # a process starts
     assert portal.node.forms.forms.get(BATTERY).form == "emulator"  # type: ignore[union-attr]
     assert all(command.state == "cancelled" for command in portal.node.commands.commander.commands(BATTERY))
     number = portal.node.things.get(BATTERY).first
@@ -219,7 +219,8 @@ async def test_edges_are_shown_with_their_rules(portal: Portal, opens: Opens) ->
             f"/edges/{edge.id}/rules", name="rest", text=text, everyS=every_s,
             inputs=["urn:example:far/stateOfCharge"], outputs=["urn:example:far/activePowerSetpoint"],
         )  # fmt: skip
-    page = await (await opens()).sign_in("olga", "/portal/edges")
+    seen = await opens()
+    page = await seen.sign_in("olga", "/portal/edges")
     panel = page.locator(".panel").filter(has_text="edge of <b>the yard</b>")
     await expect(panel).to_contain_text("not connected")
     await expect(panel).to_contain_text("version 2, every 7 s")
@@ -235,6 +236,7 @@ async def test_edges_are_shown_with_their_rules(portal: Portal, opens: Opens) ->
     await panel.get_by_label("Program").fill("def control(inputs, state, now_s):\n    return None\n")
     await panel.get_by_role("button", name="Give it").click()
     await expect(panel.locator(".form-error").last).to_contain_text("takes no set-points")
+    seen.complaints.clear()  # that the answer was 400
     await panel.get_by_label("Points it sets").fill("urn:example:far/activePowerSetpoint")
     await panel.get_by_role("button", name="Give it").click()
     await expect(panel).to_contain_text("second version 1, every 5 s")
