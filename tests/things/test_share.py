@@ -39,3 +39,14 @@ def test_what_belongs_to_nobody_known_fills_all_of_it_and_no_more() -> None:
     shares.check("a", "places", freed=1)
     with pytest.raises(Overloaded, match="5 places"):
         shares.check("a", "places", more=1, freed=1)
+
+
+def test_who_has_no_id_of_its_own_is_given_one() -> None:
+    shares = Shares(10, lambda organisation: organisation)
+    places = [shares.place("a") for _ in range(8)]
+    with pytest.raises(Overloaded, match="your organisation"):
+        shares.check("a", "searches at a time")
+    shares.check("b", "searches at a time")
+    for place in places:
+        shares.leave(place)
+    assert len(shares) == 0

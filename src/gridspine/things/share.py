@@ -18,6 +18,7 @@ class Shares:
         self._room, self._organisation_of = room, organisation_of
         self._of: dict[str, str] = {}
         self._held: dict[str, int] = {}
+        self._number = 0
 
     def __len__(self) -> int:
         return len(self._of)
@@ -27,6 +28,12 @@ class Shares:
         if id not in self._of:
             self._of[id] = organisation = self._organisation_of(thing)
             self._held[organisation] = self._held.get(organisation, 0) + 1
+
+    def place(self, thing: str) -> str:
+        """Count one more of ``thing`` that has no id of its own; return the one by which it will `leave`."""
+        self._number += 1
+        self.enter(f"#{self._number}", thing)
+        return f"#{self._number}"
 
     def leave(self, id: str) -> None:
         """Count ``id`` no more."""

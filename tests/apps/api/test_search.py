@@ -7,7 +7,7 @@ import pytest_asyncio
 from running_node import BATTERY, METER, World, settings_for
 
 from gridspine.apps.node.search import OF_THINGS
-from gridspine.kernel.errors import TooLarge
+from gridspine.kernel.errors import Overloaded, TooLarge
 from gridspine.things.jsonpath import Asked
 
 CHARGER = "https://gridspine.org/models/ev_charger"
@@ -132,3 +132,20 @@ async def test_many_slow_patterns_are_as_bounded_as_one():
     with pytest.raises(TooLarge, match="takes too long"):
         Asked("$[*].texts[?search(@, '^(a|aa)+c')]").ask(document)
     assert Asked("$[*].texts[?search(@, '^a+7$')]").ask(document) == [f"{'a' * 19}7"]
+
+
+async def test_no_organisation_searches_or_follows_in_the_place_of_all(world):
+    held = []
+    for one in (world.node.search._asking, world.node.ensembles._shares):
+        with pytest.raises(Overloaded, match="your organisation"):
+            while True:
+                one.check("brightfield", "places")
+                held.append((one, one.place("brightfield")))
+    query = {"query": "$[?@.title=='none']"}
+    refused = await world.co.get("/search/jsonpath", params=query)
+    assert (refused.status_code, "your organisation has its share" in refused.text) == (429, True), refused.text
+    assert (await world.op.get("/search/jsonpath", params=query)).status_code == 200
+    for one, place in held:
+        one.leave(place)
+    assert (await world.co.get("/search/jsonpath", params=query)).status_code == 200
+    assert not any(len(one) for one, _ in held)

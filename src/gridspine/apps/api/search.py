@@ -37,7 +37,10 @@ async def search_jsonpath(
     or some time, the `Link` header leads to the rest: a page may be empty though more come.
     """
     numbers = numbers_of(node, request.user)
-    page = await node.search.by_jsonpath(text, numbers, lambda things: documents(node, request, things), after, limit)
+    page = await node.search.by_jsonpath(
+        text, numbers, lambda things: documents(node, request, things), after, limit,
+        organisation=request.user.organisation,
+    )  # fmt: skip
     headers = {"Gridspine-Asked": str(page.asked), "Gridspine-Candidates": str(page.candidates)}
     if page.after:
         following = urlencode({"query": text, "limit": limit, "after": page.after})

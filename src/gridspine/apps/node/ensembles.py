@@ -30,6 +30,7 @@ from gridspine.kernel.time import US
 from gridspine.things.books import Committed
 from gridspine.things.directory import Directory
 from gridspine.things.point import PointTable
+from gridspine.things.share import Shares
 from gridspine.things.standing import Standings
 from gridspine.things.twin import TwinState
 
@@ -111,6 +112,7 @@ class Ensembles:
         self._gatherer = Gatherer(points, things.roll, twins, standings)
         self._places = asyncio.Semaphore(MAX_AT_ONCE)
         self._live: dict[str, _Live] = {}
+        self._shares = Shares(MAX_FOLLOWED, lambda organisation: organisation)
         self._moved: list[Int32Array] = []
         self._moved_count = 0
 
@@ -162,6 +164,7 @@ class Ensembles:
     def end(self, ensemble: str) -> None:
         """Let go who follows an ensemble that is no more."""
         live = self._live.pop(ensemble, None)
+        self._shares.leave(ensemble)
         for follower in live.followers if live is not None else ():
             follower.end("removed")
 
@@ -169,8 +172,8 @@ class Ensembles:
         """Return a follower, to be let go by `leave`; raise `Overloaded`. The first change names all members."""
         live = self._live.get(ensemble.id)
         if live is None:
-            if len(self._live) >= MAX_FOLLOWED:
-                raise Overloaded(f"{MAX_FOLLOWED} ensembles are followed: try again later", retry_after_s=5)
+            self._shares.check(ensemble.organisation, "ensembles that may be followed")
+            self._shares.enter(ensemble.id, ensemble.organisation)
             live = self._live[ensemble.id] = _Live(ensemble)
         follower = Follower()
         if live.sums is not None:
@@ -185,6 +188,7 @@ class Ensembles:
             live.followers.remove(follower)
             if not live.followers:
                 del self._live[ensemble.id]
+                self._shares.leave(ensemble.id)
 
     def on_committed(self, committed: Committed) -> None:
         """Note which points moved: live reported ones, and only while somebody follows an ensemble."""

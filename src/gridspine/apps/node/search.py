@@ -14,12 +14,13 @@ import msgspec
 import numpy as np
 
 from gridspine.infra.runtime.clock import Clock
-from gridspine.kernel.errors import Overloaded, TooLarge
+from gridspine.kernel.errors import TooLarge
 from gridspine.kernel.readings import BoolArray, Int64Array
 from gridspine.things.directory import Directory, Thing
 from gridspine.things.point import PointTable
 from gridspine.things.registrar import Registrar
 from gridspine.things.search_index import SearchIndex
+from gridspine.things.share import Shares
 
 BUDGET_US = 120_000
 """How long one page is searched for before it is handed out [µs]."""
@@ -55,23 +56,25 @@ class Search:
         self._index = SearchIndex()
         self._reading = asyncio.Lock()
         self._places = asyncio.Semaphore(AT_WORK)
-        self._waiting = 0
+        self._asking = Shares(MAX_WAITING, lambda organisation: organisation)
 
-    async def by_jsonpath(self, text: str, numbers: Int64Array, documents: Documents, after: str, limit: int) -> Page:
+    async def by_jsonpath(
+        self, text: str, numbers: Int64Array, documents: Documents, after: str, limit: int, *, organisation: str = ""
+    ) -> Page:
         """Ask the Things ``numbers``, ascending, after ``after`` until ``limit`` [results] or the time is reached.
 
-        ``documents`` makes their descriptions. Raises `Invalid` for a bad query, `TooLarge` for one too costly.
+        ``documents`` makes their descriptions; ``organisation`` is whose search it is. Raises `Invalid` for a bad
+        query, `TooLarge` for one too costly, `Overloaded`.
         """
         from gridspine.things.jsonpath import Asked  # heavy, and most nodes are never asked
 
-        if self._waiting >= MAX_WAITING:
-            raise Overloaded("others are searching: try again")
-        self._waiting += 1
+        self._asking.check(organisation, "searches at a time")
+        place = self._asking.place(organisation)
         try:
             async with self._places:
                 return await self._page(await asyncio.to_thread(Asked, text), numbers, documents, after, limit)
         finally:
-            self._waiting -= 1
+            self._asking.leave(place)
 
     async def _page(self, asked: Any, numbers: Int64Array, documents: Documents, after: str, limit: int) -> Page:
         until_us = self._clock.monotonic_us() + BUDGET_US
