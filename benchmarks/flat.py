@@ -10,12 +10,9 @@ fifth fills caches, the horizon of duplicates and the queues.
 import argparse
 import json
 import threading
-import time
 
-from rig import Rig, answer, child, report, seed
-from shapes import SHAPES, names_of
-
-from gridspine.energy.models import load_models
+from rig import Rig, answer, report
+from under_load import under_load
 
 EVERY_S = 2.0
 SHAPE = "large"
@@ -47,23 +44,12 @@ class Watch(threading.Thread):
 
 def measure(seconds: float) -> None:
     """Measure and print."""
-    shape = SHAPES[SHAPE]
-    things = shape.gateways * shape.things
     with Rig() as rig:
-        seed(rig.data, load_models()["meter"], things)
-        rig.start()
-        producer = rig.principal("gateway", ["operator"])
-        product, consumer = rig.share(names_of(0, things))
-        address = rig.url.removeprefix("http://")
-        with child("listen.py", f"ws://{address}", product, secret=consumer) as listener:
-            answer(listener)
-            time.sleep(0.5)
-            with child("load.py", address, SHAPE, str(seconds), secret=producer) as load:
-                answer(load)
-                watch = Watch(rig)
-                watch.start()
-                sent = answer(load)
-                watch.stop()
+        with under_load(rig, SHAPE, seconds) as load:
+            watch = Watch(rig)
+            watch.start()
+            sent = answer(load.sender)
+            watch.stop()
         stored = rig.status()["stored"]
     if not sent.get("accepted") == sent["received"] == stored:
         raise RuntimeError(f"not everything was accepted and stored: {json.dumps(sent)}, stored {stored}")

@@ -10,10 +10,9 @@ import argparse
 import time
 from typing import Any
 
-from rig import Rig, answer, child, report, seed
-from shapes import SHAPES, names_of
-
-from gridspine.energy.models import load_models
+from rig import Rig, answer, report
+from shapes import SHAPES
+from under_load import under_load
 
 GOALS = {
     "large": ("Arrow, 10,000 readings a post over 1,000 points", 2_000_000),
@@ -27,22 +26,11 @@ _DRAIN_S = 60.0
 def measure(name: str, seconds: float, profile: str = "") -> None:
     """Measure one shape and print it."""
     shape = SHAPES[name]
-    things = shape.gateways * shape.things
     with Rig(profile=profile) as rig:
-        seed(rig.data, load_models()["meter"], things)
-        rig.start()
-        producer = rig.principal("gateway", ["operator"])
-        product, consumer = rig.share(names_of(0, things))
-        address = rig.url.removeprefix("http://")
-        with child("listen.py", f"ws://{address}", product, secret=consumer) as listener:
-            answer(listener)
-            time.sleep(0.5)
-            before_s = rig.cpu_s()
-            with child("load.py", address, name, str(seconds), secret=producer) as load:
-                answer(load)
-                sent = answer(load)
-            cpu_s = rig.cpu_s() - before_s
-            delivered, behind_s = drained(listener, sent.get("accepted", 0))
+        with under_load(rig, name, seconds) as load:
+            sent = answer(load.sender)
+            cpu_s = rig.cpu_s() - load.before_s
+            delivered, behind_s = drained(load.listener, sent.get("accepted", 0))
         stored = rig.status()["stored"]
     if not sent.get("accepted") == sent["received"] == stored:
         raise RuntimeError(f"not everything was accepted and stored: {sent}, stored {stored}")
