@@ -186,3 +186,31 @@ def test_the_command_refuses_what_makes_no_sense(
     assert ended.value.code == 1
     said = capsys.readouterr().err
     assert said.startswith("gridspine: ") and complaint in said
+
+
+def test_what_devices_have_become_is_kept_in_a_file_and_only_their_own_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """Here no node answers: what they are is kept all the same, and they go on from there."""
+    kept = tmp_path / "fleet.npz"
+
+    def run(*words: str) -> str:
+        words = ("--devices", "10", "--state", str(kept), *words)
+        monkeypatch.setattr(sys, "argv", ["gridspine", "emulate", *words, "--data", str(tmp_path)])
+        with pytest.raises(SystemExit):
+            main.run()
+        said: str = capsys.readouterr().err
+        return said
+
+    assert "--state" not in run("--hours", "2")
+    first = Fleet(Mix.of(10), 1, 0)
+    first.go_on(kept.read_bytes())
+    first.step(60.0)
+    kept.write_bytes(first.keep())
+    assert "--state" not in run("--hours", "0")
+    again = Fleet(Mix.of(10), 1, 0)
+    again.go_on(kept.read_bytes())
+    assert again.now_us == first.now_us
+    assert np.array_equal(again.step(60.0), first.step(60.0), equal_nan=True)
+    for words in (("--seed", "2"), ("--devices", "11")):
+        assert "of other --devices or another --seed" in run(*words)

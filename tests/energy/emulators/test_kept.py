@@ -39,7 +39,15 @@ def test_it_goes_on_as_if_nothing_had_been() -> None:
 
 
 @pytest.mark.parametrize(
-    "kept", [b"", b"nonsense", b"PK\5\6" + bytes(18), fleet(Mix(battery=2)).keep(), pack({}, np.random.default_rng(1))]
+    "kept",
+    [
+        b"",
+        b"nonsense",
+        b"PK\5\6" + bytes(18),
+        fleet(Mix(battery=2)).keep(),
+        pack({}, np.random.default_rng(1), seed=5),
+        fleet(seed=6).keep(),
+    ],
 )
 def test_what_is_no_state_of_it_is_refused_and_changes_nothing(kept) -> None:
     made, other = fleet(), fleet()

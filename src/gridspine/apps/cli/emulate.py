@@ -13,11 +13,13 @@ import typer
 from gridspine.apps.cli.client import Client, Data
 from gridspine.apps.cli.connect import check, connected, data_directory
 from gridspine.infra.runtime.clock import SystemClock
-from gridspine.kernel.errors import Invalid, Unavailable
+from gridspine.infra.runtime.durable import write_whole
+from gridspine.kernel.errors import Corrupt, Invalid, Unavailable
 from gridspine.kernel.time import US, to_datetime
 
 if TYPE_CHECKING:
     from gridspine.apps.emulate.run import Total
+    from gridspine.energy.emulators.fleet import Fleet
 
 MAX_DEVICES = 1_000_000
 PREFIX = "urn:example:neighbourhood:"
@@ -38,6 +40,9 @@ def emulate(
     failing: Annotated[
         float, typer.Option(help="Share of the points that fail once: drop-out, stuck, drift, spoof, flap.")
     ] = 0.0,
+    state: Annotated[
+        Path | None, typer.Option(help="File to keep what they have become in, and to go on from the next time.")
+    ] = None,
     data: Data = None,
     client: Client = "operator",
 ) -> None:
@@ -49,7 +54,13 @@ def emulate(
     if not 0.0 <= failing <= 1.0:
         raise Invalid("--failing: a share from 0 to 1")
     plan = _Plan(devices, hours, speed, step, seed, prefix, failing, stay, "reported" if reported else "emulated")
-    asyncio.run(_emulate(data_directory(data), client, plan))
+    fleet = _fleet(plan, state)
+    try:
+        asyncio.run(_emulate(data_directory(data), client, plan, fleet))
+    finally:
+        # Only here no step is under way any more in a thread of its own.
+        if state is not None:
+            write_whole(state, fleet.keep())
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,18 +76,28 @@ class _Plan:
     channel: Literal["emulated", "reported"]
 
 
-async def _emulate(data: Path, client: str, plan: _Plan) -> None:
+def _fleet(plan: _Plan, state: Path | None) -> "Fleet":
+    """Return the fleet, new or as ``state`` says."""
     try:
-        from gridspine.energy.emulators.failure import some_failures
         from gridspine.energy.emulators.fleet import Fleet
         from gridspine.energy.emulators.mix import Mix
     except ImportError as error:
         raise Unavailable("emulators need the extra: pip install 'gridspine[emulator]'") from error
+    fleet = Fleet(Mix.of(plan.devices), plan.seed, SystemClock().now_us() - round(plan.hours * 3_600 * US))
+    if state is not None and state.exists():
+        try:
+            fleet.go_on(state.read_bytes())
+        except Corrupt as error:
+            raise Invalid(f"--state: {state} is of other --devices or another --seed: {error.detail}") from error
+    return fleet
+
+
+async def _emulate(data: Path, client: str, plan: _Plan, fleet: "Fleet") -> None:
     from gridspine.apps.emulate.run import Run
+    from gridspine.energy.emulators.failure import some_failures
 
     clock = SystemClock()
-    start_us, end_us = clock.now_us() - round(plan.hours * 3_600 * US), clock.now_us()
-    fleet = Fleet(Mix.of(plan.devices), plan.seed, start_us)
+    start_us, end_us = fleet.now_us, max(clock.now_us(), fleet.now_us)
     failures = some_failures(fleet.layout.size, plan.failing, (start_us, end_us), plan.seed)
     counts = ", ".join(f"{block.count} {block.kind.replace('_', ' ')}" for block in fleet.layout.blocks)
     print(f"{plan.devices} devices ({counts}), {fleet.layout.size} points, from {to_datetime(start_us)}")
@@ -86,7 +107,7 @@ async def _emulate(data: Path, client: str, plan: _Plan) -> None:
         )
         new = await run.prepare()
         print(f"  registered {new} Things, {plan.devices - new} were known", flush=True)
-        began_s, steps = time.perf_counter(), None if plan.stay else round(plan.hours * 3_600 / plan.step_s)
+        began_s, steps = time.perf_counter(), None if plan.stay else round((end_us - start_us) / US / plan.step_s)
         try:
             await _until_stopped(run.run(plan.step_s, steps, speed=plan.speed))
         finally:

@@ -76,6 +76,7 @@ class Fleet:
         )
         self.place = place or weather.Place()
         self.now_us = start_us
+        self._seed = seed
         self._random = random = np.random.default_rng(seed)
         self._sky = sky
         self._orders = {block.kind: Orders(block) for block in self.layout.blocks}
@@ -100,14 +101,14 @@ class Fleet:
 
     def keep(self) -> bytes:
         """Return all that the fleet has become, to go on from: what it is itself follows from mix and seed."""
-        return pack(self._kept(), self._random)
+        return pack(self._kept(), self._random, seed=self._seed)
 
     def go_on(self, kept: bytes) -> None:
         """Be as the fleet was that said ``kept``: one of the same mix, seed and beginning.
 
         It goes on at its own time then. Raises `Corrupt` for what was not said by such a fleet, and is as before.
         """
-        found = unpack(kept, self._kept(), self._random)
+        found = unpack(kept, self._kept(), self._random, seed=self._seed)
         self.now_us, self._weather_state, self._deviation_hz = found["now"], found["weather"], found["hertz"]
         homes = found["homes"]
         self._homes.using, self._homes.voltage_v, self._homes.power_w = homes["using"], homes["volts"], homes["watts"]

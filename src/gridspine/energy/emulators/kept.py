@@ -28,16 +28,19 @@ _FAULTS = (
 """What NumPy and the standard library raise for a file that is none of ours."""
 
 
-def pack(state: Mapping[str, Any], random: np.random.Generator) -> bytes:
-    """Return ``state`` as bytes: arrays and numbers in mappings and dataclasses, and where ``random`` is."""
+def pack(state: Mapping[str, Any], random: np.random.Generator, *, seed: int) -> bytes:
+    """Return ``state`` as bytes: arrays and numbers in mappings and dataclasses, and where ``random`` is.
+
+    What was drawn from ``seed`` is not among it: the state fits only to what was drawn from the same.
+    """
     arrays = {path: np.asarray(value) for path, value in _leaves("", state)}
-    arrays[_CHANCE] = np.frombuffer(json.dumps(random.bit_generator.state).encode(), np.uint8)
+    arrays[_CHANCE] = np.frombuffer(json.dumps({"seed": seed, "state": random.bit_generator.state}).encode(), np.uint8)
     into = io.BytesIO()
     np.savez(into, **arrays)  # type: ignore[arg-type]
     return into.getvalue()
 
 
-def unpack(kept: bytes, like: Mapping[str, Any], random: np.random.Generator) -> dict[str, Any]:
+def unpack(kept: bytes, like: Mapping[str, Any], random: np.random.Generator, *, seed: int) -> dict[str, Any]:
     """Return what was packed, built as ``like`` is, and set ``random``; raise `Corrupt` for what is not like it."""
     try:
         with np.load(io.BytesIO(kept), allow_pickle=False) as file:
@@ -45,11 +48,15 @@ def unpack(kept: bytes, like: Mapping[str, Any], random: np.random.Generator) ->
         chance = json.loads(arrays.pop(_CHANCE).tobytes())
     except _FAULTS as error:
         raise Corrupt(f"the state of an emulator cannot be read: {error}") from error
-    if set(arrays) != {path for path, _ in _leaves("", like)}:
+    if (
+        not isinstance(chance, dict)
+        or chance.get("seed") != seed
+        or set(arrays) != {path for path, _ in _leaves("", like)}
+    ):
         raise Corrupt("the state of an emulator is of another one")
     found: dict[str, Any] = _built("", like, arrays)
     try:
-        random.bit_generator.state = chance
+        random.bit_generator.state = chance["state"]
     except (TypeError, ValueError, KeyError) as error:
         raise Corrupt(f"the chance of an emulator cannot be read: {error}") from error
     return found
