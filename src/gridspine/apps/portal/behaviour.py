@@ -88,9 +88,9 @@ async def act_on_behaviour(
 def _wanted(fields: dict[str, str]) -> NewDeployment:
     """Return what the form asks for: percents and minutes become shares and seconds."""
     share = number_of(fields.get("share", ""), "To first") / 100
-    faults = number_of(fields.get("faults", ""), "Faults at most") / 100
+    faults = number_of(fields.get("faults", ""), "Most faults") / 100
     return NewDeployment(
-        fields.get("version", ""), share, number_of(fields.get("minutes", ""), "Watched for") * 60,
+        fields.get("version", ""), share, number_of(fields.get("minutes", ""), "Watch") * 60,
         round(number_of(fields.get("calls", ""), "Calls")), faults, reason=fields.get("reason", "")[:500],
     )  # fmt: skip
 
