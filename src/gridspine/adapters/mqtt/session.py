@@ -269,7 +269,7 @@ class DeviceSession:
                 except (Overloaded, DiskFull, Forbidden) as error:
                     self._host.hold_off(state, error)
                     raise
-            if ack:
+            if ack and not self._writer.is_closing():
                 self._writer.write(ack)
             if self._acks.empty():
                 await self._write(b"")
@@ -286,6 +286,8 @@ class DeviceSession:
     # -- the wire ---------------------------------------------------------------------------------------------
 
     async def _write(self, data: bytes) -> None:
+        if self._writer.is_closing():
+            raise packets.EndOfStream  # uvloop would say so by a RuntimeError
         with self._writing():
             self._writer.write(data)
             await self._writer.drain()
