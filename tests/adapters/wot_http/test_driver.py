@@ -190,7 +190,7 @@ async def test_orders_are_answered_and_requests_to_read_are_met(device: Device) 
 
 async def test_who_answers_byte_by_byte_is_not_waited_for_for_ever() -> None:
     """A timeout between bytes would let one such device hold a place for hours."""
-    over = asyncio.Event()
+    over, closed = asyncio.Event(), asyncio.Event()
 
     async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -201,6 +201,9 @@ async def test_who_answers_byte_by_byte_is_not_waited_for_for_ever() -> None:
                 await writer.drain()
                 await asyncio.sleep(0.02)
         writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+        closed.set()
 
     server = await asyncio.start_server(drip, "127.0.0.1", 0)
     settings = Settings(allow=("127.0.0.0/8",), timeout_s=0.3)
@@ -213,6 +216,7 @@ async def test_who_answers_byte_by_byte_is_not_waited_for_for_ever() -> None:
     finally:
         over.set()
         await session.close()
+        await asyncio.wait_for(closed.wait(), 10)
         server.close()
         await server.wait_closed()
 
