@@ -72,8 +72,9 @@ class Flow:
         try:
             async with contextlib.aclosing(self.source.messages()) as messages:
                 async for message in messages:
-                    if self._over() or not await self._unless_ended(tell, message):
+                    if self._over() or not await self._unless_ended(tell, message) or self.ended == "told":
                         return
+                    # Once told it is asked on from, also after the end: so its source knows where the client stands.
             self.end(self.source.over or "closed")
         except Exception as error:
             log.exception("a stream failed", about=self._right.about, error=str(error))
@@ -140,9 +141,10 @@ class Flow:
         except asyncio.CancelledError:
             if not self.ended:
                 raise
+            return False
         finally:
             self._sending = None
-        return not self.ended
+        return True
 
     async def _by_itself(self, tell: Tell, message: Message) -> None:
         """Tell a message while no heartbeat is on its way."""
