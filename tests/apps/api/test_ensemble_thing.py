@@ -2,6 +2,7 @@
 
 import time
 
+import msgspec
 import pytest
 import pytest_asyncio
 from running_node import BATTERY, SENML, World, running, settings_for, until
@@ -194,6 +195,22 @@ async def test_the_thing_goes_with_its_ensemble_and_the_other_way_round(world):
     assert (await world.op.get(f"/ensembles/{second}")).status_code == 404
     await world.node.plants.look()
     assert (await world.op.get("/ensembles")).json() == []
+
+
+async def test_members_are_let_go_though_their_ensemble_went_before_its_order_ended(world):
+    id_ = await saved(world, models=[BATTERY])
+    given = {"thing": id_, "point": SETPOINT, "value": -4000, "durationS": 600}
+    made = (await world.op.post("/commands", json=given)).json()
+    await until(lambda: told(world, made["id"]))
+    order = world.node.commands.commander.issued(id_, SETPOINT).order
+    saved_ensembles = world.node.ensembles.saved
+    kept = saved_ensembles._kept.pop(id_)  # as one that is forgotten while whoever spreads orders is busy
+    try:
+        await world.node.plants.take(msgspec.structs.replace(order, value=None, sequence=order.sequence + 1))
+    finally:
+        saved_ensembles._kept[id_] = kept
+    assert all(one.final for one in world.node.plants.orders(id_))
+    assert (await world.op.delete(f"/ensembles/{id_}")).status_code == 204
 
 
 async def test_after_a_start_it_is_there_and_what_was_spread_is_not_spread_again(tmp_path):

@@ -197,13 +197,13 @@ class Plants:
 
     async def take(self, order: Order) -> tuple[ProgressState, str]:
         """Carry one order out; return what is to be said of it. Raises `Conflict` where members cannot do it."""
+        if order.value is None:  # its ensemble may be gone by now: its members are let go all the same
+            if (held := self._plants.get(order.thing)) is not None:
+                held.order, held.due_us = None, 0
+            await self._end(order.thing, "the order of its ensemble is over")
+            return "sent", ""
         ensemble = self._saved.get(order.thing)
         plant = self._plants.setdefault(ensemble.id, _Plant())
-        if order.value is None:
-            plant.order = None
-            await self._end(ensemble.id, "the order of its ensemble is over")
-            plant.due_us = 0
-            return "sent", ""
         batch = batch_of(ensemble.id, order.command, order.sequence)
         given = [one for one in self.orders(ensemble.id) if one.batch == batch]
         if not given:  # else it was spread before the node began anew
