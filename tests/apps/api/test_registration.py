@@ -103,6 +103,16 @@ async def test_those_beyond_the_quota_are_refused_each_and_the_others_registered
         assert (again["registered"], again["problems"][0]["reason"]) == (0, "overloaded")
 
 
+async def test_one_that_comes_back_counts_towards_the_quota(tmp_path):
+    async with running(tmp_path / "data", settings_for(quotas=Quotas(things=1))) as world:
+        await world.thing("urn:example:back")
+        assert (await world.op.delete("/things/urn:example:back")).status_code == 204
+        await world.thing("urn:example:instead")
+        sent = [{"id": "urn:example:back", "title": "Back", "model": METER}]
+        said = (await world.op.post("/things/batch", json=sent)).json()
+        assert (said["registered"], said["problems"][0]["reason"]) == (0, "overloaded")
+
+
 def node_refusals(metrics):
     (line,) = [
         one for one in metrics.text.splitlines() if one.startswith('gridspine_quota_refusals_total{quota="things"')
@@ -147,6 +157,19 @@ async def test_strangers_descriptions_come_one_a_line_and_can_be_sent_again(worl
     assert (said["registered"], said["unchanged"], said["refused"]) == (1, 1, 2)
     assert [one["reason"] for one in said["problems"]] == ["conflict", "conflict"]
     assert (await world.op.get("/things/urn:example:d5")).json()["title"] == "Pump 5"
+
+
+async def test_one_that_nests_too_deeply_is_refused_alone(world):
+    deep = b'{"title": "Deep", "model": "%s", "connection": {"a": %s}}' % (
+        METER.encode(),
+        b"[" * 20_000 + b"]" * 20_000,
+    )
+    plain = b'{"id": "urn:example:beside", "title": "Beside", "model": "%s"}' % METER.encode()
+    answer = await world.op.post("/things/batch", content=deep + b"\n" + plain, headers=NDJSON)
+    assert answer.status_code == 200, answer.text
+    said = answer.json()
+    assert (said["registered"], said["refused"]) == (1, 1)
+    assert said["problems"][0]["detail"] == "the body nests too deeply"
 
 
 async def test_one_that_expires_is_not_taken_for_the_same(world):

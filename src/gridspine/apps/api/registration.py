@@ -146,9 +146,9 @@ class _Batch:
             if planned.thing.connection and not self._caller.connect():
                 raise Forbidden(_NO_CONNECTION)
         known = _known(self._node, planned.thing.id) if planned.thing.id else None
-        if known is None:
+        if known is None or known.retired:  # one that comes back is one more
             self._within_quota()
-        elif not known.retired and await self._node.registrar.is_same(known, planned):
+        elif await self._node.registrar.is_same(known, planned):
             self._unchanged += 1
             return known
         return planned

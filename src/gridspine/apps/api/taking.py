@@ -74,6 +74,8 @@ def read_new_thing(body: bytes, organisation: str) -> Thing:
         raise Invalid(str(error)) from error
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise Invalid(f"the body is not JSON: {error}") from error
+    except RecursionError as error:
+        raise Invalid("the body nests too deeply") from error
     return Thing(
         data.id, organisation, data.title, data.model,
         adapter=data.adapter, connection=data.connection, devices=data.devices,
