@@ -36,7 +36,7 @@ BASES = st.sampled_from([
 HREFS = st.sampled_from([
     "power", "/power", "a/b", "./power", "../power", "", "//other/x", "http://h/x", "http:x", "mqtt://broker.example/t",
     "modbus+tcp://h:502/1", "p{?v}", "a b", "power?x=1", "power#x", "power;x", "HTTP://h/x", "urn:x:y", "a:b", ".",
-    "a/../b",
+    "a/../b", "http://shape.gridspine.invalid/x",
 ])  # fmt: skip
 FORMS = st.fixed_dictionaries(
     {"href": HREFS},
@@ -124,6 +124,14 @@ def test_devices_of_one_kind_are_one_shape_and_read_each_at_its_own_address() ->
         assert isinstance(found, Consumed)
         assert found.connection["forms"]["power"]["href"] == f"http://192.0.2.{number}/power"
     assert len(shapes) == 1
+
+
+def test_the_host_that_stands_in_is_nobodys_address() -> None:
+    power = {"type": "number", "unit": "W", "forms": [{"href": "http://shape.gridspine.invalid/power"}]}
+    document = {**BASED, "properties": {"power": power}}
+    _, found = remembered(Shapes(), document)
+    assert found == looked_at(document)[1]
+    assert found.connection["forms"]["power"]["href"] == "http://shape.gridspine.invalid/power"
 
 
 def test_other_adapters_are_another_way_to_be_read() -> None:
