@@ -114,9 +114,10 @@ class Budget:
         cap_w = self.cap_w - self.aside_w + _DUST_W
         around = [self._to_come.get(one, 0.0) for one in range(second - _SECONDS + 1, second + _SECONDS)]
         sum_w = sum(around[:_SECONDS])
-        lately_w = sum(w for at_us, w in self._moves if at_us > second * US - WINDOW_US) + self.pending_w
-        if second * US < now_us + WINDOW_US and lately_w + sum_w > cap_w:
-            return False
+        if second * US < now_us + WINDOW_US:  # what was moved lately is out of the window later on
+            lately_w = sum(w for at_us, w in self._moves if at_us > second * US - WINDOW_US) + self.pending_w
+            if lately_w + sum_w > cap_w:
+                return False
         most_w = AHEAD_SHARE * cap_w
         for first, following in zip(around, [*around[_SECONDS:], 0.0], strict=False):
             if sum_w > most_w:
