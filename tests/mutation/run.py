@@ -37,7 +37,7 @@ TESTS = {
         THINGS + name
         for name in ("lease.py", "lease_edges.py", "fleet.py", "command.py", "commander.py", "commander_machine.py")
     ],
-    "things/screen.py": [THINGS + name for name in ("screen.py", "held.py", "flap.py", "intake.py")],
+    "things/screen.py": [THINGS + name for name in ("screen_edges.py", "screen.py", "held.py", "flap.py", "intake.py")],
 }
 """Module → the tests that must notice a fault in it, the closest first."""
 

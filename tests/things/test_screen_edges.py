@@ -1,0 +1,71 @@
+"""The screen at its edges: the largest code, the words of refusals, batches that settle, points that are new."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import pytest
+from things_plant import Plant, readings
+from things_slow_screen import ACCEPTED, DUPLICATE, REFUSED
+
+from gridspine.things.posting import _SCREENING
+from gridspine.things.screen import REASONS, Screen
+
+
+def of(plant: Plant, name: str, values: Iterable[float], quality: int = 0) -> tuple[list[int], list[str]]:
+    got = Screen(plant.points).screen(readings([(plant.number(name), t, v, quality) for t, v in enumerate(values)]))
+    return got.verdict.tolist(), [REASONS[code] for code in got.reason.tolist()]
+
+
+def test_the_largest_code_is_the_largest_whole_number_that_is_exact() -> None:
+    """Above it, neighbours are the same float64: IEEE 754, binary64."""
+    verdict, reason = of(Plant(), "jFlaps", [107.0, 2.0**53, -(2.0**53), 2.0**53 + 2, -(2.0**53) - 2, 2.0**54])
+    assert verdict[:3] == [ACCEPTED] * 3
+    assert verdict[3:] == [REFUSED] * 3
+    assert reason == [""] * 3 + ["not-a-code"] * 3
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "quality", "reason"),
+    [("jFlaps", 1.5, 0, "not-a-code"), ("bDeadband", 1.0, 0x8000, "bad-quality"), ("aPlain", 51.0, 0, "impossible"),
+     ("aPlain", float("nan"), 0, "not-finite")],
+)  # fmt: skip
+def test_a_refusal_names_its_reason(name: str, value: float, quality: int, reason: str) -> None:
+    assert of(Plant(), name, [value], quality) == ([REFUSED], [reason])
+
+
+def test_every_reason_has_words() -> None:
+    assert set(_SCREENING) == set(REASONS) - {""}
+
+
+def test_a_settled_batch_is_not_taken_back_with_the_next() -> None:
+    """Only what is settled counts in the horizon, and each batch once."""
+    plant = Plant()
+    screen, point = Screen(plant.points), plant.number("bDeadband")
+    first = readings([(point, 5, 1, 0)])
+    screen.screen(first)
+    assert len(screen.horizon) == 0
+    screen.settle()
+    assert len(screen.horizon) == 1
+    screen.undo(screen.screen(readings([(point, 6, 50, 0)])))
+    assert len(screen.horizon) == 1
+    assert screen.screen(first).verdict.tolist() == [DUPLICATE]
+
+
+def test_a_held_reading_of_a_point_that_the_screen_has_not_met_is_released() -> None:
+    """After a restart what was held may be the first that the screen hears of a point."""
+    plant = Plant()
+    screen = Screen(plant.points)
+    plant.add()
+    point = plant.number("dInterval", 1)
+    released = screen.release(readings([(point, 5, 7, 0)]))
+    assert released.verdict.tolist() == [ACCEPTED]
+    assert screen.memory.value.array[point] == 7
+
+
+def test_backfill_has_no_latest_of_its_own() -> None:
+    plant = Plant()
+    rows = [(plant.number("aPlain"), t, 1.0, 0) for t in range(3)]
+    assert len(Screen(plant.points).screen(readings(rows, backfill=True)).latest) == 0
+    latest = Screen(plant.points).screen(readings(rows)).latest
+    assert np.array_equal(latest.value, [1.0])
+    assert len(latest) == 1
