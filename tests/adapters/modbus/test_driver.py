@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 from adapter_node import FakeNode, Stored
 from modbus_bench import THING, binding, order, relaying
@@ -52,6 +53,22 @@ async def test_an_inverter_at_noon_generates_which_is_negative(start_device: Any
         assert stored.quality == 0
         assert before_us <= stored.observed_us <= SystemClock().now_us()
         assert stored.source == node.source_of(THING)
+
+
+async def test_where_a_stranger_s_description_leads_is_looked_at_first(start_device: Any):
+    """A mapped model needs no registers to be guarded: what the description says of the place is as strange."""
+    device = start_device("inverter", "--hour", "12")
+    described = binding("inverter", device.port)
+    described = msgspec.structs.replace(described, connection={**described.connection, "guarded": True})
+    node = FakeNode([described], settings=SETTINGS)
+    async with node.running(adapter()):
+        node.reading.put_nowait(ReadRequest("now", THING))
+        await node.until(lambda: node.read)
+    assert "adapters.settings.modbus.allow" in node.read["now"]
+    assert node.stored == []
+    allowing = FakeNode([described], settings={**SETTINGS, "allow": ["127.0.0.0/8"]})
+    async with allowing.running(adapter()):
+        await allowing.until(lambda: latest(allowing, "activePower"))
 
 
 @pytest.mark.parametrize("legacy", [(), ("--legacy",)], ids=["701", "103"])

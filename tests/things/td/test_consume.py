@@ -127,7 +127,7 @@ def test_mqtt_and_modbus_forms_become_the_connections_of_their_adapters() -> Non
         "mqtt", {"topics": {"power": {"topic": "a/power", "unit": "W"}, "volt": {"topic": "a/volt", "unit": "kV"}}},
     )  # fmt: skip
     found = consumed(td({"p": one("modbus+tcp://10.0.0.9/17/40072?quantity=2")}), model="urn:model:pv")
-    assert found.connection == {"transport": "tcp", "host": "10.0.0.9", "port": 502, "unit": 17}
+    assert found.connection == {"transport": "tcp", "host": "10.0.0.9", "port": 502, "unit": 17, "guarded": True}
 
 
 def test_the_adapter_that_reads_most_is_chosen_and_the_rest_is_named() -> None:

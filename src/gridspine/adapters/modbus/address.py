@@ -40,6 +40,8 @@ class Address(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields
     says of itself: another device at the same address is neither read nor commanded.
 
     With ``registers`` it is a device of no standard, and all that is known of it are these points, by name.
+
+    ``guarded``: a description says where it is, so that its address is checked first; with ``registers`` it always is.
     """
 
     transport: Literal["tcp", "rtu"] = "tcp"
@@ -56,12 +58,13 @@ class Address(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields
     base: int | None = None
     serial_number: str = ""
     registers: dict[str, Served] = {}
+    guarded: bool = False
 
     @property
     def endpoint(self) -> Endpoint:
         """The connection this device shares with others at the same place."""
         if self.transport == "tcp":
-            return Endpoint("tcp", host=self.host, port=self.port, guarded=bool(self.registers))
+            return Endpoint("tcp", host=self.host, port=self.port, guarded=self.guarded or bool(self.registers))
         return Endpoint("rtu", device=self.device, baudrate=self.baudrate, parity=self.parity, stopbits=self.stopbits)
 
 

@@ -27,8 +27,8 @@ class Settings(msgspec.Struct, frozen=True, rename="camel"):
 
     ``max_backoff_s`` [s] is the longest pause before an absent device is tried again. ``mappings`` are further
     mapping documents by name (see ``models/``): a device of another kind is data, no code. ``allow`` are networks in
-    which devices of no standard may be besides those where they may by default; ``only``, when it is given, are all
-    in which any device may be.
+    which devices of no standard, and those that a description leads to, may be besides those where they may by
+    default; ``only``, when it is given, are all in which any device may be.
     """
 
     max_backoff_s: float = 30.0

@@ -176,7 +176,9 @@ def _modbus(
         raise Invalid("Modbus TCP has no proof of who asks, and its security is not nosec")
     if not form.host:
         raise Invalid("it has no host")
-    shared = {"transport": "tcp", "host": form.host, "port": form.port, "unit": modbus.unit_of(form.form, form.href)}
+    # Whoever wrote the description says where it leads: the adapter looks at the address before it goes there.
+    place = {"transport": "tcp", "host": form.host, "port": form.port, "guarded": True}
+    shared = {**place, "unit": modbus.unit_of(form.form, form.href)}
     if model in reach.mapped:
         return shared, {}
     affordance = document["properties"][form.name]
