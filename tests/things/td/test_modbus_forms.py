@@ -92,7 +92,8 @@ def test_a_stranger_s_description_becomes_one_device() -> None:
     }))  # fmt: skip
     assert found.adapter == "modbus"
     assert found.connection == {
-        "transport": "tcp", "host": "192.168.178.32", "port": 1502, "unit": 7, "guarded": True, "intervalS": 1.0, "timeoutS": 0.5,
+        "transport": "tcp", "host": "192.168.178.32", "port": 1502, "unit": 7, "guarded": True,
+        "intervalS": 1.0, "timeoutS": 0.5,
         "registers": {
             "power": {"read": {"entity": "holding", "address": 0, "type": "int16"}, "unit": "W"},
             "volt": {"read": {"entity": "holding", "address": 2, "type": "int16"}, "unit": "V"},

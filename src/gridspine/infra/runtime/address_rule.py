@@ -1,8 +1,12 @@
 """Which network addresses may be connected to, where strangers say where to: the same rule for all who connect.
 
 A name is looked up, the address checked, and that very address given back to be connected to: a name that leads
-elsewhere a moment later leads nowhere. Addresses of the machine itself, of the link, of groups and of nobody are
-refused unless the settings allow them: on such an address other services of the node's machine, or of a cloud's, may listen.
+elsewhere a moment later leads nowhere. Addresses of the machine itself (loopback, and those of its interfaces when it
+is asked), of the link, of a carrier's or a cloud's inside, of groups and of nobody are refused unless the settings allow
+them: on such an address other services of the node's machine, or of a cloud's, may listen.
+
+Sources: RFC 6598 (100.64.0.0/10, shared address space, where a cloud's metadata service may be too); the metadata
+services' own IPv6 addresses as known in the field, their vendors' pages were not read.
 """
 
 import asyncio
@@ -14,6 +18,15 @@ from gridspine.kernel.errors import Invalid, Unavailable
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_INSIDE: tuple[Network, ...] = (
+    ipaddress.ip_network("100.64.0.0/10"),
+    ipaddress.ip_network("fd00:ec2::254/128"),
+    ipaddress.ip_network("fd20:ce::254/128"),
+)
+"""A carrier's inside, and where clouds tell a machine its secrets; the usual 169.254.169.254 is of the link."""
+_NOBODY = {4: ipaddress.ip_address("192.0.2.1"), 6: ipaddress.ip_address("2001:db8::1")}
+"""Addresses of documents (RFC 5737, RFC 3849): no machine has them."""
 
 
 class AddressRule:
@@ -46,12 +59,44 @@ class AddressRule:
             return any(plain.version == one.version and plain in one for one in self._only)
         if any(plain.version == one.version and plain in one for one in self._allow):
             return True
-        return not (
-            plain.is_loopback or plain.is_link_local or plain.is_multicast or plain.is_unspecified or plain.is_reserved
-        )
+        if plain.is_loopback or plain.is_link_local or plain.is_multicast or plain.is_unspecified or plain.is_reserved:
+            return False
+        return not any(plain.version == one.version and plain in one for one in _INSIDE) and not is_own(plain)
 
     def _network(self, text: str, field: str) -> Network:
         try:
             return ipaddress.ip_network(text, strict=False)
         except ValueError as error:
             raise Invalid(f"{self._section}.{field}: {error}") from error
+
+
+def is_own(ip: Address) -> bool:
+    """Whether ``ip`` is one of this machine's addresses now: they come and go, so the system is asked each time."""
+    if not _takes(ip):
+        return False
+    # Where programs may take any address (net.ipv4.ip_nonlocal_bind), only the way there tells: it ends where it began.
+    return not _takes(_NOBODY[ip.version]) or _speaks_from(ip) == ip
+
+
+def _takes(ip: Address) -> bool:
+    """Whether a socket can be bound to ``ip``; nothing is sent."""
+    try:
+        with _socket(ip) as made:
+            made.bind((str(ip), 0))
+    except OSError:
+        return False
+    return True
+
+
+def _speaks_from(ip: Address) -> Address | None:
+    """Return the address that the system would speak to ``ip`` from, None where no way leads there; nothing is sent."""
+    try:
+        with _socket(ip) as made:
+            made.connect((str(ip), 9))
+            return ipaddress.ip_address(str(made.getsockname()[0]).partition("%")[0])
+    except OSError:
+        return None
+
+
+def _socket(ip: Address) -> socket.socket:
+    return socket.socket(socket.AF_INET6 if ip.version == 6 else socket.AF_INET, socket.SOCK_DGRAM)
