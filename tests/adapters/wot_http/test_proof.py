@@ -100,6 +100,17 @@ async def test_a_key_goes_where_the_description_says_and_into_no_log(
     assert "left=behind" not in str(device.asked), "nor is a cookie shown to anybody else"
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["Host", "content-length", "Transfer-Encoding", "connection", "Cookie", "TE", "upgrade", "Proxy-Authorization",
+     "bad name", "a:b", "x\r\ny"],
+)  # fmt: skip
+async def test_a_key_takes_the_place_of_no_header_that_steers_the_request(device: Any, name: str) -> None:
+    with pytest.raises(Invalid, match="header"):
+        await asked(device.url, Security("apikey", "k", place="header", name=name), k="elsewhere.example")
+    assert not device.asked
+
+
 async def test_nothing_of_a_secret_is_in_what_is_said_of_it(device: Any) -> None:
     for security, secret in (
         (Security("bearer", "k"), "to\nken"), (Security("bearer", "k"), " token"), (Security("bearer", "k"), "tökén"),

@@ -96,6 +96,11 @@ def test_http_forms_are_polled() -> None:
         (one(), {"securityDefinitions": {"none": {"scheme": "oauth2", "flow": "code", "gs:secret": "s"}}}, "client"),
         (one(), {"securityDefinitions": {"none": {"scheme": "apikey", "in": "body", "gs:secret": "s"}}}, "apikey"),
         (one(), {"securityDefinitions": {"none": {"scheme": "apikey", "gs:secret": "s"}}}, "name"),
+        (
+            one(),
+            {"securityDefinitions": {"none": {"scheme": "apikey", "in": "header", "name": "Host", "gs:secret": "s"}}},
+            "header",
+        ),
         (one("mqtt://other.example/", **{"mqv:topic": "t"}), {}, "client of broker.example:1883"),
         (one("mqtt://broker.example/"), {}, "topic"),
         (one("modbus+tcp://h:502/1/40001"), {}, "modv:entity"),

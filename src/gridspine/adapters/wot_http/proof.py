@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from gridspine.infra.runtime.header_name import carries_a_key
 from gridspine.kernel.errors import Invalid
 
 MIN_KEY_BYTES = 16
@@ -47,6 +48,8 @@ def api_key(security: Security, secret: str) -> tuple[dict[str, str], str]:
     if not security.name:
         raise Invalid("an apikey needs the name of its parameter, header or cookie")
     if security.place == "header":
+        if not carries_a_key(security.name):
+            raise Invalid("an apikey's header must be one that steers neither the request nor its connection")
         return {security.name: _plain(secret)}, ""
     if security.place == "cookie":
         if set(secret) & set(' ",;\\'):

@@ -1,9 +1,9 @@
 """Which network addresses may be connected to, where strangers say where to: the same rule for all who connect.
 
 A name is looked up, the address checked, and that very address given back to be connected to: a name that leads
-elsewhere a moment later leads nowhere. Addresses of the machine itself (loopback, and those of its interfaces when it
-is asked), of the link, of a carrier's or a cloud's inside, of groups and of nobody are refused unless the settings allow
-them: on such an address other services of the node's machine, or of a cloud's, may listen.
+elsewhere a moment later leads nowhere. Refused, unless the settings allow them, are addresses of the machine itself
+(loopback, and those of its interfaces when it is asked), of the link, of a carrier's or a cloud's inside, of groups and
+of nobody: on such an address other services of the node's machine, or of a cloud's, may listen.
 
 Sources: RFC 6598 (100.64.0.0/10, shared address space, where a cloud's metadata service may be too); the metadata
 services' own IPv6 addresses as known in the field, their vendors' pages were not read.

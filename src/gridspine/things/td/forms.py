@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
+from gridspine.infra.runtime.header_name import carries_a_key
 from gridspine.kernel.errors import Invalid
 
 HTTP, MQTT, MODBUS = "wot_http", "mqtt", "modbus"
@@ -107,6 +108,8 @@ def _proof(scheme: Mapping[str, Any], form: Form, no_psk: str) -> dict[str, Any]
     if kind == "apikey":
         if not isinstance(scheme.get("name"), str) or not _KEY_NAME.fullmatch(scheme["name"]):
             raise Invalid("its apikey does not say in which parameter, header or cookie the key goes (name)")
+        if place == "header" and not carries_a_key(scheme["name"]):
+            raise Invalid(f"its apikey would go in the header {scheme['name']}, which steers the request: no key does")
         proof |= {"in": place, "name": scheme["name"]}
     if kind == "oauth2":
         if scheme.get("flow") not in {"client", "client_credentials"} or not isinstance(scheme.get("token"), str):
