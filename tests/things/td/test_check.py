@@ -5,6 +5,7 @@ import json
 import string
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from gridspine.kernel.errors import Invalid, TooLarge
 from gridspine.things.td import MAX_TD_BYTES, check_description, check_model, read_document
 from gridspine.things.td.document import MAX_DEPTH
 from gridspine.things.td.merge_patch import difference, patched
+from gridspine.things.td.secret import may_hold_secrets, secrets_in
 
 GOOD: dict[str, Any] = {
     "@context": "https://www.w3.org/2022/wot/td/v1.1",
@@ -97,6 +99,28 @@ def test_secrets_are_found_and_not_repeated(path: str, value: str, field: str) -
     found = check_description(changed(path, value))
     assert [one.field for one in found] == [field]
     assert "s3" not in found[0].description
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["http://u:pw@host/", "http://u@host", 'http://a"b:pw@host', "http://a\\b:pw@host/x", 'http://"@host',
+     "http://a b:p@h", 'http://a\\"b:pw@host', "http://a\tb\n:pw@host", "http:/\t/u:p@h?x=://", "//ü:p@h/?x=http://h"],
+)  # fmt: skip
+def test_a_user_in_an_address_is_seen_however_it_is_spelled(value: str) -> None:
+    """The quick look at a document's text passes nothing over that a look at each value finds."""
+    assert next(secrets_in({"base": value}), None)
+    assert may_hold_secrets(msgspec.json.encode({"base": value}))
+    assert may_hold_secrets(json.dumps({"base": value}).encode())
+
+
+@given(st.text('ab:/@\\"\t\n ?#[', max_size=12))
+def test_the_quick_look_sees_at_least_as_much(rest: str) -> None:
+    document = {"base": f"{rest}://{rest}"}
+    assert may_hold_secrets(msgspec.json.encode(document)) or not list(secrets_in(document))
+
+
+def test_an_address_without_a_user_is_looked_at_quickly_only() -> None:
+    assert not may_hold_secrets(b'{"@context":"http://a.example/x","base":"http://h/@x","@type":"http://y","z":"@"}')
 
 
 def test_what_only_sounds_like_a_secret_is_none() -> None:

@@ -25,7 +25,8 @@ _DESCRIBED = {"properties", "actions", "events", "uriVariables", "schemaDefiniti
 
 
 _WORDS = (b"pass", b"pwd", b"secret", b"token", b"key", b"psk", b"shared", b"credential")
-_USER = re.compile(rb"://[^/\"\s]*@")
+_USER = re.compile(rb'/(?:\\[tnr])*/(?:[^/"\\]|\\.)*@')
+"""A user before a host within one text, however JSON spells it; who reads addresses passes over tabs and line ends."""
 
 
 def may_hold_secrets(text: bytes) -> bool:
