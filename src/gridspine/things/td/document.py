@@ -18,6 +18,8 @@ MAX_DEPTH = 48
 MAX_FINDINGS = 100
 """Things that are said to be wrong at once, at most."""
 _FIELD_CHARS, _WORDS_CHARS = 300, 500
+_WHOLE_CHARS = 20
+"""Digits and sign of a whole number of 64 bits, at most."""
 Path = tuple[str | int, ...]
 
 
@@ -49,7 +51,9 @@ def read_document(body: bytes) -> dict[str, Any]:
         return found
 
     try:
-        document = json.loads(body.decode(), object_pairs_hook=members, parse_constant=_no_number, parse_float=_finite)
+        document = json.loads(
+            body.decode(), object_pairs_hook=members, parse_constant=_no_number, parse_float=_finite, parse_int=_whole
+        )
         if b"\\u" in body:
             msgspec.json.encode(document)  # half of a surrogate pair is no character, and could not be sent on
     except (ValueError, RecursionError) as error:
@@ -102,6 +106,12 @@ def walk(document: Any) -> Iterator[tuple[Path, Any]]:
 def _finite(text: str) -> float:
     number = float(text)
     return number if isfinite(number) else _no_number(text)
+
+
+def _whole(text: str) -> int:
+    """Return a whole number of 64 bits, signed or not: longer ones come out of other readers as something else."""
+    number = int(text) if len(text) <= _WHOLE_CHARS else _no_number(text)
+    return number if -(1 << 63) <= number < 1 << 64 else _no_number(text)
 
 
 def _no_number(text: str) -> NoReturn:

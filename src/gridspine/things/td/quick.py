@@ -11,6 +11,8 @@ from typing import Any
 import msgspec
 
 _TEXTS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_LONG = re.compile(rb"[:,\[]-?[0-9]{19}")
+"""A whole number that may have more than 64 bits; or a text that looks like one."""
 _OTHERS = bytes(byte for byte in range(256) if byte not in b"{}[]")
 _ALIKE = bytes.maketrans(b"[]", b"{}")
 _decode, _encode = msgspec.json.Decoder().decode, msgspec.json.Encoder().encode
@@ -25,7 +27,7 @@ def quickly(body: bytes, max_depth: int) -> dict[str, Any] | None:
     if not isinstance(document, dict) or b"\\u0022" in body:
         return None
     plain = _encode(document)
-    if plain.count(b'"') != body.count(b'"') or not _nests(plain, max_depth):
+    if plain.count(b'"') != body.count(b'"') or _LONG.search(plain) or not _nests(plain, max_depth):
         return None
     return document
 
