@@ -9,6 +9,7 @@ from gridspine.kernel.errors import Conflict, Invalid, NotFound, Overloaded
 from gridspine.kernel.readings import Channel
 from gridspine.kernel.time import US
 from gridspine.things.adapter import Order
+from gridspine.things.asking import Ask, Pending
 from gridspine.things.command import decode_event, encode_event
 from gridspine.things.commander import Commander
 from gridspine.things.lease import MAX_LEASES_PER_POINT, Authority
@@ -121,6 +122,17 @@ def test_refused_is_recorded_and_commands_nothing() -> None:
     assert commander.command("a") == refused
     with pytest.raises(Invalid):
         commander.request(lease("n", float("nan")), "", 0)
+
+
+def test_a_whole_order_of_which_one_is_refused_leaves_nothing_behind() -> None:
+    commander, pending = make(), Pending()
+    good, bad = Ask(lease("a", 1000)), Ask(lease("x", 1, point="other"))
+    with pytest.raises(Conflict, match="other: ") as caught:
+        commander.request_all([good, bad], 0, pending, whole=True)
+    assert [one["field"] for one in caught.value.extra["errors"]] == ["other"]
+    assert (pending.commands, pending.asked_w) == (0, {}), "others of the same turn have the room"
+    assert [one.state for one, _ in commander.request_all([good, bad], 0, pending)] == ["accepted", "refused"]
+    assert [one.state for one, _ in commander.request_all([good], 0, whole=True)] == ["accepted"]
 
 
 def test_a_principal_asking_again_supersedes_itself() -> None:

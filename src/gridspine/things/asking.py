@@ -61,10 +61,11 @@ class Asking:
         self._approvals = approvals
         self._refuses = refuses
 
-    def request(self, asks: Sequence[Ask], now_us: int, pending: Pending) -> list[Answer]:
+    def request(self, asks: Sequence[Ask], now_us: int, pending: Pending, whole: bool = False) -> list[Answer]:
         """Return an answer to each of ``asks``, which are one order: all are judged before any is answered.
 
-        Raises what `Commander.request` raises, and `Invalid` where two ask for the same point.
+        Raises what `Commander.request` raises, `Invalid` where two ask for the same point, and `Conflict` for a
+        ``whole`` order of which one would be refused.
         """
         if len({(ask.lease.thing, ask.lease.point) for ask in asks}) < len(asks):
             raise Invalid("the same point is commanded twice in one order")
@@ -72,6 +73,8 @@ class Asking:
         if len(set(keys)) < len(keys):
             raise Invalid("the same idempotency key is used twice in one order")
         refusals = [self._judge(ask, now_us) for ask in asks]
+        if whole:
+            _check_whole(asks, refusals)
         watts = [0.0 if refused is None or refused else self._watts(ask.lease) for ask, refused in
                  zip(asks, refusals, strict=True)]  # fmt: skip
         principal = asker_of(asks[0].lease.principal) if asks else ""
@@ -160,6 +163,14 @@ class Asking:
                 "before its turn comes",
                 retry_after_s=max(1, round(wait_s)),
             )
+
+
+def _check_whole(asks: Sequence[Ask], refusals: Sequence[str | None]) -> None:
+    """Raise `Conflict` naming the first point of an order that would be refused."""
+    for ask, refused in zip(asks, refusals, strict=True):
+        if refused:
+            point = ask.lease.point
+            raise Conflict(f"{point}: {refused}", errors=[{"field": point, "description": refused}])
 
 
 def _same(before: Command, ask: Ask) -> bool:

@@ -35,7 +35,6 @@ from gridspine.things.command import (
 from gridspine.things.command_table import CommandTable, counts
 from gridspine.things.confirming import Confirming
 from gridspine.things.lease import Authority, Effective, Lease, resolve
-from gridspine.things.lease_check import check_lease
 from gridspine.things.model import LeaseRule
 from gridspine.things.ordering import Ordering
 from gridspine.things.plan import plan
@@ -91,12 +90,15 @@ class Commander:
         (answer,) = self.request_all([Ask(lease, key)], now_us)
         return answer
 
-    def request_all(self, asks: Sequence[Ask], now_us: int, pending: Pending | None = None) -> list[Answer]:
+    def request_all(
+        self, asks: Sequence[Ask], now_us: int, pending: Pending | None = None, whole: bool = False
+    ) -> list[Answer]:
         """Ask for many leases of one principal in one order, each answered; raise for all when one has no meaning.
 
-        ``pending`` is what other calls decided that is not applied yet; it is added to.
+        ``pending`` is what other calls decided that is not applied yet; it is added to. ``whole``: raise `Conflict`
+        where one would be refused, so that all are taken or none.
         """
-        return self._asking.request(asks, now_us, pending or Pending())
+        return self._asking.request(asks, now_us, pending or Pending(), whole)
 
     def approve(self, id: str, principal: str, now_us: int) -> tuple[CommandEvent, ...]:
         """Let ``principal`` agree to command ``id``; raise `NotFound`, or `Conflict` when it cannot be accepted."""
@@ -277,10 +279,6 @@ class Commander:
     def leases(self, thing: str, point: str) -> list[Lease]:
         """Return the leases of a point that count, running and to come."""
         return list(self._table.leases((thing, point)).values())
-
-    def refusal(self, lease: Lease, now_us: int) -> str:
-        """Return why ``lease`` would be refused, were it asked for now; "" when it would not."""
-        return check_lease(lease, self._rule_of(lease.thing, lease.point), now_us) or self._refuses(lease, now_us)
 
     def waiting(self, thing: str, point: str, now_us: int) -> str:
         """Return what holds the orders of a point back, or shapes them, in words; "" when nothing does."""

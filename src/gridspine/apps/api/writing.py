@@ -4,11 +4,11 @@
 
     PUT /things/{id}/values    {"a": 1.0, "b": 2.0}    204 (202: to be approved), Location: the Thing's commands
 
-All are judged before any is asked for. Sources: W3C WoT Thing Description 1.1, operations writemultipleproperties and
-writeallproperties (the body is an object by the names of properties); as in `gridspine.apps.api.interaction`.
+All are judged in the turn in which they are kept: what comes between keeps all from it, or none. Sources: W3C WoT Thing
+Description 1.1, operations writemultipleproperties and writeallproperties (the body is an object by the names of
+properties); as in `gridspine.apps.api.interaction`.
 """
 
-import contextlib
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -87,20 +87,10 @@ def _asked(
 
 async def _accepted_all(node: Node, thing: Thing, wanted: list[NewCommand], principal: str) -> list[Command]:
     """Return the commands that were asked for in one order; when one would be refused, raise, and none is kept."""
-    now_us, batch = node.clock.now_us(), new_urn(node.clock)
+    batch = new_urn(node.clock)
     asks = [ask_for(node, thing, one, principal, batch) for one in wanted]
-    for ask in asks:
-        known = node.commands.commander.find(principal, ask.key) if ask.key else None
-        if known is None and (why := node.commands.commander.refusal(ask.lease, now_us)):
-            raise Conflict(
-                f"{ask.lease.point}: {why}", errors=[{"field": ask.lease.point, "description": why}]
-            )  # fmt: skip
-    commands = await node.commands.request_all(asks)
-    refused = [one for one in commands if one.state in REFUSED]
-    for one in commands if refused else ():  # something came between: then none of them holds
-        if not one.final:
-            with contextlib.suppress(Conflict):
-                await node.commands.cancel(one.id, f"{refused[0].lease.point} was refused, written with it")
-    if refused:
-        raise Conflict(f"{refused[0].lease.point}: {refused[0].reason or refused[0].state}")
+    commands = await node.commands.request_all(asks, whole=True)
+    for one in commands:  # asked before by the same key, and come to nothing since
+        if one.state in REFUSED:
+            raise Conflict(f"{one.lease.point}: {one.reason or one.state}")
     return commands

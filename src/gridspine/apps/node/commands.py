@@ -128,13 +128,16 @@ class Commands:
         (command,) = await self.request_all([Ask(lease, key)])
         return command
 
-    async def request_all(self, asks: Sequence[Ask]) -> list[Command]:
-        """Ask for many leases of one principal in one order; return a command for each, once all are durable."""
+    async def request_all(self, asks: Sequence[Ask], *, whole: bool = False) -> list[Command]:
+        """Ask for many leases of one principal in one order; return a command for each, once all are durable.
+
+        ``whole``: none is kept, and `Conflict` raised, where one would be refused.
+        """
         for ask in asks:
             self._journeys.begin(ask.lease.command)
 
         def decide(now_us: int, pending: Pending) -> tuple[list[str], Iterable[CommandEvent]]:
-            answers = self.commander.request_all(asks, now_us, pending)
+            answers = self.commander.request_all(asks, now_us, pending, whole)
             return [command.id for command, _ in answers], [event for _, events in answers for event in events]
 
         ids = await self._turns.together({touched for ask in asks for touched in _touched(ask)}, decide)
