@@ -8,6 +8,7 @@ from unittest import mock
 import pytest
 
 from gridspine.apps.node.engines import Engines
+from gridspine.apps.node.forms import FormChange
 from gridspine.apps.node.run import start
 from gridspine.infra.runtime.settings import Adapters
 from gridspine.kernel.codecs.batch import decode_batch
@@ -225,6 +226,23 @@ async def test_where_emulators_cannot_run_nothing_is_ended(tmp_path, monkeypatch
         assert state(world, held) == "acknowledged"
         assert world.node.forms.forms.of(thing) == "adapter"
         assert wire.of(thing) == [1500]
+
+
+async def test_a_change_that_another_overtook_says_so(tmp_path, monkeypatch):
+    async with wired(tmp_path / "data") as (world, _):
+        thing = await world.thing("urn:example:b", BATTERY, adapter="wire")
+        assert (await change(world, thing, "emulator", external=True)).status_code == 200
+        forms = world.node.forms
+        real, emulate = forms._adapt, forms._emulate
+
+        async def adapt(things, wanted, actor):
+            await real(things, wanted, actor)
+            await emulate(things, FormChange("emulator", external=True), actor)
+
+        monkeypatch.setattr(forms, "_adapt", adapt)
+        answer = await change(world, thing, "adapter")
+        assert answer.status_code == 409
+        assert "it is in emulator form now" in answer.json()["detail"]
 
 
 async def test_an_emulator_that_dies_is_started_again_and_holds_what_was_ordered(tmp_path):

@@ -125,7 +125,11 @@ class FormService:
             except GridspineError as error:
                 outcomes.update((thing.id, error) for thing in unique)
             outcomes.update((one.thing, one) for one in map(self.forms.get, ids) if one and one.form == wanted.form)
-        return [outcomes[thing.id] for thing in things]
+        return [outcomes.get(thing.id) or self._overtaken(thing) for thing in things]
+
+    def _overtaken(self, thing: Thing) -> Conflict:
+        """Say that another change came before what became of this one was looked at."""
+        return Conflict(f"the twin's form was changed again meanwhile: it is in {self.forms.of(thing.id)} form now")
 
     def _refusal(self, thing: Thing, wanted: FormChange) -> GridspineError | None:
         if self.forms.of(thing.id) == wanted.form:
