@@ -195,6 +195,32 @@ def test_what_an_adapter_hears_after_a_start() -> None:
     assert {(o.command, o.value) for o in commander.in_force(61 * US)} == {("cap", None)}, "the inverter would persist"
 
 
+def test_no_adapter_hears_an_order_again_whose_command_was_cancelled_before_its_end_was_kept() -> None:
+    commander = make()
+    ask(commander, lease("weak", 500))
+    ask(commander, lease("a", 1000, authority=Authority.OWNER))
+    tick(commander, 0)
+    keep(commander, commander.cancel("a", 5 * US, "no"))
+    again = make()
+    for event in commander.snapshot():
+        again.apply(decode_event(encode_event(event)))
+    for one in (commander, again):
+        assert one.in_force(6 * US) == [], "what comes after it is durable first"
+        tick(one, 6)
+        assert [(o.command, o.value) for o in one.in_force(7 * US)] == [("weak", 500)]
+
+
+def test_an_adapter_hears_of_a_limit_that_was_cancelled_only_while_another_is_in_force() -> None:
+    commander = make()
+    for name, most in (("tight", 1000), ("wide", 4000)):
+        ask(commander, lease(name, most, thing=INVERTER, point="limit", role="limit_max"))
+    tick(commander, 0)
+    keep(commander, commander.cancel("tight", 5 * US, "no"))
+    assert [o.value for o in commander.in_force(6 * US)] == [1000], "rather too little than no limit"
+    keep(commander, commander.cancel("wide", 6 * US, "no"))
+    assert commander.in_force(7 * US) == []
+
+
 def test_bounds() -> None:
     commander = make(max_live=3, keep_finished=2)
     for name in "abc":

@@ -165,6 +165,17 @@ def test_a_limit_a_stop_and_safety_do_not_wait_for_it() -> None:
         assert order.value in {None, 0}
 
 
+def test_an_adapter_hears_after_a_start_of_what_a_device_must_stay_at_and_no_longer() -> None:
+    commander = make()
+    ask(commander, lease("a", 2000, 0, 60, CHARGER))
+    tick(commander, 0)
+    keep(commander, commander.cancel("a", 1 * US, "no"))
+    assert [order.value for order in again(commander).in_force(4 * US)] == [2000], "it must stay on until 5"
+    assert again(commander).in_force(5 * US) == []
+    keep(commander, commander.all_stop("ann", "now", 2 * US))
+    assert again(commander).in_force(3 * US) == [], "a stop waits for no least time"
+
+
 def test_a_lease_too_short_for_the_device_is_refused() -> None:
     assert "must stay on" in ask(make(), lease("a", 2000, 0, 4, CHARGER)).reason
     assert ask(make(), lease("a", 2000, 0, 5, CHARGER)).state == "accepted"

@@ -320,10 +320,13 @@ class Commander:
         """Return the orders an adapter must be told after a start.
 
         The ending of a lease is among them as long as the device may not have heard of it: until the lease's own
-        end where devices revert by themselves, for good where they do not.
+        end where devices revert by themselves, for good where they do not. An order whose command was ended is not,
+        also before what replaces it could be kept: nothing is sent again that was answered as over.
         """
-        orders = (point.issued.order for point in self._table.points.values() if point.issued is not None)
-        return [self.planned(order, now_us) for order in orders if order.until_us > now_us or self._persists(order)]
+        points = self._table.points.items()
+        last = ((key, point.issued.order) for key, point in points if point.issued is not None)
+        due = ((key, order) for key, order in last if order.until_us > now_us or self._persists(order))
+        return [self.planned(order, now_us) for key, order in due if not self._ordering.over(key, now_us)]
 
     # -- inside -------------------------------------------------------------------------------------------------
 

@@ -170,8 +170,7 @@ class Ordering:
         wanted = resolve(leases, rule, now_us)
         winner = next((one for one in leases if one.id == wanted.winner), None)
         present = held(point.issued, rule, now_us)
-        safety = winner is not None and winner.authority is Authority.SAFETY
-        urgent = safety or self._hurried(*key, now_us)
+        urgent = self._urgent(key, winner, now_us)
         if urgent or not rule.governed:
             governed = Governed(None if wanted.at_fallback else wanted.value, wanted.until_us)
         else:
@@ -192,6 +191,28 @@ class Ordering:
         )  # fmt: skip
         standing = (winner.authority.rank, winner.priority) if winner else (0, 0)
         return _Move(event, patient, standing)
+
+    def _urgent(self, key: Key, winner: Lease | None, now_us: int) -> bool:
+        """Whether a point goes to what its leases come to at once, least times and ramps or not."""
+        return (winner is not None and winner.authority is Authority.SAFETY) or self._hurried(*key, now_us)
+
+    def over(self, key: Key, now_us: int) -> bool:
+        """Whether the last order of a point stands no more, although what replaces it is not durable yet.
+
+        The command that it carries out has ended, and no least time and no ramp keep the device there. On the point of
+        a limit it stands while any other counts: the one that ended was the tightest, so nothing is allowed too early.
+        """
+        point, rule = self._table.points[key], self._rule_of(*key)
+        issued = point.issued
+        if issued is None or issued.order.value is None or any(one in point.leases for one in issued.carries[:1]):
+            return False
+        if rule is None or not rule.governed:
+            return rule is None or rule.role == "setpoint" or not point.leases
+        leases = list(point.leases.values())
+        wanted = resolve(leases, rule, now_us)
+        winner = next((one for one in leases if one.id == wanted.winner), None)
+        situation = Situation(leases, rule, wanted, held(issued, rule, now_us), issued, now_us)
+        return self._urgent(key, winner, now_us) or not govern(situation).lingers
 
     def capped(self, key: Key) -> bool:
         """Whether what moves at a point counts against a cap."""

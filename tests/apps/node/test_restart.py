@@ -1,6 +1,7 @@
 """A node that stops, or is stopped, and starts again: nothing acknowledged is lost, nothing in force is forgotten."""
 
 import asyncio
+import contextlib
 import os
 import shutil
 import subprocess
@@ -11,10 +12,12 @@ import pytest
 from running_node import BATTERY, BEGIN_S, METER, SENML, Sse, World, running, settings_for, until, with_http
 
 from gridspine.apps.node.run import start
+from gridspine.infra.log.sqlite import SqliteEventLog
 from gridspine.infra.runtime.settings import Adapters, Tls
-from gridspine.kernel.errors import GridspineError
+from gridspine.kernel.errors import DiskFull, GridspineError
 from gridspine.kernel.readings import Channel, named_readings
 from gridspine.things.adapter import Source
+from gridspine.things.command import COMMANDS, OrderIssued, decode_event
 from gridspine.things.offence import OffenceRule
 
 
@@ -128,6 +131,30 @@ async def test_commands_in_force_are_sent_again_after_a_restart(tmp_path):
         states = {one: (await world.op.get(f"/commands/{ids[one]}")).json()["state"] for one in ids}
         assert states["urn:example:b2"] == "cancelled"
         assert states["urn:example:b3"] in {"ended", "expired", "failed"}
+
+
+async def test_a_cancelled_order_is_not_sent_again_where_a_full_disk_kept_its_end_away(tmp_path, monkeypatch):
+    data, append = tmp_path / "data", SqliteEventLog.append
+
+    def full(self, records):
+        if any(record.topic == COMMANDS and isinstance(decode_event(record.body), OrderIssued) for record in records):
+            raise DiskFull("no room")
+        return append(self, records)
+
+    async with running(data) as world:
+        await world.thing("urn:example:b1", BATTERY, adapter="bus")
+        wanted = {"thing": "urn:example:b1", "point": "activePowerSetpoint", "value": 1500, "durationS": 600}
+        command = (await world.op.post("/commands", json=wanted)).json()["id"]
+        assert world.node.commands.commander.issued("urn:example:b1", "activePowerSetpoint") is not None
+        monkeypatch.setattr(SqliteEventLog, "append", full)
+        answer = await world.op.post(f"/commands/{command}/cancel")
+        assert answer.json()["changes"][-1]["state"] == "cancelled"
+    async with running(data) as world, contextlib.aclosing(world.node.commands.orders("bus")) as orders:
+        heard = asyncio.ensure_future(anext(orders))
+        await asyncio.sleep(0)  # it follows
+        monkeypatch.undo()
+        order = await asyncio.wait_for(heard, 30)
+        assert (order.command, order.value) == (command, None), "its end, once there is room again"
 
 
 async def test_all_stop_survives(tmp_path):
