@@ -4,6 +4,7 @@ import pytest
 from things_fleet import BATTERY, CHARGER, ask, keep, lease, make, run, tick
 
 from gridspine.kernel.time import US
+from gridspine.things.approval import ApprovalRule
 from gridspine.things.commander import Commander
 
 
@@ -42,3 +43,13 @@ def test_what_lingers_does_not_outlast_its_order_when_the_clock_is_put_back() ->
     assert issued is not None
     assert issued.order.value is None
     assert issued.order.until_us <= (60 - 3600) * US
+
+
+@pytest.mark.parametrize("step_s", [-10.0, 10.0])
+def test_what_waits_for_a_second_person_lasts_no_longer_for_the_clock_being_set(step_s: float) -> None:
+    commander = make(approval=ApprovalRule(2000, 600, 600))
+    assert ask(commander, lease("a", 2500, 0, 30, BATTERY)).state == "awaiting-approval"
+    set_clock(commander, step_s, 1)
+    keep(commander, commander.approve("a", "bob", round((2 + step_s) * US)))
+    found = commander.command("a").lease
+    assert (found.from_us, found.until_us) == (round(step_s * US), round((30 + step_s) * US))

@@ -34,7 +34,7 @@ from gridspine.things.command import (
 )
 from gridspine.things.command_table import CommandTable, counts
 from gridspine.things.confirming import Confirming
-from gridspine.things.lease import Authority, Effective, Lease, resolve
+from gridspine.things.lease import Authority, Effective, Lease, resolve, shifted
 from gridspine.things.model import LeaseRule
 from gridspine.things.ordering import Ordering
 from gridspine.things.plan import plan
@@ -196,12 +196,9 @@ class Commander:
         """
         events: list[CommandEvent] = []
         for command in self._table.commands.values():
-            lease = command.lease
-            if counts(command) and lease.from_us <= before_us:
-                steps = tuple(msgspec.structs.replace(one, from_us=one.from_us + step_us) for one in lease.steps)
-                lease = msgspec.structs.replace(
-                    lease, from_us=lease.from_us + step_us, until_us=lease.until_us + step_us, steps=steps
-                )
+            living = counts(command) or command.state == "awaiting-approval"
+            if living and command.lease.from_us <= before_us:
+                lease = shifted(command.lease, step_us)
                 events.append(CommandChanged(msgspec.structs.replace(command, lease=lease)))
         return (*events, *self._ordering.moved(step_us, before_us))
 

@@ -279,3 +279,12 @@ def replaces(newer: Lease, older: Lease, now_us: int) -> bool:
     )
     covers = newer.from_us <= max(older.from_us, now_us) and newer.until_us >= older.until_us
     return same and covers and newer.priority >= older.priority and newer.id != older.id
+
+
+def shifted(lease: Lease, by_us: int) -> Lease:
+    """Return ``lease`` with all its times later by ``by_us`` [µs]."""
+    if not by_us:
+        return lease
+    steps = tuple(msgspec.structs.replace(step, from_us=step.from_us + by_us) for step in lease.steps)
+    from_us, until_us = lease.from_us + by_us, lease.until_us + by_us
+    return msgspec.structs.replace(lease, from_us=from_us, until_us=until_us, steps=steps)

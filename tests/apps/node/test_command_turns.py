@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from running_node import BATTERY, World, running
 
+from gridspine.apps.node.commands import _after_step
 from gridspine.kernel.errors import Conflict, DiskFull, NotFound
 from gridspine.kernel.time import US
 from gridspine.things.asking import Ask
@@ -112,3 +113,16 @@ async def test_rounds_in_any_mixture_leave_what_a_replay_makes(tmp_path):
         commander = world.node.commands.commander
         assert {one.id: one for one in commander.commands()} == before
         assert {(order.thing, order.sequence) for order in commander.in_force(world.node.clock.now_us())} >= orders
+
+
+async def test_what_was_asked_before_the_clock_was_set_lasts_as_long_as_it_was_asked_for(world):
+    """Such as a request that waits behind a slow disk meanwhile; what is to come keeps its time."""
+    now, later = (
+        lease(world, 0),
+        lease(world, 1, from_us=world.node.clock.now_us() + 3600 * US, until_us=world.node.clock.now_us() + 7200 * US),
+    )
+    for step_us in (-10 * US, 10 * US):
+        shifted, kept = _after_step([Ask(now), Ask(later)], step_us)
+        assert (shifted.lease.from_us, shifted.lease.until_us) == (now.from_us + step_us, now.until_us + step_us)
+        assert kept.lease == later
+    assert _after_step([Ask(now)], 1000)[0].lease == now, "a clock that drifts was not set"

@@ -20,7 +20,7 @@ import msgspec
 import structlog
 
 from gridspine.apps.edge.documents import Documents, Put
-from gridspine.apps.edge.merge import COMMAND, DELIVERED, LOCAL, ORDER, STOP, merged, put_of, shifted
+from gridspine.apps.edge.merge import COMMAND, DELIVERED, LOCAL, ORDER, STOP, merged, put_of
 from gridspine.apps.edge.wire import Deliver, Progress, ServedThing
 from gridspine.infra.runtime.clock import Clock, Steps
 from gridspine.infra.runtime.takers import Takers
@@ -40,7 +40,7 @@ from gridspine.things.command import (
     may_become,
 )
 from gridspine.things.commander import Commander
-from gridspine.things.lease import Lease
+from gridspine.things.lease import Lease, shifted
 from gridspine.things.model import LeaseRule
 
 SHIFT_US = 2 * US

@@ -17,7 +17,7 @@ from gridspine.things.command import (
     may_become,
 )
 from gridspine.things.commander import Commander
-from gridspine.things.lease import Lease
+from gridspine.things.lease import Lease, shifted
 
 COMMAND, ORDER, STOP, DELIVERED = "command", "order", "stop", "delivered"
 """Kinds of documents."""
@@ -61,12 +61,3 @@ def put_of(event: CommandEvent) -> Put:
     if isinstance(event, StopChanged):
         return STOP, STOP, encode_event(event)
     raise Conflict(f"an event of another kind: {type(event).__name__}")
-
-
-def shifted(lease: Lease, by_us: int) -> Lease:
-    """Return ``lease`` with all its times later by ``by_us`` [µs]."""
-    if not by_us:
-        return lease
-    steps = tuple(msgspec.structs.replace(step, from_us=step.from_us + by_us) for step in lease.steps)
-    from_us, until_us = lease.from_us + by_us, lease.until_us + by_us
-    return msgspec.structs.replace(lease, from_us=from_us, until_us=until_us, steps=steps)

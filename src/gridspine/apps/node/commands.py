@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Hashable, Iterable, Sequence
 from typing import Any
 
+import msgspec
 import structlog
 
 from gridspine.apps.edge.wire import ADAPTER as EDGE
@@ -21,7 +22,7 @@ from gridspine.apps.node.order_desk import OrderDesk
 from gridspine.infra.log.checkpoint import Checkpoints
 from gridspine.infra.log.port import EventLog
 from gridspine.infra.log.writer import LogWriter
-from gridspine.infra.runtime.clock import Clock, new_urn
+from gridspine.infra.runtime.clock import Clock, Steps, new_urn
 from gridspine.infra.runtime.settings import Commands as CommandSettings
 from gridspine.infra.runtime.trace import NO_TRACE, Trace
 from gridspine.kernel.errors import Conflict, NotFound
@@ -47,7 +48,7 @@ from gridspine.things.commander import Commander
 from gridspine.things.control_rule import ControlRule, most_w_per_minute, split_point
 from gridspine.things.directory import Directory
 from gridspine.things.form import Forms
-from gridspine.things.lease import Lease
+from gridspine.things.lease import Lease, shifted
 from gridspine.things.model import LeaseRule, PointModel, ThingModel
 from gridspine.things.point import PointTable
 
@@ -135,9 +136,11 @@ class Commands:
         """
         for ask in asks:
             self._journeys.begin(ask.lease.command)
+        ahead_us = self._clock.now_us() - self._clock.monotonic_us()
 
         def decide(now_us: int, pending: Pending) -> tuple[list[str], Iterable[CommandEvent]]:
-            answers = self.commander.request_all(asks, now_us, pending, whole)
+            step_us = self._clock.now_us() - self._clock.monotonic_us() - ahead_us
+            answers = self.commander.request_all(_after_step(asks, step_us), now_us, pending, whole)
             return [command.id for command, _ in answers], [event for _, events in answers for event in events]
 
         ids = await self._turns.together({touched for ask in asks for touched in _touched(ask)}, decide)
@@ -354,6 +357,18 @@ class Commands:
 
 def _point_of(command: Command) -> tuple[str, str]:
     return command.lease.thing, command.lease.point
+
+
+def _after_step(asks: Sequence[Ask], step_us: int) -> Sequence[Ask]:
+    """Return ``asks`` with what was to begin at once lasting as long as it was asked for: the clock was set since."""
+    if abs(step_us) <= Steps.LEAST_US:
+        return asks
+    return [
+        msgspec.structs.replace(
+            ask, lease=shifted(ask.lease, step_us if ask.lease.from_us <= ask.lease.issued_us else 0)
+        )
+        for ask in asks
+    ]
 
 
 def _touched(ask: Ask) -> Iterable[Hashable]:
