@@ -82,6 +82,8 @@ class Emulation:
         self._held: dict[tuple[str, int, str], Instruct] = {}
         self._child: asyncio.subprocess.Process | None = None
         self._lock = asyncio.Lock()
+        self._beginning = asyncio.Lock()
+        self._exchanges: set[asyncio.Task[Reply]] = set()
         self._more = asyncio.Event()
         self._decoder = msgspec.msgpack.Decoder(Reply)
 
@@ -92,7 +94,7 @@ class Emulation:
     async def begin(self, cohort: Cohort) -> None:
         """Emulate ``cohort`` from now on; raise `Invalid` when there is no emulator of its model."""
         if not cohort.external:
-            await self._begin(cohort)
+            await self._ensure(cohort)
         self.expect(cohort)
 
     def expect(self, cohort: Cohort) -> None:
@@ -116,9 +118,9 @@ class Emulation:
         try:
             while True:
                 if not any(not cohort.external for cohort in self._cohorts.values()):
+                    self._more.clear()  # before what waits: a cohort that comes meanwhile is not overlooked
                     await self._keep()
                     await self._end()
-                    self._more.clear()
                     await self._more.wait()
                 await self._step_due()
                 if self._clock.monotonic_us() >= self._kept_us + _KEEP_US:
@@ -151,8 +153,7 @@ class Emulation:
         if cohort.external:
             return "sent", EMULATED_OUTSIDE
         wanted = Instruct(cohort.id, form.place, order.point, order.value, order.until_us)
-        if cohort.id not in self._running:
-            await self._begin(cohort)
+        await self._ensure(cohort)
         if not (await self._ask(wanted, Instructed)).taken:
             return "rejected", f"the emulator of {cohort.model} has no setting {order.point}"
         self._held[cohort.id, form.place, order.point] = wanted
@@ -165,6 +166,12 @@ class Emulation:
             kept = await self._ask(Keep(id_), Kept)
             await asyncio.to_thread(self._states.save, id_, kept.state)
         await asyncio.to_thread(self._states.keep_only, frozenset(self._cohorts))
+
+    async def _ensure(self, cohort: Cohort) -> None:
+        """Begin a cohort that is not at work; whoever wants it at the same time waits: it is begun once."""
+        async with self._beginning:
+            if cohort.id not in self._running:
+                await self._begin(cohort)
 
     async def _begin(self, cohort: Cohort) -> None:
         now_us = self._clock.now_us()
@@ -188,8 +195,7 @@ class Emulation:
     async def _step_due(self) -> None:
         for cohort in [one for one in self._cohorts.values() if not one.external]:
             try:
-                if cohort.id not in self._running:
-                    await self._begin(cohort)
+                await self._ensure(cohort)
             except Invalid as error:
                 log.error("a cohort cannot be emulated any more", cohort=cohort.id, why=error.detail)
                 del self._cohorts[cohort.id]
@@ -237,28 +243,43 @@ class Emulation:
     # -- the child ----------------------------------------------------------------------------------------------
 
     async def _ask(self, request: Request, kind: type[_R]) -> _R:
+        """Return the answer; whoever asked may leave: the exchange is carried through, and the child goes on."""
+        exchange = asyncio.ensure_future(self._exchange(request))
+        self._exchanges.add(exchange)
+        exchange.add_done_callback(self._over)
+        reply = await asyncio.shield(exchange)
+        assert isinstance(reply, kind)
+        return reply
+
+    def _over(self, exchange: asyncio.Task[Reply]) -> None:
+        self._exchanges.discard(exchange)
+        if not exchange.cancelled():
+            exchange.exception()  # seen, also when nobody waits for it any more
+
+    async def _exchange(self, request: Request) -> Reply:
         async with self._lock:
             try:
-                child = await self._started()
+                child = await self._started(request)
                 assert child.stdin is not None and child.stdout is not None
                 child.stdin.write(frame(request))
                 async with asyncio.timeout(_ANSWER_S):
                     await child.stdin.drain()
-                    reply = self._decoder.decode(await receive_frame(child.stdout, MAX_FRAME_BYTES))
+                    reply: Reply = self._decoder.decode(await receive_frame(child.stdout, MAX_FRAME_BYTES))
+                return reply
             except (OSError, TimeoutError, asyncio.IncompleteReadError, msgspec.MsgspecError) as error:
                 await self._end_locked()
                 raise Unavailable(
                     "the emulators' process ended: is the extra there? install gridspine[emulator]"
                 ) from error
             except BaseException:
-                await self._end_locked()  # whoever asked has gone: the answer would be taken for the next one's
+                await self._end_locked()
                 raise
-        assert isinstance(reply, kind)
-        return reply
 
-    async def _started(self) -> asyncio.subprocess.Process:
+    async def _started(self, request: Request) -> asyncio.subprocess.Process:
         if self._child is None or self._child.returncode is not None:
             await self._end_locked()
+            if not isinstance(request, Begin):
+                raise Unavailable("the emulators' process ended; it is started again")  # a new one knows no cohort
             self._child = await start_child("gridspine.apps.node.emulation_child", OPENBLAS_NUM_THREADS="1")
         return self._child
 

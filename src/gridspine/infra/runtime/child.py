@@ -29,13 +29,25 @@ async def start_child(module: str, *arguments: str, **environment: str) -> async
 
 
 async def end_child(child: asyncio.subprocess.Process | None) -> None:
-    """End a child, whatever it does, and give back its pipes."""
+    """End a child, whatever it does, and give back its pipes; whoever is cancelled meanwhile still sees it through."""
     if child is None:
         return
+    ending = asyncio.ensure_future(_end(child))
+    try:
+        await asyncio.shield(ending)
+    except asyncio.CancelledError:
+        await ending  # it was killed: this is soon
+        raise
+
+
+async def _end(child: asyncio.subprocess.Process) -> None:
     if child.stdin is not None:
         child.stdin.close()
     if child.returncode is None:
         with contextlib.suppress(ProcessLookupError):
             child.kill()
+    reading = child._transport.get_pipe_transport(1)  # type: ignore[attr-defined]
+    if reading is not None:
+        reading.close()  # `wait` returns once pipes are closed too: a full one, or one held elsewhere, never would be
     await child.wait()
     child._transport.close()  # type: ignore[attr-defined]  # its pipes, now and not when collected
