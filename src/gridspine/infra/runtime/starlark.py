@@ -19,6 +19,7 @@ that is not finite comes out as None, a tuple as a list.
 import ast
 import math
 import re
+import threading
 import warnings
 from typing import Any
 
@@ -44,6 +45,8 @@ MAX_CALLS = 64
 """Calls within calls."""
 _MAX_DETAIL = 500
 _FILE = "program"
+_PARSING = threading.Lock()
+"""Held while Python parses: 3.11 counts depth for all threads together (SystemError), and so are warnings set."""
 _AT_LINE = re.compile(rf"--> {_FILE}:(\d+):")
 _DEF = re.compile(r"^def[ \t]+([A-Za-z_]\w*)[ \t]*\(", re.MULTILINE)
 
@@ -126,7 +129,7 @@ def _check(text: str) -> None:
     if len(text.encode(errors="replace")) > MAX_TEXT_BYTES:
         raise Invalid(f"a program's text has at most {MAX_TEXT_BYTES} bytes")
     try:
-        with warnings.catch_warnings(action="ignore"):  # Python's opinion of an escape is not asked for
+        with _PARSING, warnings.catch_warnings(action="ignore"):  # Python's opinion of an escape is not asked for
             tree = ast.parse(text)
     except SyntaxError as error:
         raise _invalid(str(error.msg), error.lineno) from None
