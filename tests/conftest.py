@@ -20,6 +20,7 @@ from types import FrameType
 import hypothesis
 import psutil
 import pytest
+import structlog
 
 MARK = "TESTS_OF_THIS_RUN"
 """Environment variable by which a run knows its processes, whoever adopted them."""
@@ -34,6 +35,15 @@ _MADE = {}
 hypothesis.settings.register_profile("house", deadline=None)
 if hypothesis.settings.get_current_profile_name() == "default":
     hypothesis.settings.load_profile("house")
+
+
+@pytest.fixture(autouse=True)
+def logs_as_before():
+    """A command that is tried in this process sets where its logs go: none of the later tests' business."""
+    before = structlog.get_config()
+    yield
+    if structlog.get_config() != before:
+        structlog.configure(**before)
 
 
 def pytest_configure(config):

@@ -1,9 +1,10 @@
 """Structured logs: text for people, JSON for machines; values of names that smell of secrets are hidden."""
 
+import contextlib
 import logging
 import sys
 from collections.abc import MutableMapping
-from typing import Any
+from typing import Any, TextIO, cast
 
 import structlog
 
@@ -18,6 +19,21 @@ def hide_secrets(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMap
         if name != "event" and any(word in name.lower() for word in _SECRET_WORDS):
             event[name] = "(hidden)"
     return event
+
+
+class _StandardError:
+    """Standard error as it is now. A line that cannot be written is dropped: else a log could end who only logs."""
+
+    def write(self, text: str) -> int:
+        """Write ``text``, if that can be."""
+        with contextlib.suppress(OSError, ValueError):  # nobody reads it any more; it is closed
+            sys.stderr.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Hand on what was written, if that can be."""
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.flush()
 
 
 def configure_logs(level: str, *, as_json: bool) -> None:
@@ -40,8 +56,8 @@ def configure_logs(level: str, *, as_json: bool) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _StandardError())),
         cache_logger_on_first_use=False,
     )
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(stream=_StandardError(), level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("gridspine").setLevel(level.upper())
