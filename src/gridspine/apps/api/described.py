@@ -29,6 +29,8 @@ _SENDING = {
     "415": "A content type or encoding that is not taken",
     "507": "No room left for new data",
 }
+_BESIDE = {"405": "A resource of that fixed name stands here, and takes other methods"}
+"""What a path that ends in a name may answer, where another of the same kind has a fixed one: ``/things/batch``."""
 _BY_OTHER_PROOF = ("/enrolment", "/.well-known/est/simple")
 """What is open to those without a token, and asks for a voucher or a certificate instead."""
 _OAUTH = {"400": "invalid_request and its kin", "401": "invalid_client"}
@@ -77,9 +79,16 @@ def described(schema: dict[str, Any], public: frozenset[tuple[str, str]]) -> dic
     """Return ``schema`` with what every operation may answer besides; ``public`` ones ask for nobody's name."""
     components = schema.get("components", {})
     schemas = {**components.get("schemas", {}), "Problem": _PROBLEM, "OAuthError": _OAUTH_ERROR}
+    fixed = {path.rpartition("/")[0] for path in schema["paths"] if not path.endswith("}")}
     paths = {
         path: {
-            method: _described(method, path, operation, public=(method.upper(), path) in public)
+            method: _described(
+                method,
+                path,
+                operation,
+                public=(method.upper(), path) in public,
+                beside=path.endswith("}") and path.rpartition("/")[0] in fixed,
+            )
             for method, operation in operations.items()
         }
         for path, operations in schema["paths"].items()
@@ -88,10 +97,10 @@ def described(schema: dict[str, Any], public: frozenset[tuple[str, str]]) -> dic
     return {**schema, "paths": paths, "components": {**components, "schemas": schemas, "securitySchemes": _SCHEMES}}
 
 
-def _described(method: str, path: str, operation: dict[str, Any], *, public: bool) -> dict[str, Any]:
+def _described(method: str, path: str, operation: dict[str, Any], *, public: bool, beside: bool) -> dict[str, Any]:
     oauth = path in {"/token", "/revoke"}
     named = {} if public and not path.startswith(_BY_OTHER_PROOF) else _NAMED
-    said = {**_ALWAYS, **named, **(_SENDING if method == "post" else {})}
+    said = {**_ALWAYS, **named, **(_SENDING if method == "post" else {}), **(_BESIDE if beside else {})}
     added = {status: _response(words, "Problem", PROBLEM_TYPE) for status, words in said.items()}
     if oauth:
         added |= {status: _response(words, "OAuthError", "application/json") for status, words in _OAUTH.items()}
