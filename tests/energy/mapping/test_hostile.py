@@ -27,6 +27,13 @@ def anything(draw) -> Snapshot:
     return Snapshot(draw(URN), draw(st.text(max_size=60)), model, values)
 
 
+@pytest.mark.parametrize("title", ids=range(5), argvalues=["", "\0", " ", "\U0001f600" * 40, "a" * 31 + "\u00e9"])
+def test_a_device_of_any_title_has_a_name(title: str) -> None:
+    model = next(one for name, one in MODELS.items() if name.endswith("meter"))
+    one = Snapshot("urn:x1:a", title, model, {"activePower": Reported(1.0, 0, AT_US)})
+    sunspec.read(emit("sunspec", one))
+
+
 @settings(max_examples=150, deadline=None)
 @given(anything(), st.sampled_from(LANGUAGES))
 def test_every_point_is_in_a_document_or_lost(snapshot: Snapshot, language: str) -> None:

@@ -73,9 +73,15 @@ def emit_sunspec(snapshot: Snapshot) -> Emission:
     models: dict[int, dict[str, Any]] = {}
     for number, points in _written(values, lost):
         models.setdefault(number, {"ID": number}).update(points)
-    common = {"ID": 1, "Mn": "gridspine", "Md": snapshot.title[:32], "SN": snapshot.thing[-32:]}
+    common = {"ID": 1, "Mn": "gridspine", "Md": _short(snapshot.title), "SN": snapshot.thing[-32:]}
     body = msgspec.json.encode({"name": snapshot.thing, "models": [common, *(models[n] for n in sorted(models))]})
     return Emission((Document("device", "application/json", body),), tuple(lost))
+
+
+def _short(title: str) -> str:
+    """Return what of a title fits into the 32 bytes of a string; never "", which says that there is none."""
+    plain = "".join(one for one in title if one.isprintable())
+    return plain.encode(errors="ignore")[:32].decode(errors="ignore").strip() or "unnamed"
 
 
 def _value(snapshot: Snapshot, point: PointModel, field: Field, reported: Reported, lost: list[Loss]) -> _Value | None:
