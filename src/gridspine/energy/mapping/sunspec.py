@@ -124,7 +124,11 @@ def _written(values: Sequence[_Value], lost: list[Loss]) -> Iterator[tuple[int, 
             lost += [Loss(one.point.name, str(error)) for one in group]
             continue
         lost += [Loss(v.point.name, _rounded(n)) for v, n in zip(group, numbers, strict=True) if not n.exact]
-        points = {one.field.point: number.mantissa for one, number in zip(group, numbers, strict=True)}
+        points = {
+            one.field.point: number.mantissa
+            for one, number in zip(group, numbers, strict=True)
+            if number.mantissa or one.field.type != "acc32"  # rounded to 0, which says that it is not implemented
+        }
         yield model, points | ({sf: numbers[0].exponent} if field.sf else {})
 
 
