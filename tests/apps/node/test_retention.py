@@ -63,7 +63,7 @@ async def test_a_start_reads_the_tail_only_and_knows_everything(tmp_path):
         seen = {"point": "urn:example:m1/voltage", "kind": "high"}
         assert (await world.op.post("/alarms/acknowledge", json=seen)).status_code == 200
         await world.node._save_checkpoints()
-        await until(lambda: world.node.checkpoints["events"].floor > 0)
+        await until(lambda: world.node.checkpoints["events"].floor > 0, 60)
         following = world.node.log.bounds("commands")[0][1]
         await until(lambda: world.node.log.committed("receipts", "commands").get(0, 0) == following)
         await asyncio.to_thread(world.node.retention.look)
