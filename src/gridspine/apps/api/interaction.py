@@ -88,8 +88,7 @@ async def write_value(
     approve it first.
     """
     thing = writable(node, request.user, thing_id)
-    if not 0 <= duration_s <= MAX_DURATION_S:
-        raise Invalid(f"durationS: for how long? more than 0, and at most {MAX_DURATION_S:.0f} s")
+    check_duration(duration_s)
     value = read_number(await request.body(), request.headers.get("content-type", ""))
     asked = leased(node, thing, name, value, duration_s, priority, key, reason)
     command = await accepted(node, thing, asked, request.user.principal)
@@ -195,6 +194,12 @@ def read_json(body: bytes, content_type: str) -> Any:
         return cbor2.loads(body) if media == CBOR else msgspec.json.decode(body)
     except _UNREADABLE as error:
         raise Invalid(f"the body is not {media}") from error
+
+
+def check_duration(duration_s: float) -> None:
+    """Raise `Invalid` for a time that no written value may last; 0 is the model's own."""
+    if not 0 <= duration_s <= MAX_DURATION_S:
+        raise Invalid(f"durationS: for how long? more than 0, and at most {MAX_DURATION_S:.0f} s")
 
 
 async def accepted(node: Node, thing: Thing, asked: NewCommand, principal: str) -> Command:

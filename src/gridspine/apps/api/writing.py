@@ -18,10 +18,10 @@ from litestar.params import FromPath, Parameter, QueryParameter
 from gridspine.apps.api.command_ask import MAX_KEY, MAX_REASON, NewCommand, ask_for
 from gridspine.apps.api.dependency import TheNode
 from gridspine.apps.api.interaction import (
-    MAX_DURATION_S,
     MAX_NAME_CHARS,
     REFUSED,
     AnyRequest,
+    check_duration,
     leased,
     number_of,
     read_json,
@@ -60,8 +60,7 @@ async def write_values(
     approve.
     """
     thing = writable(node, request.user, thing_id)
-    if not 0 <= duration_s <= MAX_DURATION_S:
-        raise Invalid(f"durationS: for how long? more than 0, and at most {MAX_DURATION_S:.0f} s")
+    check_duration(duration_s)
     given = read_json(await request.body(), request.headers.get("content-type", ""))
     if not isinstance(given, dict) or not given:
         raise Invalid("the body must be an object of values by the names of properties, one at least")
