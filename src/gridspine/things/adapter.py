@@ -114,6 +114,26 @@ class PrivateStore(Protocol):
         ...
 
 
+class WireTrace(Protocol):
+    """What is said on the wire, for an operator who asks why a device does not work; off unless somebody does.
+
+    Whole messages are handed in, not pieces of a stream: a secret that is cut in two is not recognised. Known secrets,
+    and what stands where secrets stand, are taken out; what a device proves itself by is not handed in at all.
+    """
+
+    on: bool
+    """Whether anybody looks: lets an adapter leave out what only costs time."""
+
+    def __call__(
+        self, direction: Literal["in", "out", "note"], said: bytes | str | Callable[[], str], *, peer: str = ""
+    ) -> None:
+        """Show what was said to (*out*) or by (*in*) ``peer``: bytes, a text, or a function that makes one if asked.
+
+        Returns at once and never raises for what is said; what is too much is left out.
+        """
+        ...
+
+
 Connection = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -126,6 +146,7 @@ class AdapterContext(Protocol):
     secrets: Mapping[str, str]
     """The adapter's own secrets; never logged, never described."""
     store: PrivateStore
+    trace: WireTrace
 
     def bindings(self) -> Sequence[Binding]:
         """Return the Things this adapter serves now."""

@@ -75,7 +75,7 @@ class Scene:
             "principal_id": victim, "decision_id": refused.json()["decision"], "key": "session", "kid": "k" * 43,
             "certificate": "c" * 43, "behaviour": "scene", "version": "1.0.0", "verb": "stop",
             "invocation": "i" * 32, "tag_id": f"urn:uuid:{uuid.UUID(int=7)}", "language": "cim",
-            "kind": "thing_created",
+            "kind": "thing_created", "adapter": "modbus",
             "attachment_id": await self.attachment(),
             "report_id": (await world.op.post(f"/things/{METER_ID}/commissioning", json={})).json()["id"],
             "edge_id": await self.edge(), "rule": "scene", "ensemble_id": await self.ensemble(),
@@ -283,6 +283,7 @@ class Scene:
             "/announcements": ANNOUNCEMENT | {"serial": uuid.uuid4().hex},
             "/announcements/{announcement_id}/reject": {"why": "w"},
             "/vouchers": {},
+            "/adapters/{adapter}/trace": {},
             "/organisations": {"id": f"o{uuid.uuid4().hex}", "name": "O"},
             "/principals": {
                 "kind": "application", "name": "n", "roles": ["operator"], "organisation": "northside-networks",

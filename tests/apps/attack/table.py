@@ -185,6 +185,9 @@ GET  /decisions/{decision_id}                           au      -       -      4
 GET  /receipts                                          aowcdu  aowcdu  -      403 404
 GET  /receipts/{event_id}                               aowcdu  aowcdu  -      403 404
 POST /node-keys/{key}/rotate                            a       -       -      403 403
+POST /adapters/{adapter}/trace                         o       -       -      403 403
+GET  /adapters/{adapter}/trace                          o       -       -      403 403
+DELETE /adapters/{adapter}/trace                        o       -       -      403 403
 GET  /status                                            aou     -       -      403 403
 GET  /metrics                                           aou     -       -      403 403
 """

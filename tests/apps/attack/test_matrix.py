@@ -22,7 +22,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from gridspine.apps.api.app import framework
-from gridspine.infra.runtime.settings import Commands
+from gridspine.infra.runtime.settings import Adapters, Commands
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 DATA = os.environ.get("GRIDSPINE_SECURITY_DATA", "")
@@ -96,7 +96,10 @@ LARGE = Commands(approval_above_w=2_000, approval_window_s=0.001)
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def matrix(tmp_path_factory):
-    world = await World.start(tmp_path_factory.mktemp("matrix") / "data", settings_for(archive=True, commands=LARGE))
+    world = await World.start(
+        tmp_path_factory.mktemp("matrix") / "data",
+        settings_for(archive=True, commands=LARGE, adapters=Adapters(allow=["modbus"])),
+    )
     scene = Scene(world)
     await scene.set()
     made = Matrix(world, scene)

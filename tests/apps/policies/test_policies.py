@@ -77,6 +77,7 @@ OWN = {
     "quarantine.handle": node_entity("acme"),
     "node.connect": node_entity("acme"),
     "keys.rotate": node_entity("acme"),
+    "adapter.trace": node_entity("acme"),
     "identity.manage": organisation_entity("acme"),
     "behaviour.read": organisation_entity("acme"),
     "behaviour.publish": organisation_entity("acme"),
@@ -97,6 +98,7 @@ MAY = {
         "readings.plan", "readings.emulate", "thing.form", "thing.manage", "thing.enrol", "thing.attach",
         "product.receive", "product.query", "grant.read", "grant.suspend", "grant.resume", "metrics.read",
         "status.read", "sql.run", "node.stop", "quarantine.handle", "node.connect", "incident.read", "incident.handle",
+        "adapter.trace",
     },
     "owner": {
         "behaviour.read",

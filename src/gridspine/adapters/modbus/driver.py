@@ -154,7 +154,7 @@ class ModbusAdapter:
         if session is None:
             session = Session(
                 address.endpoint, context.clock, timeout_s=address.timeout_s, max_backoff_s=settings.max_backoff_s,
-                addresses=settings.addresses(address.endpoint),
+                addresses=settings.addresses(address.endpoint), trace=context.trace,
             )  # fmt: skip
             self._sessions[address.endpoint] = session
         session.allow(address.timeout_s)

@@ -18,6 +18,7 @@ from gridspine.infra.runtime.address_rule import AddressRule
 from gridspine.infra.runtime.clock import Clock
 from gridspine.kernel.errors import Invalid, Unavailable
 from gridspine.kernel.time import US
+from gridspine.things.adapter import WireTrace
 
 BUSY_CODES = frozenset({5, 6})
 """Acknowledge, server device busy: ask again later (Modbus Application Protocol V1.1b3 §7)."""
@@ -99,6 +100,7 @@ class Session:
         timeout_s: float = 3.0,
         max_backoff_s: float = 60.0,
         addresses: AddressRule | None = None,
+        trace: WireTrace | None = None,
     ) -> None:
         self.endpoint = endpoint
         self.generation = 0
@@ -110,6 +112,7 @@ class Session:
         self._not_before_us = 0
         self._silences = 0
         self._addresses = addresses
+        self._trace = trace
 
     def allow(self, timeout_s: float) -> None:
         """Let an answer take ``timeout_s`` [s]: the slowest unit behind a connection sets its time-out."""
@@ -233,7 +236,9 @@ class Session:
     def _make_client(self, host: str) -> _Client:
         end = self.endpoint
         if end.transport == "tcp":
-            return AsyncModbusTcpClient(host, port=end.port, timeout=self._timeout_s, retries=0, reconnect_delay=0)
+            return AsyncModbusTcpClient(
+                host, port=end.port, timeout=self._timeout_s, retries=0, reconnect_delay=0, trace_packet=self._show
+            )
         return AsyncModbusSerialClient(
             end.device,
             baudrate=end.baudrate,
@@ -242,7 +247,13 @@ class Session:
             timeout=self._timeout_s,
             retries=0,
             reconnect_delay=0,
+            trace_packet=self._show,
         )
+
+    def _show(self, sending: bool, frame: bytes) -> bytes:
+        if frame and self._trace is not None and self._trace.on:
+            self._trace("out" if sending else "in", frame.hex(" "), peer=str(self.endpoint))
+        return frame
 
     def _drop(self) -> None:
         if self._client:

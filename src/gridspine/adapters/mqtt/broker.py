@@ -37,6 +37,7 @@ class EmbeddedBroker:
     def __init__(self, context: AdapterContext, settings: Settings, inbound: Inbound, commands: Commands) -> None:
         self.clock = context.clock
         self.settings = settings
+        self.trace = context.trace
         self.ready = asyncio.Event()
         self._context = context
         self._inbound = inbound

@@ -15,10 +15,11 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from gridspine.adapters.mqtt import client_wire as wire
 from gridspine.adapters.mqtt.frames import Frame, Run, Splitter
 from gridspine.adapters.mqtt.settings import Settings
+from gridspine.adapters.mqtt.shown import show_packet, show_written
 from gridspine.infra.runtime.clock import Clock
 from gridspine.kernel.errors import Invalid, TooLarge
 from gridspine.kernel.time import US
-from gridspine.things.adapter import Order
+from gridspine.things.adapter import Order, WireTrace
 
 ORDERS_IN_FLIGHT = 64
 _CHUNK_BYTES = 1 << 20
@@ -43,6 +44,7 @@ class Connection:
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         agreed: wire.Connack,
+        trace: WireTrace,
     ) -> None:
         self.session_present = agreed.session_present
         self.granted = asyncio.Event()
@@ -51,6 +53,8 @@ class Connection:
         self.taken: asyncio.Queue[tuple[Order, int]] = asyncio.Queue()
         self._acks: asyncio.Queue[tuple[Sequence[asyncio.Future[None]], bytes]] = asyncio.Queue()
         self._clock = clock
+        self._trace = trace
+        self._peer = f"{settings.host}:{settings.port}"
         self._five = settings.protocol == "5"
         self._keep_alive_s = settings.keep_alive_s if agreed.keep_alive_s is None else agreed.keep_alive_s
         self._reader = reader
@@ -73,6 +77,8 @@ class Connection:
                 raise LinkLost("the broker closed the connection")
             try:
                 for packet in splitter.feed(chunk):
+                    if self._trace.on:
+                        show_packet(self._trace, packet, self._peer)
                     if isinstance(packet, Run):
                         await take(packet)
                     else:
@@ -116,11 +122,11 @@ class Connection:
 
     def subscribe(self, filters: Sequence[str]) -> None:
         """Ask for ``filters``; `granted` tells of the first answer, `read` fails when one is refused."""
-        self._writer.write(wire.subscribe(next(self._packet_ids), filters, five=self._five))
+        self._send(wire.subscribe(next(self._packet_ids), filters, five=self._five))
 
     def unsubscribe(self, filters: Sequence[str]) -> None:
         """Leave ``filters``."""
-        self._writer.write(wire.unsubscribe(next(self._packet_ids), filters, five=self._five))
+        self._send(wire.unsubscribe(next(self._packet_ids), filters, five=self._five))
 
     async def publish(self, order: Order, topic: str, body: bytes, expiry_s: int | None) -> None:
         """Send an order, for which the caller holds a place in `window`; the broker's answer comes by `taken`."""
@@ -138,7 +144,7 @@ class Connection:
             for since_us in (self._reading_since_us, self._writing_since_us):
                 if since_us is not None and now_us - since_us > patience_us:
                     raise LinkLost(f"nothing from the broker for {_UNANSWERED * self._keep_alive_s:.0f} s")
-            self._writer.write(wire.PING)
+            self._send(wire.PING)
 
     async def close(self) -> None:
         """Say good-bye and close."""
@@ -151,9 +157,14 @@ class Connection:
         """Close without another word."""
         self._writer.transport.abort()
 
+    def _send(self, data: bytes) -> None:
+        if self._trace.on:
+            show_written(self._trace, data, self._peer, five=self._five)
+        self._writer.write(data)
+
     async def _write(self, data: bytes) -> None:
         with self._writing():
-            self._writer.write(data)
+            self._send(data)
             await self._writer.drain()
 
     @contextlib.contextmanager
@@ -166,7 +177,7 @@ class Connection:
             self._writing_since_us = None
 
 
-async def open_connection(clock: Clock, settings: Settings, password: str | None) -> Connection:
+async def open_connection(clock: Clock, settings: Settings, password: str | None, trace: WireTrace) -> Connection:
     """Connect and introduce the node; raise `LinkLost` when the broker turns it away, `OSError` when none is there."""
     reader, writer = await asyncio.open_connection(
         settings.host, settings.port, ssl=tls_of(settings), limit=_CHUNK_BYTES
@@ -189,7 +200,7 @@ async def open_connection(clock: Clock, settings: Settings, password: str | None
             raise LinkLost(
                 f"the broker does not let the node in: code {agreed.code:#x} (username, password, access list?)"
             )
-        return Connection(clock, settings, reader, writer, agreed)
+        return Connection(clock, settings, reader, writer, agreed, trace)
     except BaseException:
         writer.transport.abort()
         raise

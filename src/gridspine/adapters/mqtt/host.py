@@ -11,7 +11,7 @@ from gridspine.adapters.mqtt.settings import Settings
 from gridspine.adapters.mqtt.topics import Destination
 from gridspine.infra.runtime.clock import Clock
 from gridspine.kernel.errors import GridspineError
-from gridspine.things.adapter import Order
+from gridspine.things.adapter import Order, WireTrace
 
 REFUSED_FILTER = 0x80
 """SUBACK return code *failure*, MQTT 3.1.1 §3.9.3."""
@@ -41,6 +41,7 @@ class Host(Protocol):
 
     clock: Clock
     settings: Settings
+    trace: WireTrace
 
     async def admit(
         self, connect: ConnectPacket, certificate_der: bytes | None, session: Session

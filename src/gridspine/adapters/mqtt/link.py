@@ -66,6 +66,7 @@ class BrokerLink:
                 await self._once()
             except (LinkLost, OSError, TimeoutError) as error:
                 log.warning("link lost: broker=%s:%d %s", settings.host, settings.port, error)
+                self._context.trace("note", f"link lost: {error}", peer=f"{settings.host}:{settings.port}")
             attempt = 0 if self.ready.is_set() else attempt + 1
             self.ready.clear()
             wait_s = back_off_s(clock, attempt, least_s=settings.reconnect_min_s, most_s=settings.reconnect_max_s)
@@ -84,7 +85,7 @@ class BrokerLink:
 
     async def _once(self) -> None:
         settings, clock = self._settings, self._context.clock
-        opening = open_connection(clock, settings, self._context.secrets.get("password"))
+        opening = open_connection(clock, settings, self._context.secrets.get("password"), self._context.trace)
         now = await within(clock, settings.connect_timeout_s, opening)
         try:
             if self._known_session and not now.session_present:

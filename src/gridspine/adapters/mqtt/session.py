@@ -37,6 +37,7 @@ from gridspine.adapters.mqtt.frames import DUP, Run, Splitter, pubacks
 from gridspine.adapters.mqtt.host import Ended, Host, Refused
 from gridspine.adapters.mqtt.outgoing import OutgoingOrders
 from gridspine.adapters.mqtt.packs import Published
+from gridspine.adapters.mqtt.shown import show_packet, show_written
 from gridspine.adapters.mqtt.topics import Destination
 from gridspine.adapters.mqtt.waiting import within
 from gridspine.kernel.errors import DiskFull, Forbidden, GridspineError, Invalid, Overloaded
@@ -71,6 +72,11 @@ class DeviceSession:
         """The device's address, for logs."""
         host, port, *_ = self._writer.get_extra_info("peername") or ("?", 0)
         return f"{host}:{port}"
+
+    @property
+    def who(self) -> str:
+        """Principal, client and address, for whoever looks at the wire."""
+        return f"{self.state.source.principal} {self.state.client_id} {self.peer}" if self.state else self.peer
 
     def enqueue(self, order: Order) -> None:
         """Send ``order`` when there is room."""
@@ -112,12 +118,14 @@ class DeviceSession:
         else:
             self.state = state
             log.info("connected: principal=%s client=%r peer=%s", state.source.principal, state.client_id, self.peer)
+            self._host.trace("note", "connected", peer=self.who)
             self._writer.write(packets.connack(packets.ACCEPTED, session_present=present))
             return state, self._patience_s(connect.variable_header.keep_alive), will
         return None
 
     async def _refuse(self, refusal: Refused) -> None:
         log.warning("connection refused: peer=%s %s", self.peer, refusal.reason)
+        self._host.trace("note", f"connection refused: {refusal.reason}", peer=self.peer)
         with contextlib.suppress(OSError, ssl.SSLError):
             self._writer.write(packets.connack(refusal.code))
             await self._writer.drain()
@@ -145,6 +153,7 @@ class DeviceSession:
             self._writer.transport.abort()
         known = error is None or isinstance(error, (Ended, GridspineError, OSError, packets.EndOfStream))
         reason = "closed by the device" if isinstance(error, packets.EndOfStream) else error
+        self._host.trace("note", f"connection ended: {reason}", peer=self.who)
         quiet = clean or isinstance(error, (packets.EndOfStream, OSError))
         log.log(
             logging.INFO if quiet else logging.WARNING if known else logging.ERROR,
@@ -157,6 +166,7 @@ class DeviceSession:
 
     async def _read(self, state: ClientState) -> None:
         clock, splitter = self._host.clock, Splitter(self._host.settings.max_packet_bytes)
+        trace = self._host.trace
         while True:
             if self._reading_since_us is None:
                 self._reading_since_us = clock.monotonic_us()
@@ -165,6 +175,8 @@ class DeviceSession:
                 raise packets.EndOfStream
             for packet in splitter.feed(chunk):
                 self._reading_since_us = None  # half a packet does not prolong a device's patience
+                if trace.on:
+                    show_packet(trace, packet, self.who)
                 if isinstance(packet, Run):
                     await self._on_run(state, packet)
                 else:
@@ -270,6 +282,7 @@ class DeviceSession:
                     self._host.hold_off(state, error)
                     raise
             if ack and not self._writer.is_closing():
+                self._show(ack)
                 self._writer.write(ack)
             if self._acks.empty():
                 await self._write(b"")
@@ -288,9 +301,14 @@ class DeviceSession:
     async def _write(self, data: bytes) -> None:
         if self._writer.is_closing():
             raise packets.EndOfStream  # uvloop would say so by a RuntimeError
+        self._show(data)
         with self._writing():
             self._writer.write(data)
             await self._writer.drain()
+
+    def _show(self, data: bytes) -> None:
+        if data and self._host.trace.on:
+            show_written(self._host.trace, data, self.who)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:

@@ -60,7 +60,7 @@ class WotHttpAdapter:
             settings = msgspec.convert(dict(context.settings), Settings)
         except msgspec.ValidationError as error:
             raise Invalid(f"settings of the adapter wot_http: {error}") from error
-        session = Session(Guard(settings, context.secrets), settings, context.clock)
+        session = Session(Guard(settings, context.secrets), settings, context.clock, context.trace)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._refuse_orders(context))

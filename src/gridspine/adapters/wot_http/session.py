@@ -15,6 +15,7 @@ from gridspine.adapters.wot_http.wire import MAX_BODY_BYTES
 from gridspine.infra.runtime.clock import Clock
 from gridspine.kernel.errors import Invalid, Unavailable
 from gridspine.kernel.time import US
+from gridspine.things.adapter import WireTrace
 
 _EARLY_S = 30.0
 """A token is renewed so long before its end."""
@@ -33,9 +34,10 @@ class _Answer(NamedTuple):
 class Session:
     """All requests of the adapter."""
 
-    def __init__(self, guard: Guard, settings: Settings, clock: Clock) -> None:
+    def __init__(self, guard: Guard, settings: Settings, clock: Clock, trace: WireTrace | None = None) -> None:
         self._guard = guard
         self._clock = clock
+        self._trace = trace
         self._timeout_s = settings.timeout_s
         self._room = asyncio.Semaphore(settings.max_requests)
         self._tokens: dict[tuple[str, str, str, str], tuple[str, int]] = {}
@@ -152,11 +154,24 @@ class Session:
 
     async def _whole(self, request: httpx.Request, client: httpx.AsyncClient) -> _Answer:
         """Send a request and read its answer, all of it in time: who answers byte by byte holds up nobody else."""
+        self._show_request(request)
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await self._sent(request, client)
+                answer = await self._sent(request, client)
+                self._show_answer(request, answer)
+                return answer
         except TimeoutError as error:
             raise Unavailable(f"no whole answer within {self._timeout_s:g} s") from error
+
+    def _show_request(self, request: httpx.Request) -> None:
+        if self._trace is not None and self._trace.on:
+            lines = [f"{request.method} {request.url}", *_lines(request.headers), "", _body(request.content)]
+            self._trace("out", "\n".join(lines), peer=request.headers.get("host", ""))
+
+    def _show_answer(self, request: httpx.Request, answer: _Answer) -> None:
+        if self._trace is not None and self._trace.on:
+            lines = [str(answer.status), *_lines(answer.headers), "", _body(answer.body)]
+            self._trace("in", "\n".join(lines), peer=request.headers.get("host", ""))
 
     async def _sent(self, request: httpx.Request, client: httpx.AsyncClient) -> _Answer:
         try:
@@ -174,6 +189,14 @@ class Session:
         if answer.is_redirect:
             raise Invalid("it redirects elsewhere, and redirects are not followed")
         return _Answer(answer.status_code, body, answer.headers)
+
+
+def _lines(headers: httpx.Headers) -> list[str]:
+    return [f"{name}: {value}" for name, value in headers.items()]
+
+
+def _body(content: bytes) -> str:
+    return content.decode(errors="backslashreplace")
 
 
 def _new_client(timeout_s: float, tls: ssl.SSLContext | None = None) -> httpx.AsyncClient:

@@ -16,6 +16,7 @@ from litestar.types import ASGIApp, ControllerRouterHandler
 from gridspine import __version__
 from gridspine.apps.api import (
     action,
+    adapter,
     alarm,
     announcement,
     attachment,
@@ -228,6 +229,9 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     keyring.read_handovers,
     keyring.read_authority,
     keyring.rotate_key,
+    adapter.trace_adapter,
+    adapter.read_trace,
+    adapter.end_trace,
     status.health,
     status.ready,
     status.status,

@@ -7,6 +7,7 @@ import typer
 
 from gridspine import __version__
 from gridspine.apps.cli import (
+    adapter,
     behaviour,
     client,
     demo,
@@ -40,6 +41,7 @@ app.command("certificate")(node.certificate)
 app.command("doctor")(doctor.doctor)
 app.command("backup")(node.backup)
 app.command("restore")(node.restore)
+app.add_typer(adapter.app, name="adapter")
 app.add_typer(behaviour.app, name="behaviour")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(life.app, name="life")

@@ -32,8 +32,10 @@ from gridspine.things.adapter import (
     ProgressState,
     ReadRequest,
     Source,
+    WireTrace,
 )
 from gridspine.things.adapter_host import Listeners, installed
+from gridspine.things.wire_trace import SilentTrace
 
 MAX_PROBLEMS = 100
 MAX_READS = 1_000
@@ -178,6 +180,7 @@ class EdgeContext:
         self.settings = settings
         self.secrets: Mapping[str, str] = adapter_secrets(name)
         self.store: PrivateStore = AdapterStore(host.documents, name)
+        self.trace: WireTrace = SilentTrace()
         self._host, self._name = host, name
         self._listeners = Listeners(settings)
 

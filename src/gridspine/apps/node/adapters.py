@@ -19,7 +19,7 @@ from gridspine.infra.runtime.meter import Meter
 from gridspine.infra.runtime.secret import adapter_secrets
 from gridspine.infra.runtime.settings import Adapters as AdapterSettings
 from gridspine.infra.runtime.trace import Trace
-from gridspine.kernel.errors import GridspineError, Invalid
+from gridspine.kernel.errors import GridspineError, Invalid, NotFound
 from gridspine.kernel.readings import Channel, NamedReadings
 from gridspine.things.adapter import (
     Adapter,
@@ -31,10 +31,12 @@ from gridspine.things.adapter import (
     ProgressState,
     ReadRequest,
     Source,
+    WireTrace,
 )
 from gridspine.things.adapter_host import Listeners, installed
 from gridspine.things.directory import Directory
 from gridspine.things.intake import Intake
+from gridspine.things.wire_trace import RingTrace
 
 log = structlog.get_logger(__name__)
 
@@ -74,6 +76,7 @@ class HostedContext:
         self.settings = settings
         self.secrets: Mapping[str, str] = adapter_secrets(name)
         self.store: PrivateStore = RegistryStore(host.registry, name)
+        self.trace: WireTrace = host.wire_trace(name)
         self._host = host
         self._name = name
         self._listeners = Listeners(settings)
@@ -193,6 +196,7 @@ class AdapterHost:
         self._authority = authority
         self._settings = settings
         self._adapters = adapters
+        self._traces: dict[str, RingTrace] = {}
         loop = asyncio.get_running_loop()
         # Who keeps connections open asks again whom they may be kept for, as after a change of Things.
         identity.watch.listen(lambda _: loop.call_soon_threadsafe(directory.wake))
@@ -205,6 +209,17 @@ class AdapterHost:
             known = ", ".join(sorted(found)) or "none"
             raise Invalid(f"adapters.allow: {', '.join(missing)} is not installed; installed are: {known}")
         return {name: self._runner(name, found[name]()) for name in self._settings.allow}
+
+    def wire_trace(self, name: str) -> RingTrace:
+        """Return the trace of an allowed adapter's wire; raise `NotFound` for any other."""
+        if name not in self._settings.allow:
+            raise NotFound(f"no adapter {name[:60]!r} runs here: adapters.allow names {self._allowed_names()}")
+        if name not in self._traces:
+            self._traces[name] = RingTrace(self.clock, adapter_secrets(name).values())
+        return self._traces[name]
+
+    def _allowed_names(self) -> str:
+        return ", ".join(sorted(self._settings.allow)) or "none"
 
     def may_publish(self, source: Source, thing: str) -> bool:
         """Whether ``source`` may send readings of ``thing``: an own device that speaks for it."""
