@@ -32,13 +32,12 @@ from gridspine.adapters.modbus.control import (
 from gridspine.adapters.modbus.device import Device
 from gridspine.adapters.modbus.mapping import Control
 from gridspine.adapters.modbus.view import View
+from gridspine.adapters.modbus.waiting import Waiting
 from gridspine.kernel.errors import Invalid
 from gridspine.kernel.time import US
 from gridspine.things.adapter import AdapterContext, Order
 
 _LOG = logging.getLogger(__name__)
-_GRACE_US = 2 * US
-_NEVER_US = 1 << 62
 _TIMER_LOOKS = 4
 _TIMER_PAUSE_S = 0.5
 
@@ -58,22 +57,16 @@ class Keeper:
     def __init__(self, context: AdapterContext, device: Device) -> None:
         self._context = context
         self._device = device
-        self._orders: dict[str, Order] = {}
+        self._waiting = Waiting(context.clock)
         self._records: dict[str, Record] = {}
-        self._checked: dict[str, int] = {}
-        self._renew_us: dict[str, int] = {}
 
     def submit(self, order: Order) -> None:
         """Take an order; one with a lower sequence than the last for its point is ignored."""
-        last = self._orders.get(order.point)
-        if last is None or order.sequence >= last.sequence:
-            self._orders[order.point] = order
-            self._checked.pop(order.point, None)
-            self._renew_us.pop(order.point, None)
+        self._waiting.submit(order)
 
     def due_us(self) -> int | None:
         """Return when [µs since 1970] something must be done next, or None."""
-        return min((self._due_us(order) for order in self._orders.values()), default=None)
+        return self._waiting.due_us(self._device.epoch)
 
     async def attend(self) -> bool:
         """Do what is due and return whether the device was written to or an order came to its end.
@@ -81,14 +74,14 @@ class Keeper:
         Raises what the session raises when the device is away; the order then waits.
         """
         acted = False
-        for order in list(self._orders.values()):
-            if self._due_us(order) <= self._context.clock.now_us():
+        for order in self._waiting:
+            if self._waiting.is_due(order, self._device.epoch):
                 acted |= await self._attend(order)
         return acted
 
     async def give_up_expired(self, reason: str) -> None:
         """Fail the orders whose time has passed while the device was away; ``reason`` says why it is."""
-        for order in list(self._orders.values()):
+        for order in self._waiting:
             record = await self._record(order.point)
             deadline_us = max(order.until_us, record.until_us if record and order.value is None else 0)
             waits = record is None or record.sequence < order.sequence
@@ -96,29 +89,24 @@ class Keeper:
                 detail = f"the device was away until the end of the lease: {reason}"
                 await self._context.progress(order.command, "failed", detail, sequence=order.sequence)
                 await self._keep(order, "done", detail)
-                self._drop(order)
-
-    def _due_us(self, order: Order) -> int:
-        if self._checked.get(order.point) != self._device.epoch:
-            return 0
-        return min(order.until_us + _GRACE_US, self._renew_us.get(order.point, _NEVER_US))
+                self._waiting.drop(order)
 
     async def _attend(self, order: Order) -> bool:
         record = await self._record(order.point)
         if record and record.sequence > order.sequence:
-            self._drop(order)
+            self._waiting.drop(order)
             return False
         if record and record.sequence == order.sequence and record.state in {"rejected", "done"}:
             if record.state == "rejected":
                 await self._context.progress(order.command, "rejected", record.reason, sequence=order.sequence)
-            self._drop(order)
+            self._waiting.drop(order)
             return False
         try:
             return await self._carry_out(order, record)
         except Invalid as refusal:
             await self._keep(order, "rejected", refusal.detail)
             await self._context.progress(order.command, "rejected", refusal.detail, sequence=order.sequence)
-            self._drop(order)
+            self._waiting.drop(order)
             return True
 
     async def _carry_out(self, order: Order, record: Record | None) -> bool:
@@ -132,8 +120,7 @@ class Keeper:
         known = record is not None and record.sequence == order.sequence
         if order.value is not None and order.until_us <= now_us:
             return await self._end(order, setting, view, known=known)
-        renewing = self._renew_us.get(order.point, _NEVER_US) <= now_us
-        written = renewing or not holds(setting, view, timer_known=known)
+        written = self._waiting.renews(order) or not holds(setting, view, timer_known=known)
         if written:
             await self._context.progress(order.command, "sent", sequence=order.sequence)
             await self._apply(setting, view)
@@ -150,14 +137,10 @@ class Keeper:
         return wanted.controls
 
     def _settle(self, order: Order, setting: Setting, epoch: int, now_us: int) -> None:
-        if self._orders.get(order.point) is not order:
-            return
-        self._checked[order.point] = epoch
-        self._renew_us.pop(order.point, None)
         if order.value is None:
-            self._drop(order)
-        elif setting.capped:
-            self._renew_us[order.point] = now_us + setting.timer_s * US // 2
+            self._waiting.drop(order)
+        else:
+            self._waiting.settle(order, epoch, now_us + setting.timer_s * US // 2 if setting.capped else None)
 
     async def _apply(self, setting: Setting, view: View) -> None:
         """Write values and timer, look at them, enable, look again. Raises `Invalid` when they did not stay."""
@@ -209,12 +192,8 @@ class Keeper:
             _LOG.warning("%s did not fall back at the end of a lease and is told to", order.thing)
             await self._apply(setting, view)
         await self._keep(order, "done")
-        self._drop(order)
+        self._waiting.drop(order)
         return True
-
-    def _drop(self, order: Order) -> None:
-        if self._orders.get(order.point) is order:
-            del self._orders[order.point]
 
     def _key(self, point: str) -> str:
         return f"order/{self._device.binding.thing}/{point}"

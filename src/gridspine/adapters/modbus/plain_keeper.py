@@ -20,14 +20,12 @@ import msgspec
 
 from gridspine.adapters.modbus.plain_device import PlainDevice
 from gridspine.adapters.modbus.register import Served, bounds, decode, encode
+from gridspine.adapters.modbus.waiting import Waiting
 from gridspine.kernel.errors import Invalid
 from gridspine.kernel.time import US
 from gridspine.things.adapter import AdapterContext, Order
 
 _LOG = logging.getLogger(__name__)
-_GRACE_US = 2 * US
-"""How long after a lease's end the fallback is left to who ordered it, and to the device's timer [µs]."""
-_NEVER_US = 1 << 62
 State = Literal["begun", "acknowledged", "rejected", "done"]
 
 
@@ -47,35 +45,29 @@ class PlainKeeper:
     def __init__(self, context: AdapterContext, device: PlainDevice) -> None:
         self._context = context
         self._device = device
-        self._orders: dict[str, Order] = {}
+        self._waiting = Waiting(context.clock)
         self._notes: dict[str, Note] = {}
-        self._checked: dict[str, int] = {}
-        self._renew_us: dict[str, int] = {}
         self._failed: dict[str, int] = {}
 
     def submit(self, order: Order) -> None:
         """Take an order; one with a lower sequence than the last for its point is ignored."""
-        last = self._orders.get(order.point)
-        if last is None or order.sequence >= last.sequence:
-            self._orders[order.point] = order
-            self._checked.pop(order.point, None)
-            self._renew_us.pop(order.point, None)
+        self._waiting.submit(order)
 
     def due_us(self) -> int | None:
         """Return when [µs since 1970] something must be done next, or None."""
-        return min((self._due_us(order) for order in self._orders.values()), default=None)
+        return self._waiting.due_us(self._device.epoch)
 
     async def attend(self) -> bool:
         """Do what is due and return whether the device was written to; raise what the session raises."""
         acted = False
-        for order in list(self._orders.values()):
-            if self._due_us(order) <= self._context.clock.now_us():
+        for order in self._waiting:
+            if self._waiting.is_due(order, self._device.epoch):
                 acted |= await self._attend(order)
         return acted
 
     async def give_up_expired(self, reason: str) -> None:
         """Fail the orders whose time passed while the device was away, unless they may be in force there."""
-        for order in list(self._orders.values()):
+        for order in self._waiting:
             note = await self._note(order.point)
             untouched = note is None or note.sequence < order.sequence
             if untouched and order.value is not None and self._context.clock.now_us() >= order.until_us:
@@ -83,21 +75,16 @@ class PlainKeeper:
                 await self._fail(order, detail)
                 if note is None or not note.holding:
                     await self._keep(order, "done", detail)
-                    self._drop(order)
-
-    def _due_us(self, order: Order) -> int:
-        if self._checked.get(order.point) != self._device.epoch:
-            return 0
-        return min(order.until_us + _GRACE_US, self._renew_us.get(order.point, _NEVER_US))
+                    self._waiting.drop(order)
 
     async def _attend(self, order: Order) -> bool:
         note = await self._note(order.point)
         if note and (note.sequence > order.sequence or (note.sequence == order.sequence and note.state == "done")):
-            self._drop(order)
+            self._waiting.drop(order)
             return False
         if note and note.sequence == order.sequence and note.state == "rejected":
             await self._context.progress(order.command, "rejected", note.reason, sequence=order.sequence)
-            self._drop(order)
+            self._waiting.drop(order)
             return False
         served = self._device.served(order.point)
         try:
@@ -115,7 +102,7 @@ class PlainKeeper:
             note = await self._note(order.point)
             await self._keep(order, "rejected", refusal.detail, holding=note is not None and note.holding)
             await self._context.progress(order.command, "rejected", refusal.detail, sequence=order.sequence)
-            self._drop(order)
+            self._waiting.drop(order)
             return True
 
     async def _carry_out(self, order: Order, served: Served, note: Note | None) -> bool:
@@ -123,7 +110,7 @@ class PlainKeeper:
         epoch, known = self._device.epoch, note is not None and note.sequence == order.sequence
         encode(served.write, order.value)  # what cannot be held is refused before anything is noted or written
         acknowledged = known and note is not None and note.state == "acknowledged"
-        renewing = self._renew_us.get(order.point, _NEVER_US) <= self._context.clock.now_us()
+        renewing = self._waiting.renews(order)
         # A timer that cannot be read is set anew: to set one that runs only gives it the same end again.
         holds = served.timer is None and await self._shows(served, order.value)
         if not acknowledged or renewing or not holds:
@@ -135,13 +122,15 @@ class PlainKeeper:
         if not acknowledged:
             await self._keep(order, "acknowledged", holding=True)
             await self._context.progress(order.command, "acknowledged", sequence=order.sequence)
-        if self._orders.get(order.point) is order:
-            self._checked[order.point] = epoch
-            self._renew_us.pop(order.point, None)
-            left_s = (order.until_us - self._context.clock.now_us()) / US
-            if served.timer is not None and left_s > _most_s(served):
-                self._renew_us[order.point] = self._context.clock.now_us() + round(_most_s(served) * US / 2)
+        self._waiting.settle(order, epoch, self._renew_us(order, served))
         return True
+
+    def _renew_us(self, order: Order, served: Served) -> int | None:
+        """Return when [µs since 1970] a timer that is too short for the lease is set anew, or None."""
+        now_us = self._context.clock.now_us()
+        if served.timer is None or (order.until_us - now_us) / US <= _most_s(served):
+            return None
+        return now_us + round(_most_s(served) * US / 2)
 
     async def _apply(self, order: Order, served: Served, *, write_value: bool) -> None:
         """Write the timer, then the value, and look. Raises `Invalid` when the device did not keep it."""
@@ -175,17 +164,13 @@ class PlainKeeper:
             await self._device.write(served.write, order.fallback)
             written = True
         await self._keep(order, "done")
-        self._drop(order)
+        self._waiting.drop(order)
         return written
 
     async def _fail(self, order: Order, detail: str) -> None:
         if self._failed.get(order.point) != order.sequence:
             self._failed[order.point] = order.sequence
             await self._context.progress(order.command, "failed", detail, sequence=order.sequence)
-
-    def _drop(self, order: Order) -> None:
-        if self._orders.get(order.point) is order:
-            del self._orders[order.point]
 
     def _key(self, point: str) -> str:
         return f"order/{self._device.binding.thing}/{point}"

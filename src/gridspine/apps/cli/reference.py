@@ -16,7 +16,7 @@ from litestar import Litestar
 from litestar.di import Provide
 from litestar.routes import WebSocketRoute
 
-from gridspine.apps.api.app import ROUTES, openapi_config
+from gridspine.apps.api.app import ROUTES, Framework, openapi_config
 from gridspine.apps.api.token import token_routes
 from gridspine.apps.cli.reference_cli import cli_page
 from gridspine.apps.cli.reference_mappings import mappings_page
@@ -92,7 +92,7 @@ def undocumented_routes(app: Litestar) -> list[str]:
 def described_app() -> Litestar:
     """Return the API as an application that can be described, and answers nothing."""
     no_identity: Any = None  # the routes are described here, never called
-    return Litestar(
+    return Framework(
         [*ROUTES, *token_routes(no_identity, scopes=ROLES)],
         dependencies={"node": Provide(lambda: None, sync_to_thread=False)},
         openapi_config=openapi_config(),
