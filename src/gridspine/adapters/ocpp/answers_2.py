@@ -1,0 +1,119 @@
+"""What a charging station of OCPP 2.0.1 or 2.1 is answered, action by action; durable first.
+
+Source: OCPP 2.0.1 Part 2 (use cases B, C, E, G, J), as its JSON schemas have the messages; the numbers of single
+requirements were not at hand.
+"""
+
+from typing import Any
+
+import msgspec
+
+from gridspine.adapters.ocpp.answers_16 import Answers, Payload, data_transfer, heartbeat, notice
+from gridspine.adapters.ocpp.chargepoint import ChargePoint
+from gridspine.adapters.ocpp.meter import Row, Taken
+from gridspine.adapters.ocpp.token import Verdict
+from gridspine.adapters.ocpp.transaction import Transaction, has_seen, with_seen
+from gridspine.kernel.time import parse_rfc3339
+
+STATUS = {"Available": 1, "Occupied": 2, "Reserved": 7, "Unavailable": 8, "Faulted": 9}
+"""ConnectorStatusEnumType and the codes of ``connectorState``; of an occupied one its transaction tells more."""
+CHARGING = {"EVConnected": 2, "Charging": 3, "SuspendedEV": 4, "SuspendedEVSE": 5, "Idle": 6}
+"""ChargingStateEnumType, the same."""
+
+
+async def boot_notification(point: ChargePoint, said: Payload) -> Payload:
+    """Accept it."""
+    return await point.booted(said)
+
+
+async def status_notification(point: ChargePoint, said: Payload) -> Payload:
+    """Take in the state of a connector."""
+    place = point.place(said["evseId"])
+    if place is not None and place.connection.connector not in {0, said["connectorId"]}:
+        point.common.counters.add("unbound")
+        return {}
+    code, running = STATUS[said["connectorStatus"]], point.record.on(said["evseId"])
+    if said["connectorStatus"] == "Occupied" and running is not None:
+        code = CHARGING.get(running.state, code)
+    await point.readings(place, [Row("connectorState", "", parse_rfc3339(said["timestamp"]), code)])
+    return {}
+
+
+async def authorize(point: ChargePoint, said: Payload) -> Payload:
+    """Say whether a token may charge."""
+    return {"idTokenInfo": _info(said["idToken"], point)}
+
+
+async def meter_values(point: ChargePoint, said: Payload) -> Payload:
+    """Take in meter values."""
+    await point.meter(said["evseId"], said["meterValue"])
+    return {}
+
+
+async def transaction_event(point: ChargePoint, said: Payload) -> Payload:
+    """Take in an event of a transaction, in whatever order it comes; a repetition changes nothing."""
+    id_, number = said["transactionInfo"]["transactionId"], said["seqNo"]
+    known = point.record.find(id_)
+    evse = said["evse"]["id"] if "evse" in said else point.evse_of(known)
+    repeated = known is not None and has_seen(known, number)
+    taken = await point.meter(
+        evse, said.get("meterValue", ()), transaction=id_, offline=said.get("offline", False),
+        more=[] if repeated else _state(said),
+    )  # fmt: skip
+    if repeated:
+        point.common.counters.add("repeated")
+    else:
+        record, transaction = (point.record, known) if known else point.record.begin(id_)
+        ended = said["eventType"] == "Ended" or transaction.stopped_us is not None
+        await point.keep_transaction(record, _changed(transaction, said, evse, taken), ended=ended)
+    return {"idTokenInfo": _info(said["idToken"], point)} if "idToken" in said else {}
+
+
+def _state(said: Payload) -> list[Row]:
+    state = said["transactionInfo"].get("chargingState")
+    return [Row("connectorState", "", parse_rfc3339(said["timestamp"]), CHARGING[state])] if state else []
+
+
+def _changed(transaction: Transaction, said: Payload, evse: int, taken: Taken) -> Transaction:
+    """Return the transaction with what an event says of it."""
+    info, newest = said["transactionInfo"], said["seqNo"] > transaction.last
+    change: dict[str, Any] = {"evse": evse, "offline": transaction.offline or said.get("offline", False)}
+    if newest:
+        change["state"] = info.get("chargingState", transaction.state)
+    if "idToken" in said and not transaction.token:
+        change["token"] = said["idToken"]["idToken"]
+    if "remoteStartId" in info:
+        change["remote_start"] = info["remoteStartId"]
+    registers = [row.value for row in taken.rows if row.point == "activeEnergyImport"]
+    if said["eventType"] == "Started":
+        change["started_us"] = parse_rfc3339(said["timestamp"])
+        change["meter_start_wh"] = registers[0] if registers else transaction.meter_start_wh
+    if said["eventType"] == "Ended":
+        change["stopped_us"] = parse_rfc3339(said["timestamp"])
+        change["meter_stop_wh"] = registers[-1] if registers else transaction.meter_stop_wh
+        change["reason"] = info.get("stoppedReason", "Local")
+    return with_seen(msgspec.structs.replace(transaction, **change), said["seqNo"])
+
+
+def _info(token: Payload, point: ChargePoint) -> Payload:
+    verdict: Verdict = point.judge(token["idToken"], token["type"])
+    info: Payload = {"status": verdict.status}
+    if verdict.expires:
+        info["cacheExpiryDateTime"] = verdict.expires
+    if verdict.group:
+        info["groupIdToken"] = {"idToken": verdict.group[:36], "type": "Central"}
+    return info
+
+
+NOTICES = ("FirmwareStatusNotification", "LogStatusNotification", "SecurityEventNotification")
+ANSWERS: Answers = {
+    "BootNotification": boot_notification,
+    "Heartbeat": heartbeat,
+    "StatusNotification": status_notification,
+    "Authorize": authorize,
+    "TransactionEvent": transaction_event,
+    "MeterValues": meter_values,
+    "DataTransfer": data_transfer,
+    **{action: notice(action) for action in NOTICES},
+}
+"""By action; what is in the schemas and not here is answered NotSupported."""

@@ -1,0 +1,154 @@
+"""A connected charge point, as its answers see it: its Things, its record, its readings, in order."""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from gridspine.adapters.ocpp.book import Book
+from gridspine.adapters.ocpp.counters import Counters
+from gridspine.adapters.ocpp.meter import Row, Taken, encode_signed, take
+from gridspine.adapters.ocpp.settings import Settings
+from gridspine.adapters.ocpp.station import Place, Station
+from gridspine.adapters.ocpp.token import Tokens, Verdict
+from gridspine.adapters.ocpp.transaction import Record, Transaction
+from gridspine.adapters.ocpp.wire import Version
+from gridspine.kernel.ids import point_id
+from gridspine.kernel.readings import ItemProblem, NamedReadings, named_readings
+from gridspine.kernel.time import US, format_rfc3339
+from gridspine.things.adapter import AdapterContext, Source
+
+log = logging.getLogger(__name__)
+
+
+class Common:
+    """What all charge points share."""
+
+    def __init__(self, context: AdapterContext, settings: Settings, counters: Counters) -> None:
+        self.context = context
+        self.settings = settings
+        self.counters = counters
+        self.book = Book(context.store, settings)
+        self.tokens = Tokens(settings)
+
+
+class ChargePoint:
+    """A charge point from its handshake to the end of the connection; its calls are answered one after the other."""
+
+    def __init__(self, common: Common, station: Station, source: Source, version: Version, record: Record) -> None:
+        self.common = common
+        self.station = station
+        self.source = source
+        self.version = version
+        self.record = record
+        self.boots = 0
+        """How often it booted since it connected."""
+        self.metered: dict[int, int] = {}
+        """How often meter values of an EVSE were taken in."""
+
+    @property
+    def identity(self) -> str:
+        """Its name."""
+        return self.station.identity
+
+    @property
+    def now_us(self) -> int:
+        """The node's time [µs since 1970]."""
+        return self.common.context.clock.now_us()
+
+    def now(self) -> str:
+        """Return the node's time as OCPP writes it, in whole seconds."""
+        return format_rfc3339(self.now_us // US * US)
+
+    def place(self, evse: int) -> Place | None:
+        """Return the Thing of an EVSE, if it is the charge point's to speak for."""
+        place = self.station.place(evse)
+        if place is None or not self.common.context.may_publish(self.source, place.thing):
+            self.common.counters.add("unbound")
+            return None
+        return place
+
+    def evse_of(self, transaction: Transaction | None) -> int:
+        """Return the EVSE of a transaction; the only one there is where nobody said, else -1."""
+        if transaction is not None and transaction.evse >= 0:
+            return transaction.evse
+        only = self.station.only()
+        return -1 if only is None else only.evse
+
+    def judge(self, id_: str, type_: str = "") -> Verdict:
+        """Return what is answered for a token."""
+        return self.common.tokens.judge(id_, self.station.organisation, self.now_us, type_)
+
+    # -- readings ----------------------------------------------------------------------------------------------
+
+    async def meter(
+        self, evse: int, values: Iterable[Mapping[str, Any]], *, transaction: str = "", offline: bool = False,
+        more: Sequence[Row] = (),
+    ) -> Taken:  # fmt: skip
+        """Take in meter values of an EVSE, and ``more`` with them; what they come to is durable when this returns."""
+        place = self.place(evse)
+        taken = take(values, self.version, evse, place.points if place else frozenset())
+        for measurand in taken.left_out:
+            self.common.counters.add(f"left_out:{measurand}")
+        await self.readings(place, [*taken.rows, *more], taken.problems, offline=offline)
+        if taken.signed:
+            number = self.record.signed
+            await self.common.book.keep_signed(self.identity, number, encode_signed(taken.signed, transaction))
+            await self.keep(msgspec.structs.replace(self.record, signed=number + 1))
+        self.metered[evse] = self.metered.get(evse, 0) + 1
+        return taken
+
+    async def readings(
+        self, place: Place | None, rows: Sequence[Row], problems: Sequence[ItemProblem] = (), *, offline: bool = False
+    ) -> None:
+        """Take in readings of a Thing, those it has points for; they are durable when this returns."""
+        if place is None:
+            return
+        old_us = self.now_us - round(self.common.settings.backfill_after_s * US)
+        known = [row for row in rows if row.point in place.points]
+        live = [row for row in known if not offline and row.observed_us >= old_us]
+        late = [row for row in known if offline or row.observed_us < old_us]
+        named = [msgspec.structs.replace(one, name=point_id(place.thing, one.name)) for one in problems]
+        if live or (named and not late):
+            await self._intake(place, live, named, backfill=False)
+        if late:
+            await self._intake(place, late, [] if live else named, backfill=True)
+
+    async def _intake(self, place: Place, rows: list[Row], problems: list[ItemProblem], *, backfill: bool) -> None:
+        readings: NamedReadings = named_readings(
+            [(point_id(place.thing, row.point), row.unit, row.observed_us, row.value, row.quality) for row in rows]
+        )
+        readings.problems.extend(problems)
+        outcome = await self.common.context.intake(readings, self.source, backfill=backfill)
+        self.common.counters.add("readings", outcome.received)
+        self.common.counters.add("readings_refused", outcome.refused)
+
+    # -- what is remembered ------------------------------------------------------------------------------------
+
+    async def keep(self, record: Record) -> None:
+        """Keep what is remembered; it counts once it is durable."""
+        await self.common.book.keep(self.identity, record)
+        self.record = record
+
+    async def keep_transaction(self, record: Record, transaction: Transaction, *, ended: bool) -> None:
+        """Keep a transaction as it now is, and the record with it; what that gives up is kept as what it was."""
+        for given_up in self.record.open:
+            if given_up.id != transaction.id and record.find(given_up.id) not in record.open:
+                await self.common.book.keep_ended(self.identity, given_up)
+        if ended:
+            await self.common.book.keep_ended(self.identity, transaction)
+        await self.keep(record.end(transaction) if ended else record.change(transaction))
+
+    async def booted(self, boot: dict[str, Any]) -> dict[str, Any]:
+        """Keep a BootNotification and accept it: who has no Thing here was not let in."""
+        await self.keep(msgspec.structs.replace(self.record, boot=boot, booted_us=self.now_us))
+        self.boots += 1
+        log.info("booted: station=%s reason=%s", self.identity, boot.get("reason", ""))
+        return {"currentTime": self.now(), "interval": self.common.settings.heartbeat_s, "status": "Accepted"}
+
+    async def noticed(self, action: str, notice: dict[str, Any]) -> dict[str, Any]:
+        """Keep the last word of a kind."""
+        await self.keep(msgspec.structs.replace(self.record, notices={**self.record.notices, action: notice}))
+        log.info("%s: station=%s", action, self.identity)
+        return {}

@@ -1,0 +1,91 @@
+"""The `Adapter`: a charging station management system (CSMS) for OCPP 1.6, 2.0.1 and 2.1 over WebSockets."""
+
+import asyncio
+import logging
+
+from gridspine.adapters.ocpp.chargepoint import Common
+from gridspine.adapters.ocpp.counters import Counters
+from gridspine.adapters.ocpp.schema import schemas
+from gridspine.adapters.ocpp.server import Server
+from gridspine.adapters.ocpp.settings import read_settings
+from gridspine.adapters.ocpp.station import Stations
+from gridspine.adapters.ocpp.waiting import first_to_end
+from gridspine.things.adapter import AdapterContext, ReadRequest
+
+log = logging.getLogger(__name__)
+MAX_READS = 64
+"""Devices read at once at somebody's request; more are told to ask again."""
+
+
+class OcppAdapter:
+    """The adapter ``ocpp``; ``counters`` and ``server`` are the last run's, for whoever asks."""
+
+    name = "ocpp"
+
+    def __init__(self) -> None:
+        self.counters = Counters()
+        self.server: Server | None = None
+
+    async def run(self, context: AdapterContext) -> None:
+        """Serve until cancelled; raises `Invalid` for wrong settings, `Unavailable` without the extra ``ocpp``."""
+        settings = read_settings(context.settings)
+        for version in settings.versions:
+            schemas(version)
+        common = Common(context, settings, self.counters)
+        self.server = server = Server(common, Stations(()))
+        await first_to_end(
+            server.run(),
+            server.leases.follow(),
+            server.leases.expire(),
+            _follow_bindings(context, server),
+            _read_at_once(context, server),
+            _report(common),
+        )
+
+
+def adapter() -> OcppAdapter:
+    """Return the adapter, for the entry point group ``gridspine.adapters``."""
+    return OcppAdapter()
+
+
+async def _follow_bindings(context: AdapterContext, server: Server) -> None:
+    said: set[str] = set()
+    while True:
+        stations = Stations(context.bindings())
+        for problem in stations.problems:
+            if problem not in said:
+                log.error("binding left out: %s", problem)
+        said = set(stations.problems)
+        await server.rebind(stations)
+        await context.bindings_changed()
+
+
+async def _read_at_once(context: AdapterContext, server: Server) -> None:
+    reading: set[asyncio.Task[None]] = set()
+    try:
+        async for request in context.reads():
+            if len(reading) >= MAX_READS:
+                context.read_ended(request.id, f"{MAX_READS} charge points are being read already: ask again")
+                continue
+            task = asyncio.create_task(_read(context, server, request), name=f"ocpp read {request.thing}")
+            reading.add(task)
+            task.add_done_callback(reading.discard)
+    finally:
+        for task in reading:
+            task.cancel()
+        await asyncio.gather(*reading, return_exceptions=True)
+
+
+async def _read(context: AdapterContext, server: Server, request: ReadRequest) -> None:
+    problem = "the node stops"
+    try:
+        found = server.told(request.thing)
+        problem = "the charge point is not connected" if found is None else await found[0].read(found[1])
+    finally:
+        context.read_ended(request.id, problem)
+
+
+async def _report(common: Common) -> None:
+    while True:
+        await common.context.clock.sleep(common.settings.report_s)
+        common.counters.report()

@@ -1,0 +1,202 @@
+"""The listener ``ocpp``: lets charge points in, one connection each, and serves them."""
+
+import asyncio
+import logging
+import ssl
+from http import HTTPStatus
+from typing import Any
+
+from websockets.frames import CloseCode
+
+from gridspine.adapters.ocpp import answers_2, answers_16
+from gridspine.adapters.ocpp.admission import Admission, Rejected
+from gridspine.adapters.ocpp.chargepoint import ChargePoint, Common
+from gridspine.adapters.ocpp.leases import Leases
+from gridspine.adapters.ocpp.schema import schemas
+from gridspine.adapters.ocpp.session import Answer, Session, TurnedAway
+from gridspine.adapters.ocpp.station import Place, Station, Stations
+from gridspine.adapters.ocpp.told import Told
+from gridspine.adapters.ocpp.waiting import first_to_end, within
+from gridspine.adapters.ocpp.websocket import Closed, WebSocket
+from gridspine.adapters.ocpp.wire import SUBPROTOCOLS, Call, Code, Malformed, Version
+from gridspine.kernel.errors import GridspineError
+from gridspine.things.adapter import Source
+
+log = logging.getLogger(__name__)
+
+LISTENER = "ocpp"
+_ANSWERS: dict[Version, answers_16.Answers] = {
+    "1.6": answers_16.ANSWERS,
+    "2.0.1": answers_2.ANSWERS,
+    "2.1": answers_2.ANSWERS,
+}
+
+
+class _Live:
+    """A charge point's connection; ``gone`` once nothing of it runs any more."""
+
+    def __init__(self, socket: WebSocket) -> None:
+        self.socket = socket
+        self.gone = asyncio.Event()
+        self.session: Session | None = None
+        self.point: ChargePoint | None = None
+        self.told: Told | None = None
+
+    async def end(self, code: CloseCode, reason: str) -> None:
+        """Close the connection and wait until it is gone."""
+        try:
+            await self.socket.close(code, reason)
+        except Closed:
+            pass
+        finally:
+            self.socket.abort()
+        await self.gone.wait()
+
+
+class Server:
+    """Serves the listener."""
+
+    def __init__(self, common: Common, stations: Stations) -> None:
+        self.ready = asyncio.Event()
+        self.stations = stations
+        self.leases = Leases(common.context, self.wake)
+        self._common = common
+        self._admission = Admission(common.context, common.settings)
+        self._live: dict[str, _Live] = {}
+        self._connections: set[asyncio.Task[Any]] = set()
+
+    @property
+    def connected(self) -> list[str]:
+        """Who is connected."""
+        return sorted(self._live)
+
+    async def run(self) -> None:
+        """Open the listener and serve until cancelled; what is then under way is not answered."""
+        host, port = await self._common.context.listen(LISTENER, self._on_connection)
+        log.info("listening: %s:%d%s", host, port, self._common.settings.path)
+        self.ready.set()
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            self.ready.clear()
+            lives = list(self._live.values())
+            await asyncio.gather(*(live.end(CloseCode.GOING_AWAY, "the node stops") for live in lives))
+            for task in self._connections:
+                task.cancel()
+            await asyncio.gather(*self._connections, return_exceptions=True)
+
+    def wake(self, thing: str) -> None:
+        """Have the charge point of ``thing`` told what it must now obey."""
+        found = self.stations.of(thing)
+        live = None if found is None else self._live.get(found[0].identity)
+        if live is not None and live.told is not None:
+            live.told.wake.set()
+
+    def told(self, thing: str) -> tuple[Told, Place] | None:
+        """Return who tells the charge point of ``thing``, None while it is not connected."""
+        found = self.stations.of(thing)
+        live = None if found is None else self._live.get(found[0].identity)
+        return None if found is None or live is None or live.told is None else (live.told, found[1])
+
+    async def rebind(self, stations: Stations) -> None:
+        """Serve other bindings; cut whoever has no Thing here any more."""
+        self.stations = stations
+        cut = []
+        for identity, live in list(self._live.items()):
+            point, station = live.point, stations.get(identity)
+            if point is None or live.told is None:
+                continue
+            if station is None or not self._may(point.source, station):
+                cut.append(live.end(CloseCode.POLICY_VIOLATION, "no Thing here is the charge point's any more"))
+            else:
+                point.station = station
+                live.told.wake.set()
+        await asyncio.gather(*cut)
+
+    def _may(self, source: Source, station: Station) -> bool:
+        return any(self._common.context.may_publish(source, thing) for thing in self.stations.things(station))
+
+    # -- connections -------------------------------------------------------------------------------------------
+
+    async def _on_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        settings, task = self._common.settings, asyncio.current_task()
+        assert task is not None
+        if len(self._connections) >= settings.max_connections:
+            log.warning("connection refused: %d are the most", settings.max_connections)
+            writer.close()
+            return
+        ours = [f"ocpp{version}" for version in settings.versions]
+        socket = WebSocket(reader, writer, ours, max_message_bytes=settings.max_message_bytes)
+        self._connections.add(task)
+        try:
+            admitted = await within(self._common.context.clock, settings.connect_timeout_s, self._open(socket))
+            if admitted is not None:
+                await self._serve(socket, *admitted)
+        except (Closed, TimeoutError, OSError, ssl.SSLError, GridspineError) as error:
+            log.info("connection dropped: peer=%s %s", socket.peer, error or type(error).__name__)
+        finally:
+            self._connections.discard(task)
+            writer.close()
+
+    async def _open(self, socket: WebSocket) -> tuple[Station, Source, Version] | None:
+        """Answer the handshake; None when it led to nothing."""
+        request = await socket.request()
+        try:
+            station, source = await self._admission.admit(request, socket.certificate, self.stations)
+        except Rejected as refusal:
+            self._common.counters.add(f"rejected:{refusal.status.value}")
+            log.warning("connection refused: peer=%s %s", socket.peer, refusal)
+            await socket.reject(refusal.status, HTTPStatus(refusal.status).phrase, refusal.headers)
+            return None
+        if not await socket.accept(request):
+            return None
+        if socket.subprotocol is None:
+            self._common.counters.add("no_common_version")
+            log.warning("connection refused: station=%s speaks no version of ours", station.identity)
+            await socket.close(CloseCode.PROTOCOL_ERROR, f"one of {', '.join(SUBPROTOCOLS)} is needed")
+            return None
+        return station, source, SUBPROTOCOLS[socket.subprotocol]
+
+    async def _serve(self, socket: WebSocket, station: Station, source: Source, version: Version) -> None:
+        identity = station.identity
+        while (before := self._live.get(identity)) is not None:
+            await before.end(CloseCode.NORMAL_CLOSURE, "the charge point connected anew")
+        live = self._live[identity] = _Live(socket)
+        try:
+            record = await self._common.book.load(identity)
+            station = self.stations.get(identity) or station  # bindings may have changed meanwhile
+            live.point = ChargePoint(self._common, station, source, version, record)
+            live.session = Session(
+                socket, schemas(version), self._answering(live), self._common.settings, self._common.context.clock,
+                self._common.counters,
+            )  # fmt: skip
+            live.told = Told(live.point, live.session, self.leases)
+            log.info("connected: station=%s version=%s peer=%s", identity, version, socket.peer)
+            await first_to_end(live.session.run(), live.told.run())
+        except TurnedAway as error:
+            self._common.counters.add("turned_away")
+            log.warning("station=%s is to come again later: %s", identity, error)
+            self._admission.hold_off(identity, error.wait_s)
+            await socket.close(CloseCode.TRY_AGAIN_LATER, "it cannot be kept now: come again later")
+        except Closed as end:
+            log.info("connection ended: station=%s %s", identity, end)
+        finally:
+            del self._live[identity]
+            live.gone.set()
+
+    def _answering(self, live: _Live) -> Answer:
+        """Return what answers the calls of a charge point."""
+        assert live.point is not None
+        point, answers = live.point, _ANSWERS[live.point.version]
+
+        async def answer(call: Call) -> dict[str, Any]:
+            handler = answers.get(call.action)
+            if handler is None:
+                raise Malformed(Code.NOT_SUPPORTED, f"{call.action} is not supported by this node")
+            boots = point.boots
+            answered = await handler(point, call.payload)
+            if point.boots != boots and live.told is not None:
+                live.told.wake.set()
+            return answered
+
+        return answer

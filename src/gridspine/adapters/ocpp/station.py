@@ -1,0 +1,131 @@
+"""Which Things stand for which charge point: a Thing for each EVSE (1.6: connector), all of one device.
+
+::
+
+    connection of a Thing                                       Station "CP001"
+    {"station": "CP001", "evse": 1, "device": "urn:…"} ──────►    places {1: Place, 2: Place}
+    {"station": "CP001", "evse": 2, "device": "urn:…"} ──────►
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import msgspec
+
+from gridspine.things.adapter import Binding
+
+IDENTITY = re.compile(r"[A-Za-z0-9*\-_=:+|@.]{1,48}", re.ASCII)
+"""What a charge point may be called (2.0.1 identifierString, of 48 characters)."""
+LIMITS = {"currentLimit": "A", "activePowerLimit": "W"}
+"""Points whose leases become charging profiles, with their units; a Thing's first counts."""
+MAX_EVSE = 1_000
+
+Purpose = Literal["TxDefaultProfile", "ChargePointMaxProfile"]
+
+
+class Connection(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """The ``connection`` of a binding.
+
+    ``station`` is what the charge point calls itself in the address it opens, and its user name; ``device`` is the
+    principal it is known by to the node ("": the Thing's own id). ``evse`` is the EVSE (1.6: the connector), 0 the
+    charge point as a whole; ``connector``, where it is not 0, is the only one of the EVSE whose status counts (2.x).
+
+    A lease is sent as ``rate_unit`` and ``purpose``; ampere and watt are ``phases`` times ``voltage_v`` [V] apart.
+    """
+
+    station: str
+    device: str = ""
+    evse: int = 1
+    connector: int = 0
+    phases: Literal[1, 2, 3] = 3
+    voltage_v: float = 230.0
+    rate_unit: Literal["A", "W"] = "A"
+    purpose: Purpose = "TxDefaultProfile"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A Thing of a charge point."""
+
+    thing: str
+    connection: Connection
+    points: frozenset[str]
+
+    @property
+    def evse(self) -> int:
+        """The EVSE, or connector of 1.6."""
+        return self.connection.evse
+
+    @property
+    def limit(self) -> str:
+        """The point that limits what is drawn, "" for none."""
+        return next((point for point in LIMITS if point in self.points), "")
+
+
+@dataclass(slots=True)
+class Station:
+    """A charge point: who it is to the node, and its Things by EVSE."""
+
+    identity: str
+    device: str
+    organisation: str
+    places: dict[int, Place] = field(default_factory=dict)
+
+    def place(self, evse: int) -> Place | None:
+        """Return the Thing of an EVSE."""
+        return self.places.get(evse)
+
+    def only(self) -> Place | None:
+        """Return the only Thing, None when there are several."""
+        return next(iter(self.places.values())) if len(self.places) == 1 else None
+
+
+class Stations:
+    """All charge points that Things are bound to; ``problems`` are the bindings left out, and why."""
+
+    def __init__(self, bindings: Iterable[Binding]) -> None:
+        self.problems: list[str] = []
+        self._stations: dict[str, Station] = {}
+        self._of_thing: dict[str, Station] = {}
+        for binding in bindings:
+            problem = self._add(binding)
+            if problem:
+                self.problems.append(f"{binding.thing}: {problem}")
+
+    def get(self, identity: str) -> Station | None:
+        """Return the charge point of that name."""
+        return self._stations.get(identity)
+
+    def of(self, thing: str) -> tuple[Station, Place] | None:
+        """Return where a Thing is."""
+        station = self._of_thing.get(thing)
+        if station is None:
+            return None
+        return station, next(place for place in station.places.values() if place.thing == thing)
+
+    def things(self, station: Station) -> Sequence[str]:
+        """Return the Things of a charge point."""
+        return [place.thing for place in station.places.values()]
+
+    def _add(self, binding: Binding) -> str:
+        try:
+            connection = msgspec.convert(binding.connection, Connection)
+        except msgspec.ValidationError as error:
+            return f"connection: {error}"
+        if not IDENTITY.fullmatch(connection.station):
+            return "station is no name of a charge point: 1 to 48 letters, digits and * - _ = : + | @ ."
+        if not 0 <= connection.evse <= MAX_EVSE or not 0 < connection.voltage_v < 2_000:
+            return f"evse is 0 to {MAX_EVSE}, voltageV more than 0 and less than 2000"
+        device = connection.device or binding.thing
+        station = self._stations.get(connection.station)
+        if station is None:
+            station = self._stations[connection.station] = Station(connection.station, device, binding.organisation)
+        if (station.device, station.organisation) != (device, binding.organisation):
+            return f"station {connection.station} is bound to another device or organisation already"
+        if connection.evse in station.places:
+            return f"EVSE {connection.evse} of {connection.station} is bound to another Thing already"
+        station.places[connection.evse] = Place(binding.thing, connection, frozenset(binding.points))
+        self._of_thing[binding.thing] = station
+        return ""

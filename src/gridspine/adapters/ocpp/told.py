@@ -1,0 +1,167 @@
+"""What one connected charge point is told: its orders as charging profiles, and what it is asked afterwards.
+
+::
+
+    order ─► fallback profile, where it changed ─► lease profile ─► acknowledged ─► composite schedule ─► a reading
+    release ─► clear the lease profile ───────────────────────────► acknowledged ─► composite schedule ─► a reading
+
+The charge point's answer is progress; what it says that holds is the reading, and only that confirms the command.
+"""
+
+import asyncio
+import logging
+from typing import Any
+
+from gridspine.adapters.ocpp import profile
+from gridspine.adapters.ocpp.chargepoint import ChargePoint
+from gridspine.adapters.ocpp.leases import Leases
+from gridspine.adapters.ocpp.meter import Row
+from gridspine.adapters.ocpp.session import CallRefused, Session, Unanswered
+from gridspine.adapters.ocpp.station import LIMITS, Place
+from gridspine.adapters.ocpp.waiting import within
+from gridspine.adapters.ocpp.wire import Malformed
+from gridspine.kernel.errors import GridspineError
+from gridspine.things.adapter import Order
+
+log = logging.getLogger(__name__)
+
+_TRIES = 3
+_PAUSE_S = 5.0
+_METERED_S = 30.0
+_UNABLE = frozenset({"NotImplemented", "NotSupported"})
+
+
+class Told:
+    """Tells a charge point its orders, for as long as it is connected."""
+
+    def __init__(self, point: ChargePoint, session: Session, leases: Leases) -> None:
+        self.wake = asyncio.Event()
+        self._point = point
+        self._session = session
+        self._leases = leases
+        self._clock = point.common.context.clock
+        self._done: dict[tuple[str, str], tuple[int, int]] = {}
+        self._fallback: dict[int, float] = {}
+        self._asked: set[int] = set()
+        self._boots = point.boots
+
+    async def run(self) -> None:
+        """Tell orders as they come, for ever; whoever has just come or booted is told all that are in force."""
+        self.wake.set()
+        while True:
+            await self.wake.wait()
+            self.wake.clear()
+            if self._boots != self._point.boots:
+                # What a charge point keeps through a boot, nobody knows.
+                self._boots = self._point.boots
+                self._done.clear()
+                self._fallback.clear()
+                self._asked.clear()
+            for place in list(self._point.station.places.values()):
+                await self._serve(place)
+
+    async def _serve(self, place: Place) -> None:
+        ended = self._forget_ended(place)
+        changed = False
+        for order in self._leases.in_force(place.thing):
+            key = order.thing, order.point
+            if self._done.get(key) != (order.sequence, self._boots):
+                changed |= await self._tell(order, place)
+                self._done[key] = order.sequence, self._boots
+        if place.limit and (changed or ended or place.evse not in self._asked):
+            self._asked.add(place.evse)
+            await self.ask(place)
+
+    def _forget_ended(self, place: Place) -> bool:
+        """Forget what ended by itself; whether anything did."""
+        in_force = {(order.thing, order.point) for order in self._leases.in_force(place.thing)}
+        ended = [key for key in self._done if key[0] == place.thing and key not in in_force]
+        for key in ended:
+            del self._done[key]
+        return bool(ended)
+
+    async def _tell(self, order: Order, place: Place) -> bool:
+        """Bring an order to the charge point; whether it took it."""
+        if order.point != place.limit:
+            await self._leases.progress(order, "rejected", f"OCPP has no order for {order.point}")
+            return False
+        for number in range(_TRIES):
+            if not self._leases.is_current(order):
+                return False
+            try:
+                return await self._try(order, place)
+            except Unanswered as error:
+                log.warning("station=%s %s (try %d)", self._point.identity, error, number + 1)
+                await self._clock.sleep(_PAUSE_S if number + 1 < _TRIES else 0)
+            except CallRefused as error:
+                words = "the charge point has no smart charging" if error.code in _UNABLE else str(error)
+                await self._leases.progress(order, "rejected" if error.code in _UNABLE else "failed", words)
+                return False
+        await self._leases.progress(order, "failed", "the charge point did not answer")
+        return False
+
+    async def _try(self, order: Order, place: Place) -> bool:
+        version, now_us = self._point.version, self._clock.now_us()
+        await self._leases.progress(order, "sent")
+        if order.value is None:
+            await self._session.call("ClearChargingProfile", profile.clear(place, version))
+            await self._leases.progress(order, "acknowledged")  # Unknown says that it is not there: just as well
+            return True
+        if self._fallback.get(place.evse) != order.fallback:
+            payload = profile.fallback_profile(order.fallback, place, version, now_us)
+            if not await self._set(order, payload, "the profile to fall back to"):
+                return False
+            self._fallback[place.evse] = order.fallback
+        payload = profile.lease_profile(order, place, version, self._clock.now_us())
+        if not await self._set(order, payload, "the profile"):
+            return False
+        await self._leases.progress(order, "acknowledged")
+        return True
+
+    async def _set(self, order: Order, payload: dict[str, Any], what: str) -> bool:
+        answer = await self._session.call("SetChargingProfile", payload)
+        if answer["status"] != "Accepted":
+            await self._leases.progress(order, "rejected", f"the charge point answers {what} with {answer['status']}")
+            return False
+        return True
+
+    # -- asking ------------------------------------------------------------------------------------------------
+
+    async def ask(self, place: Place) -> bool:
+        """Ask what limit holds, and take the answer in as a reading; False when it does not say."""
+        version = self._point.version
+        try:
+            answer = await self._session.call("GetCompositeSchedule", profile.ask(place, version))
+            value = profile.told(answer, place, version)
+            if value is None or self._point.place(place.evse) is None:
+                return False
+            row = Row(place.limit, LIMITS[place.limit], self._clock.now_us(), value)
+            await self._point.readings(place, [row])
+        except (Unanswered, CallRefused, GridspineError) as error:
+            log.info("station=%s does not say what limit holds: %s", self._point.identity, error)
+            return False
+        return True
+
+    async def read(self, place: Place) -> str:
+        """Have an EVSE send its meter values now; return what went wrong, "" for nothing."""
+        version, before = self._point.version, self._point.metered.get(place.evse, 0)
+        evse = {"connectorId": place.evse} if version == "1.6" else {"evse": {"id": place.evse}}
+        payload = {"requestedMessage": "MeterValues", **({} if place.evse == 0 else evse)}
+        try:
+            answer = await self._session.call("TriggerMessage", payload)
+            if answer["status"] != "Accepted":
+                return f"the charge point answers {answer['status']}"
+            await within(self._clock, _METERED_S, self._metered(place.evse, before))
+            if place.limit:
+                await self.ask(place)
+        except TimeoutError:
+            return f"no meter values within {_METERED_S:g} s"
+        except (Unanswered, CallRefused, Malformed) as error:
+            return str(error)
+        except GridspineError as error:
+            return error.detail
+        return ""
+
+    async def _metered(self, evse: int, before: int) -> None:
+        while self._point.metered.get(evse, 0) == before:
+            await self._clock.sleep(0.1)
