@@ -5,15 +5,19 @@ import pytest
 
 from gridspine.kernel.time import US
 from gridspine.things.lease import (
+    MAX_LEASES_PER_POINT,
+    MAX_STEPS_PER_POINT,
     Authority,
     Bounds,
     Lease,
     intersect,
     next_change_us,
     resolve,
+    shifted,
 )
 from gridspine.things.lease_check import check_lease
 from gridspine.things.model import LeaseRule
+from gridspine.things.schedule import Step
 
 SETPOINT = LeaseRule(role="setpoint", minimum=-5000, maximum=5000, reversion="device", fallback=0, max_duration_s=3600)
 CEILING = LeaseRule(role="limit_max", minimum=0, maximum=6000, reversion="device", fallback=5000, max_duration_s=3600)
@@ -34,7 +38,8 @@ def test_nobody_changes_a_lease_or_what_came_of_it(value: object) -> None:
 
 
 def test_what_is_not_said() -> None:
-    assert lease("a", 1).priority == 0
+    assert (lease("a", 1).priority, lease("a", 1).start_delay_us, lease("a", 1).end_advance_us) == (0, 0, 0)
+    assert (MAX_LEASES_PER_POINT, MAX_STEPS_PER_POINT) == (64, 1_000)  # as the reference says
     assert intersect([], SETPOINT, 0) == Bounds(-5000, 5000, "", "", ())
     assert resolve([], CEILING, 0).until_us == 0
     with pytest.raises(TypeError):
@@ -110,3 +115,25 @@ def test_a_limit_at_the_fallback_is_no_tighter_than_it() -> None:
 def test_what_changes_now_is_no_change_to_come() -> None:
     leases = [lease("a", 100, 10, 20)]
     assert next_change_us(leases, SETPOINT, 20 * US) is None
+
+
+def schedule() -> Lease:
+    return lease("a", 1, 0, 60, steps=(Step(0, 1.0), Step(20 * US, 2.0), Step(60 * US, 3.0)))
+
+
+def test_a_schedule_changes_once_at_its_start_at_its_steps_and_at_its_end() -> None:
+    assert schedule().moments == (0, 20 * US, 60 * US)
+
+
+def test_a_device_keeps_a_step_half_a_minute_beyond_the_next() -> None:
+    now = resolve([lease("a", 1, 0, 600, steps=(Step(0, 1.0), Step(100 * US, 2.0)))], SETPOINT, 0)
+    assert now.until_us == 130 * US
+
+
+@pytest.mark.parametrize("by_us", [0, 7 * US, -7 * US])
+def test_a_lease_that_waited_is_moved_with_all_its_times(by_us: int) -> None:
+    before, after = schedule(), shifted(schedule(), by_us)
+    assert (after.from_us, after.until_us) == (before.from_us + by_us, before.until_us + by_us)
+    assert [(one.from_us, one.value) for one in after.steps] == [
+        (one.from_us + by_us, one.value) for one in before.steps
+    ]

@@ -26,6 +26,8 @@ STATES = {
     "key-removed": 401,
 }
 """State of the token → status of every endpoint that asks for a name (0: whatever the caller may)."""
+RENEWED_US = 100_000_000
+"""Tokens are made anew after so long [µs]: one that is bad for its own reason must not run out besides."""
 
 
 class Keyed:
@@ -39,11 +41,15 @@ class Keyed:
         for standing in ("good", "suspended", "signed-out", "key-removed"):
             self._enrol(standing)
         self.id = self.ids["good"]
-        self.tokens = {state: self._token(state) for state in STATES if state != "none"}
+        self._make_tokens()
         directory = self.identity.directory
         directory.deactivate(self.ids["suspended"])
         directory.revoke_issued(self.ids["signed-out"])
         directory.remove_key(str(self.keys["key-removed"].kid))
+
+    def _make_tokens(self) -> None:
+        self._made_us = self.clock.monotonic_us()
+        self.tokens = {state: self._token(state) for state in STATES if state != "none"}
         self.identity.tokens.revoke(self.identity.tokens.verify(self.tokens["revoked"]))
 
     def _enrol(self, standing: str) -> None:
@@ -77,6 +83,8 @@ class Keyed:
         """Return the headers of a request to ``path`` with a token in ``state``."""
         if state == "none":
             return {}
+        if self.clock.monotonic_us() - self._made_us > RENEWED_US:
+            self._make_tokens()
         token = self.tokens[state]
         if state == "as-bearer":
             return {"authorization": f"Bearer {token}"}
