@@ -104,6 +104,8 @@ class FakeNode:
         self.read: dict[str, str] = {}
         self.waiting = 0
         self.most_waiting = 0
+        self.most_readings_waiting = 0
+        self._readings_waiting = 0
         self.address: dict[str, tuple[str, int]] = {}
         self._things = list(things)
         self._bindings_changed = asyncio.Event()
@@ -142,11 +144,14 @@ class FakeNode:
             raise self.refusal
         self.waiting += 1
         self.most_waiting = max(self.most_waiting, self.waiting)
+        self._readings_waiting += len(readings)
+        self.most_readings_waiting = max(self.most_readings_waiting, self._readings_waiting)
         await self._notify()
         try:
             await self.gate.wait()
         finally:
             self.waiting -= 1
+            self._readings_waiting -= len(readings)
         if self.refusal is not None:
             raise self.refusal
         for at in range(len(readings)):

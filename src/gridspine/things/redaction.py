@@ -35,7 +35,7 @@ class Redaction:
 
     def learn(self, secrets: Iterable[str]) -> None:
         """Hide these from now on too."""
-        known = self._known | frozenset(form for secret in secrets for form in _forms(secret))
+        known = self._known | frozenset(form for secret in secrets for form in forms(secret))
         if known != self._known:
             longest_first = sorted(known, key=len, reverse=True)
             self._known, self.longest = known, len(longest_first[0])
@@ -50,8 +50,12 @@ class Redaction:
         return _PARAMETER.sub(rf"\1{HIDDEN}", text)
 
 
+def forms(secret: str) -> frozenset[str]:
+    """Return how a secret, and each part of it, may stand in a line."""
+    return frozenset(_forms(secret))
+
+
 def _forms(secret: str) -> Iterator[str]:
-    """Yield how a secret, and each part of it, may stand in a line."""
     for part in {secret, *secret.split(":")}:
         if len(part) < SHORTEST:
             continue

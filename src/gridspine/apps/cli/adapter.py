@@ -1,19 +1,92 @@
 """``gridspine adapter``: what is installed and allowed, what is said on a wire, a new one begun, any one judged."""
 
 import asyncio
+import json
+import logging
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import httpx
+import msgspec
 import typer
 
 from gridspine.apps.cli.client import Client, Data
-from gridspine.apps.cli.connect import check, connected, data_directory
+from gridspine.apps.cli.connect import check, connected, data_directory, settings_file
+from gridspine.infra.runtime.settings import load_settings
+from gridspine.kernel.errors import Invalid
+
+if TYPE_CHECKING:
+    from gridspine.testing.verdict import Verdict
 
 app = typer.Typer(help="Adapters: list, trace, write and judge them.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The adapter's name, as in adapters.allow.")]
 _ARROWS = {"in": "<", "out": ">", "note": "-"}
 _LOOK_S = 1.0
+
+
+@app.command("list")
+def list_(
+    data: Data = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with whole fingerprints.")] = False,
+) -> None:
+    """List the installed adapters: version, package, whether the settings allow it, what it asks for, its fingerprint.
+
+    The fingerprint covers the files of the package as they were installed: it tells that a package is the one that
+    somebody looked at, not who made it. `adapters.pin` in the settings holds the node to it.
+    """
+    from gridspine.things.adapter_package import fingerprint, packages
+
+    settings = load_settings(settings_file(data_directory(data))).adapters
+    rows = []
+    for name, one in sorted(packages().items()):
+        found, changed = fingerprint(name)
+        pinned = settings.pin.get(name, "")
+        rows.append({
+            "name": name, "version": one.version, "package": one.distribution, "allowed": name in settings.allow,
+            "asks": one.asks, "fingerprint": found or "none: a source tree", "changed": changed,
+            "pinned": "" if not pinned else ("yes" if pinned == found and not changed else "to another"),
+        })  # fmt: skip
+    print(json.dumps(rows, indent=1) if as_json else "\n".join(_listed(row) for row in rows) or "none is installed")
+
+
+@app.command("new")
+def new(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Lower-case letters, digits, underscores: my_meter.")],
+    into: Annotated[Path | None, typer.Option(help="Folder to write it into (default: gridspine-NAME here).")] = None,
+) -> None:
+    """Begin an adapter: a package of its own that installs, runs and is judged as it stands."""
+    from gridspine.testing.scaffold import begin
+
+    folder = into or Path(f"gridspine-{name}")
+    for path in begin(name, folder):
+        print(path)
+    print(f"judge it with: gridspine adapter check {folder}")
+
+
+@app.command("check")
+def check_(
+    named: Annotated[str, typer.Argument(metavar="NAME|PATH", help="An installed adapter, or a folder of a package.")],
+    only: Annotated[list[str] | None, typer.Option(help="Look at this rule alone; may be repeated.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Judge an adapter by the rules for adapters; ends with 1 when it does not keep what it says it keeps.
+
+    It is run: judge only what you would run. Its device is the one that its rig.py brings, on this machine.
+    """
+    from gridspine.testing.candidate import find
+    from gridspine.testing.judge import judge
+    from gridspine.testing.rules import rules
+
+    if unknown := set(only or ()) - rules().keys():
+        raise Invalid(f"--only: there is no rule {', '.join(sorted(unknown))}; there are: {', '.join(rules())}")
+    logging.getLogger().addHandler(logging.NullHandler())  # what it logs of a device that is cut off is expected
+    verdicts = [asyncio.run(judge(one, only=only or ())) for one in find(named)]
+    if as_json:
+        print(msgspec.json.format(msgspec.json.encode(verdicts), indent=1).decode())
+    else:
+        print("\n".join(_judged(one, whole=not only) for one in verdicts))
+    if any(one.problems or (not only and one.level != one.claims) for one in verdicts):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -31,6 +104,30 @@ def trace(
     digits. Nothing is kept when nobody looks.
     """
     asyncio.run(_trace(data_directory(data), client, name, 3600.0 if follow else for_s, peer))
+
+
+def _listed(row: dict[str, Any]) -> str:
+    asks = {key: value for key, value in row["asks"].items() if value}
+    words = [f"{key} {', '.join(value) if isinstance(value, list) else value}" for key, value in asks.items()]
+    pinned = {"": "", "yes": ", pinned", "to another": ", PINNED TO ANOTHER: it is refused"}[row["pinned"]]
+    lines = [
+        f"{row['name']} {row['version']} ({row['package']}): {'allowed' if row['allowed'] else 'not allowed'}{pinned}",
+        f"    asks for      {'; '.join(words) or 'nothing that it says'}",
+        f"    fingerprint   {row['fingerprint']}",
+    ]
+    lines += [f"    CHANGED       {path}" for path in row["changed"][:5]]
+    return "\n".join(_plain(line) for line in lines)
+
+
+def _judged(verdict: "Verdict", *, whole: bool) -> str:
+    lines = [f"{verdict.adapter} {verdict.version} ({verdict.package})"]
+    for one in verdict.findings:
+        lines.append(f"  {one.state:<8}{one.level:<8}{one.rule:<30}{one.words}".rstrip())
+    failed = len(verdict.problems)
+    if whole:
+        claims = "" if verdict.claims == verdict.level else f", and claims to be {verdict.claims}"
+        lines.append(f"  {verdict.level}{claims}; {failed} failed")
+    return "\n".join(_plain(line) for line in lines)
 
 
 async def _trace(data: Path, client: str, name: str, for_s: float, peer: str) -> None:

@@ -18,6 +18,7 @@ from litestar.routes import WebSocketRoute
 
 from gridspine.apps.api.app import ROUTES, Framework, openapi_config
 from gridspine.apps.api.token import token_routes
+from gridspine.apps.cli.reference_adapters import adapters_page
 from gridspine.apps.cli.reference_cli import cli_page
 from gridspine.apps.cli.reference_mappings import mappings_page
 from gridspine.apps.cli.reference_models import models_page
@@ -35,6 +36,7 @@ def pages() -> dict[str, str]:
         "settings.md": settings_page(),
         "http.md": http_page(),
         "cli.md": cli_page(_BY_HAND),
+        "adapters.md": adapters_page(_BY_HAND),
         "thing-models.md": models_page(_BY_HAND),
         "mappings.md": mappings_page(_BY_HAND),
         "openapi.json": json.dumps(described_app().openapi_schema.to_schema(), indent=1, sort_keys=True) + "\n",

@@ -34,6 +34,7 @@ from gridspine.things.adapter import (
     WireTrace,
 )
 from gridspine.things.adapter_host import Listeners, installed
+from gridspine.things.adapter_package import refusal
 from gridspine.things.directory import Directory
 from gridspine.things.intake import Intake
 from gridspine.things.wire_trace import RingTrace
@@ -202,12 +203,16 @@ class AdapterHost:
         identity.watch.listen(lambda _: loop.call_soon_threadsafe(directory.wake))
 
     def load(self) -> dict[str, Callable[[], Any]]:
-        """Return what to run for each allowed adapter; raise `Invalid` for a name that is not installed."""
+        """Return what to run for each allowed adapter; raise `Invalid` for a name that is not installed, or not
+        as pinned: before anything of it is imported."""
         found = installed() if self._adapters is None else self._adapters
         missing = sorted(set(self._settings.allow) - set(found))
         if missing:
             known = ", ".join(sorted(found)) or "none"
             raise Invalid(f"adapters.allow: {', '.join(missing)} is not installed; installed are: {known}")
+        for name, pinned in self._settings.pin.items():
+            if name in self._settings.allow and (why := refusal(name, pinned)):
+                raise Invalid(f"adapters.pin: {why}")
         return {name: self._runner(name, found[name]()) for name in self._settings.allow}
 
     def wire_trace(self, name: str) -> RingTrace:

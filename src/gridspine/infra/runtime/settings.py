@@ -203,11 +203,14 @@ class Adapters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     allow: names of entry points of the group ``gridspine.adapters``.
     connect_for: ids of organisations, besides the one that runs the node, whose Things may say where the node connects
         to: their operators reach with it whatever address and broker topic the node can.
+    pin: fingerprints of adapters' packages by the adapter's name, as ``gridspine adapter list`` shows them; one that is
+        not as pinned is refused. An adapter that is not named is not looked at.
     settings: each adapter's own section, by its name.
     """
 
     allow: list[str] = []
     connect_for: list[str] = []
+    pin: dict[str, str] = {}
     settings: dict[str, dict[str, Any]] = {}
 
 
