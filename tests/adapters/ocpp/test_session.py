@@ -188,6 +188,22 @@ async def test_a_stopped_node_says_good_bye_and_leaves_nothing_behind():
     assert node.stored == []
 
 
+async def test_what_is_said_is_shown_without_what_proves_and_without_tokens():
+    node = make_node()
+    node.traced.turn_on(60)
+    async with serving(node):
+        async with raw(node) as point:
+            await point.call("Authorize", {"idTag": "CAFE01"})
+        async with raw(node, "2.0.1") as point:
+            await point.call("Authorize", {"idToken": {"idToken": "CAFE01", "type": "ISO14443"}})
+    said = "\n".join(f"{line.direction} {line.text}" for line in node.traced.lines())
+    assert "note connected: OCPP 1.6" in said
+    assert '"Authorize"' in said
+    assert '"idTag": "(hidden)"' in said
+    assert "CAFE01" not in said
+    assert PASSWORD not in said
+
+
 async def test_passwords_stay_out_of_logs(caplog):
     caplog.set_level("DEBUG")
     for name in ("websockets", "websockets.client", "websockets.server"):

@@ -57,6 +57,16 @@ def test_put_get_list_delete(registry: Registry) -> None:
     assert registry.read(lambda tx: tx.get(House, "1")) is None
 
 
+def test_many_are_put_over_whatever_was_there(registry: Registry) -> None:
+    registry.transact(lambda tx: tx.put(House("old"), id="7", owner="a"))
+    many = {str(number): House(f"house {number}") for number in range(1_200)}
+    registry.transact(lambda tx: tx.put_over(House, many, "a"))
+    registry.transact(lambda tx: tx.put_over(House, {}, "a"))
+    assert registry.read(lambda tx: tx.count(House)) == 1_200
+    assert registry.read(lambda tx: tx.get(House, "7")) == House("house 7")
+    assert registry.read(lambda tx: (tx.version(House, "7"), tx.version(House, "8"))) == (2, 1)
+
+
 def test_a_stale_version_is_refused(registry: Registry) -> None:
     registry.transact(lambda tx: tx.put(House("one"), id="1"))
     with pytest.raises(Conflict):

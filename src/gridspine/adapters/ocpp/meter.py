@@ -28,6 +28,7 @@ SampledValueType, as their JSON schemas have them.
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import msgspec
@@ -93,7 +94,8 @@ def _mean(samples: list[_Sample]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-class _Rule(NamedTuple):
+@dataclass(frozen=True, eq=False, slots=True)
+class _Rule:
     """How ``measurands`` come to a point: each combined over its phases, then added with its sign."""
 
     point: str
@@ -140,7 +142,7 @@ def _rows(samples: list[_Sample], observed_us: int) -> Iterable[Row]:
     by_measurand: dict[str, list[_Sample]] = {}
     for sample in samples:
         by_measurand.setdefault(sample.measurand, []).append(sample)
-    for rule in _RULES:
+    for rule in dict.fromkeys(_RULE_OF[measurand] for measurand in by_measurand):
         parts = [
             (sign, value)
             for measurand, sign in rule.measurands.items()

@@ -13,7 +13,8 @@ from gridspine.apps.node.commands import Commands
 from gridspine.apps.node.quotas import Quotas
 from gridspine.apps.node.read_now import Reads
 from gridspine.infra.identity.service import Identity
-from gridspine.infra.registry.port import Registry
+from gridspine.infra.registry.group import Grouped
+from gridspine.infra.registry.port import Registry, Transaction
 from gridspine.infra.runtime.clock import Clock
 from gridspine.infra.runtime.meter import Meter
 from gridspine.infra.runtime.secret import adapter_secrets
@@ -49,11 +50,12 @@ class AdapterNote(msgspec.Struct, frozen=True):
 
 
 class RegistryStore:
-    """An adapter's private store, in the registry."""
+    """An adapter's private store, in the registry; what is put meanwhile shares the next transaction."""
 
     def __init__(self, registry: Registry, adapter: str) -> None:
         self._registry = registry
         self._adapter = adapter
+        self._puts: Grouped[tuple[str, bytes | None], None] = Grouped(registry, self._put_all, lambda _: None)
 
     async def get(self, key: str) -> bytes | None:
         """Return what was put under ``key``, or None."""
@@ -62,11 +64,18 @@ class RegistryStore:
 
     async def put(self, key: str, value: bytes | None) -> None:
         """Keep ``value`` under ``key``; None forgets it."""
-        id_ = f"{self._adapter}/{key}"
-        if value is None:
-            await self._registry.run(lambda tx: tx.delete(AdapterNote, id_))
-        else:
-            await self._registry.run(lambda tx: tx.put(AdapterNote(value), id=id_, owner=self._adapter))
+        outcome = await self._puts.do((f"{self._adapter}/{key}", value))
+        if outcome is not None:
+            raise outcome
+
+    def _put_all(self, tx: Transaction, asked: Sequence[tuple[str, bytes | None]]) -> list[None]:
+        latest = dict(asked)
+        for id_, value in latest.items():
+            if value is None:
+                tx.delete(AdapterNote, id_)
+        kept = {id_: AdapterNote(value) for id_, value in latest.items() if value is not None}
+        tx.put_over(AdapterNote, kept, self._adapter)
+        return [None] * len(asked)
 
 
 class HostedContext:

@@ -5,7 +5,7 @@ one. ``owner`` is the organisation it belongs to. What ``emit`` is given reaches
 once, in order; its ``id`` lets a consumer drop a repetition.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -42,6 +42,10 @@ class Transaction(Protocol):
 
     def put_new(self, documents: Iterable[tuple[msgspec.Struct, str, str]]) -> None:
         """Keep many documents that are not there yet, each with its id and owner; raise `Conflict` when one is."""
+        ...
+
+    def put_over(self, kind: type[S], documents: Mapping[str, S], owner: str) -> None:
+        """Keep many documents of ``owner`` by id, whatever was there; each gets its next version."""
         ...
 
     def existing(self, kind: type[S], ids: Sequence[str]) -> set[str]:

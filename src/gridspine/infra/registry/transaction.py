@@ -1,6 +1,6 @@
 """One unit of work on the registry's tables; see `gridspine.infra.registry.port.Transaction`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -81,6 +81,31 @@ class SqlTransaction:
             self._connection.execute(insert(document), rows)
         except IntegrityError as error:
             raise Conflict("one of these is there already") from error
+
+    def put_over(self, kind: type[S], documents: Mapping[str, S], owner: str) -> None:
+        """Keep many documents of ``owner`` by id, whatever was there; each gets its next version."""
+        ids = list(documents)
+        versions: dict[str, int] = {}
+        for start in range(0, len(ids), _ASKED_AT_ONCE):
+            part = document.c.id.in_(ids[start : start + _ASKED_AT_ONCE])
+            here = document.c.kind == kind_name(kind)
+            found = self._connection.execute(select(document.c.id, document.c.version).where(here, part))
+            versions.update((row.id, row.version) for row in found)
+            self._connection.execute(delete(document).where(here, part))
+        format_ = getattr(kind, "FORMAT", 1)
+        rows = [
+            {
+                "kind": kind_name(kind),
+                "id": id_,
+                "owner": owner,
+                "version": versions.get(id_, 0) + 1,
+                "format": format_,
+                "body": msgspec.json.encode(one),
+            }
+            for id_, one in documents.items()
+        ]
+        if rows:
+            self._connection.execute(insert(document), rows)
 
     def existing(self, kind: type[S], ids: Sequence[str]) -> set[str]:
         """Return those of ``ids`` that have a document."""
