@@ -10,6 +10,7 @@ from gridspine.energy.models import load_models
 
 MODELS = load_models()
 NAMES = ("battery", "ev_charger", "pv_inverter", "heat_pump", "chp", "appliance", "meter", "thermostat")
+SETPOINT = "activePowerSetpoint"
 powers = st.floats(0, 100_000)
 
 
@@ -30,10 +31,10 @@ def told_w(told, given_handles):
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("battery", [("activePowerSetpoint", "import", "limit_max", 5000), ("activePowerSetpoint", "export", "limit_min", 5000)]),
+        ("battery", [(SETPOINT, "import", "limit_max", 5000), (SETPOINT, "export", "limit_min", 5000)]),
         ("pv_inverter", [("activePowerLimit", "export", "limit_max", 6000)]),
         ("ev_charger", [("currentLimit", "import", "limit_max", 32 * 690)]),
-        ("chp", [("activePowerSetpoint", "export", "limit_min", 50_000)]),
+        ("chp", [(SETPOINT, "export", "limit_min", 50_000)]),
         ("site", [("exportLimit", "export", "limit_max", 43_500), ("importLimit", "import", "limit_max", 43_500)]),
         ("meter", []), ("thermostat", []),
     ],

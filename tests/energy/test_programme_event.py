@@ -132,8 +132,9 @@ def test_an_envelope_that_makes_no_sense_is_refused(fields):
 @pytest.mark.parametrize(
     "fields",
     [
-        {"title": ""}, {"phases": 4}, {"import_limit_w": -1.0}, {"things": ("urn:x:a", "urn:x:a")}, {"guard": "urn:x:a"},
-        {"things": ("no urn",)}, {"location": (91.0, 0.0)}, {"uncontrolled_load_w": float("nan")},
+        {"title": ""}, {"phases": 4}, {"import_limit_w": -1.0}, {"guard": "urn:x:a"},
+        {"things": ("urn:x:a", "urn:x:a")}, {"things": ("no urn",)}, {"location": (91.0, 0.0)},
+        {"uncontrolled_load_w": float("nan")},
     ],
 )  # fmt: skip
 def test_a_site_that_makes_no_sense_is_refused(fields):

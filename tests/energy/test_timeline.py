@@ -1,5 +1,7 @@
 """Which control holds when: against a plain look at every moment, and by the examples of the page."""
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -37,7 +39,7 @@ def at(stretches, moment):
 def test_at_every_moment_the_best_claim_holds_each_mode(given_claims, random):
     found = resolve(given_claims, 0, END)
     assert (found[0].from_us, found[-1].until_us) == (0, END)
-    assert all(one.until_us == two.from_us and one.held != two.held for one, two in zip(found, found[1:], strict=False))
+    assert all(one.until_us == two.from_us and one.held != two.held for one, two in pairwise(found))
     for moment in range(END):
         held = at(found, moment).held
         for mode in MODES:

@@ -76,7 +76,8 @@ def _handles(thing: str, point: PointModel, rule: LeaseRule) -> list[Handle]:
     if rule.role == "limit_min":  # a floor asks for more, it is no limit of ours
         return []
     way: Direction = "export" if watts < 0 else "import"
-    return [Handle(thing, point.name, rule, way, watts, abs(rule.maximum * watts), abs(rule.fallback * watts))]
+    most_w, base_w = abs(rule.maximum * watts), abs(rule.fallback * watts)
+    return [Handle(thing, point.name, rule, way, watts, most_w, base_w)] if most_w else []
 
 
 def _watts(point: PointModel, rule: LeaseRule) -> float:
@@ -90,18 +91,22 @@ def _watts(point: PointModel, rule: LeaseRule) -> float:
 
 
 def limited(
-    control: Control, static: Control, own: Sequence[Handle], *, guard: str = "", set_aside_w: float = 0.0
-) -> list[Told]:
+    control: Control, static: Control, own: Sequence[Handle], *, guard: str = "", set_aside_w: float = 0.0,
+    alone: bool = True,
+) -> list[Told]:  # fmt: skip
     """Return what the points of ``own`` are told so that ``control`` holds, and with it ``static``, which always does.
 
     Of every import limit ``set_aside_w`` [W] is kept for what nobody commands. A point that may do without being told
-    what it would be told is told nothing; ``static`` alone never lets one do more than it may by itself.
+    what it would be told is told nothing; ``static`` alone never lets one do more than it may by itself. Not ``alone``:
+    somebody else tells of ``static`` where ``control`` says nothing.
     """
     asked = _shares(control, own, guard, set_aside_w)
     always = _shares(static, own, guard, set_aside_w)
     told = []
     for number, one in enumerate(own):
         power_w = asked.get(number)
+        if power_w is None and not alone:
+            continue
         bound_w = always.get(number, one.most_w)
         power_w = min(bound_w, one.base_w) if power_w is None else min(power_w, bound_w)
         if power_w != one.base_w:
@@ -118,8 +123,8 @@ def aimed(target_w: float, own: Sequence[Handle]) -> list[Told]:
     if target_w:
         able = [one for one in able if (one.direction == "import") == (target_w > 0)]
     most_w = sum(one.most_w for one in able)
-    part = min(1.0, abs(target_w) / most_w) if most_w else 0.0
-    values = {(one.thing, one.point): one.value(part * one.most_w) for one in able}
+    asked_w = min(abs(target_w), most_w)
+    values = {(one.thing, one.point): one.value(asked_w * one.most_w / most_w) for one in able}
     return [Told(thing, point, "setpoint", value) for (thing, point), value in values.items()]
 
 
@@ -138,8 +143,7 @@ def _shares(control: Control, own: Sequence[Handle], guard: str, set_aside_w: fl
             group = [number for number in group if own[number].thing != guard]
             limit_w = max(0.0, limit_w - set_aside_w) if direction == "import" else limit_w
         most_w = sum(own[number].most_w for number in group)
-        part = min(1.0, limit_w / most_w) if most_w else 0.0
         for number in group:
-            share_w = min(limit_w, own[number].most_w) if len(group) == 1 else part * own[number].most_w
+            share_w = min(limit_w, most_w) * own[number].most_w / most_w
             found[number] = min(share_w, found.get(number, share_w))
     return found

@@ -32,7 +32,7 @@ class EntryView(msgspec.Struct, frozen=True):
 
 @get("/receipts", summary="Find receipts", tags=["ledger"])
 async def find_receipts(request: Request[Any, Any, Any], node: TheNode, subject: FromQuery[str]) -> list[EntryView]:
-    """List the recorded events about a grant, command or Thing that concerns the caller's organisation."""
+    """List the recorded events about a grant, command, Thing, site or programme of the caller's organisation."""
     _concerned(node, request, subject)
     events = [one for one in await asyncio.to_thread(_events_about, node, subject) if _theirs(request, one)]
     return [EntryView(e.id, e.type, format_rfc3339(e.time_us), e.subject, e.actor) for e in events]
@@ -68,8 +68,13 @@ async def read_ledger_key(node: TheNode) -> str:
 
 
 def _concerned(node: Node, request: Request[Any, Any, Any], subject: str) -> None:
-    """Raise `NotFound` unless ``subject`` is a grant, product, command or Thing of the caller's organisation."""
+    """Raise `NotFound` unless ``subject`` is a grant, product, command or Thing of the caller's organisation.
+
+    Sites, programmes and what belongs to them concern whose they are, and who takes part.
+    """
     organisation = request.user.organisation
+    if node.controls.concern(subject, organisation):
+        return
     grant = node.gate.grant(subject)
     if grant is not None and organisation in {grant.owner, grant.consumer}:
         return

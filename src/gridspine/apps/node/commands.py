@@ -167,6 +167,11 @@ class Commands:
         await self._turns.together(touched, lambda now_us, _: (None, self.commander.cancel(id, now_us, reason)))
         return self.commander.command(id)
 
+    async def end(self, id: str, reason: str) -> None:
+        """End what a command still holds: also a limit that could not be delivered, and limits all the same."""
+        touched = [_point_of(self.commander.command(id))]
+        await self._turns.together(touched, lambda now_us, _: (None, self.commander.end(id, now_us, reason)))
+
     async def hand_over(
         self,
         things: Collection[str],

@@ -21,6 +21,7 @@ from gridspine.apps.node.authority import Authority
 from gridspine.apps.node.checks import ClockWatch, watch
 from gridspine.apps.node.commands import Commands
 from gridspine.apps.node.condition import Conditions
+from gridspine.apps.node.controls import Controls
 from gridspine.apps.node.edges import Edges
 from gridspine.apps.node.engines import Engines
 from gridspine.apps.node.enrolment import Enrolment
@@ -193,6 +194,9 @@ class Node:
         )  # fmt: skip
         self.archive = ArchiveService(self.settings, self.paths.archive, self.paths.log, self.log, self.things)
         self.archive.form_of = self.forms.forms.of
+        self.controls = Controls(
+            self.registry, self.things, self.points, self.commands, self.archive, self.clock
+        )  # fmt: skip
         self.retention = Retention(
             self.settings, self.paths.root, self.log, self.room, self.clock, self.checkpoints, self.snapshot_offsets
         )
@@ -223,6 +227,7 @@ class Node:
         self.forms.start(self.supervisor)
         self.ensembles.start(self.supervisor)
         self.plants.start(self.supervisor, self.adapters.reads)
+        self.controls.start(self.supervisor)
         self.supervisor.start("sparql", self.sparql.work)
         self.supervisor.start("agents", self.agents.work)
         self.lives.start(self.supervisor)
@@ -275,6 +280,7 @@ class Node:
         self.ensembles.saved.load()
         self.edges.rules.load()
         self.commands.load()
+        self.controls.load()
         self.alarms.load()
         self.agents.load()
         self.ledger.catch_up()
@@ -315,16 +321,11 @@ class Node:
                 tell = self._tell_silent
                 self.writer.submit(
                     SilenceJob(
-                        self.silence,
-                        self.points,
-                        self.twins,
-                        self.clock,
-                        tell,
-                        self.steps,
+                        self.silence, self.points, self.twins, self.clock, tell, self.steps,
                         self.intake.books.held.shift,
                     ),
                     FlapJob(self.screen.flaps, self.points, self.clock),
-                )
+                )  # fmt: skip
 
     def _tell_silent(self, silent: Int64Array) -> None:
         self.alarms.on_silent(silent)

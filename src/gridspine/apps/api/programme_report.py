@@ -1,0 +1,100 @@
+"""Reports to programmes: what one that is enrolled tells of its Things, made of history by its own act."""
+
+from typing import Any
+
+import msgspec
+from litestar import Request, get, post
+from litestar.params import FromPath, JSONBody
+
+from gridspine.apps.api.dependency import TheNode
+from gridspine.apps.api.programme import seen_programme
+from gridspine.energy.programme_report import ProgrammeReport, ReportResource
+from gridspine.kernel.errors import NotFound
+from gridspine.kernel.time import format_rfc3339, parse_rfc3339
+
+AnyRequest = Request[Any, Any, Any]
+MAX_SHOWN = 1_000
+
+
+class NewReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """Tell a programme what it asks for under ``payload_type`` (and ``point``, where it asks for several).
+
+    ``from`` and ``until`` (RFC 3339) are whole intervals apart, in the past and within the enrolment.
+    """
+
+    enrolment: str
+    payload_type: str
+    point: str = ""
+    event: str = ""
+    from_: str = msgspec.field(name="from")
+    until: str
+
+
+class ReportSummary(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A report without its values."""
+
+    id: str
+    programme: str
+    enrolment: str
+    organisation: str
+    event: str
+    payload_type: str
+    point: str
+    interval_s: int
+    from_: str = msgspec.field(name="from")
+    until: str
+    at: str
+    by: str
+
+
+class ReportView(ReportSummary, frozen=True, kw_only=True, rename="camel"):
+    """A report: one value an interval for each Thing, null where nothing valid was read."""
+
+    resources: tuple[ReportResource, ...]
+
+
+@get("/programmes/{programme_id:str}/reports", summary="List reports", tags=["programmes"])
+async def list_programme_reports(
+    request: AnyRequest, node: TheNode, programme_id: FromPath[str]
+) -> list[ReportSummary]:  # fmt: skip
+    """List the reports to an own programme, or the own ones to another's, the newest first."""
+    programme = seen_programme(node, request, programme_id)
+    found = node.controls.reports.seen(programme, request.user.organisation)
+    return [ReportSummary(**_fields(one)) for one in found[:MAX_SHOWN]]
+
+
+@post("/programmes/{programme_id:str}/reports", summary="Deliver a report", tags=["programmes"])
+async def deliver_report(
+    request: AnyRequest, node: TheNode, programme_id: FromPath[str], data: JSONBody[NewReport]
+) -> ReportView:
+    """Make a report of the history of an own enrolment and hand it to the programme."""
+    programme = seen_programme(node, request, programme_id, "programme.report")
+    one = node.controls.enrolments.get(programme.id, data.enrolment)
+    if one.organisation != request.user.organisation:
+        raise NotFound("there is no such enrolment")
+    if data.event:
+        node.controls.programmes.event(programme.id, data.event)
+    made = await node.controls.reports.deliver(
+        programme, one, data.payload_type, data.point, parse_rfc3339(data.from_), parse_rfc3339(data.until),
+        event=data.event, actor=request.user.principal,
+    )  # fmt: skip
+    return ReportView(**_fields(made), resources=made.resources)
+
+
+@get("/programmes/{programme_id:str}/reports/{programme_report_id:str}", summary="Read a report", tags=["programmes"])
+async def read_programme_report(
+    request: AnyRequest, node: TheNode, programme_id: FromPath[str], programme_report_id: FromPath[str]
+) -> ReportView:
+    """Return a report with its values: to an own programme, or an own one."""
+    programme = seen_programme(node, request, programme_id)
+    found = node.controls.reports.get(programme, programme_report_id, request.user.organisation)
+    return ReportView(**_fields(found), resources=found.resources)
+
+
+def _fields(one: ProgrammeReport) -> dict[str, Any]:
+    return {
+        "id": one.id, "programme": one.programme, "enrolment": one.enrolment, "organisation": one.organisation,
+        "event": one.event, "payload_type": one.descriptor.payload_type, "point": one.descriptor.point,
+        "interval_s": one.descriptor.interval_s, "from_": format_rfc3339(one.from_us),
+        "until": format_rfc3339(one.until_us), "at": format_rfc3339(one.at_us), "by": one.by,
+    }  # fmt: skip

@@ -1,0 +1,124 @@
+"""Books of standing documents: kept in the registry, held in memory, each change an event in the ledger.
+
+What is committed counts, also when the log did not take its event at once: then it is read again.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Generic, Protocol, TypeVar
+
+import msgspec
+
+from gridspine.infra.log.topics import LEDGER
+from gridspine.infra.registry.port import Event, Registry, Transaction
+from gridspine.infra.runtime.clock import Clock, new_id
+from gridspine.kernel.errors import NotFound
+
+MAX_TOLD_BYTES = 64_000
+"""What an event tells of a document at most; of a longer one it tells all but its lists."""
+
+
+class Document(Protocol):
+    """What a book keeps; ``version`` rises by one with each change."""
+
+    @property
+    def id(self) -> str:
+        """Its id."""
+        ...
+
+    @property
+    def organisation(self) -> str:
+        """Whose it is."""
+        ...
+
+    @property
+    def version(self) -> int:
+        """How often it was kept."""
+        ...
+
+
+D = TypeVar("D", bound=Any)
+
+
+class Book(Generic[D]):
+    """All documents of one ``kind``, a frozen struct; ``noun`` is what people call one. Lives on the event loop."""
+
+    def __init__(self, kind: type[D], noun: str, registry: Registry, clock: Clock) -> None:
+        self._kind, self._noun = kind, noun
+        self._registry, self._clock = registry, clock
+        self.kept: dict[str, D] = {}
+
+    def load(self) -> None:
+        """Read them when the node starts; blocks."""
+        self.kept = {one.id: one for one in self._registry.read(lambda tx: tx.list(self._kind))}
+
+    def get(self, id: str) -> D:
+        """Return one; raise `NotFound`."""
+        found = self.kept.get(id)
+        if found is None:
+            raise NotFound(f"there is no such {self._noun}")
+        return found
+
+    async def keep(self, type_: str, document: D, actor: str) -> D:
+        """Keep one, new or changed; raise `Conflict` when somebody else changed it meanwhile."""
+        (kept,) = await self.keep_all([(type_, document)], actor)
+        return kept
+
+    async def keep_all(self, changes: Sequence[tuple[str, D]], actor: str) -> list[D]:
+        """Keep several, all or none; each with the type of its event. Their versions are those they come from."""
+        before = {one.id: self.kept[one.id].version if one.id in self.kept else 0 for _, one in changes}
+        after = [msgspec.structs.replace(one, version=before[one.id] + 1) for _, one in changes]
+
+        def work(tx: Transaction) -> None:
+            for (type_, _), one in zip(changes, after, strict=True):
+                tx.put(one, id=one.id, owner=one.organisation, expected=before[one.id])
+                tx.emit(LEDGER, one.organisation, self.event(type_, one, actor))
+
+        try:
+            await self._registry.run(work)
+        except Exception:
+            await self._read_again(list(before))
+            raise
+        self.kept.update((one.id, one) for one in after)
+        return after
+
+    async def remove(self, type_: str, document: D, actor: str, beside: Sequence[tuple[type[Any], str]] = ()) -> None:
+        """Forget one, and the documents ``beside`` it."""
+
+        def work(tx: Transaction) -> None:
+            tx.delete(self._kind, document.id)
+            for kind, id_ in beside:
+                tx.delete(kind, id_)
+            tx.emit(LEDGER, document.organisation, self.event(type_, document, actor))
+
+        try:
+            await self._registry.run(work)
+        except Exception:
+            await self._read_again([document.id])
+            raise
+        self.kept.pop(document.id, None)
+
+    async def forget(self, ids: Sequence[str]) -> None:
+        """Let documents go that are over and too many; the ledger keeps what was told of them."""
+
+        def work(tx: Transaction) -> None:
+            for id_ in ids:
+                tx.delete(self._kind, id_)
+
+        await self._registry.run(work)
+        for id_ in ids:
+            self.kept.pop(id_, None)
+
+    def event(self, type_: str, document: D, actor: str) -> Event:
+        """Return what the ledger is told."""
+        told: dict[str, Any] = msgspec.to_builtins(document)
+        if len(msgspec.json.encode(told)) > MAX_TOLD_BYTES:
+            told = {name: len(value) if isinstance(value, list) else value for name, value in told.items()}
+        return Event(new_id(self._clock), type_, self._clock.now_us(), document.id, actor, told)
+
+    async def _read_again(self, ids: Sequence[str]) -> None:
+        for id_ in ids:
+            found = await self._registry.run(lambda tx, id_=id_: tx.get(self._kind, id_), write=False)  # type: ignore[misc]
+            if found is None:
+                self.kept.pop(id_, None)
+            else:
+                self.kept[id_] = found

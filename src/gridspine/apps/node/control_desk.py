@@ -1,0 +1,209 @@
+"""Controls at work: what sites and enrolled Things owe is asked for as leases, kept up, and ended.
+
+::
+
+    a document changed ─┐
+    time ───────────────┴─► plan ─► compare with the commands there are ─┬─► leases asked for, in the source's name
+                                                                         └─► what is not wanted any more is cancelled
+
+Nothing of it is kept but documents and commands: after a start it is compared again, and goes on.
+"""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+
+import structlog
+
+from gridspine.apps.node.commands import Commands
+from gridspine.apps.node.control_plan import BATCH, ControlPlan, Holder
+from gridspine.apps.node.programme_enrolments import ProgrammeEnrolments
+from gridspine.apps.node.programmes import Programmes
+from gridspine.apps.node.sites import Sites
+from gridspine.energy.obligation import Obligation, fulfils
+from gridspine.infra.runtime.clock import Clock
+from gridspine.kernel.errors import Conflict, GridspineError, NotFound
+from gridspine.kernel.time import US
+from gridspine.things.asking import Ask
+from gridspine.things.command import Command
+from gridspine.things.command_table import counts
+
+LOOK_S = 1.0
+PERIOD_US, RETRY_US = 900 * US, 300 * US
+"""How often a holder is looked at though nothing is due; what was refused, or failed, is not asked for again sooner."""
+WITHDRAWN = "no longer asked for: "
+"""How the reason begins when it is the desk that cancels."""
+_SLICE, _AT_ONCE, _BEHIND = 50, 5_000, 1_000
+_TRIED = frozenset({"refused", "rejected", "failed"})
+log = structlog.get_logger(__name__)
+
+
+class ControlDesk:
+    """Keeps the commands of all holders as they should be. Lives on the event loop."""
+
+    def __init__(
+        self, plan: ControlPlan, sites: Sites, programmes: Programmes, enrolments: ProgrammeEnrolments,
+        commands: Commands, clock: Clock,
+    ) -> None:  # fmt: skip
+        self.plan = plan
+        self._sites, self._programmes, self._enrolments = sites, programmes, enrolments
+        self._commands, self._clock = commands, clock
+        self._due_us: dict[Holder, int] = {}
+        self._looking = asyncio.Lock()
+
+    def load(self) -> None:
+        """Look at everything soon after the start."""
+        holders = {Holder("site", one.id) for one in self._sites.all()}
+        holders |= {Holder(kind, id_) for kind, id_ in self._enrolments.subjects()}
+        self._due_us = dict.fromkeys(holders, 0)
+
+    def commands_of(self, holder: Holder) -> list[Command]:
+        """Return the commands that a holder's Things were given by the desk, as far as they are known."""
+        things = self.plan.things(holder)
+        return [
+            one for thing in things for one in self._commands.commander.commands(thing.id) if one.batch == holder.batch
+        ]
+
+    def behind(self, principal: str) -> frozenset[str]:
+        """Return the persons by whose doing a site or programme asks; nobody for any other principal."""
+        kind, _, id_ = principal.partition(":")
+        if kind == "site":
+            site = self._sites.find(id_)
+            return frozenset({site.by, *(one.by for one in self._sites.envelopes(id_))} if site else ())
+        programme = self._programmes.find(id_) if kind == "programme" else None
+        if programme is None:
+            return frozenset()
+        return frozenset({programme.by, *(one.by for one in self._programmes.live(id_, self._clock.now_us()))})
+
+    def holders_of(self, programme: str) -> list[Holder]:
+        """Return what is enrolled in a programme."""
+        return [Holder(one.kind, one.subject) for one in self._enrolments.of_programme(programme)]
+
+    async def follow(self, holder: Holder, before: Sequence[Command]) -> None:
+        """Look at a holder that has changed; ``before`` are the commands that it had: those of Things gone end."""
+        there = {thing.id for thing in self.plan.things(holder)}
+        await self.look([holder], [one for one in before if one.lease.thing not in there])
+
+    async def work(self) -> None:
+        """Look at what is due, until cancelled; first at what was left behind when the node ended."""
+        await self.look([], self._left())
+        while True:
+            now_us = self._clock.monotonic_us()
+            due = [holder for holder, due_us in self._due_us.items() if due_us <= now_us]
+            for at in range(0, len(due), _BEHIND):
+                await self.look(due[at : at + _BEHIND])
+            await self._clock.sleep(LOOK_S)
+
+    async def look(self, holders: Iterable[Holder], gone: Sequence[Command] = ()) -> None:
+        """Bring the commands of ``holders`` to what they should be; end those of ``gone``, whose holders are no more.
+
+        What cannot be asked for now is tried again later: documents say what should be.
+        """
+        async with self._looking:
+            asks: list[Ask] = []
+            over = list(gone)
+            for number, holder in enumerate(dict.fromkeys(holders)):
+                missing, unwanted = self._compare(holder)
+                asks += [self._ask(one, holder) for one in missing]
+                over += unwanted
+                if number % _SLICE == _SLICE - 1:
+                    await asyncio.sleep(0)
+            await self._request(asks)
+            await self._cancel(over)
+
+    def _left(self) -> list[Command]:
+        """Return the commands whose Things are not their holder's any more."""
+        known = [one for one in self._commands.commander.commands() if one.batch.startswith(BATCH)]
+        own: dict[str, set[str]] = {}
+        for holder in self._due_us:
+            own.setdefault(holder.batch, set()).update(thing.id for thing in self.plan.things(holder))
+        return [one for one in known if one.lease.thing not in own.get(one.batch, ())]
+
+    def _compare(self, holder: Holder) -> tuple[list[Obligation], list[Command]]:
+        """Return what is to be asked for, and what is to end."""
+        now_us = self._clock.now_us()
+        known = [one for one in self.commands_of(holder) if one.lease.until_us > now_us]
+        wanted = self.plan.owed(holder, now_us)
+        missing: list[Obligation] = []
+        kept: set[str] = set()
+        due_us = now_us + PERIOD_US
+        for one in wanted:
+            found = next((c for c in known if _place(c) == one.place and _answers(c, one, now_us)), None)
+            until_us = one.until_us if found is None else found.lease.until_us
+            if until_us < one.whole_us:
+                due_us = min(due_us, max(until_us - (one.until_us - one.from_us) // 2, now_us + US))
+            if found is None:
+                missing.append(one)
+                continue
+            kept.add(found.id)
+            if found.state in _TRIED:
+                due_us = min(due_us, found.changes[-1].at_us + RETRY_US)
+        if wanted or known or holder.kind == "site":
+            self._due_us[holder] = self._clock.monotonic_us() + due_us - now_us
+        else:
+            self._due_us.pop(holder, None)
+        return missing, [one for one in known if one.id not in kept and (not one.final or counts(one))]
+
+    def _ask(self, one: Obligation, holder: Holder) -> Ask:
+        source = one.source
+        lease = self._commands.new_lease(
+            thing=one.thing, point=one.point, value=one.steps[0].value, role=one.role, authority=source.authority,
+            priority=source.priority, from_us=one.from_us, until_us=one.until_us, principal=source.principal,
+            steps=one.steps if len(one.steps) > 1 else (),
+        )  # fmt: skip
+        return Ask(lease, "", source.reason, "", holder.batch)
+
+    async def _request(self, asks: Sequence[Ask]) -> None:
+        """Ask for leases: one order for each principal, as long as no point is in it twice."""
+        while asks:
+            orders: dict[str, dict[tuple[str, str], Ask]] = {}
+            later: list[Ask] = []
+            for ask in asks:
+                order = orders.setdefault(ask.lease.principal, {})
+                if len(order) < _AT_ONCE and (ask.lease.thing, ask.lease.point) not in order:
+                    order[ask.lease.thing, ask.lease.point] = ask
+                else:
+                    later.append(ask)
+            for principal, order in orders.items():
+                try:
+                    await self._commands.request_all(list(order.values()))
+                except GridspineError as error:
+                    log.warning("leases could not be asked for: tried again", source=principal, why=error.detail)
+                    self._again(order.values())
+            asks = later
+
+    async def _cancel(self, over: Sequence[Command]) -> None:
+        """End what is not wanted any more; what a newer lease superseded meanwhile has ended."""
+        for at in range(0, len(over), _AT_ONCE):
+            part = over[at : at + _AT_ONCE]
+            ended = await asyncio.gather(*map(self._end, part), return_exceptions=True)
+            for command, error in zip(part, ended, strict=True):
+                if isinstance(error, BaseException) and not isinstance(error, Conflict | NotFound):
+                    log.warning("a lease could not be ended: tried again", command=command.id, why=str(error))
+
+    async def _end(self, command: Command) -> None:
+        command = self._commands.commander.command(command.id)
+        if not command.final or counts(command):
+            await self._commands.end(command.id, f"{WITHDRAWN}by {command.lease.principal}")
+
+    def _again(self, asks: Iterable[Ask]) -> None:
+        soon_us = self._clock.monotonic_us() + 60 * US
+        batches = {ask.batch for ask in asks}
+        for holder, due_us in self._due_us.items():
+            if holder.batch in batches:
+                self._due_us[holder] = min(due_us, soon_us)
+
+
+def _place(command: Command) -> tuple[str, str, str, str]:
+    lease = command.lease
+    return lease.principal, lease.thing, lease.point, lease.role
+
+
+def _answers(command: Command, wanted: Obligation, now_us: int) -> bool:
+    """Whether a command is the answer to what is wanted: it holds, or somebody else ended it, or it was just tried."""
+    if not fulfils(command.lease, wanted, now_us):
+        return False
+    if not command.final:
+        return True
+    if command.state in _TRIED:
+        return command.changes[-1].at_us + RETRY_US > now_us
+    return command.state == "cancelled" and not command.reason.startswith(WITHDRAWN)

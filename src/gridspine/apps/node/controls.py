@@ -1,0 +1,61 @@
+"""All that a node knows of sites and programmes, put together."""
+
+from gridspine.apps.node.archive import ArchiveService
+from gridspine.apps.node.commands import Commands
+from gridspine.apps.node.control_desk import ControlDesk
+from gridspine.apps.node.control_plan import ControlPlan
+from gridspine.apps.node.programme_enrolments import ProgrammeEnrolments
+from gridspine.apps.node.programme_reports import ProgrammeReports
+from gridspine.apps.node.programmes import Programmes
+from gridspine.apps.node.sites import Sites
+from gridspine.infra.registry.port import Registry
+from gridspine.infra.runtime.clock import Clock
+from gridspine.infra.runtime.tasks import Supervisor
+from gridspine.things.directory import Directory
+from gridspine.things.point import PointTable
+
+
+class Controls:
+    """Sites, programmes, who takes part, what comes of it, what is told of it."""
+
+    def __init__(
+        self, registry: Registry, things: Directory, points: PointTable, commands: Commands, archive: ArchiveService,
+        clock: Clock,
+    ) -> None:  # fmt: skip
+        self.sites = Sites(registry, things, clock)
+        self.programmes = Programmes(registry, clock)
+        self.enrolments = ProgrammeEnrolments(registry, self.programmes, self.sites, things, clock)
+        self.plan = ControlPlan(self.sites, self.programmes, self.enrolments, things)
+        self.desk = ControlDesk(self.plan, self.sites, self.programmes, self.enrolments, commands, clock)
+        self.reports = ProgrammeReports(registry, self.plan, things, points, archive, clock)
+        others = commands.behind
+        commands.behind = lambda principal: others(principal) | self.desk.behind(principal)
+
+    def load(self) -> None:
+        """Read all documents when the node starts; blocks."""
+        for one in (self.sites, self.programmes, self.enrolments, self.reports, self.desk):
+            one.load()
+
+    def concern(self, subject: str, organisation: str) -> bool:
+        """Whether a site, envelope, programme, event, enrolment or report concerns an organisation: its own, mostly.
+
+        Who takes part in a programme is concerned by it and by its events; who runs one by enrolments and reports.
+        """
+        for book in (self.sites.book, self.sites.envelope_book):
+            if (one := book.kept.get(subject)) is not None:
+                return bool(one.organisation == organisation)
+        for enrolled in (self.enrolments.book.kept.get(subject), self.reports.book.kept.get(subject)):
+            if enrolled is not None:
+                return organisation in {enrolled.organisation, enrolled.owner}
+        event = self.programmes.event_book.kept.get(subject)
+        programme = self.programmes.find(subject if event is None else event.programme)
+        if programme is None:
+            return False
+        if programme.organisation == organisation:
+            return True
+        own = (one for one in self.enrolments.seen(programme, organisation) if one.state == "active")
+        return any(event is None or event.aimed_at(one.words) for one in own)
+
+    def start(self, supervisor: Supervisor) -> None:
+        """Let commands follow documents and time."""
+        supervisor.start("controls", self.desk.work)

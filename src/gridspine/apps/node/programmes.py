@@ -1,0 +1,154 @@
+"""Programmes and their events: documents, kept; who may see them."""
+
+from collections.abc import Callable, Sequence
+from itertools import islice
+
+import msgspec
+
+from gridspine.apps.node.book import Book
+from gridspine.energy.programme import Programme
+from gridspine.energy.programme_event import ProgrammeEvent
+from gridspine.infra.registry.port import Registry
+from gridspine.infra.runtime.clock import Clock, new_urn
+from gridspine.kernel.errors import Conflict, NotFound, Overloaded
+
+MAX_PROGRAMMES, MAX_EVENTS, KEPT_EVENTS = 200, 2_000, 2_000
+"""Programmes of an organisation; events of a programme that are to come or running; those that are over and kept."""
+
+
+class Programmes:
+    """Keeps them. Lives on the event loop; ``sees(organisation, programme)``: whether it takes part, or asked to."""
+
+    def __init__(self, registry: Registry, clock: Clock) -> None:
+        self._clock = clock
+        self._programmes = Book(Programme, "programme", registry, clock)
+        self.event_book = Book(ProgrammeEvent, "event", registry, clock)
+        self._of: dict[str, dict[str, None]] = {}
+        self._standing: dict[str, list[ProgrammeEvent]] = {}
+        self.sees: Callable[[str, str], bool] = lambda _organisation, _programme: False
+
+    def load(self) -> None:
+        """Read them when the node starts; blocks."""
+        self._programmes.load()
+        self.event_book.load()
+        for one in sorted(self.event_book.kept.values(), key=lambda one: one.id):
+            self._of.setdefault(one.programme, {})[one.id] = None
+
+    def seen_by(self, organisation: str) -> Sequence[Programme]:
+        """Return the programmes that an organisation may see, by title."""
+        seen = (one for one in self._programmes.kept.values() if self._visible(one, organisation))
+        return sorted(seen, key=lambda one: (one.title, one.id))
+
+    def get(self, id: str, organisation: str = "", *, own: bool = False) -> Programme:
+        """Return one that an organisation may see, or (``own``) that is its own; raise `NotFound`."""
+        found = self._programmes.get(id)
+        seen = found.organisation == organisation if own else not organisation or self._visible(found, organisation)
+        if not seen:
+            raise NotFound("there is no such programme")
+        return found
+
+    def find(self, id: str) -> Programme | None:
+        """Return one, or None."""
+        return self._programmes.kept.get(id)
+
+    async def register(self, programme: Programme, actor: str) -> Programme:
+        """Keep a new programme; its id is given here. Raises `Invalid`, `Overloaded`."""
+        programme.check()
+        present = sum(one.organisation == programme.organisation for one in self._programmes.kept.values())
+        if present >= MAX_PROGRAMMES:
+            raise Overloaded(f"your organisation has {MAX_PROGRAMMES} programmes, and no more")
+        now_us = self._clock.now_us()
+        made = msgspec.structs.replace(programme, id=new_urn(self._clock), created_us=now_us, by=actor)
+        return await self._programmes.keep("programme.registered", made, actor)
+
+    async def change(self, before: Programme, programme: Programme, actor: str) -> Programme:
+        """Keep a programme as it is now; raise `Invalid`, and `Conflict` for one that is retired."""
+        if before.retired_us:
+            raise Conflict("the programme is retired")
+        programme.check()
+        fields = {"id": before.id, "organisation": before.organisation, "created_us": before.created_us}
+        changed = msgspec.structs.replace(programme, **fields, by=before.by)
+        return await self._programmes.keep("programme.changed", changed, actor)
+
+    async def retire(self, programme: Programme, actor: str) -> Programme:
+        """End a programme: its events are cancelled, its defaults hold no more; it stays known."""
+        if programme.retired_us:
+            raise Conflict("the programme is retired already")
+        now_us = self._clock.now_us()
+        ended = [one.cancel(now_us, actor, "its programme is retired") for one in self.live(programme.id, now_us)]
+        for at in range(0, len(ended), 100):
+            await self.event_book.keep_all([("programme-event.cancelled", one) for one in ended[at : at + 100]], actor)
+        self._standing.pop(programme.id, None)
+        retired = msgspec.structs.replace(programme, retired_us=now_us)
+        return await self._programmes.keep("programme.retired", retired, actor)
+
+    # -- events -------------------------------------------------------------------------------------------------
+
+    def events(self, programme: str) -> list[ProgrammeEvent]:
+        """Return the events of a programme that are kept, the newest first."""
+        return [self.event_book.kept[one] for one in reversed(self._of.get(programme, {}))]
+
+    def live(self, programme: str, now_us: int) -> list[ProgrammeEvent]:
+        """Return its events that are running or to come."""
+        return [one for one in self.events(programme) if one.status(now_us) in {"scheduled", "active"}]
+
+    def standing(self, programme: str) -> list[ProgrammeEvent]:
+        """Return its events that were running or to come when one of them changed at last."""
+        found = self._standing.get(programme)
+        if found is None:
+            found = self._standing[programme] = self.live(programme, self._clock.now_us())
+        return found
+
+    def event(self, programme: str, id: str) -> ProgrammeEvent:
+        """Return an event of a programme; raise `NotFound`."""
+        found = self.event_book.get(id)
+        if found.programme != programme:
+            raise NotFound("there is no such event")
+        return found
+
+    async def publish(self, event: ProgrammeEvent, actor: str) -> ProgrammeEvent:
+        """Keep a new event; its id and seed are given here. What it supersedes is cancelled in the same moment."""
+        programme, now_us = self.get(event.programme), self._clock.now_us()
+        if programme.retired_us:
+            raise Conflict("the programme is retired")
+        event.check(programme, now_us)
+        if len(self.live(programme.id, now_us)) >= MAX_EVENTS:
+            raise Overloaded(f"{MAX_EVENTS} events of this programme are running or to come, and no more")
+        made = msgspec.structs.replace(
+            event, id=new_urn(self._clock), seed=self._clock.randbytes(16).hex(), created_us=now_us, by=actor
+        )
+        changes = [("programme-event.published", made)]
+        if event.supersedes:
+            older = self.event(programme.id, event.supersedes)
+            changes.append(("programme-event.cancelled", older.cancel(now_us, actor, f"superseded by {made.id}")))
+        try:
+            kept = (await self.event_book.keep_all(changes, actor))[0]
+        finally:
+            self._standing.pop(programme.id, None)
+        self._of.setdefault(programme.id, {})[kept.id] = None
+        await self._make_room(programme.id, now_us)
+        return kept
+
+    async def cancel(self, event: ProgrammeEvent, actor: str, reason: str) -> ProgrammeEvent:
+        """Cancel an event that is running or to come."""
+        ended = event.cancel(self._clock.now_us(), actor, reason)
+        try:
+            return await self.event_book.keep("programme-event.cancelled", ended, actor)
+        finally:
+            self._standing.pop(event.programme, None)
+
+    async def _make_room(self, programme: str, now_us: int) -> None:
+        """Let the oldest events go that are over, where too many are kept."""
+        over = [
+            one for one in self._of[programme] if self.event_book.kept[one].status(now_us) in {"completed", "cancelled"}
+        ]
+        gone = list(islice(over, max(0, len(over) - KEPT_EVENTS)))
+        if gone:
+            await self.event_book.forget(gone)
+            for one in gone:
+                del self._of[programme][one]
+
+    def _visible(self, one: Programme, organisation: str) -> bool:
+        if one.organisation == organisation or self.sees(organisation, one.id):
+            return True
+        return one.open and not one.retired_us
