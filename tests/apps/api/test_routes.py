@@ -71,6 +71,8 @@ async def full(tmp_path_factory):
         "decision_id": (await made.co.get(f"/things/{BATTERY_ID}")).json()["decision"],
         "verb": "revoke",
         "language": "cim",
+        "site_id": (await made.op.post("/sites", json={"title": SECRET_TITLE})).json()["id"],
+        "programme_id": (await made.op.post("/programmes", json={"title": SECRET_TITLE})).json()["id"],
     }
     yield made
     await made.stop()
@@ -184,7 +186,7 @@ HARMLESS = {
     ("GET", "/organisations"), ("GET", "/principals"), ("GET", "/behaviours"), ("GET", "/emulated/orders"),
     ("GET", "/commands/awaiting"), ("GET", "/edges"), ("GET", "/events"), ("GET", "/events/{kind}"),
     ("GET", "/models"), ("GET", "/ensembles"), ("GET", "/search/jsonpath"), ("GET", "/search/sparql"),
-    ("POST", "/search/sparql"),
+    ("POST", "/search/sparql"), ("GET", "/sites"), ("GET", "/programmes"),
 }  # fmt: skip
 """What a stranger may ask: of the own organisation, or what is there for everybody."""
 
@@ -193,7 +195,7 @@ async def everything(world):
     """What another organisation must not change."""
     compact = {"accept": "application/vnd.gridspine.things+json"}  # without the time it was asked for
     found = {"/things": (await world.op.get("/things", headers=compact)).json()}
-    for path in ("/grants", "/incidents", "/organisations", "/principals"):
+    for path in ("/grants", "/incidents", "/organisations", "/principals", "/sites", "/programmes"):
         found[path] = (await world.op.get(path)).json()
     found["command"] = (await world.op.get(f"/commands/{world.ids['command_id']}")).json()["state"]
     return found

@@ -4,7 +4,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
-for _name in ("table", "requests", "tokens"):
+for _name in ("table", "programmes", "requests", "tokens"):
     _full = f"matrix_{_name}"
     if _full not in sys.modules:
         _specification = importlib.util.spec_from_file_location(_full, Path(__file__).parent / f"{_name}.py")

@@ -9,6 +9,9 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from joserfc.jwk import OKPKey
+from matrix_programmes import bodies as bodies_of_programmes
+from matrix_programmes import fresh as fresh_of_programmes
+from matrix_programmes import scene as scene_of_programmes
 from running_node import BATTERY, METER, SENML, World
 
 from gridspine.apps.cli.keys import new_key
@@ -79,7 +82,7 @@ class Scene:
             "attachment_id": await self.attachment(),
             "report_id": (await world.op.post(f"/things/{METER_ID}/commissioning", json={})).json()["id"],
             "edge_id": await self.edge(), "rule": "scene", "ensemble_id": await self.ensemble(),
-            **(await self._fresh_waiting()),
+            **(await self._fresh_waiting()), **(await scene_of_programmes(world, TITLE)),
         }  # fmt: skip
 
     async def edge(self) -> str:
@@ -135,6 +138,7 @@ class Scene:
         if "{principal_id}" in path:
             ids |= self._fresh_principal(path)
         ids |= await self._fresh_control(path)
+        ids |= await fresh_of_programmes(self.world, path, ids)
         if path.endswith("/form"):
             ids["thing_id"] = await self.world.thing(f"urn:uuid:{uuid.uuid4()}")
         if path.startswith("/behaviours/{behaviour}/"):
@@ -238,7 +242,7 @@ class Scene:
             return {"PUT": DESCRIBED | {"id": ids["thing_id"]}, "PATCH": {"title": "x"}}.get(method)
         if method not in {"POST", "PUT"}:
             return None
-        bodies: dict[str, Any] = {
+        bodies: dict[str, Any] = bodies_of_programmes(ids) | {
             "/readings": [{"n": f"{METER_ID}/voltage", "v": 230}],
             "/things": {"title": "T", "model": METER},
             "/things/batch": [{"title": "T", "model": METER}],

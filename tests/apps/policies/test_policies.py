@@ -82,6 +82,13 @@ OWN = {
     "behaviour.read": organisation_entity("acme"),
     "behaviour.publish": organisation_entity("acme"),
     "behaviour.deploy": organisation_entity("acme"),
+    "site.read": organisation_entity("acme"),
+    "site.manage": organisation_entity("acme"),
+    "programme.read": organisation_entity("acme"),
+    "programme.manage": organisation_entity("acme"),
+    "programme.enrol": organisation_entity("acme"),
+    "programme.opt": organisation_entity("acme"),
+    "programme.report": organisation_entity("acme"),
     "incident.read": organisation_entity("acme"),
     "incident.handle": organisation_entity("acme"),
 }
@@ -90,6 +97,7 @@ MAY = {
         "behaviour.read", "behaviour.publish",
         "thing.read", "alarm.read", "thing.register", "audit.read", "metrics.read", "status.read", "identity.manage",
         "node.connect", "keys.rotate", "incident.read", "thing.enrol", "thing.attach", "thing.change",
+        "site.read", "programme.read",
     },
     "operator": {
         "behaviour.read", "behaviour.publish", "behaviour.deploy",
@@ -99,18 +107,21 @@ MAY = {
         "product.receive", "product.query", "grant.read", "grant.suspend", "grant.resume", "metrics.read",
         "status.read", "sql.run", "node.stop", "quarantine.handle", "node.connect", "incident.read", "incident.handle",
         "adapter.trace",
+        "site.read", "site.manage", "programme.read", "programme.manage", "programme.opt", "programme.report",
     },
     "owner": {
         "behaviour.read",
         "thing.read", "alarm.read", "product.create", "product.receive", "product.query", "grant.approve",
         "grant.refuse", "grant.read", "grant.revoke", "grant.suspend", "grant.resume", "incident.read",
         "thing.transfer", "thing.attach",
+        "site.read", "programme.read", "programme.enrol", "programme.opt", "programme.report",
     },
     "consumer": {"grant.ask"},
     "device": set(),
     "auditor": {
         "behaviour.read",
         "thing.read", "alarm.read", "grant.read", "audit.read", "metrics.read", "status.read", "incident.read",
+        "site.read", "programme.read",
     },
 }  # fmt: skip
 
