@@ -18,7 +18,9 @@ from gridspine.apps.cli import (
     ledger,
     life,
     node,
+    programme,
     replay,
+    site,
     thing,
 )
 from gridspine.kernel.errors import GridspineError
@@ -46,6 +48,8 @@ app.add_typer(behaviour.app, name="behaviour")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(life.app, name="life")
 app.add_typer(keyring.app, name="keys")
+app.add_typer(programme.app, name="programme")
+app.add_typer(site.app, name="site")
 app.add_typer(thing.app, name="thing")
 
 
