@@ -89,6 +89,8 @@ async def test_an_event_becomes_a_lease_and_ends_when_it_is_cancelled(world):
     ended = await sent(world.op, f"/programmes/{programme_id}/events/{made['id']}/cancel", {"reason": "rain"}, 200)
     assert (ended["status"], ended["reason"]) == ("cancelled", "rain")
     assert live(world, thing) == [] and value(world, thing) == 0
+    (told,) = (await world.co.get(f"/programmes/{programme_id}/events/{made['id']}/responses")).json()
+    assert (told["state"], [one["state"] for one in told["commands"]]) == ("cancelled", ["cancelled"])
     again = await world.op.post(f"/programmes/{programme_id}/events/{made['id']}/cancel")
     assert again.status_code == 409
 

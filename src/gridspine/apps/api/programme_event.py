@@ -22,6 +22,7 @@ from gridspine.apps.node.control_plan import Holder
 from gridspine.apps.node.node import Node
 from gridspine.energy.control import NOTHING, Control
 from gridspine.energy.programme import Programme
+from gridspine.energy.programme_enrolment import ProgrammeEnrolment
 from gridspine.energy.programme_event import EventInterval, ProgrammeEvent, Signal, Status
 from gridspine.kernel.errors import Invalid, NotFound
 from gridspine.kernel.time import US, format_rfc3339, parse_rfc3339
@@ -89,15 +90,15 @@ class CommandOfEvent(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class ResponseView(msgspec.Struct, frozen=True, rename="camel"):
-    """What became of an event for one who takes part; ``held_s`` [s] of ``asked_s`` [s] it holds, or will.
+    """What became of an event for one who takes part: ``held_s`` [s] of the ``asked_s`` [s] it holds, or will.
 
-    The rest is superseded, outside of the enrolment, or opted out of.
+    Only the time counts in which it is enrolled; the rest of that is superseded, or opted out of.
     """
 
     enrolment: str
     organisation: str
     subject: str
-    state: Literal["holds", "partly", "superseded", "opted-out", "informed"]
+    state: Literal["holds", "partly", "superseded", "opted-out", "informed", "cancelled"]
     held_s: float
     asked_s: float
     commands: list[CommandOfEvent]
@@ -192,17 +193,26 @@ async def list_responses(
     return [_response(node, event, one, organisation) for one in seen[offset : offset + limit]]
 
 
-def _response(node: Node, event: ProgrammeEvent, enrolment: Any, organisation: str) -> ResponseView:
+def _response(node: Node, event: ProgrammeEvent, enrolment: ProgrammeEnrolment, organisation: str) -> ResponseView:
     holder = Holder(enrolment.kind, enrolment.subject)
-    stretches = node.controls.plan.held(holder, event.from_us, event.until_us + 3600 * US)
+    stretches = node.controls.plan.held(holder, event.from_us, event.until_us + 3600 * US, past=True)
     held_us = sum(
         one.until_us - one.from_us
         for one in stretches
         if any(claim.by == event.id for claim in one.held.values())
     )  # fmt: skip
-    asked_us = sum(one.until_us - one.from_us for one in event.intervals if one.control.modes)
-    out = not list(enrolment.takes_part(event.id, event.from_us, event.until_us))
-    state: Any = "opted-out" if out else "informed" if not asked_us else "superseded" if not held_us else "partly"
+    asked_us = sum(
+        max(0, min(one.until_us, enrolment.until_us) - max(one.from_us, enrolment.from_us))
+        for one in event.intervals
+        if one.control.modes
+    )
+    state: Any = "partly"
+    if event.cancelled_us:
+        state = "cancelled"
+    elif not list(enrolment.takes_part(event.id, event.from_us, event.until_us)):
+        state = "opted-out"
+    elif not held_us:
+        state = "superseded" if event.commands else "informed"
     chance_us = round((event.randomise_start_s + event.randomise_duration_s) * US) * len(event.intervals)
     if state == "partly" and held_us >= asked_us - chance_us:
         state = "holds"

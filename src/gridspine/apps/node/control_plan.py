@@ -97,14 +97,15 @@ class ControlPlan:
         layers = [envelope.layer(from_us, until_us) for envelope in self._sites.envelopes(site.id)]
         return intersect([*layers, [Limited(from_us, until_us, site.limits)]], from_us, until_us)
 
-    def held(self, holder: Holder, from_us: int, until_us: int) -> list[Stretch]:
-        """Return which claims of programmes hold for a holder when."""
+    def held(self, holder: Holder, from_us: int, until_us: int, *, past: bool = False) -> list[Stretch]:
+        """Return which claims of programmes hold for a holder when; with those of the ``past``, as far as known."""
+        events = self._programmes.events if past else self._programmes.standing
         organisation = self._organisation(holder)
         claims = [
             claim
             for one in self._enrolments.of_subject(holder.id)
             if one.organisation == organisation and (programme := self._programmes.find(one.programme))
-            for claim in claims_of(one, programme, self._programmes.standing(programme.id), from_us, until_us)
+            for claim in claims_of(one, programme, events(programme.id), from_us, until_us)
         ]
         return resolve(claims, from_us, until_us) if claims else []
 
