@@ -20,6 +20,7 @@ from gridspine.testing.candidate import find
 from gridspine.testing.judge import judge
 from gridspine.testing.rig import Sample
 from gridspine.testing.scaffold import begin
+from gridspine.things.adapter_host import installed as installed_adapters
 from gridspine.things.adapter_package import fingerprint, packages, refusal
 
 NAME, PACKAGE = "morse_code", "gridspine_morse_code"
@@ -122,6 +123,33 @@ def test_it_is_listed_and_its_fingerprint_tells_of_every_change(installed: Path)
     assert fingerprint(NAME) == (found, [f"{PACKAGE}/wire.py"])
     assert "wire.py" in refusal(NAME, found)
     assert "not installed" in refusal("nobody", found)
+
+
+def test_a_module_from_elsewhere_is_found(installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found, _ = fingerprint(NAME)
+    points = installed / f"{PACKAGE}-0.1.0.dist-info" / "entry_points.txt"
+    before = points.read_text()
+    points.write_text(before.replace(f"{PACKAGE}:", "gridspine.adapters.mqtt:"))
+    assert "which is not in the package" in refusal(NAME, found)
+    points.write_text(before)
+    assert refusal(NAME, found) == ""
+    other = tmp_path / "before" / PACKAGE
+    other.mkdir(parents=True)
+    (other / "__init__.py").write_text("")
+    monkeypatch.syspath_prepend(str(other.parent))
+    assert "in whose place another lies" in refusal(NAME, found)
+
+
+def test_a_second_of_the_same_name_takes_nobodys_place(installed: Path) -> None:
+    about = installed / "impostor-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: impostor\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[gridspine.adapters]\nmorse_code = impostor:adapter\nmqtt = impostor:a\n")
+    importlib.invalidate_caches()
+    for name, packages_ in ((NAME, "gridspine-morse_code and impostor"), ("mqtt", "gridspine and impostor")):
+        with pytest.raises(Invalid, match=packages_):
+            installed_adapters()[name]()
+        assert "in more than one package" in refusal(name, "sha256:0")
 
 
 async def test_a_node_runs_it_and_refuses_it_when_it_changed(installed: Path, tmp_path: Path) -> None:

@@ -44,6 +44,17 @@ def test_a_known_secret_is_hidden_in_every_form(form: str) -> None:
         ('{"password": "cut off he', f'{{"password": "{HIDDEN}"'),
         ("GET /v?access_token=abc&x=1", f"GET /v?access_token={HIDDEN}&x=1"),
         ("client_secret=abc&grant_type=b", f"client_secret={HIDDEN}&grant_type=b"),
+        ('{"key":"AuthorizationKey","value":"ab12"}', f'{{"key":"AuthorizationKey","value":"{HIDDEN}"}}'),
+        (
+            '[{"variable":{"name":"BasicAuthPassword"},"attributeValue":"x"}]',
+            f'[{{"variable":{{"name":"BasicAuthPassword"}},"attributeValue":"{HIDDEN}"}}]',
+        ),
+        ('{"idTag":"04A2", "parentIdTag": "7"}', f'{{"idTag":"{HIDDEN}", "parentIdTag": "{HIDDEN}"}}'),
+        (
+            '{"idToken":{"idToken":"04A2","type":"ISO14443"}}',
+            f'{{"idToken":{{"idToken":"{HIDDEN}","type":"ISO14443"}}}}',
+        ),
+        ('{"value": "17", "unit": "W"}', '{"value": "17", "unit": "W"}'),
         ('{"power": 17, "unit": "W"}', '{"power": 17, "unit": "W"}'),
     ],
 )

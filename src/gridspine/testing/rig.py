@@ -62,13 +62,6 @@ class Rig(Protocol):
     ``passwords`` are what it proves itself by, and must not be seen anywhere.
     """
 
-    pushes: bool
-    commands: bool
-    settings: Mapping[str, Any]
-    secrets: Mapping[str, str]
-    passwords: Sequence[str]
-    samples: Sequence[Sample]
-    """For each power at least one value of either sign."""
     silent: bool
     """Take what comes, and answer nothing."""
     refuses: bool
@@ -77,8 +70,41 @@ class Rig(Protocol):
     """Messages of the device that the adapter acknowledged."""
     written: list[float | None]
     """Set-points that reached the device, in their order, refused ones too; None: it was told to let go."""
-    connections: int
-    """Connections that are open."""
+
+    @property
+    def pushes(self) -> bool:
+        """Whether it connects to the adapter."""
+        ...
+
+    @property
+    def commands(self) -> bool:
+        """Whether it takes orders."""
+        ...
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The adapter's settings, to find it by."""
+        ...
+
+    @property
+    def secrets(self) -> Mapping[str, str]:
+        """The adapter's secrets."""
+        ...
+
+    @property
+    def passwords(self) -> Sequence[str]:
+        """What the device proves itself by."""
+        ...
+
+    @property
+    def samples(self) -> Sequence[Sample]:
+        """What it can be made to measure: for each power at least one value of either sign."""
+        ...
+
+    @property
+    def connections(self) -> int:
+        """Connections that are open."""
+        ...
 
     def bindings(self) -> Sequence[Binding]:
         """Return the Things, once it is started."""

@@ -24,7 +24,20 @@ def installed() -> dict[str, Callable[[], Adapter]]:
 
         return make
 
-    return {point.name: maker(point) for point in entry_points(group=ENTRY_POINT_GROUP)}
+    found: dict[str, Callable[[], Adapter]] = {}
+    for point in entry_points(group=ENTRY_POINT_GROUP):
+        # Whoever comes second must not take the place of the first: which of them was allowed, nobody can tell.
+        found[point.name] = _twice(point.name) if point.name in found else maker(point)
+    return found
+
+
+def _twice(name: str) -> Callable[[], Adapter]:
+    def make() -> Adapter:
+        points = entry_points(group=ENTRY_POINT_GROUP, name=name)
+        brought = " and ".join(sorted(point.dist.name for point in points if point.dist is not None))
+        raise Invalid(f"an adapter named {name!r} is in more than one package ({brought}): uninstall all but one")
+
+    return make
 
 
 class Listeners:

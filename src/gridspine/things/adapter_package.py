@@ -11,6 +11,7 @@ import json
 import tomllib
 from collections.abc import Iterator
 from importlib.metadata import Distribution, EntryPoint, PackagePath, entry_points
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -46,14 +47,20 @@ def fingerprint(name: str) -> tuple[str, list[str]]:
 
     The fingerprint is "" where nothing is recorded: an adapter that is not installed, or a source tree.
     """
-    for point in entry_points(group=ENTRY_POINT_GROUP):
-        if point.name == name and point.dist is not None and not _is_editable(point.dist):
-            return _fingerprint(point.dist)
+    for point in entry_points(group=ENTRY_POINT_GROUP, name=name):
+        if point.dist is not None and not _is_editable(point.dist):
+            found, changed = _fingerprint(point.dist)
+            return found, [*_elsewhere(point), *changed]
     return "", []
 
 
 def refusal(name: str, pinned: str) -> str:
     """Return why an adapter must not run that is pinned to a fingerprint; "" when it may."""
+    brought = [point.dist.name for point in entry_points(group=ENTRY_POINT_GROUP, name=name) if point.dist is not None]
+    if len(brought) > 1:
+        return (
+            f"{name} is pinned, and in more than one package ({' and '.join(sorted(brought))}): uninstall all but one"
+        )
     found, changed = fingerprint(name)
     if not found:
         return (
@@ -128,6 +135,20 @@ def _fingerprint(distribution: Distribution) -> tuple[str, list[str]]:
         if _hash(path) != path.hash.value:
             changed.append(str(path))
     return f"sha256:{total.hexdigest()}", changed
+
+
+def _elsewhere(point: EntryPoint) -> list[str]:
+    """Return the adapter's module where it is none of its own package's, or another would be imported in its place."""
+    assert point.dist is not None
+    path = point.module.replace(".", "/")
+    recorded = {str(one) for one in _recorded(point.dist)}
+    if not recorded & {f"{path}.py", f"{path}/__init__.py"}:
+        return [f"{path}, which is not in the package"]
+    spec = find_spec(point.module.partition(".")[0])  # of a package itself: nothing is imported
+    root = Path(str(point.dist.locate_file(""))).resolve()
+    if spec is None or spec.origin is None or not Path(spec.origin).resolve().is_relative_to(root):
+        return [f"{path}, in whose place another lies on the path"]
+    return []
 
 
 def _recorded(distribution: Distribution) -> Iterator[PackagePath]:

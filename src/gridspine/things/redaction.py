@@ -16,10 +16,14 @@ from urllib.parse import quote, quote_plus
 SHORTEST = 4
 HIDDEN = "(hidden)"
 _NAMES = (
-    "authori[sz]ation|authenticat|cookie|passw|passphrase|secret|token|credential|signature|api[-_]?key|private[-_]?key"
+    "authori[sz]ation|authenticat|cookie|passw|passphrase|secret|token|credential|signature|api[-_]?key"
+    "|private[-_]?key|id[-_]?tag"
 )
 _HEADER = re.compile(rf"^([\w-]{{0,60}}(?:{_NAMES})[\w-]{{0,60}}[ \t]*:[ \t]*)[^\r\n]+", re.IGNORECASE | re.MULTILINE)
 _FIELD = re.compile(rf'("[^"\n]{{0,60}}(?:{_NAMES})[^"\n]{{0,60}}"\s*:\s*)"(?:[^"\\]|\\.)*"?', re.IGNORECASE)
+_OF_A_SECRET = re.compile(rf':\s*"[^"\n]{{0,60}}(?:{_NAMES})[^"\n]{{0,60}}"', re.IGNORECASE)
+_VALUE = re.compile(r'("(?:value|attributeValue)"\s*:\s*)"(?:[^"\\]|\\.)*"?', re.IGNORECASE)
+"""``{"key": "AuthorizationKey", "value": "…"}``: a name that is itself a value says what the value beside it is."""
 _PARAMETER = re.compile(rf"\b([\w.-]{{0,60}}(?:{_NAMES})[\w.-]{{0,60}}=)[^&\s\"]+", re.IGNORECASE)
 
 
@@ -46,6 +50,8 @@ class Redaction:
         if self._pattern is not None:
             text = self._pattern.sub(HIDDEN, text)
         text = _HEADER.sub(rf"\1{HIDDEN}", text)
+        if _OF_A_SECRET.search(text):
+            text = _VALUE.sub(rf'\1"{HIDDEN}"', text)
         text = _FIELD.sub(rf'\1"{HIDDEN}"', text)
         return _PARAMETER.sub(rf"\1{HIDDEN}", text)
 

@@ -20,7 +20,7 @@ from gridspine.kernel.time import US
 from gridspine.things.redaction import Redaction
 
 LINES, LINE_CHARS, ALL_CHARS = 1_000, 4_096, 1 << 20
-LINES_PER_S = 200
+LINES_PER_S, CHARS_PER_S = 200, 1 << 18
 MAX_ON_S = 3_600.0
 _PEER_CHARS = 200
 
@@ -62,7 +62,7 @@ class RingTrace:
         self._number = 0
         self._until_us = 0
         self._peer = ""
-        self._second, self._in_second = 0, 0
+        self._second, self._in_second, self._chars_in_second = 0, 0, 0
 
     def turn_on(self, for_s: float, peer: str = "") -> None:
         """Keep what is said for ``for_s`` [s], at most `MAX_ON_S`; only with peers in whose name ``peer`` occurs."""
@@ -106,6 +106,7 @@ class RingTrace:
         )  # fmt: skip
         self._lines.append(line)
         self._chars += len(shown)
+        self._chars_in_second += len(shown)
         while len(self._lines) > LINES or self._chars > ALL_CHARS:
             self._chars -= len(self._lines.popleft().text)
 
@@ -113,11 +114,11 @@ class RingTrace:
         self._look()
         second = self._clock.monotonic_us() // US
         if second != self._second:
-            self._second, self._in_second = second, 0
+            self._second, self._in_second, self._chars_in_second = second, 0, 0
         self._in_second += 1
-        if self._in_second > LINES_PER_S:
-            self.dropped += 1
-        return self.on and self._in_second <= LINES_PER_S
+        has_room = self._in_second <= LINES_PER_S and self._chars_in_second < CHARS_PER_S
+        self.dropped += not has_room
+        return self.on and has_room
 
     def _look(self) -> None:
         if self.on and self._clock.monotonic_us() >= self._until_us:

@@ -19,7 +19,7 @@ from gridspine.adapters.modbus.register import Register, decode, encode
 from gridspine.adapters.modbus.wire import to_bytes, to_words
 from gridspine.kernel.errors import Invalid
 from gridspine.testing.node import FakeNode
-from gridspine.testing.rig import Frame, Sample, TcpDevice, recorded
+from gridspine.testing.rig import Frame, Rig, Sample, TcpDevice, recorded
 from gridspine.things.adapter import Binding, Order
 
 THING = "urn:example:inverter"
@@ -141,6 +141,6 @@ class PlainDevice:
         return pdu[:5]
 
 
-def rig() -> PlainDevice:
+def rig() -> Rig:
     """Return a new device."""
     return PlainDevice()

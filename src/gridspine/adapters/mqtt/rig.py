@@ -17,7 +17,7 @@ from gridspine.adapters.mqtt.wire import decode_command, decode_readings, encode
 from gridspine.kernel.errors import Invalid
 from gridspine.kernel.time import parse_rfc3339
 from gridspine.testing.node import FakeNode
-from gridspine.testing.rig import Frame, Sample, recorded
+from gridspine.testing.rig import Frame, Rig, Sample, recorded
 from gridspine.things.adapter import Binding, Order
 
 THING = "urn:example:meter"
@@ -170,6 +170,6 @@ def _text(value: str) -> bytes:
     return len(value).to_bytes(2, "big") + value.encode()
 
 
-def rig() -> Meter:
+def rig() -> Rig:
     """Return a new meter."""
     return Meter()

@@ -127,7 +127,9 @@ class Server:
             writer.close()
             return
         ours = [f"ocpp{version}" for version in settings.versions]
-        socket = WebSocket(reader, writer, ours, max_message_bytes=settings.max_message_bytes)
+        socket = WebSocket(
+            reader, writer, ours, max_message_bytes=settings.max_message_bytes, trace=self._common.context.trace
+        )
         self._connections.add(task)
         try:
             admitted = await within(self._common.context.clock, settings.connect_timeout_s, self._open(socket))

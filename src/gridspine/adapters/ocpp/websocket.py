@@ -8,12 +8,15 @@
 
 import asyncio
 from http import HTTPStatus
+from typing import Literal
 
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.http11 import Request, Response
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
+
+from gridspine.things.adapter import WireTrace
 
 _CHUNK_BYTES = 65_536
 
@@ -32,9 +35,12 @@ class WebSocket:
         subprotocols: list[str],
         *,
         max_message_bytes: int,
+        trace: WireTrace,
     ) -> None:
         self._reader = reader
         self._writer = writer
+        self._trace = trace
+        self._path = ""
         self._ours = subprotocols
         self._protocol = ServerProtocol(
             subprotocols=[Subprotocol(one) for one in subprotocols],
@@ -76,6 +82,10 @@ class WebSocket:
     async def accept(self, request: Request) -> bool:
         """Answer the request; False when it was no good, and was told so."""
         response = self._protocol.accept(request)
+        self._path = request.path[:100]
+        self._show(
+            "note", f"{response.status_code} for {request.headers.get('Sec-WebSocket-Protocol', 'no')} subprotocol"
+        )
         self._protocol.send_response(response)
         await self._flush()
         return response.status_code == HTTPStatus.SWITCHING_PROTOCOLS
@@ -83,6 +93,7 @@ class WebSocket:
     async def reject(self, status: HTTPStatus, words: str, headers: dict[str, str] | None = None) -> None:
         """Refuse the request."""
         response: Response = self._protocol.reject(status, f"{words}\n")
+        self._show("note", f"refused: {status.value} {words}")
         for name, value in (headers or {}).items():
             response.headers[name] = value
         self._protocol.send_response(response)
@@ -98,12 +109,15 @@ class WebSocket:
                 if isinstance(event, Frame):
                     self._on_frame(event)
             await self._flush()
-        return self._messages.pop(0)
+        message = self._messages.pop(0)
+        self._show("in", message)
+        return message
 
     async def send(self, data: bytes) -> None:
         """Send a text message; raise `Closed` when nobody is there."""
         if self._protocol.state is not State.OPEN:
             raise Closed(self._why())
+        self._show("out", data)
         self._protocol.send_text(data)
         await self._flush()
 
@@ -116,12 +130,17 @@ class WebSocket:
     async def close(self, code: CloseCode, reason: str) -> None:
         """Say good-bye; the other side's own is not waited for."""
         if self._protocol.state is State.OPEN:
+            self._show("note", f"closed: {code.value} {reason}")
             self._protocol.send_close(code, reason[:120])
             await self._flush()
 
     def abort(self) -> None:
         """Close without another word."""
         self._writer.transport.abort()
+
+    def _show(self, direction: Literal["in", "out", "note"], said: bytes | str) -> None:
+        if self._trace.on:
+            self._trace(direction, said, peer=f"{self._path} {self.peer}".lstrip())
 
     def _select(self, offered: object) -> Subprotocol | None:
         # None is no error: the handshake is completed without one, and the connection closed (OCPP-J 1.6 §3.1.2).

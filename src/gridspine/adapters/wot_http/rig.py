@@ -8,7 +8,7 @@ from typing import Any
 from gridspine.adapters.wot_http.wire import decode_value
 from gridspine.kernel.errors import Invalid
 from gridspine.testing.node import FakeNode
-from gridspine.testing.rig import Frame, Sample, TcpDevice, recorded
+from gridspine.testing.rig import Frame, Rig, Sample, TcpDevice, recorded
 from gridspine.things.adapter import Binding, Order
 
 THING = "urn:example:boiler"
@@ -109,6 +109,6 @@ class WebDevice:
             await writer.drain()
 
 
-def rig() -> WebDevice:
+def rig() -> Rig:
     """Return a new device."""
     return WebDevice()

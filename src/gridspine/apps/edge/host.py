@@ -159,9 +159,13 @@ class AdapterHost:
         if make is None:
             self.missing[name] = f"adapter {name!r} is not installed at the edge"
             return
+        try:
+            adapter: Adapter = make()
+        except Invalid as error:
+            self.missing[name] = error.detail
+            return
         self.missing.pop(name, None)
         self._running.add(name)
-        adapter: Adapter = make()
         self._supervisor.start(name, lambda: self._run(name, adapter))
 
     async def _run(self, name: str, adapter: Adapter) -> None:
