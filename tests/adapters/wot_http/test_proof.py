@@ -71,7 +71,7 @@ async def asked(url: str, security: Security, path: str = "/power", times: int =
     made = session(url, **secrets)
     try:
         for _ in range(times):
-            body, _ = await made.get(url + path, security, "org")
+            body = (await made.get(url + path, security, "org")).body
     finally:
         await made.close()
     return body

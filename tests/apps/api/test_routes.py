@@ -187,6 +187,7 @@ HARMLESS = {
     ("GET", "/commands/awaiting"), ("GET", "/edges"), ("GET", "/events"), ("GET", "/events/{kind}"),
     ("GET", "/models"), ("GET", "/ensembles"), ("GET", "/search/jsonpath"), ("GET", "/search/sparql"),
     ("POST", "/search/sparql"), ("GET", "/sites"), ("GET", "/programmes"),
+    ("GET", "/templates"),
 }  # fmt: skip
 """What a stranger may ask: of the own organisation, or what is there for everybody."""
 

@@ -16,6 +16,7 @@ from urllib.parse import quote, unquote
 
 import msgspec
 
+from gridspine.kernel.codecs.pick import parts_of
 from gridspine.kernel.errors import Invalid
 from gridspine.kernel.ids import check_point_name
 from gridspine.kernel.units import unit
@@ -31,8 +32,9 @@ Kind = Literal["readings", "values", "acknowledgements"]
 class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One point on a topic of its own, as many devices on the market have it.
 
-    The payload is a bare number in ``unit`` ("" is the point's own), or JSON in which ``path`` ("a.b.c") leads to
-    it. The reading is the number times ``scale`` (-1 turns a meter round). ``codes`` gives words their numbers.
+    The payload is a bare number in ``unit`` ("" is the point's own), or JSON in which ``path`` ("a.b.c", or a JSON
+    Pointer "/a/0/c", RFC 6901) leads to it. The reading is the number times ``scale`` (-1 turns a meter round).
+    ``codes`` gives words their numbers, ``true`` and ``false`` among them.
     """
 
     topic: str
@@ -115,6 +117,8 @@ def topics_of(binding: Binding) -> tuple[ThingTopics, tuple[ValueRoute, ...]]:
         if mapping.unit:
             unit(mapping.unit)
         check_topic(mapping.topic)
+        if mapping.path.startswith("/"):
+            parts_of(mapping.path)
         routes.append(ValueRoute(binding.thing, point, mapping))
     topics = ThingTopics(
         thing=binding.thing,

@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 
 from gridspine.adapters.mqtt.topics import ValueRoute
+from gridspine.kernel.codecs.pick import at_pointer
 from gridspine.kernel.codecs.senml import decode_senml_cbor, decode_senml_json
 from gridspine.kernel.errors import Invalid
 from gridspine.kernel.ids import point_id, split_point_id
@@ -270,11 +271,17 @@ def _loose(body: bytes) -> Any:
 
 
 def _value_at(document: Any, route: ValueRoute) -> float:
-    value = document
-    for key in route.mapping.path.split(".") if route.mapping.path else ():
-        if not isinstance(value, dict) or key not in value:
-            raise Invalid(f"no {route.mapping.path[:80]!r} in the payload")
-        value = value[key]
+    path = route.mapping.path
+    if path.startswith("/"):
+        value = at_pointer(document, path)
+    else:
+        value = document
+        for key in path.split(".") if path else ():
+            if not isinstance(value, dict) or key not in value:
+                raise Invalid(f"no {path[:80]!r} in the payload")
+            value = value[key]
+    if isinstance(value, bool) and route.mapping.codes:
+        value = "true" if value else "false"
     if isinstance(value, str) and value in route.mapping.codes:
         return route.mapping.codes[value]
     return _number(value)

@@ -7,39 +7,19 @@ from dataclasses import dataclass
 import msgspec
 
 from gridspine.adapters.wot_http.guard import Guard, Settings
-from gridspine.adapters.wot_http.proof import Security
+from gridspine.adapters.wot_http.poller import Poller, read_connection
 from gridspine.adapters.wot_http.session import Session
-from gridspine.adapters.wot_http.wire import decode_value
-from gridspine.kernel.errors import GridspineError, Invalid, Overloaded, Unavailable
-from gridspine.kernel.ids import point_id
-from gridspine.kernel.readings import named_readings
+from gridspine.kernel.errors import GridspineError, Invalid
 from gridspine.things.adapter import AdapterContext, Binding
 
 _LOG = logging.getLogger(__name__)
-MIN_INTERVAL_S, MAX_BACKOFF_S = 1.0, 600.0
 _ONLY_READS = "the wot_http adapter reads Things and commands none"
-
-
-class Form(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where one point is read: ``href``; its value is in ``unit`` ("": the point's own), words have ``codes``."""
-
-    href: str
-    unit: str = ""
-    codes: dict[str, float] = {}
-
-
-class Connection(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
-    """The ``connection`` of a binding: ``forms`` by point, read every ``interval_s`` [s], proven by ``security``."""
-
-    forms: dict[str, Form]
-    security: Security = Security()
-    interval_s: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Served:
     binding: Binding
-    poller: "Poller"
+    poller: Poller
     task: asyncio.Task[None]
 
 
@@ -82,9 +62,9 @@ class WotHttpAdapter:
             if thing in self._served:
                 continue
             try:
-                connection = msgspec.convert(binding.connection, Connection)
-            except msgspec.ValidationError as error:
-                _LOG.warning("%s cannot be served: connection: %s", thing, error)
+                connection = read_connection(binding.connection)
+            except Invalid as error:
+                _LOG.warning("%s cannot be served: connection: %s", thing, error.detail)
                 continue
             poller = Poller(context, session, binding, connection)
             self._served[thing] = _Served(binding, poller, group.create_task(poller.run(), name=f"wot_http {thing}"))
@@ -103,61 +83,3 @@ class WotHttpAdapter:
                 except GridspineError as error:
                     problem = error.detail
             context.read_ended(request.id, problem)
-
-
-class Poller:
-    """Reads the properties of one Thing when they are due."""
-
-    def __init__(self, context: AdapterContext, session: Session, binding: Binding, connection: Connection) -> None:
-        self._context = context
-        self._session = session
-        self._binding = binding
-        self._connection = connection
-        self._interval_s = max(MIN_INTERVAL_S, connection.interval_s)
-        self._said = ""
-        self._polling = asyncio.Lock()
-
-    async def run(self) -> None:
-        """Poll until cancelled; ever more slowly while nothing answers."""
-        # Things that were registered together are not read together.
-        await self._context.clock.sleep(self._interval_s * self._context.clock.randbytes(1)[0] / 2560)
-        pause_s = self._interval_s
-        while True:
-            try:
-                problem = await self.poll()
-                self._say(problem)
-                pause_s = self._interval_s if not problem else min(max(pause_s * 2, self._interval_s), MAX_BACKOFF_S)
-            except Overloaded as refusal:
-                pause_s = float(refusal.retry_after_s)
-            except GridspineError as refusal:
-                self._say(refusal.detail)
-            await self._context.clock.sleep(pause_s)
-
-    async def poll(self, names: tuple[str, ...] = ()) -> str:
-        """Read properties and hand in what came; return what went wrong where nothing did."""
-        async with self._polling:
-            wanted = {name: form for name, form in self._connection.forms.items() if not names or name in names}
-            found = await asyncio.gather(*(self._read(name, form) for name, form in wanted.items()))
-        rows = [row for row in found if not isinstance(row, str)]
-        problems = [row for row in found if isinstance(row, str)]
-        if rows:
-            await self._context.intake(named_readings(rows), self._context.source_of(self._binding.thing))
-        if problems and rows:
-            self._say(problems[0])
-        return "" if rows or not problems else problems[0]
-
-    async def _read(self, name: str, form: Form) -> tuple[str, str, int, float, int] | str:
-        try:
-            body, media = await self._session.get(form.href, self._connection.security, self._binding.organisation)
-            value = decode_value(body, media, form.codes)
-        except (Invalid, Unavailable) as error:
-            return f"{name}: {error.detail}"
-        # The device gives no time with its value: it is as old as its answer.
-        return point_id(self._binding.thing, name), form.unit, self._context.clock.now_us(), value, 0
-
-    def _say(self, problem: str) -> None:
-        """Log what is wrong once, and that it is over."""
-        if problem == self._said:
-            return
-        _LOG.warning("%s: %s", self._binding.thing, problem or "answers again")
-        self._said = problem

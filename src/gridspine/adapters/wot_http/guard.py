@@ -28,7 +28,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     all that may. ``secrets`` name each secret's leave; the secrets themselves are environment variables
     ``GRIDSPINE_SECRET_WOT_HTTP_<NAME>``: ``user:password`` (basic, digest), a token (bearer), a key (apikey),
     ``client:secret`` (oauth2), ``identity:key`` (psk, the key in hexadecimal digits).
-    ``timeout_s`` [s] bounds a request, ``max_requests`` how many are under way at once.
+    ``timeout_s`` [s] bounds a request, ``max_requests`` how many are under way at once. ``per_hour`` says for an
+    origin how many requests it allows in an hour: those of all Things together are spread over it.
     """
 
     allow: tuple[str, ...] = ()
@@ -36,6 +37,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     secrets: dict[str, SecretUse] = {}
     timeout_s: float = 10.0
     max_requests: int = 64
+    per_hour: dict[str, float] = {}
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -69,8 +71,8 @@ class Guard:
         use = self._settings.secrets.get(name)
         if use is None or organisation not in use.organisations:
             raise Invalid(f"there is no secret {name[:60]!r} for Things of this organisation")
-        if _origin(href) not in {_origin(one) for one in use.origins}:
-            raise Invalid(f"secret {name[:60]!r} may not be taken to {_origin(href)[:100]}")
+        if origin_of(href) not in {origin_of(one) for one in use.origins}:
+            raise Invalid(f"secret {name[:60]!r} may not be taken to {origin_of(href)[:100]}")
         if name not in self._secrets:
             raise Invalid(f"secret {name[:60]!r} is not set: GRIDSPINE_SECRET_WOT_HTTP_{name.upper()[:60]}")
         return self._secrets[name]
@@ -88,6 +90,7 @@ def split_address(href: str) -> SplitResult:
     return parts
 
 
-def _origin(href: str) -> str:
+def origin_of(href: str) -> str:
+    """Return scheme, host and port of an address; raise `Invalid` where it is none."""
     parts = split_address(href)
     return f"{parts.scheme}://{(parts.hostname or '').lower()}:{parts.port or _PORTS[parts.scheme]}"

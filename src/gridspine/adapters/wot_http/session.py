@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from collections.abc import Mapping
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -10,10 +11,11 @@ import httpx
 import msgspec
 
 from gridspine.adapters.wot_http.guard import Guard, Settings
+from gridspine.adapters.wot_http.pace import Paces, retry_after_s
 from gridspine.adapters.wot_http.proof import Security, api_key, basic, bearer, shared_key
 from gridspine.adapters.wot_http.wire import MAX_BODY_BYTES
 from gridspine.infra.runtime.clock import Clock
-from gridspine.kernel.errors import Invalid, Unavailable
+from gridspine.kernel.errors import Invalid, Overloaded, Unavailable
 from gridspine.kernel.time import US
 from gridspine.things.adapter import WireTrace
 
@@ -21,14 +23,23 @@ _EARLY_S = 30.0
 """A token is renewed so long before its end."""
 _TOKEN_S = 300.0
 """How long a token is taken to hold that says nothing of its end."""
+_PAUSE_S = 60
+"""How long one that is asked too much is left alone, where it does not say how long."""
 _MAX_TOKENS = 1_000
 _MAX_DIGESTS = 10_000
 
 
-class _Answer(NamedTuple):
+class Answer(NamedTuple):
+    """What was answered; a ``status`` of 304 says that it is what it was when it had the tag that was sent."""
+
     status: int
     body: bytes
     headers: httpx.Headers
+
+    @property
+    def media_type(self) -> str:
+        """The media type of the body."""
+        return str(self.headers.get("content-type", "application/json"))
 
 
 class Session:
@@ -40,6 +51,7 @@ class Session:
         self._trace = trace
         self._timeout_s = settings.timeout_s
         self._room = asyncio.Semaphore(settings.max_requests)
+        self._paces = Paces(settings.per_hour, clock)
         self._tokens: dict[tuple[str, str, str, str], tuple[str, int]] = {}
         """Token and when it ends, by whose it is and how it was had; the one had longest ago first."""
         self._digests: dict[tuple[str, str], httpx.DigestAuth] = {}
@@ -47,46 +59,56 @@ class Session:
         self._by_key: dict[str, httpx.AsyncClient] = {}
         """Clients that prove themselves by a shared key, by its secret's name."""
 
-    async def get(self, href: str, security: Security, organisation: str) -> tuple[bytes, str]:
-        """Return body and media type; raise `Invalid` for what will not change by itself, else `Unavailable`."""
+    async def get(self, href: str, security: Security, organisation: str, tag: str = "") -> Answer:
+        """Return what ``href`` answers: whole (200), or that it is still what had the ``tag`` (304).
+
+        Raises `Invalid` for what will not change by itself, `Overloaded` when it, or its pace, asks for a pause, else
+        `Unavailable`.
+        """
+        more = {"if-none-match": tag} if tag else {}
+        await self._paces.turn(href)
         async with self._room:
-            answer = await self._asked(href, security, organisation)
+            answer = await self._asked(href, security, organisation, more)
             if answer.status == 401 and security.scheme == "oauth2":
                 self._tokens.pop(_key(security, organisation), None)  # nobody else's: others must not pay for it
-                answer = await self._asked(href, security, organisation)
-        if answer.status != 200:
+                answer = await self._asked(href, security, organisation, more)
+        if answer.status in {429, 503}:
+            pause_s = retry_after_s(answer.headers.get("retry-after", ""))
+            if pause_s or answer.status == 429:
+                raise Overloaded(f"it answers {answer.status}: too much is asked", retry_after_s=pause_s or _PAUSE_S)
+        if answer.status != 200 and not (tag and answer.status == 304):
             raise Unavailable(f"it answers {answer.status}")
-        return answer.body, answer.headers.get("content-type", "application/json")
+        return answer
 
     async def close(self) -> None:
         """Close all connections."""
         for client in (self._client, *self._by_key.values()):
             await client.aclose()
 
-    async def _asked(self, href: str, security: Security, organisation: str) -> _Answer:
-        """Ask for ``href``, proven as ``security`` says."""
+    async def _asked(self, href: str, security: Security, organisation: str, more: Mapping[str, str]) -> Answer:
+        """Ask for ``href``, proven as ``security`` says, with ``more`` headers."""
         scheme = security.scheme
         if scheme == "nosec":
-            return await self._send("GET", href, {})
+            return await self._send("GET", href, dict(more))
         secret = self._guard.secret(security.secret, href, organisation)
         if scheme == "digest":
-            return await self._digested(href, security.secret, secret)
+            return await self._digested(href, security.secret, secret, more)
         if scheme == "psk":
-            return await self._send("GET", href, {}, client=self._client_of(href, security.secret, secret))
+            return await self._send("GET", href, dict(more), client=self._client_of(href, security.secret, secret))
         if scheme == "apikey":
             headers, query = api_key(security, secret)
-            return await self._send("GET", href, headers, query=query)
+            return await self._send("GET", href, {**more, **headers}, query=query)
         if scheme == "oauth2":
             secret = await self._token(security, organisation)
-        return await self._send("GET", href, basic(secret) if scheme == "basic" else bearer(secret))
+        return await self._send("GET", href, {**more, **(basic(secret) if scheme == "basic" else bearer(secret))})
 
-    async def _digested(self, href: str, name: str, secret: str) -> _Answer:
+    async def _digested(self, href: str, name: str, secret: str, more: Mapping[str, str]) -> Answer:
         """Ask, and answer the challenge that comes (RFC 7616); the password itself never leaves."""
         user, _, password = secret.partition(":")
         if len(self._digests) >= _MAX_DIGESTS:
             self._digests.clear()
         proof = self._digests.setdefault((name, urlsplit(href).netloc), httpx.DigestAuth(user, password))
-        flow = proof.auth_flow(await self._request("GET", href, {}))
+        flow = proof.auth_flow(await self._request("GET", href, dict(more)))
         request = next(flow)
         answer = await self._whole(request, self._client)
         try:
@@ -131,7 +153,7 @@ class Session:
     async def _send(
         self, method: str, href: str, headers: dict[str, str], content: bytes | None = None, *, query: str = "",
         client: httpx.AsyncClient | None = None,
-    ) -> _Answer:  # fmt: skip
+    ) -> Answer:  # fmt: skip
         return await self._whole(await self._request(method, href, headers, content, query), client or self._client)
 
     async def _request(
@@ -152,7 +174,7 @@ class Session:
         request.extensions["sni_hostname"] = place.name
         return request
 
-    async def _whole(self, request: httpx.Request, client: httpx.AsyncClient) -> _Answer:
+    async def _whole(self, request: httpx.Request, client: httpx.AsyncClient) -> Answer:
         """Send a request and read its answer, all of it in time: who answers byte by byte holds up nobody else."""
         self._show_request(request)
         try:
@@ -168,12 +190,12 @@ class Session:
             lines = [f"{request.method} {request.url}", *_lines(request.headers), "", _body(request.content)]
             self._trace("out", "\n".join(lines), peer=request.headers.get("host", ""))
 
-    def _show_answer(self, request: httpx.Request, answer: _Answer) -> None:
+    def _show_answer(self, request: httpx.Request, answer: Answer) -> None:
         if self._trace is not None and self._trace.on:
             lines = [str(answer.status), *_lines(answer.headers), "", _body(answer.body)]
             self._trace("in", "\n".join(lines), peer=request.headers.get("host", ""))
 
-    async def _sent(self, request: httpx.Request, client: httpx.AsyncClient) -> _Answer:
+    async def _sent(self, request: httpx.Request, client: httpx.AsyncClient) -> Answer:
         try:
             answer = await client.send(request, stream=True)
             try:
@@ -186,9 +208,9 @@ class Session:
                 await answer.aclose()
         except httpx.HTTPError as error:
             raise Unavailable(str(error)[:200] or type(error).__name__) from error
-        if answer.is_redirect:
+        if answer.is_redirect and answer.status_code != 304:
             raise Invalid("it redirects elsewhere, and redirects are not followed")
-        return _Answer(answer.status_code, body, answer.headers)
+        return Answer(answer.status_code, body, answer.headers)
 
 
 def _lines(headers: httpx.Headers) -> list[str]:

@@ -1,14 +1,47 @@
-"""What a property's address answers, as a number."""
+"""What an address answers, as numbers: the value itself, or values picked out of JSON or a meter's telegram."""
 
 import math
 from collections.abc import Mapping
+from typing import Any, Literal
 
 import msgspec
 
+from gridspine.kernel.codecs.pick import Pick, picked, read_answer
 from gridspine.kernel.errors import Invalid
 
 MAX_BODY_BYTES = 65_536
 _SHOWN = 60
+
+
+class Form(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Where one point is read: at ``href``, in ``unit`` ("": the point's own).
+
+    Without ``pick`` the answer is the value, words have ``codes``; with it the value is somewhere in an answer of
+    ``form``. Points of the same ``href`` are read by one request.
+    """
+
+    href: str
+    unit: str = ""
+    codes: dict[str, float] = {}
+    pick: Pick | None = None
+    form: Literal["json", "telegram"] = "json"
+
+
+def decode_values(body: bytes, media_type: str, forms: Mapping[str, Form]) -> dict[str, float | str]:
+    """Return for each point what an answer says: its value, or in words why there is none."""
+    documents: dict[str, Any] = {}
+    values: dict[str, float | str] = {}
+    for name, form in forms.items():
+        try:
+            if form.pick is None:
+                values[name] = decode_value(body, media_type, form.codes)
+                continue
+            if form.form not in documents:
+                documents[form.form] = read_answer(body, form.form)
+            values[name] = picked(documents[form.form], form.pick)
+        except Invalid as error:
+            values[name] = error.detail
+    return values
 
 
 def decode_value(body: bytes, media_type: str, codes: Mapping[str, float]) -> float:

@@ -83,7 +83,11 @@ def read_new_thing(body: bytes, organisation: str) -> Thing:
 
 
 async def _take_plain(node: Node, caller: Caller, body: bytes) -> Answer:
-    thing = read_new_thing(body, caller.organisation)
+    return await keep_plain(node, caller, read_new_thing(body, caller.organisation))
+
+
+async def keep_plain(node: Node, caller: Caller, thing: Thing) -> Answer:
+    """Register a Thing of a known model as ``caller``; return the answer, 201. Raises `Forbidden`, `Overloaded`."""
     node.authority.on_thing(caller, "thing.register", thing)
     node.quotas.things(node.things.count(thing.organisation))
     if thing.connection and thing.organisation not in node.settings.adapters.connect_for:

@@ -21,6 +21,7 @@ from gridspine.apps.cli import (
     programme,
     replay,
     site,
+    template,
     thing,
 )
 from gridspine.kernel.errors import GridspineError
@@ -50,6 +51,7 @@ app.add_typer(life.app, name="life")
 app.add_typer(keyring.app, name="keys")
 app.add_typer(programme.app, name="programme")
 app.add_typer(site.app, name="site")
+app.add_typer(template.app, name="template")
 app.add_typer(thing.app, name="thing")
 
 

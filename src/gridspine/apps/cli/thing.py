@@ -27,7 +27,9 @@ _AT_ONCE, _AT_ONCE_BYTES = 2_000, 8 << 20
 
 @app.command()
 def add(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A Thing Description (1.0 or 1.1), or a Thing Model.")],
+    file: Annotated[
+        Path | None, typer.Argument(metavar="FILE", help="A Thing Description (1.0 or 1.1), or a Thing Model.")
+    ] = None,
     placeholder: Annotated[
         list[str] | None, typer.Option(help="NAME=VALUE for a placeholder of a Thing Model; a JSON value stays one.")
     ] = None,
@@ -35,10 +37,31 @@ def add(
     without: Annotated[list[str] | None, typer.Option(help="An optional part that the Thing has not.")] = None,
     secret: Annotated[str, typer.Option(help="Name of the adapter's secret that the Thing is asked with.")] = "",
     many: Annotated[bool, typer.Option("--many", help="FILE has many Things: one a line, or a JSON array.")] = False,
+    template: Annotated[str, typer.Option(help="A device template, instead of FILE: see `gridspine template`.")] = "",
+    at: Annotated[str, typer.Option(help="Where a device of --template is, such as tcp://192.0.2.7:502/1.")] = "",
+    parameter: Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE for one of --template.")] = None,
+    title: Annotated[str, typer.Option(help="Title of a device of --template; its product unless given.")] = "",
+    id_: Annotated[str, typer.Option("--id", help="Id of a device of --template, a URN; made unless given.")] = "",
+    device: Annotated[list[str] | None, typer.Option(help="A principal that speaks for it, with --template.")] = None,
     data: Data = None,
     client: Client = "operator",
 ) -> None:
     """Take a Thing into the directory. Whatever the node can read of it is read; the rest is named, with the reason."""
+    if template:
+        if file is not None or many or placeholder or placeholders or without:
+            raise Invalid("--template takes no file, and neither placeholders nor --without: give --at and --set")
+        wanted: dict[str, Any] = {
+            "at": at,
+            "id": id_,
+            "secret": secret,
+            "title": title or template,
+            "devices": device or [],
+        }
+        wanted |= {"parameters": dict(_named(one) for one in parameter or ())}
+        _show(asyncio.run(_add_by_template(data_directory(data), client, template, wanted)))
+        return
+    if file is None or at or parameter or title or id_ or device:
+        raise Invalid("a FILE is needed; --at, --set, --title, --id and --device go with --template")
     if many:
         if placeholder or placeholders or without or secret:
             raise Invalid("--many takes no placeholders, --without or --secret: prepare the file")
@@ -87,6 +110,12 @@ async def _add(
         path = f"/things/{quote(str(document['id']), safe=':')}"
         _checked(await http.put(path, content=body_, headers=_TD))
         return _report(await http.get(f"{path}/report"))
+
+
+async def _add_by_template(data: Path, client: str, template: str, wanted: dict[str, Any]) -> dict[str, Any]:
+    async with connected(data, client) as http:
+        made = _checked(await http.post(f"/templates/{quote(template, safe='')}/things", json=wanted)).json()
+        return {**made, "working": made["points"], "expires": "", "left": []}
 
 
 async def _add_many(data: Path, client: str, lines: Sequence[tuple[int, bytes]]) -> tuple[int, int, int]:
@@ -172,6 +201,13 @@ def _read(file: Path) -> dict[str, Any]:
         return read_document(file.read_bytes())
     except Invalid as error:
         raise Invalid(f"{file}: {error.detail}") from error
+
+
+def _named(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise Invalid(f"--set: {text[:60]!r} is not NAME=VALUE")
+    return name, value
 
 
 def _value(text: str) -> tuple[str, Any]:

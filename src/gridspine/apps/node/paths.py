@@ -56,6 +56,11 @@ class Paths:
         return self.root / "emulators"
 
     @property
+    def templates(self) -> Path:
+        """The operator's own device templates, ``<name>.toml``."""
+        return self.root / "templates"
+
+    @property
     def agents(self) -> Path:
         """What the behaviours of twins remember."""
         return self.root / "agents.msgpack"
