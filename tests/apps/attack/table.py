@@ -58,8 +58,8 @@ GET  /models                                            aowu    aowu    aowu   4
 POST /models                                            ao      ao      ao     403 403
 POST /models/fill                                       aowu    aowu    aowu   403 403
 GET  /templates                                         aowu    aowu    aowu   403 403
-GET  /templates/{name}                                  aowu    aowu    aowu   403 403
-POST /templates/{name}/things                           ao      -       -      403 403
+GET  /templates/{template}                              aowu    aowu    aowu   403 403
+POST /templates/{template}/things                       ao      -       -      403 403
 GET  /things/{thing_id}/properties                      aowu    -       -      403 403
 GET  /things/{thing_id}/properties/{name}               aowu    -       -      403 403
 GET  /things/{thing_id}/mappings/{language}             aowu    -       -      403 403

@@ -3,8 +3,8 @@
 ::
 
     GET  /templates                  those that come with the node, and the operator's own
-    GET  /templates/{name}           one, whole
-    POST /templates/{name}/things    a device of this make at an address ─► a Thing that is read
+    GET  /templates/{template}           one, whole
+    POST /templates/{template}/things    a device of this make at an address ─► a Thing that is read
 """
 
 import asyncio
@@ -62,21 +62,21 @@ async def list_templates(request: AnyRequest, node: TheNode) -> list[TemplateVie
     return [view(name, one) for name, one in sorted(templates.items())]
 
 
-@get("/templates/{name:str}", summary="Read a device template", tags=["things"])
-async def read_template(request: AnyRequest, node: TheNode, name: Name) -> dict[str, Any]:
+@get("/templates/{template:str}", summary="Read a device template", tags=["things"])
+async def read_template(request: AnyRequest, node: TheNode, template: Name) -> dict[str, Any]:
     """Return a device template whole: where each point is, its unit and sign there, and where that is documented."""
     node.authority.on_own(request.user, "thing.read")
-    found: dict[str, Any] = msgspec.to_builtins(await asyncio.to_thread(get_template, node.paths.templates, name))
-    return {"name": name, **found}
+    found: dict[str, Any] = msgspec.to_builtins(await asyncio.to_thread(get_template, node.paths.templates, template))
+    return {"name": template, **found}
 
 
 @post(
-    "/templates/{name:str}/things", summary="Register a device by a template", tags=["things"],
+    "/templates/{template:str}/things", summary="Register a device by a template", tags=["things"],
     request_max_body_size=MAX_BODY,
     status_code=201,
 )  # fmt: skip
 async def register_by_template(
-    request: AnyRequest, node: TheNode, name: Name, data: JSONBody[NewByTemplate]
+    request: AnyRequest, node: TheNode, template: Name, data: JSONBody[NewByTemplate]
 ) -> Response[bytes]:
     """Register a Thing of a template: its model, adapter and connection are made of it.
 
@@ -84,8 +84,10 @@ async def register_by_template(
     """
     caller = request.user
     node.authority.on_thing(caller, "thing.register", Thing(data.id, caller.organisation, data.title, ""))
-    template = await asyncio.to_thread(get_template, node.paths.templates, name)
-    made = fill(template, data.at, data.parameters, data.secret)
+    if caller.organisation not in node.settings.adapters.connect_for:
+        node.authority.on_node(caller, "node.connect")  # before it is said which templates there are
+    found = await asyncio.to_thread(get_template, node.paths.templates, template)
+    made = fill(found, data.at, data.parameters, data.secret)
     thing = Thing(
         data.id, caller.organisation, data.title, made.model,
         adapter=made.adapter, connection=made.connection, devices=data.devices,

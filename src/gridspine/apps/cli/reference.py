@@ -22,6 +22,7 @@ from gridspine.apps.cli.reference_adapters import adapters_page
 from gridspine.apps.cli.reference_cli import cli_page
 from gridspine.apps.cli.reference_mappings import mappings_page
 from gridspine.apps.cli.reference_models import models_page
+from gridspine.apps.cli.reference_templates import templates_page
 from gridspine.apps.edge.settings import EdgeSettings
 from gridspine.apps.policies.entities import ROLES
 from gridspine.infra.runtime.settings import PREFIX, Settings
@@ -39,6 +40,7 @@ def pages() -> dict[str, str]:
         "adapters.md": adapters_page(_BY_HAND),
         "thing-models.md": models_page(_BY_HAND),
         "mappings.md": mappings_page(_BY_HAND),
+        "templates.md": templates_page(_BY_HAND),
         "openapi.json": json.dumps(described_app().openapi_schema.to_schema(), indent=1, sort_keys=True) + "\n",
     }
 

@@ -46,7 +46,9 @@ def show(name: Name, data: Data = None) -> None:
     one = _get(name, data)
     print(f"{one.maker} {one.product}")
     print(f"  class     {one.class_}\n  by        {adapter_of(one)}, every {one.interval_s:g} s")
-    print(f"  source    {one.source.document} {one.source.version}\n            {one.source.url}".rstrip())
+    print(
+        f"  source    {one.source.document} {one.source.version}".rstrip() + f"\n            {one.source.url}".rstrip()
+    )
     for words, text in (("read", one.source.note), ("note", one.note), ("lacks", ", ".join(one.lacks))):
         if text:
             print(f"  {words:<9} {text}")
