@@ -16,7 +16,7 @@ from litestar.params import FromPath, JSONBody
 
 from gridspine.apps.api.dependency import TheNode
 from gridspine.apps.api.programme import own_programme, seen_programme
-from gridspine.apps.api.versioned import rfc3339, time_us
+from gridspine.apps.api.versioned import MAX_PAGE, Limit, Offset, rfc3339, time_us
 from gridspine.apps.node.control_plan import Holder
 from gridspine.apps.node.node import Node
 from gridspine.energy.programme_enrolment import ProgrammeEnrolment, State
@@ -108,11 +108,12 @@ class ProgrammeEnrolmentView(msgspec.Struct, frozen=True, kw_only=True, rename="
 
 @get("/programmes/{programme_id:str}/enrolments", summary="List enrolments", tags=["programmes"])
 async def list_enrolments(
-    request: AnyRequest, node: TheNode, programme_id: FromPath[str]
+    request: AnyRequest, node: TheNode, programme_id: FromPath[str], limit: Limit = MAX_PAGE, offset: Offset = 0
 ) -> list[ProgrammeEnrolmentView]:
     """List who takes part in an own programme, or which of the own sites and Things take part in another's."""
     programme = seen_programme(node, request, programme_id)
-    return [_view(node, one) for one in node.controls.enrolments.seen(programme, request.user.organisation)]
+    seen = node.controls.enrolments.seen(programme, request.user.organisation)
+    return [_view(node, one) for one in seen[offset : offset + limit]]
 
 
 @post("/programmes/{programme_id:str}/enrolments", summary="Enrol in a programme", tags=["programmes"])

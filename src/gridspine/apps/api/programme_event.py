@@ -8,16 +8,16 @@
     GET  …/events/{event}/responses                       who takes part, what is superseded, which commands came of it
 """
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import msgspec
 from litestar import Request, Response, get, post
 from litestar.openapi import ResponseSpec
-from litestar.params import FromPath, FromQuery, JSONBody, Parameter
+from litestar.params import FromPath, FromQuery, JSONBody
 
 from gridspine.apps.api.dependency import TheNode
 from gridspine.apps.api.programme import own_programme, seen_programme
-from gridspine.apps.api.versioned import rfc3339, tagged
+from gridspine.apps.api.versioned import PAGE, Limit, Offset, rfc3339, tagged
 from gridspine.apps.node.control_plan import Holder
 from gridspine.apps.node.node import Node
 from gridspine.energy.control import NOTHING, Control
@@ -29,7 +29,6 @@ from gridspine.kernel.time import US, format_rfc3339, parse_rfc3339
 from gridspine.things.command import State
 
 AnyRequest = Request[Any, Any, Any]
-MAX_PAGE, PAGE = 1_000, 100
 
 
 class IntervalOfEvent(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
@@ -107,8 +106,7 @@ class ResponseView(msgspec.Struct, frozen=True, rename="camel"):
 @get("/programmes/{programme_id:str}/events", summary="List events of a programme", tags=["programmes"])
 async def list_programme_events(
     request: AnyRequest, node: TheNode, programme_id: FromPath[str],
-    limit: Annotated[int, Parameter(ge=1, le=MAX_PAGE)] = PAGE,
-    offset: Annotated[int, Parameter(ge=0, le=1_000_000)] = 0,
+    limit: Limit = PAGE, offset: Offset = 0,
     target: FromQuery[str] = "",
 ) -> list[EventView]:  # fmt: skip
     """List the events of a programme, the newest first: all of an own one, else those that are for the caller's."""
@@ -174,8 +172,7 @@ async def cancel_event(
 )  # fmt: skip
 async def list_responses(
     request: AnyRequest, node: TheNode, programme_id: FromPath[str], programme_event_id: FromPath[str],
-    limit: Annotated[int, Parameter(ge=1, le=MAX_PAGE)] = PAGE,
-    offset: Annotated[int, Parameter(ge=0, le=1_000_000)] = 0,
+    limit: Limit = PAGE, offset: Offset = 0,
 ) -> list[ResponseView]:  # fmt: skip
     """Say for each that an event is for whether it holds there, and which commands came of it.
 

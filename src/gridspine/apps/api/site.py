@@ -15,7 +15,7 @@ from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, JSONBody, Parameter
 
 from gridspine.apps.api.dependency import TheNode
-from gridspine.apps.api.versioned import check_match, tagged
+from gridspine.apps.api.versioned import MAX_PAGE, Limit, Offset, check_match, tagged
 from gridspine.apps.node.control_plan import Holder, Together
 from gridspine.apps.node.node import Node
 from gridspine.energy.control import Control
@@ -64,11 +64,14 @@ class LimitView(msgspec.Struct, frozen=True, rename="camel"):
 
 
 @get("/sites", summary="List sites", tags=["programmes"])
-async def list_sites(request: AnyRequest, node: TheNode) -> list[SiteView]:
+async def list_sites(
+    request: AnyRequest, node: TheNode, limit: Limit = MAX_PAGE, offset: Offset = 0
+) -> list[SiteView]:  # fmt: skip
     """List the sites of the caller's organisation, by title."""
     caller = request.user
     node.authority.on_organisation(caller, "site.read", caller.organisation)
-    return [site_view(one) for one in node.controls.sites.of_organisation(caller.organisation)]
+    found = node.controls.sites.of_organisation(caller.organisation)
+    return [site_view(one) for one in found[offset : offset + limit]]
 
 
 @post(

@@ -1,14 +1,19 @@
-"""Documents with a version: its tag in the answer, and what a change must be made for (RFC 9110 §13.1.1)."""
+"""Documents with a version: its tag in the answer, and what a change must be made for (RFC 9110 §13.1.1); pages."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, Response
+from litestar.params import Parameter
 
 from gridspine.apps.api.answer import json_answer
 from gridspine.apps.api.problems import response
 from gridspine.kernel.errors import PreconditionFailed
 from gridspine.kernel.time import format_rfc3339, parse_rfc3339
+
+MAX_PAGE, PAGE = 1_000, 100
+Limit = Annotated[int, Parameter(ge=1, le=MAX_PAGE)]
+Offset = Annotated[int, Parameter(ge=0, le=1_000_000)]
 
 
 def tagged(view: msgspec.Struct, version: int, status: int = 200, location: str = "") -> Response[bytes]:

@@ -28,8 +28,9 @@ from gridspine.things.command import Command
 from gridspine.things.command_table import counts
 
 LOOK_S = 1.0
-PERIOD_US, RETRY_US = 900 * US, 300 * US
-"""How often a holder is looked at though nothing is due; what was refused, or failed, is not asked for again sooner."""
+PERIOD_US, RETRY_US, SOON_US = 900 * US, 300 * US, 60 * US
+"""How often a holder is looked at though nothing is due; when what was refused, or failed, is asked for again; when it
+is tried again to ask at all."""
 WITHDRAWN = "no longer asked for: "
 """How the reason begins when it is the desk that cancels."""
 _SLICE, _AT_ONCE, _BEHIND = 50, 5_000, 1_000
@@ -102,7 +103,12 @@ class ControlDesk:
             asks: list[Ask] = []
             over = list(gone)
             for number, holder in enumerate(dict.fromkeys(holders)):
-                missing, unwanted = self._compare(holder)
+                try:
+                    missing, unwanted = self._compare(holder)
+                except GridspineError as error:
+                    log.warning("controls could not be planned: tried again", holder=holder.id, why=error.detail)
+                    self._due_us[holder] = self._clock.monotonic_us() + SOON_US
+                    continue
                 asks += [self._ask(one, holder) for one in missing]
                 over += unwanted
                 if number % _SLICE == _SLICE - 1:
@@ -186,7 +192,7 @@ class ControlDesk:
             await self._commands.end(command.id, f"{WITHDRAWN}by {command.lease.principal}")
 
     def _again(self, asks: Iterable[Ask]) -> None:
-        soon_us = self._clock.monotonic_us() + 60 * US
+        soon_us = self._clock.monotonic_us() + SOON_US
         batches = {ask.batch for ask in asks}
         for holder, due_us in self._due_us.items():
             if holder.batch in batches:

@@ -1,0 +1,107 @@
+"""Leases of controls in the long run: renewed before they end, ended when left behind, approved by a second person."""
+
+import json
+import time
+
+import pytest
+from running_node import BATTERY, World, running, settings_for, until
+
+from gridspine.apps.node.control_plan import Holder
+from gridspine.infra.runtime.settings import Commands
+from gridspine.kernel.time import US, format_rfc3339
+
+FOREVER = "2100-01-01T00:00:00Z"
+SHORT = {
+    "@context": ["https://www.w3.org/2022/wot/td/v1.1", {"gs": "https://gridspine.org/td#"}], "@type": "tm:ThingModel",
+    "id": "urn:example:model:short", "title": "Short leases", "properties": {
+        "activePowerLimit": {
+            "type": "number", "unit": "W", "gs:readingType": {"unit": "W", "kind": "setting", "flow": "import"},
+            "gs:lease": {"role": "limit_max", "minimum": 0, "maximum": 5000, "fallback": 5000, "reversion": "device",
+                         "maxDurationS": 3},
+        },
+    },
+}  # fmt: skip
+
+
+async def sent(http, path, body, status=201):
+    answer = await http.post(path, json=body)
+    assert answer.status_code == status, answer.text
+    return answer.json()
+
+
+def at(seconds):
+    return format_rfc3339(time.time_ns() // 1000 + round(seconds * US))
+
+
+async def test_what_outlasts_a_lease_is_renewed_before_its_end(world: World) -> None:
+    await sent(world.op, "/models", SHORT)
+    thing = await world.thing("urn:example:short", SHORT["id"], adapter="none")
+    site = (await sent(world.op, "/sites", {"title": "S", "things": [thing], "importLimitW": 1_000}))["id"]
+    commands = world.node.controls.desk.commands_of
+    (first,) = commands(Holder("site", site))
+    assert first.lease.until_us - first.lease.from_us == 3 * US
+    due_us = world.node.controls.desk._due_us[Holder("site", site)]
+    assert due_us - world.node.clock.monotonic_us() <= 1.5 * US, "it is looked at when half of it is left"
+    await until(lambda: len(commands(Holder("site", site))) >= 3)
+    leases = [one.lease for one in commands(Holder("site", site))]
+    assert len({one.until_us for one in leases}) == len(leases)
+    assert {one.value for one in leases} == {1_000}
+
+
+async def test_what_a_node_left_behind_ends_when_it_begins_anew(tmp_path) -> None:
+    async with running(tmp_path / "data") as world:
+        thing = await world.thing("urn:example:b", BATTERY, adapter="none")
+        site = (await sent(world.op, "/sites", {"title": "S", "things": [thing], "importLimitW": 1_000}))["id"]
+        sites = world.node.controls.sites  # as when the power fails between a change and what follows of it
+        await sites.remove(sites.get(site), "somebody")
+        assert [one.final for one in world.node.commands.commander.commands(thing)] == [False]
+    async with running(tmp_path / "data") as world:
+        known = world.node.commands.commander.commands
+        await until(lambda: all(one.final for one in known(thing)))
+        assert "no longer asked for" in known(thing)[0].reason
+
+
+async def test_a_large_event_takes_a_second_person_who_did_not_publish_it(tmp_path) -> None:
+    settings = settings_for(commands=Commands(approval_above_w=3_000, approval_window_s=60))
+    async with running(tmp_path / "data", settings) as world:
+        programme = (await sent(world.op, "/programmes", {"title": "P", "modes": ["targetW"]}))["id"]
+        for number in range(2):
+            thing = await world.thing(f"urn:example:b{number}", BATTERY, adapter="none")
+            await sent(world.op, f"/programmes/{programme}/enrolments", {"thing": thing, "until": FOREVER})
+        interval = {"from": at(-1), "until": at(600), "control": {"targetW": -2_000}}
+        await sent(world.op, f"/programmes/{programme}/events", {"title": "E", "intervals": [interval]})
+        waiting = (await world.op.get("/commands/awaiting")).json()
+        assert len(waiting) == 2, "together they move 4 kW"
+        path = f"/commands/{waiting[0]['id']}/approval"
+        same = await world.op.post(path, json={"batch": True})
+        assert same.status_code == 409 and "second person" in json.dumps(same.json())
+        _, second = world.client("northside-networks", "operator")
+        for one in waiting:
+            assert (await second.post(f"/commands/{one['id']}/approval")).status_code == 200
+        await world.node.controls.desk.look(world.node.controls.desk.holders_of(programme))
+        states = [
+            one.state for number in range(2) for one in world.node.commands.commander.commands(f"urn:example:b{number}")
+        ]
+        assert len(states) == 2 and set(states) <= {"accepted", "sent"}
+
+
+async def test_what_was_refused_is_not_asked_for_at_every_look(world: World) -> None:
+    thing = await world.thing("urn:example:local", BATTERY, adapter="none")
+    await sent(world.op, f"/things/{thing}/local", {"reason": "at the breaker"}, 200)
+    programme = (await sent(world.op, "/programmes", {"title": "P", "modes": ["targetW"]}))["id"]
+    await sent(world.op, f"/programmes/{programme}/enrolments", {"thing": thing, "until": FOREVER})
+    interval = {"from": at(-1), "until": at(600), "control": {"targetW": -2_000}}
+    event = await sent(world.op, f"/programmes/{programme}/events", {"title": "E", "intervals": [interval]})
+    for _ in range(3):
+        await world.node.controls.desk.look([Holder("thing", thing)])
+    states = [one.state for one in world.node.commands.commander.commands(thing)]
+    assert states == ["refused"]
+    path = f"/programmes/{programme}/events/{event['id']}/responses"
+    (told,) = (await world.op.get(path)).json()
+    assert "at the breaker" in told["commands"][0]["reason"]
+
+
+@pytest.mark.parametrize("kind", ["site", "thing"])
+async def test_what_is_not_there_owes_nothing(world: World, kind) -> None:
+    await world.node.controls.desk.look([Holder(kind, "urn:example:nowhere")])
+    assert world.node.controls.plan.owed(Holder(kind, "urn:example:nowhere"), 0) == []
