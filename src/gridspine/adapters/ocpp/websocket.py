@@ -7,6 +7,7 @@
 """
 
 import asyncio
+import logging
 from http import HTTPStatus
 from typing import Literal
 
@@ -19,6 +20,9 @@ from websockets.typing import Subprotocol
 from gridspine.things.adapter import WireTrace
 
 _CHUNK_BYTES = 65_536
+_QUIET = logging.getLogger(f"{__name__}.codec")
+_QUIET.setLevel(logging.WARNING)
+"""What the codec would log are headers, and a password is in one of them."""
 
 
 class Closed(Exception):
@@ -46,6 +50,7 @@ class WebSocket:
             subprotocols=[Subprotocol(one) for one in subprotocols],
             select_subprotocol=lambda _, offered: self._select(offered),
             max_size=max_message_bytes,
+            logger=_QUIET,
         )
         self._parts: list[bytes] = []
         self._messages: list[bytes] = []
