@@ -197,9 +197,7 @@ async def test_what_is_said_is_shown_without_what_proves_and_without_tokens():
         async with raw(node, "2.0.1") as point:
             await point.call("Authorize", {"idToken": {"idToken": "CAFE01", "type": "ISO14443"}})
     said = "\n".join(f"{line.direction} {line.text}" for line in node.traced.lines())
-    assert "note connected: OCPP 1.6" in said
-    assert '"Authorize"' in said
-    assert '"idTag": "(hidden)"' in said
+    assert said.count('"Authorize"') == 2
     assert "CAFE01" not in said
     assert PASSWORD not in said
 

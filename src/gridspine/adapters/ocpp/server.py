@@ -61,7 +61,6 @@ class Server:
         self.stations = stations
         self.leases = Leases(common.context, self.wake)
         self._common = common
-        self._trace = common.context.trace
         self._admission = Admission(common.context, common.settings)
         self._live: dict[str, _Live] = {}
         self._connections: set[asyncio.Task[Any]] = set()
@@ -149,7 +148,6 @@ class Server:
         except Rejected as refusal:
             self._common.counters.add(f"rejected:{refusal.status.value}")
             log.warning("connection refused: peer=%s %s", socket.peer, refusal)
-            self._trace("note", f"connection refused: {refusal}", peer=socket.peer)
             await socket.reject(refusal.status, HTTPStatus(refusal.status).phrase, refusal.headers)
             return None
         if not await socket.accept(request):
@@ -172,11 +170,10 @@ class Server:
             live.point = ChargePoint(self._common, station, source, version, record)
             live.session = Session(
                 socket, schemas(version), self._answering(live), self._common.settings, self._common.context.clock,
-                self._common.counters, trace=self._trace, identity=identity,
+                self._common.counters,
             )  # fmt: skip
             live.told = Told(live.point, live.session, self.leases)
             log.info("connected: station=%s version=%s peer=%s", identity, version, socket.peer)
-            self._trace("note", f"connected: OCPP {version}", peer=identity)
             await first_to_end(live.session.run(), live.told.run())
         except TurnedAway as error:
             self._common.counters.add("turned_away")
@@ -185,7 +182,6 @@ class Server:
             await socket.close(CloseCode.TRY_AGAIN_LATER, "it cannot be kept now: come again later")
         except Closed as end:
             log.info("connection ended: station=%s %s", identity, end)
-            self._trace("note", f"connection ended: {end}", peer=identity)
         finally:
             del self._live[identity]
             live.gone.set()

@@ -13,9 +13,7 @@ What cannot be kept is not answered: the connection is closed (1013), and the ch
 
 import asyncio
 import logging
-import re
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Any
 
 from websockets.frames import CloseCode
@@ -39,11 +37,9 @@ from gridspine.adapters.ocpp.wire import (
 )
 from gridspine.infra.runtime.clock import Clock, new_id
 from gridspine.kernel.errors import DiskFull, Forbidden, GridspineError, Overloaded
-from gridspine.things.adapter import WireTrace
 
 log = logging.getLogger(__name__)
 
-_TAG = re.compile(r'("(?:parentI|i)dTag"\s*:\s*)"(?:[^"\\]|\\.)*"?')
 _WAITING = 16
 """Calls of a charge point that wait their turn; with more nothing is read of it. It should have one."""
 Answer = Callable[[Call], Awaitable[dict[str, Any]]]
@@ -73,13 +69,10 @@ class Session:
     """A connection from its handshake to its end."""
 
     def __init__(
-        self, socket: WebSocket, schemas: Schemas, answer: Answer, settings: Settings, clock: Clock, counters: Counters,
-        *, trace: WireTrace, identity: str,
-    ) -> None:  # fmt: skip
+        self, socket: WebSocket, schemas: Schemas, answer: Answer, settings: Settings, clock: Clock, counters: Counters
+    ) -> None:
         self.schemas = schemas
         self.counters = counters
-        self._trace = trace
-        self._identity = identity
         self._socket = socket
         self._answer = answer
         self._settings = settings
@@ -128,7 +121,6 @@ class Session:
         version = self.schemas.version
         while True:
             data = await self._socket.receive()
-            self._trace("in", partial(_shown, data), peer=self._identity)
             try:
                 frame = decode(data, version)
             except Malformed as fault:
@@ -203,7 +195,6 @@ class Session:
 
     async def _send(self, data: bytes, to: Call | None = None) -> None:
         if to is None or not to.send:
-            self._trace("out", partial(_shown, data), peer=self._identity)
             await self._socket.send(data)
 
     async def _watch(self) -> None:
@@ -221,8 +212,3 @@ class Session:
                 self._socket.abort()
                 raise Closed("the charge point does not read") from None
             await self._clock.sleep(self._settings.ping_s)
-
-
-def _shown(data: bytes) -> str:
-    """Return a frame for an operator's eyes, without tags (1.6): keys to charge by. Tokens the trace hides itself."""
-    return _TAG.sub(r'\1"(hidden)"', data.decode(errors="replace"))
