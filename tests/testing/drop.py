@@ -52,6 +52,7 @@ class Drop:
         self.faults = frozenset(faults)
         self._peers: dict[asyncio.StreamWriter, Source] = {}
         self._latest: dict[str, Order] = {}
+        self._every: list[Order] = []
         self._lost = False
 
     async def run(self, context: AdapterContext) -> None:
@@ -91,6 +92,7 @@ class Drop:
                 await self.context.progress(order.command, "failed", "it was over", sequence=order.sequence)
                 continue
             self._latest[order.point] = order
+            self._every.append(order)
             for writer in self._peers:
                 self._send(writer, order)
 
@@ -110,7 +112,7 @@ class Drop:
             if source is None or ("once" in self.faults and self._lost):
                 return
             self._peers[writer] = source
-            for order in self._latest.values():
+            for order in self._every if "queues-orders" in self.faults else self._latest.values():
                 if order.until_us > self.context.clock.now_us():
                     self._send(writer, order)
             while line := (await reader.readline()).decode():
@@ -161,7 +163,7 @@ class Drop:
             self._write(writer, f"ok {id_}")
 
     async def _word(self, said: list[Any], writer: asyncio.StreamWriter) -> None:
-        order = next(one for one in self._latest.values() if one.sequence == int(said[1]))
+        order = next(one for one in self._every if one.sequence == int(said[1]))
         state: Any = "acknowledged" if said[0] == "did" else "rejected"
         await self.context.progress(order.command, state, sequence=order.sequence)
         if said[0] == "no" and "insists" in self.faults:

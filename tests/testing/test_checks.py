@@ -24,7 +24,9 @@ FAULTS = {
     "traced": [("untraced", "nothing is shown of direction in, out")],
     "ack-after-durable": [("acknowledges-early", "before the log had")],
     "resend-after-failure": [("acknowledges-early", "what the log did not keep"), ("drops", "not within")],
-    "bounded-queues": [("unbounded", "readings waited for the log, and quality.toml says 3")],
+    "bounded-queues": [
+        ("unbounded", "readings waited for the log, and quality.toml says 3"), ("queues-orders", "reached it as 40"),
+    ],
     "reconnect": [("once", "a reading after the break: not within")],
     "restart-resumes": [("forgets-order", "after the restart the device was given [0.0]")],
     "follows-bindings": [("reads-on", "is read on")],

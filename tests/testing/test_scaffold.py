@@ -160,11 +160,17 @@ async def test_a_node_runs_it_and_refuses_it_when_it_changed(installed: Path, tm
     world = await World.start(tmp_path / "data", allowed)
     try:
         connection = {"host": "127.0.0.1", "port": device._device.port, "intervalS": 1}
+        asked = await world.op.post(f"/adapters/{NAME}/trace", json={"forS": 60})
+        assert asked.status_code == 200, asked.text
         thing = await world.thing("urn:example:m", adapter=NAME, connection=connection)
         await device.measure(Sample(thing, "voltage", 231.5, "V"))
         async with asyncio.timeout(20):
             while (await world.op.get(f"/things/{thing}/properties/voltage")).json().get("value") != 231.5:
                 await asyncio.sleep(0.05)
+        lines = (await world.op.get(f"/adapters/{NAME}/trace")).json()["lines"]
+        assert {("out", "read\n"), ("in", "activePower=0.0 W;voltage=231.5 V\n")} <= {
+            (line["direction"], line["text"]) for line in lines
+        }
     finally:
         await world.stop()
         await device.stop()

@@ -145,6 +145,8 @@ async def bounded_queues(bench: Bench) -> None:
         run.node.gate.set()
     if waiting > most:
         raise Failed(f"{waiting} readings waited for the log, and quality.toml says {most}")
+    if bench.make_rig().commands:
+        await life.orders_replace_each_other(bench)
 
 
 async def secrets_not_logged(bench: Bench) -> None:

@@ -9,6 +9,7 @@ from gridspine.testing.verdict import Failed
 
 _QUIET_S = 30.0
 _LONG_S = 120.0
+_MANY_ORDERS, _FEW_ORDERS = 40, 4
 
 
 async def cancel_clean(bench: Bench) -> None:
@@ -75,6 +76,23 @@ async def follows_bindings(bench: Bench) -> None:
         run.node.may = allowed
         run.node.set_bindings(things)
         await run.arrives(run.rig.samples[0], "a reading of a Thing that came back", _LONG_S + run.bounds_s)
+
+
+async def orders_replace_each_other(bench: Bench) -> None:
+    """Many orders for a device that is away are one order when it is back: the last."""
+    async with bench.running() as run:
+        await run.arrives(run.rig.samples[0], "a reading")
+        await run.rig.cut()
+        await run.pace.passes(5.0)
+        values = [1_000.0 + 10 * at for at in range(_MANY_ORDERS)]
+        for at, value in enumerate(values):
+            run.node.order(run.order(value, for_s=3_000.0, sequence=at + 1))
+        await run.pace.passes(5.0)
+        await run.rig.restore()
+        await run.pace.until(lambda: values[-1] in run.rig.written, "the last of many orders", run.bounds_s + _LONG_S)
+        await run.pace.passes(_QUIET_S)
+        if len(run.rig.written) > _FEW_ORDERS:
+            raise Failed(f"{_MANY_ORDERS} orders for a device that was away reached it as {len(run.rig.written)}")
 
 
 async def refused_write_never_sent(bench: Bench) -> None:
