@@ -277,6 +277,20 @@ def test_a_lease_whose_time_has_passed_does_not_begin_anew_when_the_clock_is_put
     assert commander.command("to-come").lease.from_us == 7200 * US
 
 
+@pytest.mark.parametrize("step_s", [-7200, 90])
+def test_a_node_that_starts_right_after_the_clock_was_set_tells_no_device_the_end_as_it_was(step_s: int) -> None:
+    commander = make()
+    ask(commander, lease("l", 100, 0, 60))
+    keep(commander, commander.tick(0))
+    keep(commander, commander.on_step(step_s * US, 10 * US))  # then the node is killed, before any order goes out
+    anew = make()
+    for event in commander.snapshot():
+        anew.apply(event)
+    (told,) = anew.in_force((11 + step_s) * US)
+    assert told.until_us == anew.command(told.command).lease.until_us == (60 + step_s) * US
+    assert not anew.tick((11 + step_s) * US), "that order stands: no other follows"
+
+
 def test_no_organisation_takes_the_place_of_all_commands() -> None:
     commander = make(max_live=10, organisation_of=lambda thing: "a" if thing == BATTERY else "b")
     for at in range(8):

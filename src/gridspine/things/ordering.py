@@ -78,19 +78,20 @@ class Ordering:
         self._table.dirty[key] = None  # there may be more to come: a ramp, what the cap left over
 
     def moved(self, step_us: int, before_us: int) -> Iterator[OrderIssued]:
-        """Yield last orders anew that least times and ramps go by, as the clock is that was set by ``step_us`` [µs].
+        """Yield the last orders anew as the clock is that was set by ``step_us`` [µs], ``before_us`` [µs since 1970] then.
 
-        It was ``before_us`` [µs since 1970] then. Else a device that was just switched would have to stay so until the
-        clock is there again.
+        They are kept together with the leases that move: whoever starts right after must not tell a device an end by
+        the clock as it was. Least times and ramps go by them too: else a device that was just switched would have to
+        stay so until the clock is there again.
         """
         for key, point in self._table.points.items():
             rule, issued = self._rule_of(*key), point.issued
-            if rule is None or issued is None or not rule.governed:
+            if rule is None or issued is None:
                 continue
             present, last = held(issued, rule, before_us), issued.order
             holds = last.value is not None and before_us < last.until_us
             least_us = round(max(rule.min_on_s, rule.min_off_s, rule.ramp_step_s) * US)
-            if holds or max(present.since_us, issued.at_us) + least_us > before_us:
+            if holds or (rule.governed and max(present.since_us, issued.at_us) + least_us > before_us):
                 value, until_us = last.value if holds else None, last.until_us + step_us
                 yield msgspec.structs.replace(
                     issued,
