@@ -126,6 +126,23 @@ async def test_connections_are_bounded():
         assert await point.call("Heartbeat", {})
 
 
+async def test_who_is_not_known_yet_takes_no_place_of_those_who_are():
+    clock = VirtualClock()
+    node = make_node(clock=clock, settings={"max_handshakes": 1})
+    async with serving(node) as adapter, raw(node) as point:
+        _, silent = await asyncio.open_connection(*node.address["ocpp"])
+        await node.until(lambda: adapter.server._opening == 1)
+        with pytest.raises((ConnectionError, EOFError, InvalidMessage)):
+            async with connect(node):
+                pass
+        assert adapter.counters["too_many"] == 1
+        assert await point.call("Heartbeat", {})
+        silent.close()
+        await node.until(lambda: adapter.server._opening == 0)
+        async with raw(node) as again:
+            assert await again.call("Heartbeat", {})
+
+
 async def test_a_device_that_lost_its_thing_is_cut_and_a_new_thing_is_served_at_once():
     node = make_node()
     async with serving(node), raw(node) as point:

@@ -1,6 +1,7 @@
 """The session: every negative case gets its CALLERROR, or is ignored and counted; nothing is unbounded."""
 
 import asyncio
+import json
 
 import pytest
 from ocpp_bench import LIMITED, PASSWORD, STATION, at, basic, binding, make_node, order, raw, serving
@@ -172,6 +173,26 @@ async def test_a_charge_point_that_connects_anew_replaces_its_half_open_connecti
             with pytest.raises(ConnectionClosed):
                 await old.receive()
             assert adapter.server.connected == ["CP001"]
+
+
+async def test_a_charge_point_that_does_not_read_does_not_keep_the_node_from_stopping():
+    node = make_node(settings={"max_message_bytes": 1 << 20})
+    async with serving(node) as adapter:
+        reader, writer = await asyncio.open_connection(*node.address["ocpp"], limit=1024)
+        headers = "\r\n".join(f"{name}: {value}" for name, value in _handshake(node).items())
+        writer.write(f"GET /ocpp/CP001 HTTP/1.1\r\n{headers}\r\n\r\n".encode())
+        assert b"101" in await reader.readuntil(b"\r\n\r\n")
+        message = json.dumps([2, "x", "Authorize", {"idTag": "y" * 30}]).encode()
+        frame = bytes((0x81, 0xFE)) + len(message).to_bytes(2, "big") + bytes(4) + message
+        if len(message) < 126:
+            frame = bytes((0x81, 0x80 | len(message))) + bytes(4) + message
+        writer.transport.pause_reading()
+        before = -1
+        while adapter.counters["calls_in"] != before:  # until what it is answered has no room any more
+            before = adapter.counters["calls_in"]
+            writer.write(frame * 20_000)
+            await asyncio.sleep(0.5)
+    writer.transport.abort()
 
 
 async def test_a_stopped_node_says_good_bye_and_leaves_nothing_behind():

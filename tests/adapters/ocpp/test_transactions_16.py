@@ -21,7 +21,7 @@ from ocpp_bench import (
 from websockets.exceptions import ConnectionClosed
 
 from gridspine.adapters.ocpp.transaction import Record, Transaction
-from gridspine.kernel.errors import DiskFull, Overloaded
+from gridspine.kernel.errors import DiskFull, Overloaded, Unavailable
 from gridspine.kernel.time import parse_rfc3339
 
 
@@ -135,7 +135,7 @@ async def test_nothing_is_answered_before_it_is_durable():
         assert (await point.receive())[1] == "2"
 
 
-@pytest.mark.parametrize("error", [Overloaded("busy", retry_after_s=1), DiskFull("full")])
+@pytest.mark.parametrize("error", [Overloaded("busy", retry_after_s=1), DiskFull("full"), Unavailable("stopping")])
 async def test_what_cannot_be_kept_is_not_answered_and_comes_again(error):
     node = make_node(settings={"hold_off_s": 0.0})
     words = start(node)

@@ -10,9 +10,12 @@ from gridspine.adapters.ocpp.server import Server
 from gridspine.adapters.ocpp.settings import read_settings
 from gridspine.adapters.ocpp.station import Stations
 from gridspine.adapters.ocpp.waiting import first_to_end
+from gridspine.kernel.time import US
 from gridspine.things.adapter import AdapterContext, ReadRequest
 
 log = logging.getLogger(__name__)
+_LOOK_S = 2.0
+"""How long a change of bindings may wait at most [s]; whom a message is taken from is asked each time."""
 MAX_READS = 64
 """Devices read at once at somebody's request; more are told to ask again."""
 
@@ -50,14 +53,19 @@ def adapter() -> OcppAdapter:
 
 async def _follow_bindings(context: AdapterContext, server: Server) -> None:
     said: set[str] = set()
+    clock = context.clock
     while True:
-        stations = Stations(context.bindings())
+        began_us = clock.monotonic_us()
+        stations = Stations(context.bindings(), server.stations)
         for problem in stations.problems:
             if problem not in said:
                 log.error("binding left out: %s", problem)
         said = set(stations.problems)
         await server.rebind(stations)
+        took_s = (clock.monotonic_us() - began_us) / US
         await context.bindings_changed()
+        # While a fleet is registered, one by one, no more than a tenth of the time goes into looking.
+        await clock.sleep(min(_LOOK_S, 9 * took_s))
 
 
 async def _read_at_once(context: AdapterContext, server: Server) -> None:

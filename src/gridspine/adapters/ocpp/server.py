@@ -64,6 +64,7 @@ class Server:
         self._admission = Admission(common.context, common.settings)
         self._live: dict[str, _Live] = {}
         self._connections: set[asyncio.Task[Any]] = set()
+        self._opening = 0
 
     @property
     def connected(self) -> list[str]:
@@ -108,7 +109,7 @@ class Server:
                 continue
             if station is None or not self._may(point.source, station):
                 cut.append(live.end(CloseCode.POLICY_VIOLATION, "no Thing here is the charge point's any more"))
-            else:
+            elif station != point.station:
                 point.station = station
                 live.told.wake.set()
         await asyncio.gather(*cut)
@@ -121,8 +122,9 @@ class Server:
     async def _on_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         settings, task = self._common.settings, asyncio.current_task()
         assert task is not None
-        if len(self._connections) >= settings.max_connections:
-            log.warning("connection refused: %d are the most", settings.max_connections)
+        if len(self._live) >= settings.max_connections or self._opening >= settings.max_handshakes:
+            log.warning("connection refused: %d are served, %d in handshake", len(self._live), self._opening)
+            self._common.counters.add("too_many")
             writer.close()
             return
         ours = [f"ocpp{version}" for version in settings.versions]
@@ -131,7 +133,7 @@ class Server:
         )
         self._connections.add(task)
         try:
-            admitted = await within(self._common.context.clock, settings.connect_timeout_s, self._open(socket))
+            admitted = await self._opened(socket)
             if admitted is not None:
                 await self._serve(socket, *admitted)
         except (Closed, TimeoutError, OSError, ssl.SSLError, GridspineError) as error:
@@ -139,6 +141,13 @@ class Server:
         finally:
             self._connections.discard(task)
             writer.close()
+
+    async def _opened(self, socket: WebSocket) -> tuple[Station, Source, Version] | None:
+        self._opening += 1
+        try:
+            return await within(self._common.context.clock, self._common.settings.connect_timeout_s, self._open(socket))
+        finally:
+            self._opening -= 1
 
     async def _open(self, socket: WebSocket) -> tuple[Station, Source, Version] | None:
         """Answer the handshake; None when it led to nothing."""

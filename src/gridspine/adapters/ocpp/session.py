@@ -36,7 +36,7 @@ from gridspine.adapters.ocpp.wire import (
     spelled,
 )
 from gridspine.infra.runtime.clock import Clock, new_id
-from gridspine.kernel.errors import DiskFull, Forbidden, GridspineError, Overloaded
+from gridspine.kernel.errors import Forbidden, GridspineError, Invalid, Overloaded
 
 log = logging.getLogger(__name__)
 
@@ -169,13 +169,13 @@ class Session:
             answer = await self._answer(call)
         except (Malformed, Closed):
             raise
-        except (Overloaded, DiskFull) as error:
-            wait_s = float(error.retry_after_s) if isinstance(error, Overloaded) else 0.0
-            raise TurnedAway(error.detail, max(wait_s, self._settings.hold_off_s)) from error
         except Forbidden as error:
             raise Malformed(Code.SECURITY, error.detail) from error
-        except GridspineError as error:
+        except Invalid as error:
             raise Malformed(Code.PROPERTY, error.detail) from error
+        except GridspineError as error:  # no fault of the charge point's: a refusal would have it give up what it sent
+            wait_s = float(error.retry_after_s) if isinstance(error, Overloaded) else 0.0
+            raise TurnedAway(error.detail, max(wait_s, self._settings.hold_off_s)) from error
         except Exception as error:
             log.exception("%s could not be answered", call.action)
             raise Malformed(Code.INTERNAL, "the node could not process it; its log says why") from error

@@ -33,10 +33,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the adapter works.
 
     A charge point opens ``{path}{its identity}`` by one of ``versions``, the first that both know. At most
-    ``max_connections`` of them, none of whose messages has more than ``max_message_bytes`` [bytes]. It has
-    ``connect_timeout_s`` [s] for the handshake, is asked for a sign of life every ``ping_s`` [s], and is gone after
-    ``idle_timeout_s`` [s] without any; it has ``call_timeout_s`` [s] to answer a call. It is told at boot to send a
-    heartbeat every ``heartbeat_s`` [s]. Turned away for overload it may come again after ``hold_off_s`` [s].
+    ``max_connections`` of them, and besides ``max_handshakes`` that nobody knows yet; none of their messages has more
+    than ``max_message_bytes`` [bytes]. It has ``connect_timeout_s`` [s] for the handshake, is asked for a sign of life
+    every ``ping_s`` [s], and is gone after ``idle_timeout_s`` [s] without any. It has ``call_timeout_s`` [s] to answer
+    a call. It is told at boot to send a heartbeat every ``heartbeat_s`` [s]. Turned away for overload it may come again
+    after ``hold_off_s`` [s].
 
     Readings more than ``backfill_after_s`` [s] old when they come, and those that the charge point says it took while
     offline, are taken as backfill. ``tokens`` may charge; any other is answered ``unknown_tokens``.
@@ -48,6 +49,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     path: str = "/ocpp/"
     versions: tuple[Version, ...] = ("2.1", "2.0.1", "1.6")
     max_connections: int = 10_000
+    max_handshakes: int = 1_000
     max_message_bytes: int = 262_144
     connect_timeout_s: float = 10.0
     ping_s: float = 60.0

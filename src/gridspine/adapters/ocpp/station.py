@@ -14,6 +14,7 @@ from typing import Literal
 
 import msgspec
 
+from gridspine.kernel.errors import Invalid
 from gridspine.things.adapter import Binding
 
 IDENTITY = re.compile(r"[A-Za-z0-9*\-_=:+|@.]{1,48}", re.ASCII)
@@ -85,14 +86,18 @@ class Station:
 class Stations:
     """All charge points that Things are bound to; ``problems`` are the bindings left out, and why."""
 
-    def __init__(self, bindings: Iterable[Binding]) -> None:
+    def __init__(self, bindings: Iterable[Binding], before: "Stations | None" = None) -> None:
+        """Arrange ``bindings``; those that ``before`` has as well need not be read again."""
         self.problems: list[str] = []
+        self._read: dict[str, tuple[Binding, Place]] = {}
+        self._before = {} if before is None else before._read
         self._stations: dict[str, Station] = {}
         self._of_thing: dict[str, Station] = {}
         for binding in bindings:
             problem = self._add(binding)
             if problem:
                 self.problems.append(f"{binding.thing}: {problem}")
+        self._before = {}
 
     def get(self, identity: str) -> Station | None:
         """Return the charge point of that name."""
@@ -110,22 +115,32 @@ class Stations:
         return [place.thing for place in station.places.values()]
 
     def _add(self, binding: Binding) -> str:
-        try:
-            connection = msgspec.convert(binding.connection, Connection)
-        except msgspec.ValidationError as error:
-            return f"connection: {error}"
-        if not IDENTITY.fullmatch(connection.station):
-            return "station is no name of a charge point: 1 to 48 letters, digits and * - _ = : + | @ ."
-        if not 0 <= connection.evse <= MAX_EVSE or not 0 < connection.voltage_v < 2_000:
-            return f"evse is 0 to {MAX_EVSE}, voltageV more than 0 and less than 2000"
-        device = connection.device or binding.thing
-        station = self._stations.get(connection.station)
+        known = self._before.get(binding.thing)
+        if known is not None and known[0] == binding:
+            place = known[1]
+        else:
+            try:
+                place = _place(binding)
+            except (msgspec.ValidationError, Invalid) as error:
+                return f"connection: {error}"
+        self._read[binding.thing] = binding, place
+        name, device = place.connection.station, place.connection.device or binding.thing
+        station = self._stations.get(name)
         if station is None:
-            station = self._stations[connection.station] = Station(connection.station, device, binding.organisation)
+            station = self._stations[name] = Station(name, device, binding.organisation)
         if (station.device, station.organisation) != (device, binding.organisation):
-            return f"station {connection.station} is bound to another device or organisation already"
-        if connection.evse in station.places:
-            return f"EVSE {connection.evse} of {connection.station} is bound to another Thing already"
-        station.places[connection.evse] = Place(binding.thing, connection, frozenset(binding.points))
+            return f"station {name} is bound to another device or organisation already"
+        if place.evse in station.places:
+            return f"EVSE {place.evse} of {name} is bound to another Thing already"
+        station.places[place.evse] = place
         self._of_thing[binding.thing] = station
         return ""
+
+
+def _place(binding: Binding) -> Place:
+    connection = msgspec.convert(binding.connection, Connection)
+    if not IDENTITY.fullmatch(connection.station):
+        raise Invalid("station is no name of a charge point: 1 to 48 letters, digits and * - _ = : + | @ .")
+    if not 0 <= connection.evse <= MAX_EVSE or not 0 < connection.voltage_v < 2_000:
+        raise Invalid(f"evse is 0 to {MAX_EVSE}, voltageV more than 0 and less than 2000")
+    return Place(binding.thing, connection, frozenset(binding.points))

@@ -133,11 +133,11 @@ class WebSocket:
             await self._flush()
 
     async def close(self, code: CloseCode, reason: str) -> None:
-        """Say good-bye; the other side's own is not waited for."""
+        """Say good-bye; nobody waits until that is read, nor for the other side's own."""
         if self._protocol.state is State.OPEN:
             self._show("note", f"closed: {code.value} {reason}")
             self._protocol.send_close(code, reason[:120])
-            await self._flush()
+            await self._flush(drain=False)
 
     def abort(self) -> None:
         """Close without another word."""
@@ -156,7 +156,8 @@ class WebSocket:
         if frame.opcode is Opcode.BINARY:
             self._protocol.fail(CloseCode.UNSUPPORTED_DATA, "OCPP is text")
         elif frame.opcode in {Opcode.TEXT, Opcode.CONT}:
-            self._parts.append(bytes(frame.data))
+            if frame.data:  # of empty ones any number would fit into what a message may have
+                self._parts.append(bytes(frame.data))
             if frame.fin:
                 self._messages.append(b"".join(self._parts))
                 self._parts.clear()
@@ -174,14 +175,15 @@ class WebSocket:
             if self._protocol.state is State.CONNECTING:
                 raise Closed("closed before a request came")
 
-    async def _flush(self) -> None:
+    async def _flush(self, *, drain: bool = True) -> None:
         try:
             for data in self._protocol.data_to_send():
                 if data:
                     self._writer.write(data)
                 elif self._writer.can_write_eof():
                     self._writer.write_eof()
-            await self._writer.drain()
+            if drain:
+                await self._writer.drain()
         except (OSError, RuntimeError) as error:
             raise Closed(str(error)) from error
 
