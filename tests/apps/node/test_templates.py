@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import hmac
 import json
 
+import httpx
 import msgspec
 import paho.mqtt.client as paho
 import pytest
@@ -195,3 +197,54 @@ def test_each_file_is_small_and_names_its_source() -> None:
         assert template.source.url.startswith("http"), name
         model = known_models()(template.class_)
         assert json.loads(msgspec.json.encode(model.document)), name
+
+
+HOOKED = """
+protocol = "webhook"
+maker = "Acme"
+product = "Cloud"
+class = "meter"
+lacks = ["activeEnergyExport"]
+[source]
+document = "D"
+[webhook]
+header = "X-Acme-Signature"
+prefix = "sha256="
+time = "/at"
+time_form = "ms"
+[points]
+activePower = { pointer = "/p/0", unit = "kW", sign = "export_positive" }
+activeEnergyImport = { plus = ["/t1", "/t2"], unit = "kWh" }
+"""
+
+
+async def test_a_vendor_posts_what_a_template_reads(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("GRIDSPINE_SECRET_WEBHOOK_ACME", "a secret of some length")
+    use = {"acme": {"organisations": [ORGANISATION]}}
+    allowed = Adapters(allow=["webhook"], settings={"webhook": {"webhook": {"port": 0}, "secrets": use}})
+    async with running(tmp_path / "data", settings_for(adapters=allowed)) as world:
+        (tmp_path / "data" / "templates").mkdir()
+        (tmp_path / "data" / "templates" / "acme-cloud.toml").write_text(HOOKED)
+        body = {"title": "M", "id": "urn:example:m", "secret": "acme"}
+        made = await world.op.post("/templates/acme-cloud/things", json=body)
+        assert made.status_code == 201, made.text
+
+        async def listening():
+            return "webhook.webhook" in world.node.adapters.listening
+
+        await until(listening)
+        host, port = world.node.adapters.listening["webhook.webhook"]
+        now_ms = world.node.clock.now_us() // 1000
+        said = json.dumps({"p": [1.5], "t1": 2, "t2": 3, "at": now_ms}).encode()
+        proof = hmac.new(b"a secret of some length", said, "sha256").hexdigest()
+
+        async def taken():
+            headers = {"x-acme-signature": f"sha256={proof}"}
+            async with httpx.AsyncClient(trust_env=False) as vendor:
+                answer = await vendor.post(f"http://{host}:{port}/urn:example:m", content=said, headers=headers)
+            return answer.status_code == 200
+
+        await until(taken)
+        assert await shown(world, "urn:example:m") == {
+            "activePower": (pytest.approx(-1500.0), "W"), "activeEnergyImport": (pytest.approx(5000.0), "Wh"),
+        }  # fmt: skip

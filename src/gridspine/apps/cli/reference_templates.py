@@ -18,10 +18,11 @@ _PARTS: tuple[tuple[str, type[msgspec.Struct]], ...] = (
     ("[points.NAME] of modbus", nouns.ModbusPoint),
     ("[points.NAME.write]", nouns.Write),
     ("[points.NAME.write.timer]", nouns.Timer),
-    ("[points.NAME] of http, mqtt", nouns.ValuePoint),
+    ("[points.NAME] of http, mqtt, webhook", nouns.ValuePoint),
     ("[modbus]", nouns.Modbus),
     ("[http]", nouns.Http),
     ("[mqtt]", nouns.Mqtt),
+    ("[webhook]", nouns.Webhook),
 )
 
 
