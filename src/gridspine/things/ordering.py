@@ -78,11 +78,11 @@ class Ordering:
         self._table.dirty[key] = None  # there may be more to come: a ramp, what the cap left over
 
     def moved(self, step_us: int, before_us: int) -> Iterator[OrderIssued]:
-        """Yield the last orders anew as the clock is that was set by ``step_us`` [µs], ``before_us`` [µs since 1970] then.
+        """Yield the last orders anew as the clock is that was set by ``step_us`` [µs].
 
-        They are kept together with the leases that move: whoever starts right after must not tell a device an end by
-        the clock as it was. Least times and ramps go by them too: else a device that was just switched would have to
-        stay so until the clock is there again.
+        It was ``before_us`` [µs since 1970] then. They are kept together with the leases that move: whoever starts
+        right after must not tell a device an end by the clock as it was. Least times and ramps go by them too: else a
+        device that was just switched would have to stay so until the clock is there again.
         """
         for key, point in self._table.points.items():
             rule, issued = self._rule_of(*key), point.issued
