@@ -191,11 +191,16 @@ async def test_new_pages_fit_a_phone_and_stand_out_in_the_dark(portal: Portal, o
     await portal.post("/announcements", make="Acme" * 20, model=EVIL, serial="4711" * 15)
     await portal.post("/ensembles", title=long, criteria={"models": [MODELS + "battery"]})
     ensemble = (await portal.api.get("/ensembles")).json()[0]["id"]
+    await portal.post("/sites", title=long, exportLimitW=1500)
+    programme = await portal.post("/programmes", title="Northside" * 4 + EVIL, modes=["targetW"])
+    interval = {"from": "2024-01-01T00:00:00Z", "until": "2099-01-01T00:00:00Z", "control": {"targetW": -1500}}
+    await portal.post(f"/programmes/{programme['id']}/events", title=EVIL, intervals=[interval])
     seen = await opens(**PHONE, color_scheme="dark")
     page = await seen.sign_in("olga")
     thing = "/portal/things/urn:example:long"
     for path in (thing, f"{thing}/channels", f"{thing}/life", f"{thing}/about", "/portal/waiting", "/portal/ensembles",
                  f"/portal/ensembles/{ensemble}", "/portal/edges", "/portal/models", "/portal/add",
+                 "/portal/programmes",
                  f"/portal/models/one?id={MODELS}battery"):  # fmt: skip
         await seen.go(path)
         await fits(page)

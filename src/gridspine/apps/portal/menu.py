@@ -70,6 +70,7 @@ def _control(may: May) -> list[MenuEntry]:
         return []
     return [
         MenuEntry("orders", "Orders to many", "/portal/orders"),
+        MenuEntry("programmes", "Programmes", "/portal/programmes"),
         MenuEntry("behaviours", "Behaviours", "/portal/behaviours"),
     ]
 
