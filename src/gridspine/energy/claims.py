@@ -19,7 +19,7 @@ def claims_of(
     begin_us, end_us = max(from_us, enrolment.from_us), min(until_us, enrolment.until_us)
     if enrolment.state != "active" or programme.retired_us or end_us <= begin_us:
         return
-    modes = {MODE_OF[mode] for mode in enrolment.modes}
+    modes = {MODE_OF[mode] for mode in enrolment.modes if mode in programme.modes}
     default = programme.default_control.only(modes & set(LIMITS))
     if default.modes:
         yield _claim(programme, "", 0, 0, begin_us, end_us, default)

@@ -9,6 +9,8 @@ Only the enrolled organisation delivers, by its own act; what it told is kept as
 Source: *report* of OpenADR 3.1.0 (its OpenAPI document).
 """
 
+import hashlib
+
 import msgspec
 
 from gridspine.energy.programme import ReportDescriptor
@@ -28,8 +30,22 @@ class ReportResource(msgspec.Struct, frozen=True, rename="camel"):
     values: tuple[float | None, ...]
 
 
+class ReportValues(msgspec.Struct, frozen=True, rename="camel"):
+    """The values of a report, kept beside it under the same id: there may be many."""
+
+    resources: tuple[ReportResource, ...]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what was told, in hexadecimal: what the ledger proves of it."""
+        return hashlib.sha256(msgspec.json.encode(self)).hexdigest()
+
+
 class ProgrammeReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What ``organisation`` told ``programme`` (about ``event``, where one is named) of its subject."""
+    """What ``organisation`` told ``programme`` (about ``event``, where one is named) of its subject.
+
+    ``digest`` is that of its values.
+    """
 
     id: str
     programme: str
@@ -39,7 +55,7 @@ class ProgrammeReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel")
     descriptor: ReportDescriptor
     from_us: int
     until_us: int
-    resources: tuple[ReportResource, ...]
+    digest: str
     event: str = ""
     by: str = ""
     at_us: int = 0

@@ -31,7 +31,7 @@ class NewReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbi
 
 
 class ReportSummary(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A report without its values."""
+    """A report without its values; ``digest`` is their SHA-256, which the ledger has."""
 
     id: str
     programme: str
@@ -45,6 +45,7 @@ class ReportSummary(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     until: str
     at: str
     by: str
+    digest: str
 
 
 class ReportView(ReportSummary, frozen=True, kw_only=True, rename="camel"):
@@ -78,7 +79,7 @@ async def deliver_report(
         programme, one, data.payload_type, data.point, parse_rfc3339(data.from_), parse_rfc3339(data.until),
         event=data.event, actor=request.user.principal,
     )  # fmt: skip
-    return ReportView(**_fields(made), resources=made.resources)
+    return ReportView(**_fields(made), resources=(await node.controls.reports.values(made)).resources)
 
 
 @get("/programmes/{programme_id:str}/reports/{programme_report_id:str}", summary="Read a report", tags=["programmes"])
@@ -88,7 +89,7 @@ async def read_programme_report(
     """Return a report with its values: to an own programme, or an own one."""
     programme = seen_programme(node, request, programme_id)
     found = node.controls.reports.get(programme, programme_report_id, request.user.organisation)
-    return ReportView(**_fields(found), resources=found.resources)
+    return ReportView(**_fields(found), resources=(await node.controls.reports.values(found)).resources)
 
 
 def _fields(one: ProgrammeReport) -> dict[str, Any]:
@@ -97,4 +98,5 @@ def _fields(one: ProgrammeReport) -> dict[str, Any]:
         "event": one.event, "payload_type": one.descriptor.payload_type, "point": one.descriptor.point,
         "interval_s": one.descriptor.interval_s, "from_": format_rfc3339(one.from_us),
         "until": format_rfc3339(one.until_us), "at": format_rfc3339(one.at_us), "by": one.by,
+        "digest": one.digest,
     }  # fmt: skip

@@ -58,12 +58,17 @@ class Book(Generic[D]):
             raise NotFound(f"there is no such {self._noun}")
         return found
 
-    async def keep(self, type_: str, document: D, actor: str) -> D:
-        """Keep one, new or changed; raise `Conflict` when somebody else changed it meanwhile."""
-        (kept,) = await self.keep_all([(type_, document)], actor)
+    async def keep(self, type_: str, document: D, actor: str, beside: msgspec.Struct | None = None) -> D:
+        """Keep one, new or changed; raise `Conflict` when somebody else changed it meanwhile.
+
+        ``beside`` is kept with it under its id, and not held in memory.
+        """
+        (kept,) = await self.keep_all([(type_, document)], actor, beside)
         return kept
 
-    async def keep_all(self, changes: Sequence[tuple[str, D]], actor: str) -> list[D]:
+    async def keep_all(
+        self, changes: Sequence[tuple[str, D]], actor: str, beside: msgspec.Struct | None = None
+    ) -> list[D]:
         """Keep several, all or none; each with the type of its event. Their versions are those they come from."""
         before = {one.id: self.kept[one.id].version if one.id in self.kept else 0 for _, one in changes}
         after = [msgspec.structs.replace(one, version=before[one.id] + 1) for _, one in changes]
@@ -72,6 +77,8 @@ class Book(Generic[D]):
             for (type_, _), one in zip(changes, after, strict=True):
                 tx.put(one, id=one.id, owner=one.organisation, expected=before[one.id])
                 tx.emit(LEDGER, one.organisation, self.event(type_, one, actor))
+                if beside is not None:
+                    tx.put(beside, id=one.id, owner=one.organisation)
 
         try:
             await self._registry.run(work)
@@ -97,12 +104,14 @@ class Book(Generic[D]):
             raise
         self.kept.pop(document.id, None)
 
-    async def forget(self, ids: Sequence[str]) -> None:
+    async def forget(self, ids: Sequence[str], beside: type[Any] | None = None) -> None:
         """Let documents go that are over and too many; the ledger keeps what was told of them."""
 
         def work(tx: Transaction) -> None:
             for id_ in ids:
                 tx.delete(self._kind, id_)
+                if beside is not None:
+                    tx.delete(beside, id_)
 
         await self._registry.run(work)
         for id_ in ids:

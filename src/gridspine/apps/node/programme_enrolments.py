@@ -1,5 +1,6 @@
 """Enrolments in programmes: asked for by who owns a site or Thing, admitted by who runs the programme."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Literal
 
@@ -33,6 +34,7 @@ class ProgrammeEnrolments:
         self._of_subject: dict[str, dict[str, None]] = {}
         self._of_programme: dict[str, dict[str, None]] = {}
         self._of_side: dict[tuple[str, str], dict[str, None]] = {}
+        self._asking = asyncio.Lock()
         programmes.sees = self._takes_part
         sites.busy = self._busy
 
@@ -80,10 +82,14 @@ class ProgrammeEnrolments:
             modes=enrolment.modes or programme.modes,
         )  # fmt: skip
         enrolment.check(programme, now_us)
-        self._check_free(enrolment, now_us)
-        self._check_room(enrolment, now_us)
-        kept = await self.book.keep("programme-enrolment.requested", enrolment, actor)
-        self._index(kept)
+        async with self._asking:  # else one could ask twice at once
+            self._check_free(enrolment, now_us)
+            self._check_room(enrolment, now_us)
+            try:
+                kept = await self.book.keep("programme-enrolment.requested", enrolment, actor)
+            finally:  # it may be kept although the log did not take it at once
+                if enrolment.id in self.book.kept:
+                    self._index(enrolment)
         if programme.organisation == kept.organisation:
             kept = await self.decide(kept, "admit", actor, "the programme is its own organisation's")
         await self._make_room(programme.id, now_us)

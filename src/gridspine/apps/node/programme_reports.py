@@ -7,7 +7,13 @@ from gridspine.apps.node.book import Book
 from gridspine.apps.node.control_plan import ControlPlan, Holder
 from gridspine.energy.programme import Programme
 from gridspine.energy.programme_enrolment import ProgrammeEnrolment
-from gridspine.energy.programme_report import ProgrammeReport, ReportResource, check_time, slots
+from gridspine.energy.programme_report import (
+    ProgrammeReport,
+    ReportResource,
+    ReportValues,
+    check_time,
+    slots,
+)
 from gridspine.infra.archive.query import Stop
 from gridspine.infra.archive.wire import Granted
 from gridspine.infra.registry.port import Registry
@@ -40,7 +46,7 @@ class ProgrammeReports:
         clock: Clock,
     ) -> None:  # fmt: skip
         self._plan, self._things, self._points = plan, things, points
-        self._archive, self._clock = archive, clock
+        self._registry, self._archive, self._clock = registry, archive, clock
         self.book = Book(ProgrammeReport, "report", registry, clock)
 
     def load(self) -> None:
@@ -61,6 +67,13 @@ class ProgrammeReports:
             raise NotFound("there is no such report")
         return found
 
+    async def values(self, report: ProgrammeReport) -> ReportValues:
+        """Return what a report told; raise `NotFound` when it was let go meanwhile."""
+        found = await self._registry.run(lambda tx: tx.get(ReportValues, report.id), write=False)
+        if found is None:
+            raise NotFound("there is no such report")
+        return found
+
     async def deliver(
         self, programme: Programme, one: ProgrammeEnrolment, payload_type: str, point: str, from_us: int, until_us: int,
         *, event: str = "", actor: str = "",
@@ -75,18 +88,20 @@ class ProgrammeReports:
         found = self._telling(one, descriptor.point)
         count = slots(descriptor, from_us, until_us, len(found))
         values = await self._values(one, found, descriptor.interval_s * US, (from_us, until_us), actor)
-        resources = tuple(
-            ReportResource(
-                thing.id, model.reading_type.unit, _in_order(values, f"{thing.id}/{model.name}", count, model)
+        told = ReportValues(
+            tuple(
+                ReportResource(
+                    thing.id, model.reading_type.unit, _in_order(values, f"{thing.id}/{model.name}", count, model)
+                )
+                for thing, model in found
             )
-            for thing, model in found
         )
         report = ProgrammeReport(
             id=new_urn(self._clock), programme=programme.id, enrolment=one.id, owner=one.owner,
             organisation=one.organisation, descriptor=descriptor, from_us=from_us, until_us=until_us,
-            resources=resources, event=event, by=actor, at_us=now_us,
+            digest=told.digest, event=event, by=actor, at_us=now_us,
         )  # fmt: skip
-        kept = await self.book.keep("programme-report.delivered", report, actor)
+        kept = await self.book.keep("programme-report.delivered", report, actor, told)
         await self._make_room(programme.id)
         return kept
 
@@ -120,7 +135,7 @@ class ProgrammeReports:
     async def _make_room(self, programme: str) -> None:
         own = sorted(one.id for one in self.book.kept.values() if one.programme == programme)
         if len(own) > KEPT:
-            await self.book.forget(own[: len(own) - KEPT])
+            await self.book.forget(own[: len(own) - KEPT], ReportValues)
 
 
 def _in_order(

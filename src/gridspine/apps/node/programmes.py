@@ -1,5 +1,6 @@
 """Programmes and their events: documents, kept; who may see them."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import islice
 
@@ -12,8 +13,9 @@ from gridspine.infra.registry.port import Registry
 from gridspine.infra.runtime.clock import Clock, new_urn
 from gridspine.kernel.errors import Conflict, NotFound, Overloaded
 
-MAX_PROGRAMMES, MAX_EVENTS, KEPT_EVENTS = 200, 2_000, 2_000
-"""Programmes of an organisation; events of a programme that are to come or running; those that are over and kept."""
+MAX_PROGRAMMES, MAX_EVENTS, KEPT_EVENTS, MAX_INTERVALS = 200, 2_000, 500, 200_000
+"""Programmes of an organisation; events of a programme that are to come or running; those that are over and kept;
+intervals of all events of an organisation that are kept."""
 
 
 class Programmes:
@@ -25,6 +27,7 @@ class Programmes:
         self.event_book = Book(ProgrammeEvent, "event", registry, clock)
         self._of: dict[str, dict[str, None]] = {}
         self._standing: dict[str, list[ProgrammeEvent]] = {}
+        self._intervals: Counter[str] = Counter()
         self.sees: Callable[[str, str], bool] = lambda _organisation, _programme: False
 
     def load(self) -> None:
@@ -33,6 +36,7 @@ class Programmes:
         self.event_book.load()
         for one in sorted(self.event_book.kept.values(), key=lambda one: one.id):
             self._of.setdefault(one.programme, {})[one.id] = None
+            self._intervals[one.organisation] += len(one.intervals)
 
     def seen_by(self, organisation: str) -> Sequence[Programme]:
         """Return the programmes that an organisation may see, by title."""
@@ -114,6 +118,8 @@ class Programmes:
         event.check(programme, now_us)
         if len(self.live(programme.id, now_us)) >= MAX_EVENTS:
             raise Overloaded(f"{MAX_EVENTS} events of this programme are running or to come, and no more")
+        if self._intervals[programme.organisation] + len(event.intervals) > MAX_INTERVALS:
+            raise Overloaded(f"your organisation's events have {MAX_INTERVALS} intervals together, and no more")
         made = msgspec.structs.replace(
             event, id=new_urn(self._clock), seed=self._clock.randbytes(16).hex(), created_us=now_us, by=actor
         )
@@ -123,9 +129,11 @@ class Programmes:
             changes.append(("programme-event.cancelled", older.cancel(now_us, actor, f"superseded by {made.id}")))
         try:
             kept = (await self.event_book.keep_all(changes, actor))[0]
-        finally:
+        finally:  # it may be kept although the log did not take it at once
             self._standing.pop(programme.id, None)
-        self._of.setdefault(programme.id, {})[kept.id] = None
+            if made.id in self.event_book.kept:
+                self._of.setdefault(programme.id, {})[made.id] = None
+                self._intervals[made.organisation] += len(made.intervals)
         await self._make_room(programme.id, now_us)
         return kept
 
@@ -144,6 +152,9 @@ class Programmes:
         ]
         gone = list(islice(over, max(0, len(over) - KEPT_EVENTS)))
         if gone:
+            for one in gone:
+                event = self.event_book.kept[one]
+                self._intervals[event.organisation] -= len(event.intervals)
             await self.event_book.forget(gone)
             for one in gone:
                 del self._of[programme][one]

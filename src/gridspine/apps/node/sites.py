@@ -1,5 +1,6 @@
 """Sites and their envelopes: documents, kept; each Thing is behind one connection point at most."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -14,8 +15,8 @@ from gridspine.kernel.errors import Conflict, Invalid, NotFound, Overloaded
 from gridspine.things.directory import Directory
 from gridspine.things.thing import Thing
 
-MAX_SITES, MAX_ENVELOPES = 10_000, 20
-"""Sites of an organisation, and envelopes of a site, at most."""
+MAX_SITES, MAX_ENVELOPES, MAX_INTERVALS = 10_000, 20, 500_000
+"""Sites of an organisation, envelopes of a site, and intervals of all envelopes of an organisation, at most."""
 
 
 class Sites:
@@ -26,6 +27,7 @@ class Sites:
         self.book = Book(Site, "site", registry, clock)
         self.envelope_book = Book(Envelope, "envelope", registry, clock)
         self._behind: dict[str, str] = {}
+        self._keeping = asyncio.Lock()
         self.busy: Callable[[Site], str] = lambda _site: ""
 
     def load(self) -> None:
@@ -83,8 +85,7 @@ class Sites:
         await self.book.remove("site.removed", site, actor, [(Envelope, one) for one in envelopes])
         for one in envelopes:
             self.envelope_book.kept.pop(one, None)
-        for thing in [thing for thing, at in self._behind.items() if at == site.id]:
-            del self._behind[thing]
+        self._place(site)
 
     def envelopes(self, site: str) -> list[Envelope]:
         """Return the envelopes of a site, the oldest first."""
@@ -100,6 +101,9 @@ class Sites:
     async def set(self, envelope: Envelope, actor: str) -> Envelope:
         """Keep an envelope, a new one (its ``id`` is "") or a changed one; raise `Invalid`, `Overloaded`."""
         envelope.check()
+        own = (one for one in self.envelope_book.kept.values() if one.organisation == envelope.organisation)
+        if sum(len(one.intervals) for one in own if one.id != envelope.id) + len(envelope.intervals) > MAX_INTERVALS:
+            raise Overloaded(f"your organisation's envelopes have {MAX_INTERVALS} intervals together at most")
         if not envelope.id:
             if len(self.envelopes(envelope.site)) >= MAX_ENVELOPES:
                 raise Overloaded(f"the site has {MAX_ENVELOPES} envelopes: change one of them")
@@ -113,17 +117,27 @@ class Sites:
 
     async def _keep(self, type_: str, site: Site, actor: str) -> Site:
         site.check()
+        async with self._keeping:  # else two sites could take the same Thing at once
+            return await self._keep_alone(type_, site, actor)
+
+    async def _keep_alone(self, type_: str, site: Site, actor: str) -> Site:
         known = self.book.kept.get(site.id)
         for id_ in site.things:
             if known is None or id_ not in known.things:
                 self._check_thing(id_, site)
         if site.guard:
             self._check_thing(site.guard, site)
-        kept = await self.book.keep(type_, site, actor)
+        try:
+            return await self.book.keep(type_, site, actor)
+        finally:  # it may be kept although the log did not take it at once
+            self._place(self.book.kept.get(site.id, site))
+
+    def _place(self, site: Site) -> None:
+        """Note which Things are behind a site."""
         for thing in [thing for thing, at in self._behind.items() if at == site.id]:
             del self._behind[thing]
-        self._behind.update(dict.fromkeys(kept.things, kept.id))
-        return kept
+        if site.id in self.book.kept:
+            self._behind.update(dict.fromkeys(site.things, site.id))
 
     def _check_thing(self, id: str, site: Site) -> None:
         thing = self._things.roll.get(id)
