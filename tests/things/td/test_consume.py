@@ -12,7 +12,7 @@ from gridspine.things.td.derive import derive, known_unit
 ALL = Reachable(("wot_http", "mqtt", "modbus"), ("broker.example", 1883), ("urn:model:pv",), "http://node.example")
 
 
-_OF_FORMS = {"op", "contentType", "security"}
+_OF_FORMS = {"op", "contentType", "security", "gs:pointer", "gs:factor"}
 
 
 def td(properties: dict[str, Any], **more: Any) -> dict[str, Any]:
@@ -80,6 +80,27 @@ def test_http_forms_are_polled() -> None:
         "intervalS": 60.0,
     }
     assert (found.reads, found.left) == (("on", "power"), ())
+
+
+def test_a_value_inside_an_answer_or_a_message_is_found_by_its_pointer() -> None:
+    found = consumed(
+        td({
+            "power": one(**{"gs:pointer": "/em:0/w", "gs:factor": -1}), "plain": one(**{"gs:factor": 0.1}),
+            "on": one(type="boolean", **{"gs:pointer": "/on"}), "as it is": one(),
+        })
+    )  # fmt: skip
+    forms = found.connection["forms"]
+    assert forms["power"] == {"href": "http://h/p", "unit": "W", "pick": {"plus": ["/em:0/w"], "scale": -1.0}}
+    assert forms["plain"]["pick"] == {"plus": [""], "scale": 0.1}
+    assert forms["on"]["pick"] == {"plus": ["/on"], "scale": 1.0, "codes": {"false": 0.0, "true": 1.0}}
+    assert "unit" not in forms["on"]
+    assert "pick" not in forms["as_it_is"]
+    topic = one("mqtt://broker.example/a", **{"mqv:topic": "tele/x", "gs:pointer": "/ENERGY/Power", "gs:factor": -1})
+    assert consumed(td({"power": topic})).connection["topics"] == {
+        "power": {"topic": "tele/x", "path": "/ENERGY/Power", "scale": -1.0, "unit": "W"}
+    }
+    for wrong in ({"gs:pointer": "w"}, {"gs:pointer": 7}, {"gs:factor": 0}, {"gs:factor": True}):
+        assert consumed(td({"power": one(**wrong)})).adapter == ""
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,8 @@
     modbus+tcp        registers, or a device of a model mapped to SunSpec           modbus     polled, commanded
     any other         described only
 
+A value somewhere in JSON is found by a form's ``gs:pointer`` (ours; RFC 6901), and multiplied by its ``gs:factor``.
+
 Who proves itself by a secret has it in the adapter's secrets; a security definition names it: ``gs:secret``.
 
 Sources: W3C WoT Binding Templates: HTTP (``htv:methodName``) and MQTT (``mqv:topic``, ``mqv:filter``), whose versions
@@ -20,6 +22,7 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
+from gridspine.kernel.codecs.pick import Pick
 from gridspine.kernel.errors import Invalid
 from gridspine.things.models import DERIVED
 from gridspine.things.td import modbus
@@ -147,9 +150,13 @@ def _http(
     if "{" in form.href:
         raise Invalid("its address has variables")
     entry: dict[str, Any] = {"href": form.href}
-    if codes := code_names(affordance):
+    pick = _pick(form)
+    codes = code_names(affordance)
+    if pick is not None:
+        entry["pick"] = {"plus": list(pick.plus), "scale": pick.scale, **({"codes": codes} if codes else {})}
+    elif codes:
         entry["codes"] = codes
-    elif "unit" in affordance:
+    if not codes and "unit" in affordance:
         entry["unit"] = known_unit(str(affordance["unit"]))
     return {"security": security_of(document, form, reach.psk)}, entry
 
@@ -162,11 +169,28 @@ def _mqtt(form: Form, affordance: Mapping[str, Any], reach: Reachable) -> tuple[
     if not isinstance(topic, str) or not topic or set(topic) & set("+#{"):
         raise Invalid("it has no topic of its own (mqv:topic), without wildcards")
     entry: dict[str, Any] = {"topic": topic}
+    pick = _pick(form)
+    if pick is not None:
+        entry |= {"path": pick.plus[0], "scale": pick.scale}
     if codes := code_names(affordance):
         entry["codes"] = codes
     elif "unit" in affordance:
         entry["unit"] = known_unit(str(affordance["unit"]))
     return {}, entry
+
+
+def _pick(form: Form) -> Pick | None:
+    """Return where in an answer or a message the value is, by ``gs:pointer`` and ``gs:factor``; None without them."""
+    pointer, factor = form.form.get("gs:pointer", ""), form.form.get("gs:factor", 1)
+    if not isinstance(pointer, str):
+        raise Invalid("gs:pointer is a JSON Pointer (RFC 6901), a text")
+    if isinstance(factor, bool) or not isinstance(factor, int | float) or factor == 0:
+        raise Invalid("gs:factor is a number other than 0")
+    if not pointer and factor == 1:
+        return None
+    pick = Pick((pointer,), scale=float(factor))
+    pick.check()
+    return pick
 
 
 def _modbus(
