@@ -13,8 +13,8 @@ setup: $(if $(filter uv,$(UV)),,.tools/bin/uv)  ## install what is needed, exact
 	$(UV) sync --locked --compile-bytecode
 	$(RUN) python -m compileall -q src  # compiled once: else each of many processes may do it again
 	@if command -v npm >/dev/null 2>&1; then \
-	  for one in wot iec61850 modbus; do \
-	    npm ci --prefix "tests/strangers/$$one" --omit=optional --no-audit --no-fund --loglevel=error || exit 1; done; \
+	  for one in tests/strangers/*/package.json; do \
+	    npm ci --prefix "$$(dirname "$$one")" --omit=optional --no-audit --no-fund --loglevel=error || exit 1; done; \
 	  else echo "npm is not here: the tests with strangers from npm will be skipped"; fi
 
 .tools/bin/uv:
