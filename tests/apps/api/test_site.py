@@ -5,7 +5,7 @@ import time
 
 import pytest
 import pytest_asyncio
-from running_node import BATTERY, METER, World, running, settings_for
+from running_node import BATTERY, METER, World, running, settings_for, until
 
 from gridspine.kernel.time import US, format_rfc3339
 
@@ -159,15 +159,16 @@ def holder(world, site):
     return found
 
 
-async def test_what_a_person_ended_is_not_asked_for_again(world):
+async def test_a_limit_that_somebody_ended_is_asked_for_anew_while_its_envelope_stands(world):
     site, (battery,) = await home(world, "ended", BATTERY)
     await envelope(world, site, default={"importLimitW": 2_000})
     (command,) = live(world, battery)
     assert (await world.op.post(f"/commands/{command.id}/cancel")).status_code == 200
-    await world.node.controls.desk.look([holder(world, site)])
-    assert live(world, battery) == []
-    await envelope(world, site, default={"importLimitW": 1_000})
-    assert [one.lease.value for one in live(world, battery)] == [1_000], "a new word is"
+    await until(lambda: [one.lease.value for one in live(world, battery)] == [2_000])
+    emulated = {"form": "emulator", "external": True}
+    assert (await world.op.post(f"/things/{battery}/form", json=emulated)).status_code == 200
+    assert (await world.op.post(f"/things/{battery}/form", json={"form": "adapter"})).status_code == 200
+    await until(lambda: [one.lease.value for one in live(world, battery)] == [2_000])
 
 
 async def test_every_step_is_in_the_ledger(world):

@@ -24,7 +24,7 @@ from gridspine.infra.runtime.clock import Clock
 from gridspine.kernel.errors import Conflict, GridspineError, NotFound
 from gridspine.kernel.time import US
 from gridspine.things.asking import Ask
-from gridspine.things.command import Command
+from gridspine.things.command import Command, CommandChanged, CommandEvent
 from gridspine.things.command_table import counts
 
 LOOK_S = 1.0
@@ -49,6 +49,7 @@ class ControlDesk:
         self._sites, self._programmes, self._enrolments = sites, programmes, enrolments
         self._commands, self._clock = commands, clock
         self._due_us: dict[Holder, int] = {}
+        self._by_batch: dict[str, Holder] = {}
         self._looking = asyncio.Lock()
 
     def load(self) -> None:
@@ -56,6 +57,15 @@ class ControlDesk:
         holders = {Holder("site", one.id) for one in self._sites.all()}
         holders |= {Holder(kind, id_) for kind, id_ in self._enrolments.subjects()}
         self._due_us = dict.fromkeys(holders, 0)
+        self._by_batch = {one.batch: one for one in holders}
+
+    def on_events(self, events: Sequence[CommandEvent]) -> None:
+        """Look again soon at a holder of which somebody else ended a lease: a limit is asked for anew."""
+        for event in events:
+            if isinstance(event, CommandChanged) and _ended_by_others(event.command):
+                holder = self._by_batch.get(event.command.batch)
+                if holder in self._due_us:
+                    self._due_us[holder] = 0
 
     def commands_of(self, holder: Holder) -> list[Command]:
         """Return the commands that a holder's Things were given by the desk, as far as they are known."""
@@ -145,8 +155,10 @@ class ControlDesk:
                 due_us = min(due_us, found.changes[-1].at_us + RETRY_US)
         if wanted or known or holder.kind == "site":
             self._due_us[holder] = self._clock.monotonic_us() + due_us - now_us
+            self._by_batch[holder.batch] = holder
         else:
             self._due_us.pop(holder, None)
+            self._by_batch.pop(holder.batch, None)
         return missing, [one for one in known if one.id not in kept and (not one.final or counts(one))]
 
     def _ask(self, one: Obligation, holder: Holder) -> Ask:
@@ -193,10 +205,8 @@ class ControlDesk:
 
     def _again(self, asks: Iterable[Ask]) -> None:
         soon_us = self._clock.monotonic_us() + SOON_US
-        batches = {ask.batch for ask in asks}
-        for holder, due_us in self._due_us.items():
-            if holder.batch in batches:
-                self._due_us[holder] = min(due_us, soon_us)
+        for holder in {self._by_batch[ask.batch] for ask in asks if ask.batch in self._by_batch}:
+            self._due_us[holder] = min(self._due_us.get(holder, soon_us), soon_us)
 
 
 def _place(command: Command) -> tuple[str, str, str, str]:
@@ -204,12 +214,19 @@ def _place(command: Command) -> tuple[str, str, str, str]:
     return lease.principal, lease.thing, lease.point, lease.role
 
 
+def _ended_by_others(command: Command) -> bool:
+    return command.state == "cancelled" and not command.reason.startswith(WITHDRAWN)
+
+
 def _answers(command: Command, wanted: Obligation, now_us: int) -> bool:
-    """Whether a command is the answer to what is wanted: it holds, or somebody else ended it, or it was just tried."""
+    """Whether a command is the answer to what is wanted: it holds, or it was just tried.
+
+    A set-point that somebody else ended is one, too: it stays ended. A limit is not: it holds while documents say so.
+    """
     if not fulfils(command.lease, wanted, now_us):
         return False
     if not command.final:
         return True
     if command.state in _TRIED:
         return command.changes[-1].at_us + RETRY_US > now_us
-    return command.state == "cancelled" and not command.reason.startswith(WITHDRAWN)
+    return command.lease.role == "setpoint" and _ended_by_others(command)

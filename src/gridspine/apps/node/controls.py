@@ -28,6 +28,7 @@ class Controls:
         self.plan = ControlPlan(self.sites, self.programmes, self.enrolments, things)
         self.desk = ControlDesk(self.plan, self.sites, self.programmes, self.enrolments, commands, clock)
         self.reports = ProgrammeReports(registry, self.plan, things, points, archive, clock)
+        commands.listeners.append(self.desk.on_events)
         others = commands.behind
         commands.behind = lambda principal: others(principal) | self.desk.behind(principal)
 
