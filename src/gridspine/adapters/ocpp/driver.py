@@ -14,7 +14,7 @@ from gridspine.kernel.time import US
 from gridspine.things.adapter import AdapterContext, ReadRequest
 
 log = logging.getLogger(__name__)
-_LOOK_S = 2.0
+_LOOK_S = 0.5
 """How long a change of bindings may wait at most [s]; whom a message is taken from is asked each time."""
 MAX_READS = 64
 """Devices read at once at somebody's request; more are told to ask again."""
@@ -63,7 +63,9 @@ async def _follow_bindings(context: AdapterContext, server: Server) -> None:
         said = set(stations.problems)
         await server.rebind(stations)
         took_s = (clock.monotonic_us() - began_us) / US
+        server.fresh.set()
         await context.bindings_changed()
+        server.fresh.clear()
         # While a fleet is registered, one by one, no more than a tenth of the time goes into looking.
         await clock.sleep(min(_LOOK_S, 9 * took_s))
 

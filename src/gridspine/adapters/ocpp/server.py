@@ -58,6 +58,8 @@ class Server:
 
     def __init__(self, common: Common, stations: Stations) -> None:
         self.ready = asyncio.Event()
+        self.fresh = asyncio.Event()
+        """Whether `stations` are as the bindings are: who comes meanwhile waits for that."""
         self.stations = stations
         self.leases = Leases(common.context, self.wake)
         self._common = common
@@ -152,6 +154,7 @@ class Server:
     async def _open(self, socket: WebSocket) -> tuple[Station, Source, Version] | None:
         """Answer the handshake; None when it led to nothing."""
         request = await socket.request()
+        await self.fresh.wait()
         try:
             station, source = await self._admission.admit(request, socket.certificate, self.stations)
         except Rejected as refusal:
