@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 import pytest
 from things_plant import Plant, readings
-from things_slow_screen import ACCEPTED, DUPLICATE, REFUSED
+from things_slow_screen import ACCEPTED, DUPLICATE, REFUSED, SUPPRESSED
 
 from gridspine.things.posting import _SCREENING
 from gridspine.things.screen import REASONS, Screen
@@ -60,6 +60,30 @@ def test_a_held_reading_of_a_point_that_the_screen_has_not_met_is_released() -> 
     released = screen.release(readings([(point, 5, 7, 0)]))
     assert released.verdict.tolist() == [ACCEPTED]
     assert screen.memory.value.array[point] == 7
+
+
+def test_what_was_released_is_what_the_next_is_compared_with() -> None:
+    """Its time and its quality too: a change of quality always passes, none does not."""
+    plant = Plant()
+    screen, point = Screen(plant.points), plant.number("bDeadband")
+    screen.screen(readings([(point, 1, 7.0, 0)]))
+    screen.settle()
+    screen.release(readings([(point, 5, 7.0, 64)]))
+    screen.settle()
+    assert screen.memory.observed_us.array[point] == readings([(point, 5, 7.0, 64)]).observed_us[0]
+    assert screen.screen(readings([(point, 6, 7.5, 64)])).verdict.tolist() == [SUPPRESSED]
+    assert screen.screen(readings([(point, 7, 7.5, 0)])).verdict.tolist() == [ACCEPTED]
+
+
+def test_a_batch_of_the_log_is_settled_when_it_is_taken_up() -> None:
+    """Nobody says later that it is durable, and no later batch that fails takes it along."""
+    plant = Plant()
+    screen, point = Screen(plant.points), plant.number("bDeadband")
+    known = readings([(point, 5, 1.0, 0)])
+    screen.remember(known)
+    assert len(screen.horizon) == 1
+    screen.undo(screen.screen(readings([(point, 6, 50.0, 0)])))
+    assert screen.screen(known).verdict.tolist() == [DUPLICATE]
 
 
 def test_backfill_has_no_latest_of_its_own() -> None:
