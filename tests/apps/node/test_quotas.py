@@ -6,6 +6,7 @@ from running_node import BEGIN_S, METER, SENML, running, settings_for
 from gridspine.apps.node.adapters import HostedContext
 from gridspine.apps.node.quotas import Quotas
 from gridspine.infra.runtime.clock import VirtualClock
+from gridspine.infra.runtime.settings import Adapters
 from gridspine.infra.runtime.settings import Quotas as Settings
 from gridspine.kernel.errors import Overloaded
 from gridspine.kernel.readings import named_readings
@@ -70,9 +71,10 @@ async def test_what_is_over_changes_nothing_of_what_is_there(tmp_path):
 
 
 async def test_readings_by_an_adapter_count_against_who_sent_them(tmp_path):
-    async with running(tmp_path / "data", settings_for(quotas=Settings(readings_per_s=2))) as world:
+    settings = settings_for(quotas=Settings(readings_per_s=2), adapters=Adapters(allow=["modbus"]))
+    async with running(tmp_path / "data", settings) as world:
         await world.shared()
-        context = HostedContext(world.node.adapters, "mqtt", {})
+        context = HostedContext(world.node.adapters, "modbus", {})
         source = Source("urn:example:device", world.node.organisation, "session")
         rows = named_readings([(f"urn:example:nobody/{at}", "", at, 1.0, 0) for at in range(21)])
         await context.intake(rows, source)
