@@ -79,11 +79,14 @@ class ControlDesk:
         kind, _, id_ = principal.partition(":")
         if kind == "site":
             site = self._sites.find(id_)
-            return frozenset({site.by, *(one.by for one in self._sites.envelopes(id_))} if site else ())
+            if site is None:
+                return frozenset()
+            return frozenset({site.by, site.changed_by, *(one.by for one in self._sites.envelopes(id_))} - {""})
         programme = self._programmes.find(id_) if kind == "programme" else None
         if programme is None:
             return frozenset()
-        return frozenset({programme.by, *(one.by for one in self._programmes.live(id_, self._clock.now_us()))})
+        events = self._programmes.live(id_, self._clock.now_us())
+        return frozenset({programme.by, programme.changed_by, *(one.by for one in events)} - {""})
 
     def holders_of(self, programme: str) -> list[Holder]:
         """Return what is enrolled in a programme."""
@@ -115,11 +118,15 @@ class ControlDesk:
             for number, holder in enumerate(dict.fromkeys(holders)):
                 try:
                     missing, unwanted = self._compare(holder)
+                    asks += [self._ask(one, holder) for one in missing]
                 except GridspineError as error:
                     log.warning("controls could not be planned: tried again", holder=holder.id, why=error.detail)
                     self._due_us[holder] = self._clock.monotonic_us() + SOON_US
                     continue
-                asks += [self._ask(one, holder) for one in missing]
+                except Exception:  # one holder's documents must not take the controls of all others with them
+                    log.exception("controls could not be planned: tried again", holder=holder.id)
+                    self._due_us[holder] = self._clock.monotonic_us() + SOON_US
+                    continue
                 over += unwanted
                 if number % _SLICE == _SLICE - 1:
                     await asyncio.sleep(0)
@@ -153,7 +160,7 @@ class ControlDesk:
             kept.add(found.id)
             if found.state in _TRIED:
                 due_us = min(due_us, found.changes[-1].at_us + RETRY_US)
-        if wanted or known or holder.kind == "site":
+        if wanted or known or holder.kind == "site" or self._enrolments.stand(holder.id, now_us):
             self._due_us[holder] = self._clock.monotonic_us() + due_us - now_us
             self._by_batch[holder.batch] = holder
         else:

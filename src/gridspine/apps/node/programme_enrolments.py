@@ -52,6 +52,10 @@ class ProgrammeEnrolments:
         """Return the enrolments of a site or Thing, the oldest first."""
         return [self.book.kept[one] for one in self._of_subject.get(subject, {})]
 
+    def stand(self, subject: str, now_us: int) -> bool:
+        """Whether a site or Thing takes part anywhere, or will: what is asked of it may be far ahead."""
+        return any(one.stands(now_us) for one in self.of_subject(subject))
+
     def subjects(self) -> list[tuple[Literal["site", "thing"], str]]:
         """Return what is enrolled anywhere, or was."""
         return [(self.book.kept[next(iter(ids))].kind, subject) for subject, ids in self._of_subject.items() if ids]

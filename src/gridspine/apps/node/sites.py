@@ -75,7 +75,7 @@ class Sites:
     async def change(self, before: Site, site: Site, actor: str) -> Site:
         """Keep a site as it is now."""
         kept = {"id": before.id, "organisation": before.organisation, "created_us": before.created_us, "by": before.by}
-        return await self._keep("site.changed", msgspec.structs.replace(site, **kept), actor)
+        return await self._keep("site.changed", msgspec.structs.replace(site, **kept, changed_by=actor), actor)
 
     async def remove(self, site: Site, actor: str) -> None:
         """Forget a site and its envelopes; raise `Conflict` while it is enrolled somewhere."""
