@@ -6,8 +6,10 @@ import time
 import pytest
 from running_node import BATTERY, World, running, settings_for, until
 
+from gridspine.apps.node import control_desk
 from gridspine.apps.node.control_plan import Holder
 from gridspine.infra.runtime.settings import Commands
+from gridspine.kernel.errors import DiskFull
 from gridspine.kernel.time import US, format_rfc3339
 
 FOREVER = "2100-01-01T00:00:00Z"
@@ -150,3 +152,21 @@ async def test_who_changed_what_asks_is_behind_it_as_well(world: World) -> None:
     assert (await second.put(f"/sites/{site}", json={"title": "S", "importLimitW": 0})).status_code == 200
     assert desk.behind(f"programme:{programme}") == before[0] | {name}
     assert desk.behind(f"site:{site}") == before[1] | {name}
+
+
+async def test_what_could_not_be_ended_is_ended_later(world: World, monkeypatch) -> None:
+    thing = await world.thing("urn:example:b", BATTERY, adapter="none")
+    site = (await sent(world.op, "/sites", {"title": "S", "things": [thing], "importLimitW": 1_000}))["id"]
+    desk, known = world.node.controls.desk, world.node.commands.commander.commands
+    end = world.node.commands.end
+
+    async def fails(id, reason):
+        raise DiskFull("no room")
+
+    monkeypatch.setattr(world.node.commands, "end", fails)
+    monkeypatch.setattr(control_desk, "SOON_US", 0)
+    assert (await world.op.delete(f"/sites/{site}")).status_code == 204
+    assert [one.final for one in known(thing)] == [False]
+    monkeypatch.setattr(world.node.commands, "end", end)
+    await until(lambda: all(one.final for one in known(thing)))
+    assert desk.commands_of(Holder("site", site)) == []
