@@ -170,3 +170,16 @@ async def test_what_could_not_be_ended_is_ended_later(world: World, monkeypatch)
     monkeypatch.setattr(world.node.commands, "end", end)
     await until(lambda: all(one.final for one in known(thing)))
     assert desk.commands_of(Holder("site", site)) == []
+
+
+async def test_a_thing_is_in_a_programme_by_itself_or_by_its_site(world: World) -> None:
+    thing = await world.thing("urn:example:b", BATTERY, adapter="none")
+    site = (await sent(world.op, "/sites", {"title": "S"}))["id"]
+    programme = (await sent(world.op, "/programmes", {"title": "P", "modes": ["importLimitW"]}))["id"]
+    await sent(world.op, f"/programmes/{programme}/enrolments", {"site": site, "until": FOREVER})
+    path = f"/programmes/{programme}/enrolments"
+    alone = await sent(world.op, path, {"thing": thing, "until": FOREVER})
+    refused = await world.op.put(f"/sites/{site}", json={"title": "S", "things": [thing]})
+    assert refused.status_code == 409 and "by itself" in json.dumps(refused.json())
+    await sent(world.op, f"{path}/{alone['id']}/withdraw", {}, 200)
+    assert (await world.op.put(f"/sites/{site}", json={"title": "S", "things": [thing]})).status_code == 200

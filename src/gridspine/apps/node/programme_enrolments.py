@@ -37,6 +37,7 @@ class ProgrammeEnrolments:
         self._asking = asyncio.Lock()
         programmes.sees = self._takes_part
         sites.busy = self._busy
+        sites.taken = self._taken
 
     def load(self) -> None:
         """Read them when the node starts; blocks."""
@@ -150,6 +151,15 @@ class ProgrammeEnrolments:
         now_us = self._clock.now_us()
         standing = [one for one in self.of_subject(site.id) if one.stands(now_us) or one.waits(now_us)]
         return f"the site is enrolled in {len(standing)} programmes: withdraw it first" if standing else ""
+
+    def _taken(self, site: str, thing: str) -> str:
+        """Return why a Thing cannot be behind a site: one programme would command it twice, and loosen its own word."""
+        now_us = self._clock.now_us()
+        by_site, by_itself = (
+            {one.programme for one in self.of_subject(subject) if one.stands(now_us) or one.waits(now_us)}
+            for subject in (site, thing)
+        )
+        return f"{thing[:200]} takes part by itself in a programme of the site" if by_site & by_itself else ""
 
     def _check_thing(self, enrolment: ProgrammeEnrolment) -> None:
         thing = self._things.roll.get(enrolment.subject)
