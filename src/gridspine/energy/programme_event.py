@@ -87,6 +87,8 @@ class ProgrammeEvent(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         for at, one in enumerate(self.intervals):
             if not before_us <= one.from_us < one.until_us <= MAX_US:
                 raise Invalid(f"intervals[{at}]: it must end after it starts, and start when the one before has ended")
+            if one.until_us - one.from_us < US:
+                raise Invalid(f"intervals[{at}]: it lasts a second at least")
             _check_interval(one, f"intervals[{at}]", programme)
             before_us = one.until_us
         if before_us <= now_us:

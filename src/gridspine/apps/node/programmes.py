@@ -13,7 +13,7 @@ from gridspine.infra.registry.port import Registry
 from gridspine.infra.runtime.clock import Clock, new_urn
 from gridspine.kernel.errors import Conflict, NotFound, Overloaded
 
-MAX_PROGRAMMES, MAX_EVENTS, KEPT_EVENTS, MAX_INTERVALS = 200, 2_000, 500, 200_000
+MAX_PROGRAMMES, MAX_EVENTS, KEPT_EVENTS, MAX_INTERVALS = 200, 2_000, 500, 20_000
 """Programmes of an organisation; events of a programme that are to come or running; those that are over and kept;
 intervals of all events of an organisation that are kept."""
 
