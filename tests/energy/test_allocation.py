@@ -79,6 +79,17 @@ def test_a_limit_that_none_can_reach_tells_nothing():
     )
 
 
+@pytest.mark.parametrize("limit_w", [0.0, 4_000.0])
+def test_a_limit_that_is_just_what_one_may_by_itself_is_told_before_others_let_it_do_more(limit_w):
+    (charger,) = own("ev_charger")
+    careful = charger._replace(base_w=limit_w)
+    control = Control(import_limit_w=limit_w)
+    told = limited(control, NOTHING, [careful])
+    assert [one.value * charger.watts for one in told] == [pytest.approx(limit_w)]
+    assert limited(NOTHING, control, [careful]) == told, "so is the connection point's own"
+    assert limited(NOTHING, Control(import_limit_w=limit_w + 1), [careful]) == []
+
+
 def test_a_guard_keeps_the_points_limits_and_only_those():
     given_handles = own("site", "battery", "pv_inverter")
     control = Control(export_limit_w=5_000.0, generation_limit_w=5_500.0)

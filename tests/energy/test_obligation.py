@@ -73,3 +73,8 @@ def test_a_lease_that_says_something_else_is_not():
     assert fulfils(
         lease(10, 100, Step(10, 7.0), Step(20, 1.0), Step(50, 2.0)), wanted(30, 100, Step(30, 1.0), Step(50, 2.0)), 30
     )
+
+
+def test_a_lease_that_may_last_for_ever_is_as_long_as_it_is_wanted():
+    (one,) = obligations(SOURCE, [(0, 100 * US, [told(1.0)])], {("t", "p"): 1e308})
+    assert (one.until_us, one.whole_us) == (100 * US, 100 * US)

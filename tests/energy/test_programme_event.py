@@ -48,6 +48,7 @@ def changed(one, **fields):
         (event(priority=-1), "priority"),
         (event(randomise_start_s=1.0), "shorter than each interval"),
         (event(randomise_start_s=-1.0), "randomiseStartS"),
+        (event(), "a second at least"),
     ],
 )  # fmt: skip
 def test_an_event_that_makes_no_sense_is_refused(wrong, words):
@@ -56,7 +57,7 @@ def test_an_event_that_makes_no_sense_is_refused(wrong, words):
 
 
 def test_prices_may_be_negative_and_command_nothing():
-    priced = event(EventInterval(100, 200, (Signal("PRICE", (-0.05,)),)))
+    priced = event(EventInterval(100, 100 + US, (Signal("PRICE", (-0.05,)),)))
     priced.check(PROGRAMME, 0)
     assert not priced.commands and event().commands
     assert list(spans(priced, drawn(priced, "x"))) == []

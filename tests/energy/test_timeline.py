@@ -1,5 +1,6 @@
 """Which control holds when: against a plain look at every moment, and by the examples of the page."""
 
+import time
 from itertools import pairwise
 
 from hypothesis import given
@@ -49,6 +50,15 @@ def test_at_every_moment_the_best_claim_holds_each_mode(given_claims, random):
     random.shuffle(mixed)
     if len({one.rank for one in mixed}) == len(mixed):
         assert resolve(mixed, 0, END) == found
+
+
+def test_many_claims_at_once_are_no_more_work_than_few_after_each_other():
+    limit, n = Control(import_limit_w=1.0), 20_000
+    given_claims = [Claim("p", f"e{k}", 0, k, 0, k, k + n, limit) for k in range(n)]
+    began_s = time.process_time()
+    found = resolve(given_claims, 0, 2 * n)
+    assert time.process_time() - began_s < 10, "each moment sorted all that were active: minutes"
+    assert [one.held["import_limit_w"].by for one in found[:2]] == ["e0", "e1"]
 
 
 @given(st.lists(st.lists(st.tuples(st.integers(1, 5), st.integers(1, 5), controls), max_size=4), max_size=4))

@@ -96,8 +96,8 @@ def limited(
 ) -> list[Told]:  # fmt: skip
     """Return what the points of ``own`` are told so that ``control`` holds, and with it ``static``, which always does.
 
-    Of every import limit ``set_aside_w`` [W] is kept for what nobody commands. A point that may do without being told
-    what it would be told is told nothing; ``static`` alone never lets one do more than it may by itself. Not ``alone``:
+    Of every import limit ``set_aside_w`` [W] is kept for what nobody commands. A point that no limit holds back is told
+    nothing; ``static`` alone never lets one do more than it may by itself. Not ``alone``:
     somebody else tells of ``static`` where ``control`` says nothing.
     """
     asked = _shares(control, own, guard, set_aside_w)
@@ -108,8 +108,10 @@ def limited(
         if power_w is None and not alone:
             continue
         bound_w = always.get(number, one.most_w)
-        power_w = min(bound_w, one.base_w) if power_w is None else min(power_w, bound_w)
-        if power_w != one.base_w:
+        limit_w = bound_w if power_w is None else min(power_w, bound_w)
+        power_w = min(limit_w, one.base_w) if power_w is None else limit_w
+        # Where the limit is just what it may by itself, it is told all the same: others could let it do more.
+        if power_w != one.base_w or power_w == limit_w < one.most_w:
             told.append(Told(one.thing, one.point, one.role, one.value(power_w)))
     return told
 

@@ -74,7 +74,8 @@ def _cut(
 ) -> Iterator[Obligation]:
     thing, point, role = place
     from_us = steps[0].from_us
-    end_us = min(until_us, from_us + int(longest_s.get((thing, point), 0.0) * US))
+    longest_us = longest_s.get((thing, point), 0.0) * US
+    end_us = until_us if longest_us >= until_us - from_us else from_us + int(longest_us)
     if len(steps) > MAX_STEPS:
         end_us = min(end_us, steps[MAX_STEPS].from_us)
     kept = tuple(step for step in steps[:MAX_STEPS] if step.from_us < end_us)

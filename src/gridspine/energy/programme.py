@@ -58,6 +58,7 @@ class Programme(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     retired_us: int = 0
     created_us: int = 0
     by: str = ""
+    changed_by: str = ""
     version: int = 1
 
     def check(self) -> None:
@@ -79,6 +80,7 @@ class Programme(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     def _check_modes(self) -> None:
         if unknown := [mode for mode in self.modes if mode not in MODE_OF]:
             raise Invalid(f"modes: {unknown[0][:40]!r} is none of {', '.join(MODE_OF)}")
+        check_words(self.modes, "modes")
         self.default_control.check("defaultControl")
         if self.default_control.target_w is not None:
             raise Invalid("defaultControl.targetW: a default limits; a target takes an event, which ends")

@@ -84,6 +84,7 @@ class ProgrammeEnrolment(msgspec.Struct, frozen=True, kw_only=True, rename="came
             raise Invalid("until: lies in the past")
         if unknown := [mode for mode in self.modes if mode not in MODE_OF or mode not in programme.modes]:
             raise Invalid(f"modes: {unknown[0][:40]!r} is none of the programme's: {', '.join(programme.modes)}")
+        check_words(self.modes, "modes")
 
     @property
     def words(self) -> frozenset[str]:

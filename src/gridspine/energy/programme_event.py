@@ -91,15 +91,17 @@ class ProgrammeEvent(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
             before_us = one.until_us
         if before_us <= now_us:
             raise Invalid("intervals: all of them are over")
-        self._check_chance()
+        self._check_lengths()
 
-    def _check_chance(self) -> None:
+    def _check_lengths(self) -> None:
         given = (self.randomise_start_s, self.randomise_duration_s)
         if not all(0 <= one <= MAX_RANDOM_S for one in given):
             raise Invalid(f"randomiseStartS, randomiseDurationS: 0 to {MAX_RANDOM_S:.0f} s")
         shortest_us = min(one.until_us - one.from_us for one in self.intervals)
         if any(given) and sum(given) * US >= shortest_us:
             raise Invalid("randomiseStartS and randomiseDurationS together must be shorter than each interval")
+        if shortest_us < US:
+            raise Invalid("intervals: each lasts a second at least")
 
     @property
     def from_us(self) -> int:

@@ -47,6 +47,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     location: tuple[float, float] | None = None
     created_us: int = 0
     by: str = ""
+    changed_by: str = ""
     version: int = 1
 
     def check(self) -> None:

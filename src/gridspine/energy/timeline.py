@@ -12,8 +12,9 @@ All of it is pure: the same claims give the same answer, in whatever order they 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
-from typing import NamedTuple
+from heapq import heappop, heappush
+from itertools import count, pairwise
+from typing import Any, NamedTuple
 
 from gridspine.energy.control import LIMITS, Control, Mode, tightest
 
@@ -72,16 +73,21 @@ def resolve(claims: Sequence[Claim], from_us: int, until_us: int) -> list[Stretc
         return []
     coming = sorted((one for one in claims if one.until_us > one.from_us), key=lambda one: one.from_us, reverse=True)
     moments = edges((t for one in claims for t in (one.from_us, one.until_us)), from_us, until_us)
-    active: list[Claim] = []
+    number = count()
+    active: dict[Mode, list[tuple[Any, int, Claim]]] = {}  # heaps: the best claim of each mode first
     found: list[Stretch] = []
     for begin_us, end_us in pairwise(moments):
         while coming and coming[-1].from_us <= begin_us:
-            active.append(coming.pop())
-        active = [one for one in active if one.until_us > begin_us]
-        held: dict[Mode, Claim] = {}
-        for claim in sorted(active, key=lambda one: one.rank):
+            claim = coming.pop()
+            entry = claim.rank, next(number), claim
             for mode in claim.control.modes:
-                held.setdefault(mode, claim)
+                heappush(active.setdefault(mode, []), entry)
+        held: dict[Mode, Claim] = {}
+        for mode, heap in active.items():
+            while heap and heap[0][2].until_us <= begin_us:
+                heappop(heap)
+            if heap:
+                held[mode] = heap[0][2]
         if found and found[-1].held == held:
             found[-1] = found[-1]._replace(until_us=end_us)
         else:

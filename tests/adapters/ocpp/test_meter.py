@@ -118,3 +118,8 @@ def test_multipliers_never_overflow_into_a_reading(number, multiplier):
     taken = take([{"timestamp": TIME, "sampledValue": [sampled]}], "2.0.1", 1, ALL)
     assert len(taken.rows) + len(taken.problems) == 1
     assert all(math.isfinite(row.value) for row in taken.rows)
+
+
+def test_an_integer_beyond_what_a_float_can_be_is_a_problem_of_its_own():
+    found, taken = rows({"value": 10**400}, {"value": 5.0, "measurand": "Voltage"}, version="2.0.1")
+    assert (found, len(taken.problems)) == ({"voltage": (5.0, "V")}, 1)

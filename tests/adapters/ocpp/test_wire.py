@@ -152,3 +152,11 @@ def test_the_schemas_are_all_there_and_compile():
                 if (version, action, part) != ("2.1", "NotifyPeriodicEventStream", "response"):
                     found._validator(action, part)
     assert counts == {"1.6": 39, "2.0.1": 64, "2.1": 91}
+
+
+def test_what_is_nested_too_deeply_is_malformed_and_no_crash():
+    data = b'[2,"7","Heartbeat",{"a":' + b'{"a":' * 400 + b"1" + b"}" * 400 + b"}]"
+    frame = decode(data, "1.6")
+    with pytest.raises(Malformed) as caught:
+        schemas("1.6").check("Heartbeat", "request", frame.payload, frame.id)
+    assert (caught.value.code, caught.value.id) == (Code.FORMAT, "7")

@@ -155,6 +155,26 @@ async def test_what_is_no_http_or_too_much_is_refused(sent: bytes, answered: byt
         assert (await post(node, body_of())).status_code == 200  # and the next one is taken
 
 
+async def test_what_cannot_be_answered_with_words_ends_the_connection_and_nothing_else() -> None:
+    ended: asyncio.Queue[BaseException | None] = asyncio.Queue()
+
+    async def answer(post: session.Post, peer: str) -> session.Reply:
+        return session.Reply(403, b"{}", close=True)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        (said,) = await asyncio.gather(session.converse(reader, writer, answer), return_exceptions=True)
+        ended.put_nowait(said)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        writer.write(b"HEAD / HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert await reader.read() == b""
+        assert await ended.get() is None
+        writer.close()
+
+
 async def test_who_is_slow_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "TIMEOUT_S", 0.2)
     node = node_of(binding())

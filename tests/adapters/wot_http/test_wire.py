@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gridspine.adapters.wot_http import wire
 from gridspine.adapters.wot_http.wire import decode_value
+from gridspine.kernel.codecs.pick import Pick
 from gridspine.kernel.errors import Invalid
 
 CODES = {"false": 0.0, "true": 1.0, "off": 2.0}
@@ -40,3 +42,16 @@ def test_whatever_is_answered_is_a_number_or_said_to_be_none(body: bytes, media:
         assert math.isfinite(decode_value(body, media, codes))
     except Invalid:
         return
+
+
+def test_an_answer_that_is_no_good_is_read_once_for_all_its_points(monkeypatch):
+    read = []
+
+    def refuses(body, form):
+        read.append(form)
+        raise Invalid("the telegram's checksum is wrong")
+
+    monkeypatch.setattr(wire, "read_answer", refuses)
+    forms = {f"p{k}": wire.Form("http://x", pick=Pick(("/1-0:1.7.0",)), form="telegram") for k in range(50)}
+    assert set(wire.decode_values(b"/x", "text/plain", forms).values()) == {"the telegram's checksum is wrong"}
+    assert read == ["telegram"]

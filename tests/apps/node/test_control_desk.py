@@ -6,8 +6,10 @@ import time
 import pytest
 from running_node import BATTERY, World, running, settings_for, until
 
+from gridspine.apps.node import control_desk
 from gridspine.apps.node.control_plan import Holder
 from gridspine.infra.runtime.settings import Commands
+from gridspine.kernel.errors import DiskFull
 from gridspine.kernel.time import US, format_rfc3339
 
 FOREVER = "2100-01-01T00:00:00Z"
@@ -105,3 +107,79 @@ async def test_what_was_refused_is_not_asked_for_at_every_look(world: World) -> 
 async def test_what_is_not_there_owes_nothing(world: World, kind) -> None:
     await world.node.controls.desk.look([Holder(kind, "urn:example:nowhere")])
     assert world.node.controls.plan.owed(Holder(kind, "urn:example:nowhere"), 0) == []
+
+
+async def test_an_event_of_the_day_after_tomorrow_is_not_forgotten(world: World) -> None:
+    thing = await world.thing("urn:example:ahead", BATTERY, adapter="none")
+    programme = (await sent(world.op, "/programmes", {"title": "P", "modes": ["targetW"]}))["id"]
+    await sent(world.op, f"/programmes/{programme}/enrolments", {"thing": thing, "until": FOREVER})
+    interval = {"from": at(2 * 86_400), "until": at(2 * 86_400 + 600), "control": {"targetW": -2_000}}
+    await sent(world.op, f"/programmes/{programme}/events", {"title": "E", "intervals": [interval]})
+    desk, holder = world.node.controls.desk, Holder("thing", thing)
+    assert desk.commands_of(holder) == []
+    assert desk._due_us[holder] - world.node.clock.monotonic_us() <= 900 * US, "it is looked at until then"
+
+
+async def test_one_whose_plan_fails_takes_nobody_with_it(world: World, monkeypatch) -> None:
+    sites = []
+    for number in range(2):
+        thing = await world.thing(f"urn:example:b{number}", BATTERY, adapter="none")
+        sites.append((await sent(world.op, "/sites", {"title": "S", "things": [thing]}))["id"])
+    desk = world.node.controls.desk
+    owed = desk.plan.owed
+
+    def fails(holder, now_us):
+        if holder.id == sites[0]:
+            raise OverflowError("cannot convert float infinity to integer")
+        return owed(holder, now_us)
+
+    monkeypatch.setattr(desk.plan, "owed", fails)
+    await sent(world.op, f"/sites/{sites[1]}/envelopes", {"title": "E", "default": {"importLimitW": 1_000}})
+    await desk.look([Holder("site", one) for one in sites])
+    assert len(desk.commands_of(Holder("site", sites[1]))) == 1
+    assert desk._due_us[Holder("site", sites[0])] > world.node.clock.monotonic_us()
+
+
+async def test_who_changed_what_asks_is_behind_it_as_well(world: World) -> None:
+    name, second = world.client("northside-networks", "operator")
+    programme = (await sent(world.op, "/programmes", {"title": "P"}))["id"]
+    site = (await sent(world.op, "/sites", {"title": "S"}))["id"]
+    desk = world.node.controls.desk
+    before = desk.behind(f"programme:{programme}"), desk.behind(f"site:{site}")
+    assert name not in before[0] | before[1]
+    wanted = {"title": "P", "modes": ["importLimitW"], "defaultControl": {"importLimitW": 0}}
+    assert (await second.put(f"/programmes/{programme}", json=wanted)).status_code == 200
+    assert (await second.put(f"/sites/{site}", json={"title": "S", "importLimitW": 0})).status_code == 200
+    assert desk.behind(f"programme:{programme}") == before[0] | {name}
+    assert desk.behind(f"site:{site}") == before[1] | {name}
+
+
+async def test_what_could_not_be_ended_is_ended_later(world: World, monkeypatch) -> None:
+    thing = await world.thing("urn:example:b", BATTERY, adapter="none")
+    site = (await sent(world.op, "/sites", {"title": "S", "things": [thing], "importLimitW": 1_000}))["id"]
+    desk, known = world.node.controls.desk, world.node.commands.commander.commands
+    end = world.node.commands.end
+
+    async def fails(id, reason):
+        raise DiskFull("no room")
+
+    monkeypatch.setattr(world.node.commands, "end", fails)
+    monkeypatch.setattr(control_desk, "SOON_US", 0)
+    assert (await world.op.delete(f"/sites/{site}")).status_code == 204
+    assert [one.final for one in known(thing)] == [False]
+    monkeypatch.setattr(world.node.commands, "end", end)
+    await until(lambda: all(one.final for one in known(thing)))
+    assert desk.commands_of(Holder("site", site)) == []
+
+
+async def test_a_thing_is_in_a_programme_by_itself_or_by_its_site(world: World) -> None:
+    thing = await world.thing("urn:example:b", BATTERY, adapter="none")
+    site = (await sent(world.op, "/sites", {"title": "S"}))["id"]
+    programme = (await sent(world.op, "/programmes", {"title": "P", "modes": ["importLimitW"]}))["id"]
+    await sent(world.op, f"/programmes/{programme}/enrolments", {"site": site, "until": FOREVER})
+    path = f"/programmes/{programme}/enrolments"
+    alone = await sent(world.op, path, {"thing": thing, "until": FOREVER})
+    refused = await world.op.put(f"/sites/{site}", json={"title": "S", "things": [thing]})
+    assert refused.status_code == 409 and "by itself" in json.dumps(refused.json())
+    await sent(world.op, f"{path}/{alone['id']}/withdraw", {}, 200)
+    assert (await world.op.put(f"/sites/{site}", json={"title": "S", "things": [thing]})).status_code == 200

@@ -108,3 +108,10 @@ def test_no_document_breaks_it(document, parts) -> None:
 @given(st.integers(-10_000, 10_000), st.sampled_from([0.1, 0.01, 0.001]))
 def test_a_decimal_scale_gives_the_number_as_it_is_written(number, scale) -> None:
     assert scaled(number, scale) == float(f"{number}e{round(math.log10(scale))}")
+
+
+@pytest.mark.parametrize("body", [b'{"a": 1e308, "b": 1e308}', b'{"a": "inf", "b": "-inf"}', b'{"a": "nan", "b": 1}'])
+@pytest.mark.parametrize("pick", [Pick(plus=("/a", "/b")), Pick(plus=("/a", "/a"), minus=("/b", "/b"))])
+def test_what_no_float_can_be_is_no_number(body, pick):
+    with pytest.raises(Invalid, match="not finite"):
+        picked(read_answer(body), pick)

@@ -202,7 +202,10 @@ def _number(sampled: Mapping[str, Any], version: Version) -> tuple[float, str]:
         exponent = of_measure.get("multiplier", 0)
         if abs(exponent) > MAX_EXPONENT:
             raise Invalid(f"multiplier {exponent}: a power of ten beyond ±{MAX_EXPONENT}")
-        number, spelling = sampled["value"] * 10.0**exponent, of_measure.get("unit", "")
+        try:
+            number, spelling = sampled["value"] * 10.0**exponent, of_measure.get("unit", "")
+        except OverflowError as error:
+            raise Invalid("a number beyond what one can be") from error
     if not math.isfinite(number):
         raise Invalid("not a finite number")
     return number, spelling

@@ -48,8 +48,11 @@ class Schemas:
     def check(self, action: str, part: Part, payload: Mapping[str, Any], id_: str = "") -> None:
         """Raise `Malformed`, to be answered under ``id_``, when ``payload`` is not what the schema wants."""
         validator = self._validator(action, part)
-        if not validator.is_valid(payload):
-            raise self._fault(validator, payload, id_)
+        try:
+            if not validator.is_valid(payload):
+                raise self._fault(validator, payload, id_)
+        except ValueError as error:  # the library goes no deeper
+            raise Malformed(Code.FORMAT, "the payload is nested too deeply", id_) from error
 
     def _fault(self, validator: Any, payload: Mapping[str, Any], id_: str) -> Malformed:
         found: dict[Code, str] = {}

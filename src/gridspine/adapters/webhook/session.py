@@ -44,7 +44,7 @@ async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, a
     """Take requests until the other side, an error or a bound ends it; ``answer`` is given each with who sent it."""
     wire = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD_BYTES)
     peer = str((writer.get_extra_info("peername") or ("unknown",))[0])
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, h11.LocalProtocolError):  # the latter: a HEAD, which is answered without words
         for _ in range(MAX_REQUESTS):
             reply = await _next(wire, reader, writer, answer, peer)
             if reply is None:

@@ -37,11 +37,22 @@ def decode_values(body: bytes, media_type: str, forms: Mapping[str, Form]) -> di
                 values[name] = decode_value(body, media_type, form.codes)
                 continue
             if form.form not in documents:
-                documents[form.form] = read_answer(body, form.form)
-            values[name] = picked(documents[form.form], form.pick)
+                documents[form.form] = _read(body, form.form)
+            document = documents[form.form]
+            if isinstance(document, Invalid):
+                raise document
+            values[name] = picked(document, form.pick)
         except Invalid as error:
             values[name] = error.detail
     return values
+
+
+def _read(body: bytes, form: str) -> Any:
+    """Return an answer's document, or why it is none: a long one that is no good is not read again for each point."""
+    try:
+        return read_answer(body, form)
+    except Invalid as error:
+        return error
 
 
 def decode_value(body: bytes, media_type: str, codes: Mapping[str, float]) -> float:

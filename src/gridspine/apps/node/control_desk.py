@@ -33,7 +33,7 @@ PERIOD_US, RETRY_US, SOON_US = 900 * US, 300 * US, 60 * US
 is tried again to ask at all."""
 WITHDRAWN = "no longer asked for: "
 """How the reason begins when it is the desk that cancels."""
-_SLICE, _AT_ONCE, _BEHIND = 50, 5_000, 1_000
+_SLICE_US, _AT_ONCE, _BEHIND = 20_000, 5_000, 1_000
 _TRIED = frozenset({"refused", "rejected", "failed"})
 log = structlog.get_logger(__name__)
 
@@ -50,6 +50,7 @@ class ControlDesk:
         self._commands, self._clock = commands, clock
         self._due_us: dict[Holder, int] = {}
         self._by_batch: dict[str, Holder] = {}
+        self._sweep_us = 0
         self._looking = asyncio.Lock()
 
     def load(self) -> None:
@@ -79,11 +80,14 @@ class ControlDesk:
         kind, _, id_ = principal.partition(":")
         if kind == "site":
             site = self._sites.find(id_)
-            return frozenset({site.by, *(one.by for one in self._sites.envelopes(id_))} if site else ())
+            if site is None:
+                return frozenset()
+            return frozenset({site.by, site.changed_by, *(one.by for one in self._sites.envelopes(id_))} - {""})
         programme = self._programmes.find(id_) if kind == "programme" else None
         if programme is None:
             return frozenset()
-        return frozenset({programme.by, *(one.by for one in self._programmes.live(id_, self._clock.now_us()))})
+        events = self._programmes.live(id_, self._clock.now_us())
+        return frozenset({programme.by, programme.changed_by, *(one.by for one in events)} - {""})
 
     def holders_of(self, programme: str) -> list[Holder]:
         """Return what is enrolled in a programme."""
@@ -95,10 +99,15 @@ class ControlDesk:
         await self.look([holder], [one for one in before if one.lease.thing not in there])
 
     async def work(self) -> None:
-        """Look at what is due, until cancelled; first at what was left behind when the node ended."""
-        await self.look([], self._left())
+        """Look at what is due, until cancelled; first, and every now and then, at what was left behind.
+
+        That is: when the node ended, when something could not be ended, when a Thing went to another organisation.
+        """
         while True:
             now_us = self._clock.monotonic_us()
+            if self._sweep_us <= now_us:
+                self._sweep_us = now_us + PERIOD_US
+                await self.look([], self._left())
             due = [holder for holder, due_us in self._due_us.items() if due_us <= now_us]
             for at in range(0, len(due), _BEHIND):
                 await self.look(due[at : at + _BEHIND])
@@ -112,17 +121,23 @@ class ControlDesk:
         async with self._looking:
             asks: list[Ask] = []
             over = list(gone)
-            for number, holder in enumerate(dict.fromkeys(holders)):
+            began_us = self._clock.monotonic_us()
+            for holder in dict.fromkeys(holders):
                 try:
                     missing, unwanted = self._compare(holder)
+                    asks += [self._ask(one, holder) for one in missing]
                 except GridspineError as error:
                     log.warning("controls could not be planned: tried again", holder=holder.id, why=error.detail)
                     self._due_us[holder] = self._clock.monotonic_us() + SOON_US
                     continue
-                asks += [self._ask(one, holder) for one in missing]
+                except Exception:  # one holder's documents must not take the controls of all others with them
+                    log.exception("controls could not be planned: tried again", holder=holder.id)
+                    self._due_us[holder] = self._clock.monotonic_us() + SOON_US
+                    continue
                 over += unwanted
-                if number % _SLICE == _SLICE - 1:
+                if self._clock.monotonic_us() - began_us > _SLICE_US:
                     await asyncio.sleep(0)
+                    began_us = self._clock.monotonic_us()
             await self._request(asks)
             await self._cancel(over)
 
@@ -153,7 +168,7 @@ class ControlDesk:
             kept.add(found.id)
             if found.state in _TRIED:
                 due_us = min(due_us, found.changes[-1].at_us + RETRY_US)
-        if wanted or known or holder.kind == "site":
+        if wanted or known or holder.kind == "site" or self._enrolments.stand(holder.id, now_us):
             self._due_us[holder] = self._clock.monotonic_us() + due_us - now_us
             self._by_batch[holder.batch] = holder
         else:
@@ -197,6 +212,10 @@ class ControlDesk:
             for command, error in zip(part, ended, strict=True):
                 if isinstance(error, BaseException) and not isinstance(error, Conflict | NotFound):
                     log.warning("a lease could not be ended: tried again", command=command.id, why=str(error))
+                    soon_us = self._clock.monotonic_us() + SOON_US
+                    self._sweep_us = min(self._sweep_us, soon_us)
+                    if (holder := self._by_batch.get(command.batch)) in self._due_us:
+                        self._due_us[holder] = min(self._due_us[holder], soon_us)
 
     async def _end(self, command: Command) -> None:
         command = self._commands.commander.command(command.id)

@@ -37,6 +37,7 @@ class ProgrammeEnrolments:
         self._asking = asyncio.Lock()
         programmes.sees = self._takes_part
         sites.busy = self._busy
+        sites.taken = self._taken
 
     def load(self) -> None:
         """Read them when the node starts; blocks."""
@@ -51,6 +52,10 @@ class ProgrammeEnrolments:
     def of_subject(self, subject: str) -> list[ProgrammeEnrolment]:
         """Return the enrolments of a site or Thing, the oldest first."""
         return [self.book.kept[one] for one in self._of_subject.get(subject, {})]
+
+    def stand(self, subject: str, now_us: int) -> bool:
+        """Whether a site or Thing takes part anywhere, or will: what is asked of it may be far ahead."""
+        return any(one.stands(now_us) for one in self.of_subject(subject))
 
     def subjects(self) -> list[tuple[Literal["site", "thing"], str]]:
         """Return what is enrolled anywhere, or was."""
@@ -146,6 +151,15 @@ class ProgrammeEnrolments:
         now_us = self._clock.now_us()
         standing = [one for one in self.of_subject(site.id) if one.stands(now_us) or one.waits(now_us)]
         return f"the site is enrolled in {len(standing)} programmes: withdraw it first" if standing else ""
+
+    def _taken(self, site: str, thing: str) -> str:
+        """Return why a Thing cannot be behind a site: one programme would command it twice, and loosen its own word."""
+        now_us = self._clock.now_us()
+        by_site, by_itself = (
+            {one.programme for one in self.of_subject(subject) if one.stands(now_us) or one.waits(now_us)}
+            for subject in (site, thing)
+        )
+        return f"{thing[:200]} takes part by itself in a programme of the site" if by_site & by_itself else ""
 
     def _check_thing(self, enrolment: ProgrammeEnrolment) -> None:
         thing = self._things.roll.get(enrolment.subject)

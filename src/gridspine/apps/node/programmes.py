@@ -13,7 +13,7 @@ from gridspine.infra.registry.port import Registry
 from gridspine.infra.runtime.clock import Clock, new_urn
 from gridspine.kernel.errors import Conflict, NotFound, Overloaded
 
-MAX_PROGRAMMES, MAX_EVENTS, KEPT_EVENTS, MAX_INTERVALS = 200, 2_000, 500, 200_000
+MAX_PROGRAMMES, MAX_EVENTS, KEPT_EVENTS, MAX_INTERVALS = 200, 2_000, 500, 20_000
 """Programmes of an organisation; events of a programme that are to come or running; those that are over and kept;
 intervals of all events of an organisation that are kept."""
 
@@ -71,7 +71,7 @@ class Programmes:
             raise Conflict("the programme is retired")
         programme.check()
         fields = {"id": before.id, "organisation": before.organisation, "created_us": before.created_us}
-        changed = msgspec.structs.replace(programme, **fields, by=before.by)
+        changed = msgspec.structs.replace(programme, **fields, by=before.by, changed_by=actor)
         return await self._programmes.keep("programme.changed", changed, actor)
 
     async def retire(self, programme: Programme, actor: str) -> Programme:
@@ -80,9 +80,12 @@ class Programmes:
             raise Conflict("the programme is retired already")
         now_us = self._clock.now_us()
         ended = [one.cancel(now_us, actor, "its programme is retired") for one in self.live(programme.id, now_us)]
-        for at in range(0, len(ended), 100):
-            await self.event_book.keep_all([("programme-event.cancelled", one) for one in ended[at : at + 100]], actor)
-        self._standing.pop(programme.id, None)
+        try:
+            for at in range(0, len(ended), 100):
+                part = [("programme-event.cancelled", one) for one in ended[at : at + 100]]
+                await self.event_book.keep_all(part, actor)
+        finally:  # those of the parts that were kept are cancelled, whatever became of the others
+            self._standing.pop(programme.id, None)
         retired = msgspec.structs.replace(programme, retired_us=now_us)
         return await self._programmes.keep("programme.retired", retired, actor)
 
@@ -152,12 +155,12 @@ class Programmes:
         ]
         gone = list(islice(over, max(0, len(over) - KEPT_EVENTS)))
         if gone:
-            for one in gone:
-                event = self.event_book.kept[one]
-                self._intervals[event.organisation] -= len(event.intervals)
+            events = [self.event_book.kept[one] for one in gone]
             await self.event_book.forget(gone)
-            for one in gone:
-                del self._of[programme][one]
+            for event in events:  # who published meanwhile may have let the same ones go
+                if event.id in self._of[programme]:
+                    del self._of[programme][event.id]
+                    self._intervals[event.organisation] -= len(event.intervals)
 
     def _visible(self, one: Programme, organisation: str) -> bool:
         if one.organisation == organisation or self.sees(organisation, one.id):

@@ -29,6 +29,8 @@ class Sites:
         self._behind: dict[str, str] = {}
         self._keeping = asyncio.Lock()
         self.busy: Callable[[Site], str] = lambda _site: ""
+        self.taken: Callable[[str, str], str] = lambda _site, _thing: ""
+        """Why a Thing cannot be behind a site, by their ids; "" when it can."""
 
     def load(self) -> None:
         """Read them when the node starts; blocks."""
@@ -75,7 +77,7 @@ class Sites:
     async def change(self, before: Site, site: Site, actor: str) -> Site:
         """Keep a site as it is now."""
         kept = {"id": before.id, "organisation": before.organisation, "created_us": before.created_us, "by": before.by}
-        return await self._keep("site.changed", msgspec.structs.replace(site, **kept), actor)
+        return await self._keep("site.changed", msgspec.structs.replace(site, **kept, changed_by=actor), actor)
 
     async def remove(self, site: Site, actor: str) -> None:
         """Forget a site and its envelopes; raise `Conflict` while it is enrolled somewhere."""
@@ -125,6 +127,8 @@ class Sites:
         for id_ in site.things:
             if known is None or id_ not in known.things:
                 self._check_thing(id_, site)
+                if why := self.taken(site.id, id_):
+                    raise Conflict(why)
         if site.guard:
             self._check_thing(site.guard, site)
         try:

@@ -67,9 +67,12 @@ def read_answer(body: bytes, form: str = "json") -> Any:
 
 def picked(document: Any, pick: Pick) -> float:
     """Return the value that ``pick`` leads to; raise `Invalid` where there is none, or it is no finite number."""
-    total = math.fsum(_term(document, pointer, pick) for pointer in pick.plus)
-    if pick.minus:
-        total -= math.fsum(_term(document, pointer, pick) for pointer in pick.minus)
+    plus = [_term(document, pointer, pick) for pointer in pick.plus]
+    minus = [_term(document, pointer, pick) for pointer in pick.minus]
+    try:
+        total = math.fsum(plus) - math.fsum(minus)
+    except (OverflowError, ValueError) as error:  # beyond what a float can be, or infinities against each other
+        raise Invalid("the number is not finite") from error
     return finite(scaled(total, pick.scale))
 
 

@@ -46,10 +46,17 @@ def crc16(data: bytes) -> int:
     """Return the checksum of a telegram: CRC-16 with polynomial 0xA001 (reflected), beginning at 0."""
     value = 0
     for byte in data:
-        value ^= byte
-        for _ in range(8):
-            value = value >> 1 ^ (0xA001 if value & 1 else 0)
+        value = value >> 8 ^ _TABLE[(value ^ byte) & 0xFF]
     return value
+
+
+def _of_byte(value: int) -> int:
+    for _ in range(8):
+        value = value >> 1 ^ (0xA001 if value & 1 else 0)
+    return value
+
+
+_TABLE = tuple(map(_of_byte, range(256)))
 
 
 def _is_number(text: str) -> bool:
