@@ -86,9 +86,9 @@ class Machine:
         self.base, self.trace, self.seed, self.field = base, trace, seed, field
         self.now_s, self.wall_us, self.starts = 0.0, 0, 0
         self.slow = False
-        self.unknown_us = 0
-        """How much later leases may end than the clock says [µs]: what passed from a node's last record, after which
-        the clock was put back, to its next start; and steps too small to be noticed."""
+        self._unknown_us = 0
+        self._looks_back_s: float | None = None
+        """Since when a node starts that looks back at a clock that was put back [s]."""
         self._wrote: dict[str, tuple[float, int]] = {}
         """Topic → when its last record was written [s], and how far the wall clock was off [µs]."""
         self.loop: SimLoop | None = None
@@ -112,6 +112,14 @@ class Machine:
     def data(self) -> Path:
         """The data directory of now."""
         return self.folder / "data"
+
+    @property
+    def unknown_us(self) -> int:
+        """How much later leases may end than the clock says [µs]: what passed from a node's last record, after which
+        the clock was put back, until its next has started; and steps too small to be noticed."""
+        if self._looks_back_s is None or self.loop is None:
+            return self._unknown_us
+        return self._unknown_us + round((self.loop.time() - self._looks_back_s) * US)
 
     def load(self, template: Path | None) -> None:
         """Begin with what ``template`` holds; None: with an empty disk."""
@@ -138,6 +146,7 @@ class Machine:
         starting.add_done_callback(lambda _: loop.stop())
         loop.run_to(self.now_s + START_S)
         self.now_s = loop.time()
+        self._unknown_us, self._looks_back_s = self.unknown_us, None
         if not starting.done():
             raise TimeoutError("the node does not start")
         if starting.exception() is not None:
@@ -166,7 +175,7 @@ class Machine:
             later_s, later_us = self._wrote.get("readings", (0.0, 0))
             if later_s * US + later_us >= when_s * US + wall_us:
                 when_s = max(when_s, later_s)
-            self.unknown_us += round((self.now_s - when_s) * US)
+            self._looks_back_s = when_s
 
     def run_for(self, seconds: float) -> None:
         """Let time pass, whether a node runs or not; raise what a check found meanwhile."""
@@ -195,7 +204,7 @@ class Machine:
         """Put the wall clock forward or back."""
         self.wall_us += round(seconds * US)
         if -Steps.LEAST_US <= seconds * US < 0:
-            self.unknown_us -= round(seconds * US)
+            self._unknown_us -= round(seconds * US)
         if self.clock is not None:
             self.clock.wall_us = self.wall_us
 
