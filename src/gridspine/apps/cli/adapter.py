@@ -107,8 +107,7 @@ def trace(
 
 
 def _listed(row: dict[str, Any]) -> str:
-    asks = {key: value for key, value in row["asks"].items() if value}
-    words = [f"{key} {', '.join(value) if isinstance(value, list) else value}" for key, value in asks.items()]
+    words = [_asked(key, value) for key, value in row["asks"].items() if value]
     pinned = {"": "", "yes": ", pinned", "to another": ", PINNED TO ANOTHER: it is refused"}[row["pinned"]]
     lines = [
         f"{row['name']} {row['version']} ({row['package']}): {'allowed' if row['allowed'] else 'not allowed'}{pinned}",
@@ -117,6 +116,12 @@ def _listed(row: dict[str, Any]) -> str:
     ]
     lines += [f"    CHANGED       {path}" for path in row["changed"][:5]]
     return "\n".join(_plain(line) for line in lines)
+
+
+def _asked(key: str, value: Any) -> str:
+    if value is True:
+        return f"a {key} of its own"
+    return f"{key} {', '.join(value) if isinstance(value, list) else value}"
 
 
 def _judged(verdict: "Verdict", *, whole: bool) -> str:
