@@ -42,6 +42,16 @@ async def find(world, query, http=None, **more):
     return answer
 
 
+async def whole(world, query, http=None, **more):
+    """Return all that is found, and how many pages it came in: on a busy machine one may be cut short by its time."""
+    answer = await find(world, query, http, **more)
+    found, pages = answer.json(), 1
+    while link := answer.headers.get("link", ""):
+        answer = await (http or world.op).get(link[1 : link.index(">")])
+        found, pages = found + answer.json(), pages + 1
+    return found, pages
+
+
 FOUND = [
     ("$[?@.title=='Lamp'].title", ["Lamp"], 1),
     ("$[?@.floor==4].title", ["Fan"], 1),
@@ -65,19 +75,14 @@ FOUND = [
 @pytest.mark.parametrize(("query", "expected", "candidates"), FOUND)
 async def test_what_is_found(world, query, expected, candidates):
     answer = await find(world, query)
-    assert answer.json() == expected
+    assert (await whole(world, query))[0] == expected
     assert candidates is None or int(answer.headers["gridspine-candidates"]) <= candidates
 
 
 async def test_pages_lead_to_the_end(world):
-    found, url, pages = [], "/search/jsonpath?query=$[*].title&limit=10", 0
-    while url:
-        answer = await world.op.get(url)
-        found, pages = found + answer.json(), pages + 1
-        link = answer.headers.get("link", "")
-        url = link[1 : link.index(">")] if link else ""
+    found, pages = await whole(world, "$[*].title", limit=10)
     assert (len(found), len(set(found))) == (33, 33)
-    assert pages == 4
+    assert pages >= 4
 
 
 async def test_descriptions_of_one_model_differ_only_where_the_search_looks(world):
@@ -94,18 +99,18 @@ async def test_descriptions_of_one_model_differ_only_where_the_search_looks(worl
 async def test_a_change_is_found_at_once(world):
     patch = {"content-type": "application/merge-patch+json"}
     await world.op.patch("/things/urn:example:m09", content=json.dumps({"title": "Nine"}), headers=patch)
-    assert (await find(world, "$[?@.title=='Nine'].id")).json() == ["urn:example:m09"]
-    assert (await find(world, "$[?@.title=='urn:example:m09'].id")).json() == []
+    assert (await whole(world, "$[?@.title=='Nine'].id"))[0] == ["urn:example:m09"]
+    assert (await whole(world, "$[?@.title=='urn:example:m09'].id"))[0] == []
     await world.op.delete("/things/urn:example:m09")
-    assert (await find(world, "$[?@.title=='Nine'].id")).json() == []
+    assert (await whole(world, "$[?@.title=='Nine'].id"))[0] == []
 
 
 async def test_each_finds_its_own_only(world):
-    assert (await find(world, "$[*].id", world.co)).json() == []
-    assert (await find(world, "$[?@.id=='urn:example:c']", world.co)).json() == []
+    assert (await whole(world, "$[*].id", world.co))[0] == []
+    assert (await whole(world, "$[?@.id=='urn:example:c']", world.co))[0] == []
     device, http = world.client("northside-networks", "device", kind="device")
     await world.thing("urn:example:dev", METER, devices=[device])
-    assert (await find(world, "$[*].id", http)).json() == ["urn:example:dev"]
+    assert (await whole(world, "$[*].id", http))[0] == ["urn:example:dev"]
     _, consumer = world.client("northside-networks", "consumer")
     assert (await consumer.get("/search/jsonpath", params={"query": "$[*]"})).status_code == 403
 
