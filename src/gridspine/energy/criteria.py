@@ -63,7 +63,7 @@ class Criteria(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_field
     """Which Things belong to an ensemble: those for which all of it holds.
 
     ``models`` are ids, ``quantities`` and ``points`` what a model must have; values older than ``max_age_s`` [s] do not
-    count.
+    count. One that stays as it is grows no older while its device goes on saying so.
     """
 
     models: tuple[str, ...] = ()

@@ -20,6 +20,7 @@ from gridspine.kernel.quality import VALIDITY_MASK
 from gridspine.kernel.readings import BoolArray, Float64Array, Int32Array, Int64Array
 from gridspine.kernel.time import US
 from gridspine.kernel.units import conversion, unit
+from gridspine.things.column import Column
 from gridspine.things.model import ThingModel
 from gridspine.things.place import Place
 from gridspine.things.point import PointTable
@@ -105,8 +106,12 @@ class _Sieve:
 class Gatherer:
     """Gathers ensembles; every call sees the Things and twins as they are. May be called on any thread."""
 
-    def __init__(self, points: PointTable, roll: Roll, twins: TwinState, standings: Standings) -> None:
+    def __init__(
+        self, points: PointTable, roll: Roll, twins: TwinState, standings: Standings, seen_us: Column | None = None
+    ) -> None:
+        """``seen_us``: the time of the newest reading of each point [µs since 1970], also of those not kept."""
         self._points, self._roll, self._twins, self._standings = points, roll, twins, standings
+        self._seen_us = seen_us
         self._generation = -1
         self._row: Int32Array = np.zeros(0, np.int32)
         self._first: Int32Array = np.zeros(0, np.int32)
@@ -189,7 +194,13 @@ class Gatherer:
     def _values(self, point: Int64Array | Int32Array, max_age_s: float, now_us: int) -> "tuple[Float64Array, _Codes]":
         rows = self._twins.take(point.astype(np.int64))
         code = np.full(len(point), _GOOD, np.int8)
-        code[rows.silent | (now_us - rows.observed_us > round(max_age_s * US))] = _OLD
+        recent_us = rows.observed_us
+        if self._seen_us is not None:  # what does not change is not kept again, and is no older for it
+            seen_us = self._seen_us.array
+            known = np.flatnonzero(point < len(seen_us))
+            recent_us = recent_us.copy()
+            recent_us[known] = np.maximum(recent_us[known], seen_us[point[known]])
+        code[rows.silent | (now_us - recent_us > round(max_age_s * US))] = _OLD
         code[rows.quality & VALIDITY_MASK != 0] = _BAD
         code[(rows.observed_us == NEVER_US) | np.isnan(rows.value)] = _BAD
         return rows.value, code

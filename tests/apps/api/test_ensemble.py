@@ -124,6 +124,17 @@ async def test_old_values_do_not_count(world):
     await world.op.delete("/things/urn:example:m9")
 
 
+async def test_a_value_that_stays_as_it_is_grows_no_older_while_its_device_goes_on_saying_so(world):
+    await world.thing("urn:example:m9")
+    for ago_s in (30, 1):
+        body = [{"n": "urn:example:m9/voltage", "v": 230, "t": time.time() - ago_s}]
+        answer = (await world.op.post("/readings", json=body, headers=SENML)).json()
+    assert answer["suppressed"] == 1
+    condition = {"point": "voltage", "op": ">", "value": 0}
+    assert "m9" in ids(await gather(world, state=[condition], maxAgeS=15))
+    await world.op.delete("/things/urn:example:m9")
+
+
 async def test_others_find_nothing_of_it(world):
     assert await gather(world, world.co) | {"at": ""} == {
         "at": "", "considered": 0, "leftOut": {}, "members": [], "offset": 0,

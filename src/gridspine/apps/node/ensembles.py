@@ -28,6 +28,7 @@ from gridspine.kernel.errors import Overloaded
 from gridspine.kernel.readings import BoolArray, Channel, Int32Array, Int64Array
 from gridspine.kernel.time import US
 from gridspine.things.books import Committed
+from gridspine.things.column import Column
 from gridspine.things.directory import Directory
 from gridspine.things.point import PointTable
 from gridspine.things.share import Shares
@@ -104,12 +105,12 @@ class Ensembles:
 
     def __init__(
         self, registry: Registry, clock: Clock, things: Directory, points: PointTable, twins: TwinState,
-        standings: Standings, commands: Commands,
+        standings: Standings, seen_us: Column, commands: Commands,
     ) -> None:  # fmt: skip
         self._clock, self._things, self._points = clock, things, points
         self._commands = commands
         self.saved = SavedEnsembles(registry, things, points, clock)
-        self._gatherer = Gatherer(points, things.roll, twins, standings)
+        self._gatherer = Gatherer(points, things.roll, twins, standings, seen_us)
         self._places = asyncio.Semaphore(MAX_AT_ONCE)
         self._live: dict[str, _Live] = {}
         self._shares = Shares(MAX_FOLLOWED, lambda organisation: organisation)

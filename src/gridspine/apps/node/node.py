@@ -148,8 +148,9 @@ class Node:
         )
         standings = self.intake.standings
         self.ensembles = Ensembles(
-            self.registry, self.clock, self.things, self.points, self.twins, standings, self.commands
-        )
+            self.registry, self.clock, self.things, self.points, self.twins, standings, self.screen.memory.seen_us,
+            self.commands,
+        )  # fmt: skip
         self.ensembles.saved.retire = lambda thing, by: self.lives.move(
             thing, "retired", by=by, why="its ensemble was forgotten"
         )
