@@ -24,6 +24,8 @@ from gridspine.kernel.time import US, format_rfc3339
 
 AnyRequest = Request[Any, Any, Any]
 MAX_SHOWN = 1_000
+_Location = Annotated[tuple[float, ...], msgspec.Meta(min_length=2, max_length=2)]
+"""Not a tuple of two: in the description, not all readers of JSON Schema know ``prefixItems``."""
 
 
 class NewSite(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
@@ -41,7 +43,7 @@ class NewSite(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_
     uncontrolled_load_w: float = 0.0
     things: tuple[str, ...] = ()
     guard: str = ""
-    location: tuple[float, float] | None = None
+    location: _Location | None = None
 
 
 class SiteView(NewSite, frozen=True, kw_only=True, rename="camel"):
