@@ -153,9 +153,9 @@ async def test_the_device_ends_at_its_fallback_whatever_is_cut_or_killed(site):
         return (begin + datetime.timedelta(seconds=seconds)).isoformat()
 
     wanted = (
-        (-1000, 0, 14),
-        (500, 14, 24),
-        (-700, 24, 50),
+        (-1000, 0, 20),
+        (500, 20, 35),
+        (-700, 35, 65),
     )  # import is positive at the node, discharging at the device
     sent = []
     for value, from_s, until_s in wanted:
@@ -166,6 +166,7 @@ async def test_the_device_ends_at_its_fallback_whatever_is_cut_or_killed(site):
             while (await site.ask(f"/commands/{one['id']}"))["state"] == "accepted":
                 await asyncio.sleep(0.1)
     await site.until((True, 1000))
+    await asyncio.sleep(3)  # what was sent is on its way: those to come must have arrived, too
     site.kill("node")
     await site.until((True, -500))  # the edge goes on by its clock
     site.machines.cable("up", "down")
