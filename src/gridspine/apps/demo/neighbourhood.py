@@ -136,3 +136,13 @@ async def members(http: httpx.AsyncClient, ensemble: str, wanted: int) -> dict[s
         if found["sums"]["count"] == wanted or time.monotonic() > deadline:
             return found
         await asyncio.sleep(0.2)
+
+
+async def plant_values(http: httpx.AsyncClient, ensemble: str, wanted: set[str]) -> dict[str, Any]:
+    """Return what an ensemble reports as a Thing, as soon as all ``wanted`` properties are there, or after 10 s."""
+    deadline = time.monotonic() + 10.0
+    while True:
+        found: dict[str, Any] = check(await http.get(f"/things/{ensemble}/values")).json()
+        if wanted <= found.keys() or time.monotonic() > deadline:
+            return found
+        await asyncio.sleep(0.2)

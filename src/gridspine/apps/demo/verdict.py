@@ -13,7 +13,7 @@ from sunspec2.modbus.client import SunSpecModbusClientDeviceTCP
 
 from gridspine.apps.cli.connect import check
 from gridspine.apps.demo.homes import HOMES, Home
-from gridspine.apps.demo.neighbourhood import EMULATED_BATTERY, NEIGHBOURS, PREFIX, members
+from gridspine.apps.demo.neighbourhood import EMULATED_BATTERY, NEIGHBOURS, PREFIX, members, plant_values
 from gridspine.apps.demo.story import Story, receipts_file
 from gridspine.apps.demo.subscriber import Got, reading
 
@@ -105,10 +105,9 @@ async def judge_ensemble(story: Story, verdict: Verdict, commanded: Home) -> Non
     verdict.figures["ensemble_members"] = found["sums"]["count"]
     others = {home.battery_id for home in story.homes if home is not commanded}
     verdict.hold("the ensemble has the batteries that are free, and not the one that is commanded", true=ids == others)
-    sums = check(await story.brightfield.get(f"/things/{story.ensemble}/values")).json()
-    verdict.hold(
-        "the ensemble is a Thing whose properties are its sums", true={"activePower", "memberCount"} <= sums.keys()
-    )
+    wanted = {"activePower", "memberCount"}
+    sums = await plant_values(story.brightfield, story.ensemble, wanted)
+    verdict.hold("the ensemble is a Thing whose properties are its sums", true=wanted <= sums.keys())
     verdict.hold("the ensemble's sum is what its members can do", true=found["sums"]["raiseW"] >= 1000 * len(others))
 
 
