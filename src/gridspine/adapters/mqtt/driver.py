@@ -11,7 +11,7 @@ from gridspine.adapters.mqtt.inbound import Inbound
 from gridspine.adapters.mqtt.link import BrokerLink
 from gridspine.adapters.mqtt.settings import Settings, read_settings
 from gridspine.adapters.mqtt.topics import Routes
-from gridspine.adapters.mqtt.waiting import run_all
+from gridspine.infra.runtime.waiting import first_to_end
 from gridspine.things.adapter import AdapterContext, Order
 
 log = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ class MqttAdapter:
         )
         self.side = side
         try:
-            await run_all(
+            await first_to_end(
                 side.run(),
                 commands.follow(side.deliver),
                 commands.expire(),

@@ -20,8 +20,8 @@ from gridspine.adapters.mqtt.inbound import Inbound
 from gridspine.adapters.mqtt.packs import Published
 from gridspine.adapters.mqtt.room import Room
 from gridspine.adapters.mqtt.settings import Settings
-from gridspine.adapters.mqtt.waiting import back_off_s, run_all, within
 from gridspine.adapters.mqtt.wire import count_of_properties, encode_command
+from gridspine.infra.runtime.waiting import back_off_s, first_to_end, within
 from gridspine.kernel.errors import Invalid, Overloaded
 from gridspine.kernel.time import US
 from gridspine.things.adapter import AdapterContext, Order
@@ -93,7 +93,7 @@ class BrokerLink:
             self._known_session = True
             self._now = now
             self._subscribe(now)
-            await run_all(
+            await first_to_end(
                 now.read(lambda run: self._on_run(now, run)),
                 self._acknowledge(now),
                 now.keep_alive(),

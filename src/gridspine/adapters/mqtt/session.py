@@ -39,7 +39,7 @@ from gridspine.adapters.mqtt.outgoing import OutgoingOrders
 from gridspine.adapters.mqtt.packs import Published
 from gridspine.adapters.mqtt.shown import show_packet, show_written
 from gridspine.adapters.mqtt.topics import Destination
-from gridspine.adapters.mqtt.waiting import within
+from gridspine.infra.runtime.waiting import within
 from gridspine.kernel.errors import DiskFull, Forbidden, GridspineError, Invalid, Overloaded
 from gridspine.kernel.time import US
 from gridspine.things.adapter import Order

@@ -9,7 +9,7 @@ from gridspine.adapters.ocpp.schema import schemas
 from gridspine.adapters.ocpp.server import Server
 from gridspine.adapters.ocpp.settings import read_settings
 from gridspine.adapters.ocpp.station import Stations
-from gridspine.adapters.ocpp.waiting import first_to_end
+from gridspine.infra.runtime.waiting import first_to_end
 from gridspine.kernel.time import US
 from gridspine.things.adapter import AdapterContext, ReadRequest
 

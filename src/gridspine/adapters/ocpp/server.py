@@ -16,9 +16,9 @@ from gridspine.adapters.ocpp.schema import schemas
 from gridspine.adapters.ocpp.session import Answer, Session, TurnedAway
 from gridspine.adapters.ocpp.station import Place, Station, Stations
 from gridspine.adapters.ocpp.told import Told
-from gridspine.adapters.ocpp.waiting import first_to_end, within
 from gridspine.adapters.ocpp.websocket import Closed, WebSocket
 from gridspine.adapters.ocpp.wire import SUBPROTOCOLS, Call, Code, Malformed, Version
+from gridspine.infra.runtime.waiting import first_to_end, within
 from gridspine.kernel.errors import GridspineError
 from gridspine.things.adapter import Source
 

@@ -21,7 +21,6 @@ from websockets.frames import CloseCode
 from gridspine.adapters.ocpp.counters import Counters
 from gridspine.adapters.ocpp.schema import Schemas
 from gridspine.adapters.ocpp.settings import Settings
-from gridspine.adapters.ocpp.waiting import first_to_end, within
 from gridspine.adapters.ocpp.websocket import Closed, WebSocket
 from gridspine.adapters.ocpp.wire import (
     Call,
@@ -36,6 +35,7 @@ from gridspine.adapters.ocpp.wire import (
     spelled,
 )
 from gridspine.infra.runtime.clock import Clock, new_id
+from gridspine.infra.runtime.waiting import first_to_end, within
 from gridspine.kernel.errors import Forbidden, GridspineError, Invalid, Overloaded
 
 log = logging.getLogger(__name__)

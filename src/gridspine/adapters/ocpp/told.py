@@ -18,8 +18,8 @@ from gridspine.adapters.ocpp.leases import Leases
 from gridspine.adapters.ocpp.meter import Row
 from gridspine.adapters.ocpp.session import CallRefused, Session, Unanswered
 from gridspine.adapters.ocpp.station import LIMITS, Place
-from gridspine.adapters.ocpp.waiting import within
 from gridspine.adapters.ocpp.wire import Malformed
+from gridspine.infra.runtime.waiting import within
 from gridspine.kernel.errors import GridspineError
 from gridspine.things.adapter import Order
 

@@ -1,4 +1,4 @@
-"""Waiting with the injected clock: time-outs and back-off."""
+"""Waiting with the injected clock: time-outs, back-off, and tasks that stand or fall together."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -9,7 +9,7 @@ from gridspine.infra.runtime.clock import Clock
 T = TypeVar("T")
 
 
-async def within(clock: Clock, timeout_s: float, work: Coroutine[Any, Any, T]) -> T:
+async def within(clock: Clock, timeout_s: float, work: Coroutine[Any, Any, T] | asyncio.Future[T]) -> T:
     """Return what ``work`` gives within ``timeout_s`` [s] of ``clock``; else cancel it and raise `TimeoutError`."""
     task = asyncio.ensure_future(work)
     timer = asyncio.ensure_future(clock.sleep(timeout_s))
@@ -33,8 +33,8 @@ def back_off_s(clock: Clock, attempt: int, *, least_s: float, most_s: float) -> 
     return whole_s * (0.5 + 0.5 * int.from_bytes(clock.randbytes(4), "big") / 0xFFFF_FFFF)
 
 
-async def run_all(*parts: Coroutine[Any, Any, None]) -> None:
-    """Run ``parts`` together until one fails, and raise what it raised; cancelled, end them all and wait for it."""
+async def first_to_end(*parts: Coroutine[Any, Any, None]) -> None:
+    """Run ``parts`` together until one ends, and raise what it raised; then, or cancelled, end the others and wait."""
     tasks = [asyncio.ensure_future(part) for part in parts]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
