@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,15 +26,16 @@ import psutil
 from mqtt_load import PASSWORD, thing
 
 from gridspine.adapters.mqtt import MqttAdapter
+from gridspine.adapters.mqtt.broker import LISTENER
 from gridspine.adapters.mqtt.mosquitto import MosquittoSettings, write_mosquitto
 from gridspine.adapters.mqtt.topics import Routes
 from gridspine.infra.log.port import Topic
 from gridspine.infra.log.sqlite import SqliteEventLog
 from gridspine.infra.log.writer import LogWriter
-from gridspine.infra.runtime.clock import SystemClock
 from gridspine.kernel.codecs.binding import PointBinding
 from gridspine.kernel.readings import Channel, NamedReadings
-from gridspine.things.adapter import Binding, Connection, Order, Outcome, Source
+from gridspine.testing.node import FakeNode
+from gridspine.things.adapter import Binding, Outcome, ProgressState, Source
 from gridspine.things.intake import Intake
 from gridspine.things.model import parse_model
 from gridspine.things.offence import Offences
@@ -52,15 +53,14 @@ MODEL = {
 }  # fmt: skip
 
 
-class Node:
-    """The parts of a node that a reading passes, and an adapter's context to them."""
+class Node(FakeNode):
+    """An adapter's context, with the parts of a real node behind it that a reading passes."""
 
     def __init__(self, folder: Path, devices: int, settings: dict[str, Any]) -> None:
-        self.clock, self.settings, self.secrets = SystemClock(), settings, {"password": PASSWORD}
-        self.store, self.content = self, dict[str, bytes]()
-        self.address = ("", 0)
-        self._servers: list[asyncio.Server] = []
-        self._devices = devices
+        things = [
+            Binding(thing(n), "Meter", "org", MODEL["id"], {"username": f"m{n}"}) for n in range(devices)
+        ]  # fmt: skip
+        super().__init__(things, settings=settings, secrets={"password": PASSWORD})
         topics = [Topic(name) for name in ("readings", "held", "quarantine", "events")]
         self.log = SqliteEventLog(folder / "log", topics)
         self.writer = LogWriter(self.log, asyncio.get_running_loop())
@@ -70,18 +70,12 @@ class Node:
             points.bind(PointBinding(n * 3, thing(n), "org", MODEL["id"], POINTS, UNITS, 0))
         twins = TwinState()
         twins.grow(devices * 3)
-        self.intake_ = Intake(points, Screen(points), twins, self.writer, Offences(self.clock), self.clock)
-
-    def bindings(self) -> list[Binding]:
-        return [Binding(thing(n), "Meter", "org", MODEL["id"], {"username": f"m{n}"}) for n in range(self._devices)]
-
-    async def bindings_changed(self) -> None:
-        await asyncio.get_running_loop().create_future()
+        self.parts = Intake(points, Screen(points), twins, self.writer, Offences(self.clock), self.clock)
 
     async def intake(
         self, readings: NamedReadings, source: Source, *, channel: Channel = Channel.REPORTED, backfill: bool = False
     ) -> Outcome:
-        return await self.intake_.submit(readings, source, channel=channel, backfill=backfill)
+        return await self.parts.submit(readings, source, channel=channel, backfill=backfill)
 
     def source_of(self, thing: str) -> Source:
         return Source(f"adapter:mqtt:{thing}", "org", f"adapter:mqtt:{thing}")
@@ -92,27 +86,10 @@ class Node:
     def may_publish(self, source: Source, thing: str) -> bool:
         return int(thing.rpartition("-")[2]) == int(source.principal[1:])
 
-    async def orders(self) -> AsyncIterator[Order]:
-        await asyncio.get_running_loop().create_future()
-        yield  # type: ignore[misc]
+    async def progress(self, command: str, state: ProgressState, reason: str = "", *, sequence: int = 0) -> None: ...
 
-    async def progress(self, command: str, state: str, reason: str = "", *, sequence: int = 0) -> None: ...
-
-    async def get(self, key: str) -> bytes | None:
-        return self.content.get(key)
-
-    async def put(self, key: str, value: bytes | None) -> None:
-        self.content[key] = value or b""
-
-    async def listen(self, name: str, on_connection: Connection) -> tuple[str, int]:
-        server = await asyncio.start_server(on_connection, "127.0.0.1", 0)
-        self._servers.append(server)
-        self.address = server.sockets[0].getsockname()[:2]
-        return self.address
-
-    def close(self) -> None:
-        for server in self._servers:
-            server.close()
+    async def close(self) -> None:
+        await super().close()
         self.writer.close()
         self.log.close()
 
@@ -137,7 +114,7 @@ async def serve(case: Case, port: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         node = Node(Path(folder), case.devices, external | {"reconnect_min_s": 0.1} if port else {})
         adapter = MqttAdapter()
-        task = asyncio.create_task(adapter.run(node))  # type: ignore[arg-type]
+        task = asyncio.create_task(adapter.run(node))
         try:
             while not adapter.ready:
                 if task.done():
@@ -149,16 +126,16 @@ async def serve(case: Case, port: int) -> None:
         finally:
             task.cancel()
             await asyncio.wait([task])
-            node.close()
+            await node.close()
 
 
 def say(node: Node, adapter: MqttAdapter) -> None:
     """Print what the node has."""
     assert adapter.counters is not None
-    totals = node.intake_.books.totals
+    totals = node.parts.books.totals
     words = {
-        "port": node.address[1], "readings": totals.accepted, "of": totals.received, "time": time.time(),
-        **adapter.counters.totals(),
+        "port": node.address[LISTENER][1] if LISTENER in node.address else 0, "time": time.time(),
+        "readings": totals.accepted, "of": totals.received, **adapter.counters.totals(),
     }  # fmt: skip
     print(json.dumps(words), flush=True)
 
