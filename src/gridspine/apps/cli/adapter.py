@@ -11,7 +11,8 @@ import msgspec
 import typer
 
 from gridspine.apps.cli.client import Client, Data
-from gridspine.apps.cli.connect import check, connected, data_directory, settings_file
+from gridspine.apps.cli.connect import check, connected
+from gridspine.apps.node.paths import data_directory, settings_file
 from gridspine.infra.runtime.settings import load_settings
 from gridspine.kernel.errors import Invalid
 

@@ -8,8 +8,9 @@ import msgspec
 import typer
 
 from gridspine.apps.cli.client import Client, Data
-from gridspine.apps.cli.connect import check, client_path, connected, data_directory
+from gridspine.apps.cli.connect import check, client_path, connected
 from gridspine.apps.cli.keys import read_client_file
+from gridspine.apps.node.paths import data_directory
 from gridspine.infra.identity import jws
 from gridspine.kernel.errors import Invalid
 from gridspine.things.behaviour import SIGNATURE_TYPE, decode_behaviour, digest_of

@@ -8,11 +8,9 @@ from typing import Annotated, Any
 
 import httpx
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from gridspine.apps.cli.connect import DATA_HELP, check, connected, data_directory
-from gridspine.apps.node.paths import Paths
+from gridspine.apps.cli.connect import check, connected
+from gridspine.apps.node.paths import DATA_HELP, Paths, data_directory
 from gridspine.kernel.errors import Invalid, NotFound, Unavailable
 
 Data = Annotated[Path | None, typer.Option("--data", help=DATA_HELP)]
@@ -43,6 +41,9 @@ def query(
     if as_json:
         print(json.dumps(answer))
         return
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table(*(column["name"] for column in answer["columns"]))
     for row in answer["rows"]:
         table.add_row(*("" if cell is None else str(cell) for cell in row))

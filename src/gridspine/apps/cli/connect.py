@@ -1,7 +1,6 @@
 """Reach the node of a data directory: the one that runs, or one started for the length of a command."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,21 +9,10 @@ import httpx
 
 from gridspine.apps.cli.keys import read_client_file
 from gridspine.apps.cli.signing import SigningAuth
-from gridspine.apps.node.paths import Paths
+from gridspine.apps.node.paths import Paths, settings_file
 from gridspine.infra.runtime.logs import configure_logs
 from gridspine.infra.runtime.settings import load_settings
 from gridspine.kernel.errors import Invalid, NotFound
-
-DATA_VARIABLE = "GRIDSPINE_DATA"
-DATA_HELP = f"Data directory (default: ${DATA_VARIABLE}, else ~/.local/share/gridspine)."
-
-
-def data_directory(given: Path | None) -> Path:
-    """Return the data directory to use."""
-    if given is not None:
-        return given
-    named = os.environ.get(DATA_VARIABLE)
-    return Path(named) if named else Path.home() / ".local" / "share" / "gridspine"
 
 
 def running_address(data: Path) -> str:
@@ -71,12 +59,6 @@ async def connected(data: Path, client: str = "operator", *, start: bool = True)
             yield http
     finally:
         await running.stop()
-
-
-def settings_file(data: Path) -> Path | None:
-    """Return the settings file of a data directory, None when there is none."""
-    path = data / "settings.toml"
-    return path if path.exists() else None
 
 
 def check(response: httpx.Response) -> httpx.Response:

@@ -8,7 +8,7 @@ import msgspec
 import typer
 
 from gridspine.apps.cli.client import Data
-from gridspine.apps.cli.connect import data_directory, settings_file
+from gridspine.apps.node.paths import data_directory, settings_file
 from gridspine.infra.runtime.settings import Settings, load_settings
 from gridspine.kernel.errors import GridspineError
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from gridspine.apps.cli.client import Client, Data
-from gridspine.apps.cli.connect import check, connected, data_directory
+from gridspine.apps.cli.connect import check, connected
+from gridspine.apps.node.paths import data_directory
 from gridspine.infra.runtime.clock import SystemClock
 from gridspine.infra.runtime.durable import write_whole
 from gridspine.kernel.errors import Corrupt, Invalid, Unavailable

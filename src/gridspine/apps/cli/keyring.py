@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 import typer
 
 from gridspine.apps.cli.client import Client, Data
-from gridspine.apps.cli.connect import check, connected, data_directory
-from gridspine.apps.node.paths import Paths
+from gridspine.apps.cli.connect import check, connected
+from gridspine.apps.node.paths import Paths, data_directory
 from gridspine.kernel.errors import NotFound
 
 app = typer.Typer(help="The node's own keys.", no_args_is_help=True)

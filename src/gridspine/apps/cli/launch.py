@@ -1,15 +1,23 @@
-"""``gridspine``: the command line, but an edge at once, without what only a node's commands need."""
+"""``gridspine``: the command line; but an edge or a node at once, without what only other commands need."""
 
 import sys
 
 
 def run() -> None:
-    """Become an edge when that is asked for, else run the command line."""
-    arguments = sys.argv[1:]
-    if arguments[:1] == ["edge"] and "--help" not in arguments:
-        from gridspine.apps.cli.become import become_edge
+    """Become an edge or a node when that is asked for, else run the command line."""
+    command, arguments = sys.argv[1:2], sys.argv[2:]
+    if "--help" not in arguments:
+        if command == ["edge"]:
+            from gridspine.apps.cli.become import become_edge
 
-        become_edge(arguments[1:])
+            become_edge(arguments)
+        if command == ["up"]:
+            # Logs need no colours: structlog takes rich where it finds it, a twentieth of a node's start.
+            sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
+            from gridspine.apps.cli import up
+
+            up.main(arguments)
+            return
     from gridspine.apps.cli import main
 
     main.run()

@@ -9,7 +9,8 @@ from urllib.parse import quote
 import typer
 
 from gridspine.apps.cli.client import Client, Data
-from gridspine.apps.cli.connect import check, connected, data_directory
+from gridspine.apps.cli.connect import check, connected
+from gridspine.apps.node.paths import data_directory
 from gridspine.kernel.errors import Invalid
 
 app = typer.Typer(help="The lives of Things: enrolment, commissioning, steps, history, files.", no_args_is_help=True)

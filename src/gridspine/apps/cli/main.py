@@ -1,6 +1,7 @@
 """The command line ``gridspine``."""
 
-import sys
+from pathlib import Path
+from typing import Annotated
 
 import httpx
 import typer
@@ -24,14 +25,15 @@ from gridspine.apps.cli import (
     template,
     thing,
 )
-from gridspine.kernel.errors import GridspineError
+from gridspine.apps.cli.client import Data
+from gridspine.apps.cli.give_up import give_up, plain_errors
+from gridspine.apps.cli.up import CONFIG_HELP, run_node
 
 app = typer.Typer(
     help="An energy services node: readings in, screened, kept, shared, commanded, settled.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-app.command("up")(node.up)
 app.command("init")(node.init)
 app.command("demo")(demo.demo)
 app.command("edge")(edge.edge)
@@ -55,6 +57,12 @@ app.add_typer(template.app, name="template")
 app.add_typer(thing.app, name="thing")
 
 
+@app.command("up")
+def up(data: Data = None, config: Annotated[Path | None, typer.Option(help=CONFIG_HELP)] = None) -> None:
+    """Run a node until it is stopped (Ctrl-C)."""
+    run_node(data, config)
+
+
 @app.command("version")
 def version() -> None:
     """Print the version."""
@@ -64,15 +72,7 @@ def version() -> None:
 def run() -> None:
     """Run the command line; an operating error is one line and exit code 1, never a trace."""
     try:
-        app()
-    except GridspineError as error:
-        _give_up(error.detail)
-    except OSError as error:
-        _give_up(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        with plain_errors():
+            app()
     except httpx.HTTPError as error:
-        _give_up(f"the node did not answer: {error or type(error).__name__}")
-
-
-def _give_up(why: str) -> None:
-    print(f"gridspine: {' '.join(why.split())}", file=sys.stderr)
-    sys.exit(1)
+        give_up(f"the node did not answer: {error or type(error).__name__}")

@@ -1,7 +1,6 @@
-"""``gridspine up``, ``init``, ``client``, ``backup`` and ``restore``: run and look after a node."""
+"""``gridspine init``, ``client``, ``backup`` and ``restore``: run and look after a node."""
 
 import asyncio
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,27 +9,13 @@ import structlog
 import typer
 
 from gridspine.apps.cli.client import Data
-from gridspine.apps.cli.connect import check, connected, data_directory, settings_file
-from gridspine.apps.node.paths import Paths
+from gridspine.apps.cli.connect import check, connected
+from gridspine.apps.node.paths import Paths, data_directory
 from gridspine.infra.runtime.logs import configure_logs
 from gridspine.infra.runtime.settings import Settings, load_settings
 from gridspine.kernel.errors import Conflict, Invalid
 
 log = structlog.get_logger(__name__)
-
-
-def up(
-    data: Data = None,
-    config: Annotated[Path | None, typer.Option(help="Settings file (default: settings.toml in the data).")] = None,
-) -> None:
-    """Run a node until it is stopped (Ctrl-C)."""
-    directory = data_directory(data)
-    settings = load_settings(config or settings_file(directory))
-    configure_logs(settings.log_level, as_json=settings.log_json)
-    from gridspine.apps.node.run import run
-
-    with asyncio.Runner(loop_factory=_fast_loop()) as runner:
-        runner.run(run(settings, directory, _say_ready))
 
 
 def init(
@@ -100,23 +85,6 @@ def restore(
     directory = data_directory(data)
     restore_backup(source, directory)
     print(f"{directory} is restored. Start it:  gridspine up --data {directory}")
-
-
-def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Return what makes the faster event loop where it can be had (not on Windows, nor on every interpreter)."""
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    return uvloop.new_event_loop
-
-
-def _say_ready(node: Any, port: int) -> None:
-    address = f"http://{node.settings.http.host}:{port}"
-    if node.settings.log_json:
-        log.info("ready", organisation=node.settings.organisation, address=address)
-    else:
-        print(f"{node.settings.organisation}: ready at {address}", flush=True)
 
 
 async def _first_code(settings: Settings, data: Path) -> str:

@@ -12,7 +12,8 @@ import numpy as np
 import typer
 
 from gridspine.apps.cli.client import Client, Data
-from gridspine.apps.cli.connect import check, connected, data_directory
+from gridspine.apps.cli.connect import check, connected
+from gridspine.apps.node.paths import data_directory
 from gridspine.kernel.codecs.arrow import encode_arrow
 from gridspine.kernel.errors import Invalid
 from gridspine.kernel.time import from_datetime, parse_rfc3339, to_datetime

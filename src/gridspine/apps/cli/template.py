@@ -8,13 +8,10 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from gridspine.apps.cli.client import Data
-from gridspine.apps.cli.connect import data_directory
 from gridspine.apps.emulate.template_device import serve_template
-from gridspine.apps.node.paths import Paths
+from gridspine.apps.node.paths import Paths, data_directory
 from gridspine.apps.node.templates import all_templates, get_template
 from gridspine.energy.templates import known_models
 from gridspine.kernel.errors import Invalid
@@ -32,6 +29,9 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="A template's name, or
 def list_(data: Data = None) -> None:
     """List the templates that come with the node and those in the folder `templates` of the data directory."""
     found, bad = all_templates(Paths(data_directory(data)).templates)
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table("name", "maker", "product", "class", "by", "points")
     for name, one in sorted(found.items()):
         table.add_row(name, one.maker, one.product, one.class_, adapter_of(one), str(len(one.points)))

@@ -12,7 +12,8 @@ import msgspec
 import typer
 
 from gridspine.apps.cli.client import Client, Data
-from gridspine.apps.cli.connect import check, connected, data_directory
+from gridspine.apps.cli.connect import check, connected
+from gridspine.apps.node.paths import data_directory
 from gridspine.kernel.errors import Invalid
 from gridspine.things.td.check import is_model
 from gridspine.things.td.document import read_document, walk

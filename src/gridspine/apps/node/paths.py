@@ -1,7 +1,11 @@
 """Where things lie in a data directory: every file and folder of it is named here."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
+
+DATA_VARIABLE = "GRIDSPINE_DATA"
+DATA_HELP = f"Data directory (default: ${DATA_VARIABLE}, else ~/.local/share/gridspine)."
 
 
 @dataclass(slots=True)
@@ -104,3 +108,17 @@ class Paths:
     def archive(self) -> Path:
         """History."""
         return self.root / "archive"
+
+
+def data_directory(given: Path | None) -> Path:
+    """Return the data directory to use."""
+    if given is not None:
+        return given
+    named = os.environ.get(DATA_VARIABLE)
+    return Path(named) if named else Path.home() / ".local" / "share" / "gridspine"
+
+
+def settings_file(data: Path) -> Path | None:
+    """Return the settings file of a data directory, None when there is none."""
+    path = data / "settings.toml"
+    return path if path.exists() else None

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from gridspine.infra.archive.manifest import DAILY_FOLDER
+from gridspine.infra.archive.pq import pq
 from gridspine.infra.archive.rows import whole
 from gridspine.infra.runtime.durable import sync
 from gridspine.kernel.quality import VALIDITY_MASK

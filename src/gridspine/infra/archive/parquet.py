@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from gridspine.infra.archive.delta import iso_day
 from gridspine.infra.archive.manifest import TABLE_FOLDER, DataFile
+from gridspine.infra.archive.pq import pq
 from gridspine.infra.archive.rows import SCHEMA, whole
 from gridspine.infra.runtime.durable import sync
 

@@ -20,11 +20,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from gridspine.infra.archive.daily import DailyWriter, sums
 from gridspine.infra.archive.manifest import LAST_TEXT, TABLE_FOLDER, UNKNOWN_US, DataFile
 from gridspine.infra.archive.parquet import FILE_SCHEMA, SETTLED_GROUP_ROWS, TEXTS, DataFileWriter, free_memory
+from gridspine.infra.archive.pq import pq
 from gridspine.infra.archive.rows import whole
 from gridspine.infra.archive.schema import CHANNELS, DAY_US, SETTLED
 from gridspine.kernel.readings import MAX_BATCH
