@@ -10,6 +10,7 @@ from litestar.params import FromPath, JSONBody
 from gridspine.apps.api.dependency import TheNode
 from gridspine.apps.api.site import known_site
 from gridspine.apps.api.versioned import check_match, tagged
+from gridspine.apps.node.book import with_changer
 from gridspine.apps.node.control_plan import Holder
 from gridspine.energy.control import NOTHING, Control
 from gridspine.energy.envelope import Envelope, EnvelopeInterval
@@ -78,10 +79,11 @@ async def change_envelope(
     before = node.controls.sites.envelope(site.id, envelope_id)
     check_match(request, before.version, "envelope")
     changed = msgspec.structs.replace(
-        _envelope(site, data), id=before.id, created_us=before.created_us, by=request.user.principal
-    )
+        _envelope(site, data), id=before.id, created_us=before.created_us, by=before.by,
+        changers=with_changer(before.changers, request.user.principal),
+    )  # fmt: skip
     after = await node.controls.sites.set(changed, request.user.principal)
-    await node.controls.desk.look([Holder("site", site.id)])
+    await node.controls.desk.carry_out([Holder("site", site.id)])
     return tagged(_view(after), after.version)
 
 
@@ -96,7 +98,7 @@ async def lift_envelope(
     found = node.controls.sites.envelope(site.id, envelope_id)
     check_match(request, found.version, "envelope")
     await node.controls.sites.lift(found, request.user.principal)
-    await node.controls.desk.look([Holder("site", site.id)])
+    await node.controls.desk.carry_out([Holder("site", site.id)])
 
 
 def _envelope(site: Site, data: NewEnvelope) -> Envelope:

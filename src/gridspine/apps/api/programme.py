@@ -97,7 +97,7 @@ async def change_programme(
     check_match(request, before.version, "programme")
     changed = _programme(data, before.organisation)
     after = await node.controls.programmes.change(before, changed, request.user.principal)
-    await node.controls.desk.look(node.controls.desk.holders_of(after.id))
+    await node.controls.desk.carry_out(node.controls.desk.holders_of(after.id))
     return tagged(_view(after), after.version)
 
 
@@ -107,7 +107,7 @@ async def retire_programme(request: AnyRequest, node: TheNode, programme_id: Fro
     found = own_programme(node, request, programme_id)
     check_match(request, found.version, "programme")
     await node.controls.programmes.retire(found, request.user.principal)
-    await node.controls.desk.look(node.controls.desk.holders_of(found.id))
+    await node.controls.desk.carry_out(node.controls.desk.holders_of(found.id))
 
 
 def seen_programme(node: Node, request: AnyRequest, id: str, action: str = "programme.read") -> Programme:

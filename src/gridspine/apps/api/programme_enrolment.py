@@ -200,7 +200,7 @@ async def opt_in(
 
 
 async def _followed(node: Node, one: ProgrammeEnrolment) -> ProgrammeEnrolmentView:
-    await node.controls.desk.look([Holder(one.kind, one.subject)])
+    await node.controls.desk.carry_out([Holder(one.kind, one.subject)])
     return _view(node, one)
 
 

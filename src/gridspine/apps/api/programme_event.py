@@ -8,6 +8,7 @@
     GET  …/events/{event}/responses                       who takes part, what is superseded, which commands came of it
 """
 
+import asyncio
 from typing import Any, Literal
 
 import msgspec
@@ -162,7 +163,7 @@ async def cancel_event(
     found = node.controls.programmes.event(programme.id, programme_event_id)
     reason = data.reason if data else ""
     ended = await node.controls.programmes.cancel(found, request.user.principal, reason)
-    await node.controls.desk.look(node.controls.desk.holders_of(programme.id))
+    await node.controls.desk.carry_out(node.controls.desk.holders_of(programme.id))
     return _view(node, ended)
 
 
@@ -187,7 +188,11 @@ async def list_responses(
     ]  # fmt: skip
     if not seen and programme.organisation != organisation:
         raise NotFound("there is no such event")
-    return [_response(node, event, one, organisation) for one in seen[offset : offset + limit]]
+    found = []
+    for one in seen[offset : offset + limit]:
+        found.append(_response(node, event, one, organisation))
+        await asyncio.sleep(0)  # others are served between them: each may have many intervals to look through
+    return found
 
 
 def _response(node: Node, event: ProgrammeEvent, enrolment: ProgrammeEnrolment, organisation: str) -> ResponseView:

@@ -11,10 +11,25 @@ import msgspec
 from gridspine.infra.log.topics import LEDGER
 from gridspine.infra.registry.port import Event, Registry, Transaction
 from gridspine.infra.runtime.clock import Clock, new_id
-from gridspine.kernel.errors import NotFound
+from gridspine.kernel.errors import Conflict, NotFound
 
 MAX_TOLD_BYTES = 64_000
 """What an event tells of a document at most; of a longer one it tells all but its lists."""
+
+
+MAX_CHANGERS = 100
+
+
+def with_changer(known: Sequence[str], who: str) -> tuple[str, ...]:
+    """Return the persons who changed a document with one more: all are behind it, however long ago they did.
+
+    Raises `Conflict` for one too many: that nobody is forgotten matters more than that this document is changed.
+    """
+    if who in known:
+        return tuple(known)
+    if len(known) >= MAX_CHANGERS:
+        raise Conflict(f"{MAX_CHANGERS} persons have changed this: make a new one in its place")
+    return (*known, who)
 
 
 class Document(Protocol):

@@ -6,7 +6,7 @@ from itertools import islice
 
 import msgspec
 
-from gridspine.apps.node.book import Book
+from gridspine.apps.node.book import Book, with_changer
 from gridspine.energy.programme import Programme
 from gridspine.energy.programme_event import ProgrammeEvent
 from gridspine.infra.registry.port import Registry
@@ -71,7 +71,8 @@ class Programmes:
             raise Conflict("the programme is retired")
         programme.check()
         fields = {"id": before.id, "organisation": before.organisation, "created_us": before.created_us}
-        changed = msgspec.structs.replace(programme, **fields, by=before.by, changed_by=actor)
+        changed = msgspec.structs.replace(programme, **fields, by=before.by, changed_by=actor,
+                                          changers=with_changer(before.changers, actor))  # fmt: skip
         return await self._programmes.keep("programme.changed", changed, actor)
 
     async def retire(self, programme: Programme, actor: str) -> Programme:
