@@ -62,6 +62,16 @@ class Limited(NamedTuple):
     control: Control
 
 
+class Together(NamedTuple):
+    """What holds in ``[from_us, until_us)`` [µs]: at the connection point, by programmes, and the tightest of both."""
+
+    from_us: int
+    until_us: int
+    point: Control
+    stretch: Stretch
+    tightest: Control
+
+
 def edges(times: Iterable[int], from_us: int, until_us: int) -> list[int]:
     """Return ``from_us``, those of ``times`` inside, and ``until_us``, ascending."""
     return sorted({from_us, until_us, *(t for t in times if from_us < t < until_us)})

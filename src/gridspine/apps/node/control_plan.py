@@ -21,7 +21,7 @@ from gridspine.energy.control import LIMITS, NOTHING, Control, tightest
 from gridspine.energy.obligation import Obligation, Source, obligations
 from gridspine.energy.programme import Programme
 from gridspine.energy.site import Site
-from gridspine.energy.timeline import Limited, Stretch, intersect, limits_of, resolve
+from gridspine.energy.timeline import Limited, Stretch, Together, intersect, limits_of, resolve
 from gridspine.kernel.time import US
 from gridspine.things.directory import Directory
 from gridspine.things.lease import Authority
@@ -46,16 +46,6 @@ class Holder(NamedTuple):
     def batch(self) -> str:
         """By which name its commands are known."""
         return f"{BATCH}{self.id}"
-
-
-class Together(NamedTuple):
-    """What holds in ``[from_us, until_us)`` [µs]: at the connection point, by programmes, and the tightest of both."""
-
-    from_us: int
-    until_us: int
-    point: Control
-    stretch: Stretch
-    tightest: Control
 
 
 class _Own(NamedTuple):
