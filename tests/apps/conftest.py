@@ -1,4 +1,4 @@
-"""Helpers for tests of the applications: ``running.py``, ``streams.py``, ``both.py`` beside this file, loaded once."""
+"""Helpers for tests of the applications: the files named below, beside this one, each loaded once."""
 
 import importlib.util
 import sys
@@ -15,7 +15,8 @@ def _load(name, file):
     specification.loader.exec_module(module)
 
 
-for _name, _file in (("running_node", "running.py"), ("running_streams", "streams.py"), ("both_ways", "both.py")):
+_FILES = ("running_node", "running.py"), ("running_streams", "streams.py"), ("both_ways", "both.py")
+for _name, _file in (*_FILES, ("hosted_node", "hosted.py")):
     if _name not in sys.modules:
         _load(_name, _file)
 

@@ -1,5 +1,6 @@
 """Controls divided over Things: together they stay within the limit, and each within what it can do."""
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,11 +21,12 @@ def own(*names):
 
 def told_w(told, given_handles):
     """Return what each handle may do at most [W]: what it was told, else what it may by itself."""
-    values = {(one.thing, one.point, one.role): one.value for one in told}
+    values = {(one.thing, one.point, one.role): one for one in told}
     found = []
     for one in given_handles:
-        value = values.get((one.thing, one.point, one.role))
-        found.append(one.base_w if value is None else abs(value * one.watts))
+        word = values.get((one.thing, one.point, one.role))
+        allowed_w = one.base_w if word is None else abs(word.value * one.watts)
+        found.append(min(allowed_w, one.base_w) if word is not None and word.bounding else allowed_w)
     return found
 
 
@@ -86,8 +88,35 @@ def test_a_limit_that_is_just_what_one_may_by_itself_is_told_before_others_let_i
     control = Control(import_limit_w=limit_w)
     told = limited(control, NOTHING, [careful])
     assert [one.value * charger.watts for one in told] == [pytest.approx(limit_w)]
-    assert limited(NOTHING, control, [careful]) == told, "so is the connection point's own"
-    assert limited(NOTHING, Control(import_limit_w=limit_w + 1), [careful]) == []
+    bounding = [one._replace(bounding=True) for one in told]
+    assert limited(NOTHING, control, [careful]) == bounding, "so is the connection point's own"
+
+
+def test_a_limit_of_the_point_itself_clamps_others_also_where_the_device_does_less_by_itself():
+    (charger,) = own("ev_charger")
+    careful = charger._replace(base_w=6_900.0)
+    (told,) = limited(NOTHING, Control(import_limit_w=11_040.0), [careful])
+    assert (told.value, told.bounding) == (16.0, True)
+    assert limited(NOTHING, Control(import_limit_w=99_000.0), [careful]) == [], "more than it can take limits nothing"
+
+
+def with_least(least_a, **rule):
+    (charger,) = own("ev_charger")
+    return charger._replace(rule=msgspec.structs.replace(charger.rule, minimum=least_a, **rule))
+
+
+def test_a_limit_below_what_a_device_can_do_is_never_loosened():
+    charger = with_least(6.0)
+    (told,) = limited(Control(import_limit_w=3 * 690.0), NOTHING, [charger])
+    assert (told.value, told.beyond) == (3.0, False), "it pauses: off is less"
+    (told,) = limited(Control(import_limit_w=3 * 690.0), NOTHING, [with_least(6.0, off=6.0)])
+    assert (told.value, told.beyond) == (3.0, True), "it has no off: the lease is refused"
+
+
+@given(st.floats(0, 40), powers)
+def test_what_is_told_is_never_more_than_the_limit(least_a, limit_w):
+    for one in limited(Control(import_limit_w=limit_w), NOTHING, [with_least(min(least_a, 32.0))]):
+        assert one.value * 690 <= limit_w * (1 + 1e-9)
 
 
 def test_a_guard_keeps_the_points_limits_and_only_those():
@@ -103,7 +132,8 @@ def test_a_guard_keeps_the_points_limits_and_only_those():
 def test_a_guard_may_export_more_than_by_itself_when_told_so_and_only_then():
     given_handles, guard = own("site"), "urn:x:0-site"
     static = Control(export_limit_w=10_000.0)
-    assert limited(NOTHING, static, given_handles, guard=guard) == [], "by itself it exports 1.5 kW at most"
+    (alone,) = limited(NOTHING, static, given_handles, guard=guard)
+    assert (alone.value, alone.bounding) == (10_000.0, True), "by itself it exports 1.5 kW at most"
     (told,) = limited(Control(export_limit_w=20_000.0), static, given_handles, guard=guard)
     assert told.value == 10_000.0
 

@@ -78,3 +78,13 @@ def test_a_lease_that_says_something_else_is_not():
 def test_a_lease_that_may_last_for_ever_is_as_long_as_it_is_wanted():
     (one,) = obligations(SOURCE, [(0, 100 * US, [told(1.0)])], {("t", "p"): 1e308})
     assert (one.until_us, one.whole_us) == (100 * US, 100 * US)
+
+
+def test_what_will_be_refused_takes_nothing_else_with_it():
+    words = [told(10.0), told(3.0)._replace(beyond=True), told(10.0), told(8.0)._replace(bounding=True)]
+    stretches = [(at * US, (at + 1) * US, [one]) for at, one in enumerate(words)]
+    found = list(obligations(SOURCE, stretches, LONG))
+    assert [(one.steps[0].value, one.from_us // US, one.bounding) for one in found] == [
+        (10.0, 0, False), (3.0, 1, False), (10.0, 2, False), (8.0, 3, True),
+    ]  # fmt: skip
+    assert not fulfils(lease(3 * US, 4 * US, Step(3 * US, 8.0)), found[3], 0), "one that would loosen is no answer"

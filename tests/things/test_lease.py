@@ -126,6 +126,31 @@ def test_a_limit_looser_than_the_fallback_ends_with_itself() -> None:
     assert (effective.value, effective.until_us) == (3000, 20 * US)
 
 
+AMPERES = LeaseRule(role="limit_max", minimum=6, maximum=32, reversion="device", fallback=10, max_duration_s=3600)
+
+
+def test_a_limit_below_what_the_device_can_hold_is_a_pause_and_never_loosened() -> None:
+    low = lease("t", 3, role="limit_max")
+    assert check_lease(low, AMPERES, 0) == ""
+    effective = resolve([low, lease("l", 16, role="limit_max")], AMPERES, 0)
+    assert (effective.value, effective.winner) == (0.0, "t")
+    without_off = msgspec.structs.replace(AMPERES, off=4.0)
+    assert "beyond what the device can do" in check_lease(low, without_off, 0)
+    setpoint = msgspec.structs.replace(SETPOINT, minimum=1000)
+    assert "beyond what the device can do" in check_lease(lease("t", 500, role="limit_max"), setpoint, 0)
+
+
+def test_a_bounding_limit_clamps_others_and_lets_the_device_do_no_more_by_itself() -> None:
+    bound = lease("b", 16, role="limit_max", bounding=True)
+    assert resolve([bound], AMPERES, 0).at_fallback, "by itself it takes 10 A"
+    more = lease("m", 32, 0, 20, role="limit_max")
+    effective = resolve([bound, more], AMPERES, 0)
+    assert (effective.value, effective.winner, effective.until_us) == (16, "b", 20 * US), "with whoever asks for more"
+    assert resolve([bound, more], AMPERES, 20 * US).at_fallback
+    tight = lease("b", 8, role="limit_max", bounding=True)
+    assert (resolve([tight], AMPERES, 0).value, resolve([tight], AMPERES, 0).until_us) == (8, 60 * US)
+
+
 def test_contradicting_limits_of_equals_go_to_the_safe_side() -> None:
     floor, ceiling = lease("f", 3000, role="limit_min"), lease("c", 1000, role="limit_max")
     bounds = intersect([floor, ceiling], SETPOINT, 0)
@@ -194,7 +219,10 @@ def test_a_principal_replaces_its_own_lease_and_nobody_elses() -> None:
 
 # -- properties ---------------------------------------------------------------------------------------------------
 
-rules = st.sampled_from([SETPOINT, CEILING, FLOOR, msgspec.structs.replace(SETPOINT, fallback=-2000.0)])
+rules = st.sampled_from([
+    SETPOINT, CEILING, FLOOR, msgspec.structs.replace(CEILING, fallback=2000.0),
+    msgspec.structs.replace(SETPOINT, fallback=-2000.0),
+])  # fmt: skip
 
 
 @st.composite
@@ -214,6 +242,7 @@ def mixtures(draw: st.DrawFn) -> tuple[LeaseRule, list[Lease], int]:
                 authority=draw(st.sampled_from(Authority)),
                 priority=draw(st.integers(0, 1)),
                 issued_us=draw(st.integers(0, 2)),
+                bounding=draw(st.booleans()),
             )
         )
     return rule, leases, draw(st.integers(0, 21)) * US

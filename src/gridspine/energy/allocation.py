@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 
 from gridspine.energy.control import Control, Mode
 from gridspine.kernel.units import unit
-from gridspine.things.lease import Role
+from gridspine.things.lease import Role, pauses, reaches
 from gridspine.things.model import LeaseRule, PointModel, ThingModel
 
 Direction = Literal["import", "export"]
@@ -46,18 +46,33 @@ class Handle(NamedTuple):
         return "limit_max" if (self.direction == "import") == (self.watts > 0) else "limit_min"
 
     def value(self, power_w: float) -> float:
-        """Return in the point's unit what a magnitude in its direction is [W]; no less than the device can do."""
-        value = (power_w if self.direction == "import" else -power_w) / self.watts + 0.0
-        return max(value, self.rule.minimum) if self.role == "limit_max" else min(value, self.rule.maximum)
+        """Return in the point's unit what a magnitude in its direction is [W].
+
+        It may be less than the device can do while it is on: then it pauses, or the lease is refused. A limit is
+        never loosened to what it can.
+        """
+        return (power_w if self.direction == "import" else -power_w) / self.watts + 0.0
+
+    def told(self, power_w: float, role: Role, *, bounding: bool = False) -> "Told":
+        """Return how it is told a magnitude in its direction [W] by a lease of ``role``."""
+        value = self.value(power_w)
+        beyond = not reaches(self.rule, role, value) and not pauses(self.rule, role, value)
+        return Told(self.thing, self.point, role, value, bounding, beyond)
 
 
 class Told(NamedTuple):
-    """What one point is told: ``value`` [its unit] by a lease of ``role``."""
+    """What one point is told: ``value`` [its unit] by a lease of ``role``.
+
+    ``bounding`` limits what others ask for, and lets the point do no more than it may by itself. ``beyond``: it is less
+    than the device can do, and will be refused; what holds before and after is told by other leases.
+    """
 
     thing: str
     point: str
     role: Role
     value: float
+    bounding: bool = False
+    beyond: bool = False
 
 
 def handles(thing: str, model: ThingModel) -> list[Handle]:
@@ -108,11 +123,12 @@ def limited(
         if power_w is None and not alone:
             continue
         bound_w = always.get(number, one.most_w)
-        limit_w = bound_w if power_w is None else min(power_w, bound_w)
-        power_w = min(limit_w, one.base_w) if power_w is None else limit_w
-        # Where the limit is just what it may by itself, it is told all the same: others could let it do more.
-        if power_w != one.base_w or power_w == limit_w < one.most_w:
-            told.append(Told(one.thing, one.point, one.role, one.value(power_w)))
+        if power_w is None:
+            # Also where it may do no more by itself: others could let it do more, and this clamps them.
+            if bound_w < one.most_w:
+                told.append(one.told(bound_w, one.role, bounding=True))
+        elif (limit_w := min(power_w, bound_w)) != one.base_w or limit_w < one.most_w:
+            told.append(one.told(limit_w, one.role))
     return told
 
 

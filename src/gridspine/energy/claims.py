@@ -27,14 +27,14 @@ def claims_of(
         if event.cancelled_us or event.until_us <= begin_us or event.from_us >= end_us:
             continue
         if event.aimed_at(enrolment.words):
-            yield from _of_event(enrolment, programme, event, begin_us, end_us, modes)
+            yield from _of_event(enrolment, programme, event, begin_us, end_us, frozenset(modes))
 
 
 def _of_event(
     enrolment: ProgrammeEnrolment, programme: Programme, event: ProgrammeEvent, begin_us: int, end_us: int,
-    modes: set[Mode],
+    modes: frozenset[Mode],
 ) -> Iterator[Claim]:  # fmt: skip
-    for span_from_us, span_until_us, control in spans(event, drawn(event, enrolment.id)):
+    for span_from_us, span_until_us, control in spans(event, drawn(event, enrolment.id), begin_us, end_us):
         kept = control.only(modes)
         if not kept.modes:
             continue

@@ -62,7 +62,7 @@ class Control(
     @property
     def modes(self) -> tuple[Mode, ...]:
         """The modes it has."""
-        return tuple(mode for mode, _ in self.asked())
+        return tuple([mode for mode in MODES if getattr(self, mode) is not None])
 
     def over(self, other: "Control") -> "Control":
         """Return it with what it leaves out taken from ``other``."""
@@ -70,8 +70,11 @@ class Control(
 
     def only(self, modes: Iterable[str]) -> "Control":
         """Return what of it is in ``modes``."""
-        kept = set(modes)
-        return Control(**{mode: value for mode, value in self.asked() if mode in kept})
+        kept = frozenset(modes)
+        own = self.modes
+        if kept.issuperset(own):
+            return self
+        return Control(**{mode: getattr(self, mode) for mode in own if mode in kept})
 
 
 NOTHING = Control()

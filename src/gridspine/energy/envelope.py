@@ -31,7 +31,10 @@ class EnvelopeInterval(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Envelope(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Limits of ``site``, in intervals in the order of time; ``default`` holds outside of them, for ever."""
+    """Limits of ``site``, in intervals in the order of time; ``default`` holds outside of them, for ever.
+
+    ``changers`` are all who changed it since.
+    """
 
     id: str
     site: str
@@ -41,6 +44,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     intervals: tuple[EnvelopeInterval, ...] = ()
     created_us: int = 0
     by: str = ""
+    changers: tuple[str, ...] = ()
     version: int = 1
 
     def check(self) -> None:

@@ -41,6 +41,7 @@ class Obligation(NamedTuple):
     from_us: int
     until_us: int
     whole_us: int
+    bounding: bool = False
 
     @property
     def place(self) -> tuple[str, str, str, Role]:
@@ -55,24 +56,40 @@ def obligations(
 
     ``longest_s`` [s] is how long one lease of a point may last.
     """
-    running: dict[Place, tuple[list[Step], int]] = {}
+    running: dict[Place, _Running] = {}
     for from_us, until_us, told in stretches:
-        present: dict[Place, float] = {(one.thing, one.point, one.role): one.value for one in told}
-        for place in [one for one in running if one not in present or running[one][1] != from_us]:
-            yield from _cut(source, place, *running.pop(place), longest_s)
-        for place, value in present.items():
-            steps, _ = running.setdefault(place, ([], from_us))
-            if not steps or steps[-1].value != value:
-                steps.append(Step(from_us, value))
-            running[place] = (steps, until_us)
-    for place, (steps, until_us) in running.items():
-        yield from _cut(source, place, steps, until_us, longest_s)
+        present = {(one.thing, one.point, one.role): one for one in told}
+        for place in [place for place, one in running.items() if not one.goes_on(present.get(place), from_us)]:
+            yield from _cut(source, place, running.pop(place), longest_s)
+        for place, one in present.items():
+            known = running.get(place) or _Running([], from_us, one.bounding, one.beyond)
+            if not known.steps or known.steps[-1].value != one.value:
+                known.steps.append(Step(from_us, one.value))
+            running[place] = known._replace(until_us=until_us)
+    for place, left in running.items():
+        yield from _cut(source, place, left, longest_s)
+
+
+class _Running(NamedTuple):
+    """A lease that is being put together: what it says so far, and of what kind it is."""
+
+    steps: list[Step]
+    until_us: int
+    bounding: bool
+    beyond: bool
+
+    def goes_on(self, told: Told | None, from_us: int) -> bool:
+        """Whether it is the same lease that says what is ``told`` from ``from_us`` on."""
+        if told is None or self.until_us != from_us:
+            return False
+        return (self.bounding, self.beyond) == (told.bounding, told.beyond)
 
 
 def _cut(
-    source: Source, place: Place, steps: list[Step], until_us: int, longest_s: dict[tuple[str, str], float]
+    source: Source, place: Place, running: _Running, longest_s: dict[tuple[str, str], float]
 ) -> Iterator[Obligation]:
     thing, point, role = place
+    steps, until_us = running.steps, running.until_us
     from_us = steps[0].from_us
     longest_us = longest_s.get((thing, point), 0.0) * US
     end_us = until_us if longest_us >= until_us - from_us else from_us + int(longest_us)
@@ -80,7 +97,7 @@ def _cut(
         end_us = min(end_us, steps[MAX_STEPS].from_us)
     kept = tuple(step for step in steps[:MAX_STEPS] if step.from_us < end_us)
     if end_us > from_us:
-        yield Obligation(source, thing, point, role, kept, from_us, end_us, until_us)
+        yield Obligation(source, thing, point, role, kept, from_us, end_us, until_us, running.bounding)
 
 
 def fulfils(lease: Lease, wanted: Obligation, now_us: int) -> bool:
@@ -92,6 +109,8 @@ def fulfils(lease: Lease, wanted: Obligation, now_us: int) -> bool:
     if max(now_us, lease.from_us) != begin_us or lease.until_us > wanted.whole_us:
         return False
     if (lease.authority, lease.priority) != (wanted.source.authority, wanted.source.priority):
+        return False
+    if lease.bounding != wanted.bounding:
         return False
     if lease.until_us != wanted.whole_us and lease.until_us - begin_us < (wanted.until_us - begin_us) // 2:
         return False

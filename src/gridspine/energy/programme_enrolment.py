@@ -133,7 +133,8 @@ class ProgrammeEnrolment(msgspec.Struct, frozen=True, kw_only=True, rename="came
     def takes_part(self, event: str, from_us: int, until_us: int) -> Iterator[tuple[int, int]]:
         """Yield the parts of ``[from_us, until_us)`` [µs since 1970] in which it takes part in ``event``."""
         begin_us, end_us = max(from_us, self.from_us), min(until_us, self.until_us)
-        for one in sorted((one for one in self.opt_outs if one.covers(event)), key=lambda one: one.from_us):
+        outs = [one for one in self.opt_outs if one.covers(event)] if self.opt_outs else []
+        for one in sorted(outs, key=lambda one: one.from_us):
             if one.from_us > begin_us and begin_us < end_us:
                 yield begin_us, min(one.from_us, end_us)
             begin_us = max(begin_us, one.until_us)

@@ -13,6 +13,7 @@ read.
 """
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from hashlib import blake2b
 from typing import Literal, NamedTuple
@@ -113,6 +114,12 @@ class ProgrammeEvent(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         """When its last interval is over [µs since 1970]."""
         return self.intervals[-1].until_us
 
+    def begins(self, from_us: int, until_us: int) -> list[int]:
+        """Return when those of its intervals begin that do in ``[from_us, until_us)`` [µs since 1970]."""
+        first = bisect_left(self.intervals, from_us, key=lambda one: one.from_us)
+        last = bisect_left(self.intervals, until_us, key=lambda one: one.from_us)
+        return [one.from_us for one in self.intervals[first:last]]
+
     @property
     def commands(self) -> bool:
         """Whether anything in it is to be done, and not only known."""
@@ -153,17 +160,23 @@ def drawn(event: ProgrammeEvent, enrolment: str) -> Drawn:
     return Drawn(int(parts[0] * event.randomise_start_s * US), int(parts[1] * event.randomise_duration_s * US))
 
 
-def spans(event: ProgrammeEvent, chance: Drawn) -> Iterator[tuple[int, int, Control]]:
+def spans(
+    event: ProgrammeEvent, chance: Drawn, from_us: int = MIN_US, until_us: int = MAX_US
+) -> Iterator[tuple[int, int, Control]]:
     """Yield what is to be done, from when until when [µs since 1970], after chance took its part.
 
+    At least all of it that touches ``[from_us, until_us)``.
     Intervals begin later by the same; one that another follows at once ends when that begins, the others when they
     would have, or as much sooner as chance took.
     """
-    for at, one in enumerate(event.intervals):
+    first = bisect_right(event.intervals, from_us - chance.delay_us, key=lambda one: one.until_us)
+    last = bisect_left(event.intervals, until_us - chance.delay_us, key=lambda one: one.from_us)
+    for at in range(first, last):
+        one = event.intervals[at]
         following = event.intervals[at + 1] if at + 1 < len(event.intervals) else None
         joined = following is not None and following.from_us == one.until_us
         end_us = one.until_us + chance.delay_us if joined else one.until_us - chance.advance_us
-        if one.control.modes:
+        if one.control is not NOTHING and one.control.modes:
             yield one.from_us + chance.delay_us, end_us, one.control
 
 

@@ -48,6 +48,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     created_us: int = 0
     by: str = ""
     changed_by: str = ""
+    changers: tuple[str, ...] = ()
     version: int = 1
 
     def check(self) -> None:

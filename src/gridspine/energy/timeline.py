@@ -11,12 +11,12 @@ A claim is superseded for as long as a better one lies over it, and in the modes
 All of it is pure: the same claims give the same answer, in whatever order they came.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from heapq import heappop, heappush
-from itertools import count, pairwise
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from gridspine.energy.control import LIMITS, Control, Mode, tightest
+import numpy as np
+
+from gridspine.energy.control import LIMITS, MODES, Control, Mode
 
 
 class Claim(NamedTuple):
@@ -62,37 +62,42 @@ class Limited(NamedTuple):
     control: Control
 
 
+class Together(NamedTuple):
+    """What holds in ``[from_us, until_us)`` [µs]: at the connection point, by programmes, and the tightest of both."""
+
+    from_us: int
+    until_us: int
+    point: Control
+    stretch: Stretch
+    tightest: Control
+
+
 def edges(times: Iterable[int], from_us: int, until_us: int) -> list[int]:
     """Return ``from_us``, those of ``times`` inside, and ``until_us``, ascending."""
     return sorted({from_us, until_us, *(t for t in times if from_us < t < until_us)})
 
 
 def resolve(claims: Sequence[Claim], from_us: int, until_us: int) -> list[Stretch]:
-    """Return what holds in ``[from_us, until_us)`` [µs since 1970], in order and without gaps; alike ones are one."""
+    """Return what holds in ``[from_us, until_us)`` [µs since 1970], in order and without gaps; alike ones are one.
+
+    One number a mode and moment: the worst claims are painted first, the better ones over them.
+    """
     if until_us <= from_us:
         return []
-    coming = sorted((one for one in claims if one.until_us > one.from_us), key=lambda one: one.from_us, reverse=True)
-    moments = edges((t for one in claims for t in (one.from_us, one.until_us)), from_us, until_us)
-    number = count()
-    active: dict[Mode, list[tuple[Any, int, Claim]]] = {}  # heaps: the best claim of each mode first
-    found: list[Stretch] = []
-    for begin_us, end_us in pairwise(moments):
-        while coming and coming[-1].from_us <= begin_us:
-            claim = coming.pop()
-            entry = claim.rank, next(number), claim
-            for mode in claim.control.modes:
-                heappush(active.setdefault(mode, []), entry)
-        held: dict[Mode, Claim] = {}
-        for mode, heap in active.items():
-            while heap and heap[0][2].until_us <= begin_us:
-                heappop(heap)
-            if heap:
-                held[mode] = heap[0][2]
-        if found and found[-1].held == held:
-            found[-1] = found[-1]._replace(until_us=end_us)
-        else:
-            found.append(Stretch(begin_us, end_us, held))
-    return found
+    inside = [one for one in claims if max(one.from_us, from_us) < min(one.until_us, until_us)]
+    inside.sort(key=lambda one: one.rank, reverse=True)
+    moments = edges((t for one in inside for t in (one.from_us, one.until_us)), from_us, until_us)
+    begins = np.searchsorted(moments, [max(one.from_us, from_us) for one in inside]).tolist()
+    ends = np.searchsorted(moments, [min(one.until_us, until_us) for one in inside]).tolist()
+    painted = np.full((len(MODES), len(moments) - 1), -1, np.int32)
+    for number, (one, begin, end) in enumerate(zip(inside, begins, ends, strict=True)):
+        for row, mode in enumerate(MODES):
+            if getattr(one.control, mode) is not None:
+                painted[row, begin:end] = number
+    return [
+        Stretch(begin_us, end_us, {m: inside[n] for m, n in zip(MODES, held, strict=True) if n >= 0})
+        for begin_us, end_us, held in _alike(moments, painted)
+    ]
 
 
 def limits_of(stretch: Stretch) -> Control:
@@ -108,18 +113,27 @@ def intersect(layers: Sequence[Sequence[Limited]], from_us: int, until_us: int) 
     if until_us <= from_us:
         return []
     moments = edges((t for layer in layers for one in layer for t in (one.from_us, one.until_us)), from_us, until_us)
-    at = [0] * len(layers)
-    found: list[Limited] = []
-    for begin_us, end_us in pairwise(moments):
-        present: list[Control] = []
-        for number, layer in enumerate(layers):
-            while at[number] < len(layer) and layer[at[number]].until_us <= begin_us:
-                at[number] += 1
-            if at[number] < len(layer) and layer[at[number]].from_us <= begin_us:
-                present.append(layer[at[number]].control)
-        control = tightest(present)
-        if found and found[-1].control == control:
-            found[-1] = found[-1]._replace(until_us=end_us)
-        else:
-            found.append(Limited(begin_us, end_us, control))
-    return found
+    begins = np.array(moments[:-1], np.int64)
+    limits = np.full((len(LIMITS), len(begins)), np.inf)
+    for layer in layers:
+        if not layer:
+            continue
+        at = np.searchsorted(np.array([one.from_us for one in layer], np.int64), begins, side="right") - 1
+        there = (at >= 0) & (np.array([one.until_us for one in layer], np.int64)[at] > begins)
+        for row, mode in enumerate(LIMITS):
+            given = [getattr(one.control, mode) for one in layer]
+            values = np.array([np.inf if value is None else value for value in given])
+            limits[row] = np.minimum(limits[row], np.where(there, values[at], np.inf))
+    return [
+        Limited(begin_us, end_us, Control(**{m: v for m, v in zip(LIMITS, held, strict=True) if v < np.inf}))
+        for begin_us, end_us, held in _alike(moments, limits)
+    ]
+
+
+def _alike(moments: list[int], rows: Any) -> Iterator[tuple[int, int, list[Any]]]:
+    """Yield from when until when all ``rows`` (array, shape (m, len(moments) - 1)) keep their values, and these."""
+    changes = np.flatnonzero(np.any(rows[:, 1:] != rows[:, :-1], axis=0)) + 1
+    starts = [0, *changes.tolist()]
+    columns = rows[:, starts].T.tolist()
+    for begin, end, held in zip(starts, [*starts[1:], len(moments) - 1], columns, strict=True):
+        yield moments[begin], moments[end], held

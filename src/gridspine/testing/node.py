@@ -12,9 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gridspine.infra.runtime.clock import Clock, SystemClock
+from gridspine.kernel.errors import Unauthenticated, Unavailable
 from gridspine.kernel.readings import Channel, ItemProblem, NamedReadings
+from gridspine.testing.serving import serve
 from gridspine.things.adapter import (
     Adapter,
+    Application,
     Binding,
     Connection,
     Order,
@@ -61,6 +64,11 @@ class DictStore:
         else:
             self.content[key] = value
 
+    async def items(self) -> Mapping[str, bytes]:
+        """Return all that is kept."""
+        await asyncio.sleep(0)
+        return dict(self.content)
+
 
 class FakeNode:
     """An `AdapterContext`.
@@ -68,7 +76,7 @@ class FakeNode:
     ``things`` are served; ``users`` maps (username, password) and ``certificates`` a DER client certificate to the
     principal behind it; ``may`` maps a principal to the Things it may publish for. ``gate`` closed holds every
     intake back, ``refusal`` set makes intake raise. ``port`` 0 is any free one. ``stored``, ``problems`` and
-    ``progressed`` are what happened.
+    ``progressed`` are what happened. ``controls`` are a real node's, handed in: their rules stand in one place.
     """
 
     def __init__(
@@ -82,7 +90,10 @@ class FakeNode:
         tls: ssl.SSLContext | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
+        controls: Any = None,
     ) -> None:
+        self.given_controls = controls
+        self.tokens: dict[str, Source] = {}
         self.clock: Clock = clock or SystemClock()
         self.settings: Mapping[str, Any] = settings or {}
         self.secrets: Mapping[str, str] = secrets or {}
@@ -184,6 +195,25 @@ class FakeNode:
         principal = principal or self.users.get((username, password))
         return Source(principal, "org", f"session:{principal}") if principal else None
 
+    @property
+    def controls(self) -> Any:
+        """What was handed in; raise `Unavailable` where nothing was."""
+        if self.given_controls is None:
+            raise Unavailable("this node knows no sites and programmes: hand it a real node's controls")
+        return self.given_controls
+
+    def issue_token(self, source: Source, *, life_s: int = 300) -> tuple[str, int]:
+        """Return a token, kept in ``tokens``; it does not run out."""
+        token = f"token-{len(self.tokens)}"
+        self.tokens[token] = source
+        return token, life_s
+
+    def by_token(self, token: str) -> Source:
+        """Return what a token of ``tokens`` was made for."""
+        if token not in self.tokens:
+            raise Unauthenticated("that is no token of this node")
+        return self.tokens[token]
+
     def may_publish(self, source: Source, thing: str) -> bool:
         """Whether ``may`` says so."""
         return thing in self.may.get(source.principal, ())
@@ -220,6 +250,14 @@ class FakeNode:
         server = await asyncio.start_server(
             lambda reader, writer: self._serve(on_connection, reader, writer), self._host, self._port, ssl=self._tls
         )
+        return await self._opened(name, server)
+
+    async def serve(self, name: str, app: Application) -> tuple[str, int]:
+        """Serve on ``host`` and ``port``, with the section's own certificate or ``tls``."""
+        section = self.settings.get(name, {})
+        return await self._opened(name, await serve(app, section, self._host, self._port, self._tls))
+
+    async def _opened(self, name: str, server: asyncio.Server) -> tuple[str, int]:
         self._servers.append(server)
         host, port = server.sockets[0].getsockname()[:2]
         self.address[name] = (host, port)

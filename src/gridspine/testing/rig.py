@@ -19,6 +19,9 @@ from gridspine.kernel.errors import Invalid
 from gridspine.testing.node import FakeNode
 from gridspine.things.adapter import Binding, Order
 
+AGAIN_S = 0.02
+"""How soon a device tries to connect again [s]: by the machine's clock, it is on the other side of the wire."""
+
 
 class Frame(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A recorded frame: its bytes as ``hex`` digits or as ``text``, what it ``means``, and where it is from.
@@ -157,6 +160,54 @@ def recorded(package: str, file: str = "frames.json") -> tuple[Frame, ...]:
         return msgspec.json.decode((resources.files(package) / file).read_bytes(), type=tuple[Frame, ...])
     except (OSError, msgspec.MsgspecError) as error:
         raise Invalid(f"{package}: {file}: {error}") from error
+
+
+class PushingDevice:
+    """How a device that pushes lives: it connects to the adapter's listener, and again whenever that ended.
+
+    A rig's device is made of it, names its ``listener`` and what ends a connection without being a fault of the
+    device, and says in `connected` what it does on one.
+    """
+
+    listener = ""
+    ends: tuple[type[Exception], ...] = (OSError, EOFError)
+
+    def __init__(self) -> None:
+        self.node: FakeNode | None = None
+        self._living: asyncio.Task[None] | None = None
+
+    async def connected(self, host: str, port: int) -> None:
+        """Connect to the adapter and talk until the connection ends."""
+        raise NotImplementedError
+
+    async def join(self, node: FakeNode) -> None:
+        """Connect, and go on trying to."""
+        self.node = node
+        await self.restore()
+
+    async def cut(self) -> None:
+        """Break the connection, and try no more."""
+        if self._living is not None:
+            self._living.cancel()
+            await asyncio.gather(self._living, return_exceptions=True)
+            self._living = None
+
+    async def restore(self) -> None:
+        """Try again."""
+        if self._living is None:
+            self._living = asyncio.create_task(self._live(), name=f"device of {self.listener}")
+
+    async def stop(self) -> None:
+        """End."""
+        await self.cut()
+
+    async def _live(self) -> None:
+        while True:
+            address = self.node.address.get(self.listener) if self.node is not None else None
+            if address is not None:
+                with contextlib.suppress(*self.ends):
+                    await self.connected(*address)
+            await asyncio.sleep(AGAIN_S)
 
 
 class TcpDevice:

@@ -17,7 +17,7 @@ Promises an adapter keeps:
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -31,13 +31,15 @@ ENTRY_POINT_GROUP = "gridspine.adapters"
 class Source(msgspec.Struct, frozen=True):
     """Who sent readings: the authenticated principal, its organisation, and the session offences count against.
 
-    ``epoch`` is the principal's when it proved itself: what was opened at an earlier one is void.
+    ``epoch`` is the principal's when it proved itself: what was opened at an earlier one is void. ``roles`` narrow
+    what it may act in; None leaves it all of its own.
     """
 
     principal: str
     organisation: str
     session: str
     epoch: int = 0
+    roles: tuple[str, ...] | None = None
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -113,6 +115,10 @@ class PrivateStore(Protocol):
         """Keep ``value`` under ``key``; None forgets it."""
         ...
 
+    async def items(self) -> Mapping[str, bytes]:
+        """Return all that is kept, by key: for an adapter that holds it in memory, and reads it once."""
+        ...
+
 
 class WireTrace(Protocol):
     """What is said on the wire, for an operator who asks why a device does not work; off unless somebody does.
@@ -135,6 +141,18 @@ class WireTrace(Protocol):
 
 
 Connection = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+"""An ASGI 3.0 application, HTTP only; there is no lifespan: an adapter starts and ends by its own `Adapter.run`."""
+CERTIFICATE_KEY = "client_certificate_der"
+
+
+def certificate_of(scope: Scope) -> bytes | None:
+    """Return the client certificate (DER) of a request's connection, proven by TLS, or None."""
+    der = (scope.get("state") or {}).get(CERTIFICATE_KEY)
+    return der if isinstance(der, bytes) else None
 
 
 class AdapterContext(Protocol):
@@ -147,6 +165,14 @@ class AdapterContext(Protocol):
     """The adapter's own secrets; never logged, never described."""
     store: PrivateStore
     trace: WireTrace
+
+    @property
+    def controls(self) -> Any:
+        """Sites and programmes, for energy-native adapters: `gridspine.energy.control_port.controls_of` types it.
+
+        Raises `Unavailable` where there are none, as on an edge.
+        """
+        ...
 
     def bindings(self) -> Sequence[Binding]:
         """Return the Things this adapter serves now."""
@@ -183,6 +209,18 @@ class AdapterContext(Protocol):
         """Return the source behind a device's credentials (password or client certificate), or None."""
         ...
 
+    def issue_token(self, source: Source, *, life_s: int = 300) -> tuple[str, int]:
+        """Return a plain access token of the node for ``source``, and how long it lives [s]: 300 s at most.
+
+        For protocols that know nothing else; the node's own API does not take it. Raises `Overloaded` for a principal
+        that asks too often, `Unauthenticated` when the source's proof holds no more.
+        """
+        ...
+
+    def by_token(self, token: str) -> Source:
+        """Return the source that a token of `issue_token` was made for; raise `Unauthenticated`, `Overloaded`."""
+        ...
+
     def may_publish(self, source: Source, thing: str) -> bool:
         """Whether ``source`` may send readings of ``thing``; never when what it proved itself by holds no more."""
         ...
@@ -212,6 +250,17 @@ class AdapterContext(Protocol):
 
         With ``tls = true`` in its section the node's certificate is used, and client certificates of the node's
         authority are taken (not required); without it the listener stays on loopback.
+        """
+        ...
+
+    async def serve(self, name: str, app: Application) -> tuple[str, int]:
+        """Serve ``app`` over HTTP/1.1 by the listener ``name`` of the settings. Returns host and port.
+
+        The node owns socket, TLS and connections, with the bounds of its own API: heads, slow clients, requests at
+        work; bodies have ``max_body_bytes`` of the section, 32 MiB at most. The client's certificate is told by
+        `certificate_of`, its address by ``scope["client"]``. The section may ask for more than ``tls = true``: see
+        `gridspine.things.adapter_tls.Tls`. Without TLS the listener stays on loopback and answers for local host names
+        and those of ``names``. It ends with the adapter.
         """
         ...
 

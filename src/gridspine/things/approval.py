@@ -38,7 +38,11 @@ def asker_of(principal: str) -> str:
 
 def watts_of(lease: Lease, rule: LeaseRule, watts_per_unit: float) -> float:
     """Return how far ``lease`` may move its device from the fallback [W]."""
-    return max(abs(value - rule.fallback) for value in lease.values) * watts_per_unit
+    values = lease.values
+    if lease.bounding and lease.role == rule.role:  # it never lets a device do more than its fallback
+        tighter = max if rule.role == "limit_min" else min
+        values = tuple(tighter(one, rule.fallback) for one in values)
+    return max(abs(value - rule.fallback) for value in values) * watts_per_unit
 
 
 class Approvals:

@@ -56,7 +56,8 @@ class Lease(msgspec.Struct, gc=False, frozen=True, kw_only=True, rename="camel")
     ``value`` is in the point's unit. ``priority`` is higher for the more important, within one authority.
     ``from_us`` may lie in the future: the lease is delivered ahead. ``issued_us`` [µs since 1970] breaks ties.
     With ``steps`` it is a schedule, and ``value`` that of the first. ``start_delay_us`` and ``end_advance_us`` [µs] are
-    what chance took of the time that was asked for.
+    what chance took of the time that was asked for. A ``bounding`` limit is for what others ask: on a point that is a
+    limit itself it lets the device do no more than its fallback.
     """
 
     id: str
@@ -74,6 +75,7 @@ class Lease(msgspec.Struct, gc=False, frozen=True, kw_only=True, rename="camel")
     steps: tuple[Step, ...] = ()
     start_delay_us: int = 0
     end_advance_us: int = 0
+    bounding: bool = False
 
     def in_force(self, now_us: int) -> bool:
         """Whether ``now_us`` lies in ``[from_us, until_us)``."""
@@ -239,14 +241,41 @@ def _outlasts(winner: Lease, value: float, leases: Sequence[Lease], rule: LeaseR
 
 def _resolve_limit(leases: Sequence[Lease], rule: LeaseRule, now_us: int) -> Effective:
     running = [lease.at(now_us) for lease in leases if lease.role == rule.role and lease.in_force(now_us)]
-    if not running:
-        return Effective(_clip(rule.fallback, rule.minimum, rule.maximum), 0)
     sign = 1.0 if rule.role == "limit_max" else -1.0
-    tightest = min(running, key=lambda lease: (sign * lease.value, *_reverse(lease)))
-    value = _clip(tightest.value, rule.minimum, rule.maximum)
-    reasons = () if value == tightest.value else (f"{tightest.value:g} is looser than the device: {value:g}",)
+    tightest = min(running, key=lambda lease: (sign * lease.value, *_reverse(lease)), default=None)
+    loosening = [lease.until_us for lease in running if not lease.bounding]
+    if tightest is None or (not loosening and sign * tightest.value >= sign * rule.fallback):
+        return Effective(_clip(rule.fallback, rule.minimum, rule.maximum), 0)
+    value, reasons = _held(tightest.value, rule)
     tighter_than_fallback = [lease.until_us for lease in running if sign * lease.value < sign * rule.fallback]
-    return Effective(value, max(tighter_than_fallback, default=tightest.until_us), tightest.id, (), reasons)
+    until_us = max(tighter_than_fallback) if tighter_than_fallback else min(tightest.until_us, max(loosening))
+    return Effective(value, until_us, tightest.id, (), reasons)
+
+
+def _held(value: float, rule: LeaseRule) -> tuple[float, tuple[str, ...]]:
+    """Return what a device is told for a limit, and why it is another: one below what it can do is a pause."""
+    if pauses(rule, rule.role, value):
+        return rule.off, (f"{value:g} is tighter than the device can hold while it is on: it pauses",)
+    kept = _clip(value, rule.minimum, rule.maximum)
+    return kept, () if kept == value else (f"{value:g} is looser than the device: {kept:g}",)
+
+
+def reaches(rule: LeaseRule, role: Role, value: float) -> bool:
+    """Whether a device can hold a limit of ``value`` [the point's unit] while it is on; set-points have no limit."""
+    if role == "setpoint":
+        return True
+    return value <= rule.maximum if role == "limit_min" else value >= rule.minimum
+
+
+def pauses(rule: LeaseRule, role: Role, value: float) -> bool:
+    """Whether a limit tighter than the device can hold while it is on is kept by its being off.
+
+    So it is on a point that is a limit itself and has its ``off`` beyond what the device can hold: amperes from 6 on,
+    off at 0. The ``off`` of a point that takes set-points may be a number that means nothing to the device.
+    """
+    if rule.role != role or reaches(rule, role, value):
+        return False
+    return value <= rule.off if role == "limit_min" else rule.off <= value
 
 
 def moments_after(leases: Iterable[Lease], now_us: int) -> list[int]:

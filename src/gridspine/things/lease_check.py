@@ -4,7 +4,7 @@ import math
 
 from gridspine.kernel.errors import Invalid
 from gridspine.kernel.time import US
-from gridspine.things.lease import Authority, Lease
+from gridspine.things.lease import Authority, Lease, pauses
 from gridspine.things.model import LeaseRule
 from gridspine.things.schedule import check_steps
 
@@ -14,7 +14,7 @@ def check_lease(lease: Lease, rule: LeaseRule | None, now_us: int) -> str:
 
     Raises `Invalid` for what has no meaning at all: a value that is not a finite number, an interval that ends
     before it starts. A set-point beyond the model's range is refused; a limit looser than the range is accepted and
-    has no effect.
+    has no effect, one tighter is refused too, unless the device keeps it by being off (`lease.pauses`).
     """
     if not math.isfinite(lease.value):
         raise Invalid("value: a finite number is needed")
@@ -47,6 +47,8 @@ def _check_role(lease: Lease, rule: LeaseRule) -> str:
 
 def _check_range(lease: Lease, rule: LeaseRule) -> str:
     for value in lease.values:
+        if pauses(rule, lease.role, value):
+            continue
         too_low = value < rule.minimum and lease.role != "limit_min"
         too_high = value > rule.maximum and lease.role != "limit_max"
         if too_low or too_high:

@@ -233,15 +233,15 @@ async def test_replaced_orders_are_not_current() -> None:
     first, second = order(node, "c1", sequence=1), order(node, "c2", sequence=2)
     node.order(first)
     await node.until(lambda: delivered == [first])
-    assert commands.is_current(first)
+    assert commands.orders.is_current(first)
     node.order(second)
     await node.until(lambda: delivered == [first, second])
     follower.cancel()
     await asyncio.wait([follower])
-    assert not commands.is_current(first)
-    assert commands.is_current(second)
-    assert commands.in_force(THING) == [second]
-    assert commands.undelivered() == [second]
+    assert not commands.orders.is_current(first)
+    assert commands.orders.is_current(second)
+    assert commands.orders.in_force(THING) == [second]
+    assert commands.orders.unsettled() == [second]
 
 
 async def test_a_word_on_a_command_names_the_order_it_is_about() -> None:

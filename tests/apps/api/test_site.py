@@ -126,7 +126,9 @@ async def test_a_guard_is_told_alone(world):
     site, (guard, inverter) = await home(world, "guarded", GUARD, INVERTER)
     body = {"title": "guarded", "things": [guard, inverter], "guard": guard, "exportLimitW": 10_000}
     assert (await world.op.put(f"/sites/{site}", json=body)).status_code == 200
-    assert live(world, guard) == [], "by itself it exports no more than 1.5 kW"
+    (bounding,) = live(world, guard)
+    assert (bounding.lease.bounding, bounding.watts) == (True, 0.0)
+    assert effective(world, guard, "exportLimit").value == 1_500, "by itself it exports no more"
     await envelope(world, site, default={"exportLimitW": 8_000})
     assert effective(world, guard, "exportLimit").value == 8_000
     assert live(world, inverter) == []

@@ -152,6 +152,38 @@ async def test_who_changed_what_asks_is_behind_it_as_well(world: World) -> None:
     assert (await second.put(f"/sites/{site}", json={"title": "S", "importLimitW": 0})).status_code == 200
     assert desk.behind(f"programme:{programme}") == before[0] | {name}
     assert desk.behind(f"site:{site}") == before[1] | {name}
+    assert (await world.op.put(f"/programmes/{programme}", json={"title": "Q"})).status_code == 200
+    assert (await world.op.put(f"/sites/{site}", json={"title": "T"})).status_code == 200
+    assert name in desk.behind(f"programme:{programme}") & desk.behind(f"site:{site}"), "also when others did since"
+
+
+async def test_who_changed_an_envelope_is_behind_its_site_for_good(world: World) -> None:
+    name, second = world.client("northside-networks", "operator")
+    site = (await sent(world.op, "/sites", {"title": "S"}))["id"]
+    envelope = (await sent(world.op, f"/sites/{site}/envelopes", {"title": "E"}))["id"]
+    path, desk = f"/sites/{site}/envelopes/{envelope}", world.node.controls.desk
+    before = desk.behind(f"site:{site}")
+    for who in (second, world.op):
+        assert (await who.put(path, json={"title": "E", "default": {"importLimitW": 0}})).status_code == 200
+    assert desk.behind(f"site:{site}") == before | {name}
+
+
+async def test_an_opt_out_whose_leases_run_on_is_not_answered_as_done(world: World, monkeypatch) -> None:
+    thing = await world.thing("urn:example:b", BATTERY, adapter="none")
+    programme = (await sent(world.op, "/programmes", {"title": "P", "modes": ["targetW"]}))["id"]
+    enrolment = await sent(world.op, f"/programmes/{programme}/enrolments", {"thing": thing, "until": FOREVER})
+    interval = {"from": at(-1), "until": at(600), "control": {"targetW": -2_000}}
+    event = await sent(world.op, f"/programmes/{programme}/events", {"title": "E", "intervals": [interval]})
+
+    async def fails(id, reason):
+        raise DiskFull("no room")
+
+    monkeypatch.setattr(world.node.commands, "end", fails)
+    path = f"/programmes/{programme}/enrolments/{enrolment['id']}/opt-out"
+    answer = await world.op.post(path, json={"event": event["id"]})
+    assert (answer.status_code, "no room" in answer.text) == (507, True)
+    cancelled = await world.op.post(f"/programmes/{programme}/events/{event['id']}/cancel")
+    assert (cancelled.status_code, "may run on" in cancelled.text) == (507, True)
 
 
 async def test_what_could_not_be_ended_is_ended_later(world: World, monkeypatch) -> None:
@@ -165,7 +197,9 @@ async def test_what_could_not_be_ended_is_ended_later(world: World, monkeypatch)
 
     monkeypatch.setattr(world.node.commands, "end", fails)
     monkeypatch.setattr(control_desk, "SOON_US", 0)
-    assert (await world.op.delete(f"/sites/{site}")).status_code == 204
+    answer = await world.op.delete(f"/sites/{site}")
+    assert (answer.status_code, "may run on" in answer.text) == (507, True), "nobody is told that it ended"
+    assert (await world.op.get(f"/sites/{site}")).status_code == 404, "the change itself is kept"
     assert [one.final for one in known(thing)] == [False]
     monkeypatch.setattr(world.node.commands, "end", end)
     await until(lambda: all(one.final for one in known(thing)))
@@ -183,3 +217,43 @@ async def test_a_thing_is_in_a_programme_by_itself_or_by_its_site(world: World) 
     assert refused.status_code == 409 and "by itself" in json.dumps(refused.json())
     await sent(world.op, f"{path}/{alone['id']}/withdraw", {}, 200)
     assert (await world.op.put(f"/sites/{site}", json={"title": "S", "things": [thing]})).status_code == 200
+
+
+async def test_a_sites_own_limit_clamps_an_operator_who_asks_for_more(world: World) -> None:
+    point = SHORT["properties"]["activePowerLimit"]
+    rule = point["gs:lease"] | {"fallback": 1_000, "maxDurationS": 3_600}
+    properties = {"activePowerLimit": point | {"gs:lease": rule}}
+    model = SHORT | {"id": "urn:example:model:careful", "properties": properties}
+    await sent(world.op, "/models", model)
+    thing = await world.thing("urn:example:careful", model["id"], adapter="none")
+    await sent(world.op, "/sites", {"title": "S", "things": [thing], "importLimitW": 3_000})
+    commander = world.node.commands.commander
+    now_us = world.node.clock.now_us()
+    assert commander.effective(thing, "activePowerLimit", now_us).value == 1_000, "what it may by itself"
+    body = {"thing": thing, "point": "activePowerLimit", "value": 5_000, "until": at(600)}
+    await sent(world.op, "/commands", body)
+    assert commander.effective(thing, "activePowerLimit", world.node.clock.now_us()).value == 3_000
+
+
+async def test_twenty_thousand_intervals_of_an_operator_are_looked_at_a_part_at_a_time(world: World) -> None:
+    thing = await world.thing("urn:example:many", BATTERY, adapter="none")
+    programme = (await sent(world.op, "/programmes", {"title": "P", "modes": ["importLimitW", "targetW"]}))["id"]
+    begin_us = time.time_ns() // 1000 + 60 * US
+    parts = [
+        {"from": format_rfc3339(begin_us + n * 2 * US), "until": format_rfc3339(begin_us + (n * 2 + 2) * US),
+         "control": {"importLimitW": 100 + n, "targetW": 50 + n}}
+        for n in range(300)
+    ]  # fmt: skip
+    for number in range(66):
+        event = {"title": f"E{number}", "intervals": parts, "priority": number}
+        await sent(world.op, f"/programmes/{programme}/events", event)
+    await sent(world.op, f"/programmes/{programme}/enrolments", {"thing": thing, "until": FOREVER})
+    plan, holder, now_us = world.node.controls.plan, Holder("thing", thing), world.node.clock.now_us()
+    until_us = plan.until_us(holder, now_us)
+    assert begin_us < until_us < begin_us + 40 * US, "15 intervals of each of the 66 events"
+    claimed = [claim for one in plan.held(holder, now_us, until_us) for claim in one.held.values()]
+    assert len(claimed) < 100
+    owed = plan.owed(holder, now_us)
+    assert {one.until_us for one in owed} == {until_us}
+    due_us = world.node.controls.desk._due_us[holder] - world.node.clock.monotonic_us()
+    assert due_us <= (until_us - now_us) // 2, "it is looked at again before that"

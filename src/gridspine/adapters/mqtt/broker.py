@@ -177,12 +177,12 @@ class EmbeddedBroker:
     def orders_for(self, state: ClientState) -> list[Order]:
         """Return the orders in force on the client's subscriptions."""
         things = (self._inbound.routes.commanded_thing(topic_filter) for topic_filter in state.subscriptions)
-        return [order for thing in things if thing is not None for order in self._commands.in_force(thing)]
+        return [order for thing in things if thing is not None for order in self._commands.orders.in_force(thing)]
 
     def address(self, state: ClientState, order: Order) -> tuple[str, int] | None:
         """Return topic and QoS of an order; None when it was replaced, has ended, or is no longer the client's."""
         topic = self._inbound.routes.command_topic(order.thing)
-        if topic is None or topic not in state.subscriptions or not self._commands.is_current(order):
+        if topic is None or topic not in state.subscriptions or not self._commands.orders.is_current(order):
             return None
         if not self._context.may_publish(state.source, order.thing):
             return None

@@ -68,7 +68,7 @@ class MqttAdapter:
             await first_to_end(
                 side.run(),
                 commands.follow(side.deliver),
-                commands.expire(),
+                commands.orders.expire(),
                 _follow_bindings(context, inbound, side),
                 _report(context, settings, counters),
             )

@@ -113,7 +113,7 @@ class BrokerLink:
             raise LinkLost("the broker does not answer the subscription") from error
         log.info("linked: broker=%s:%d", self._settings.host, self._settings.port)
         self.ready.set()
-        self._outbox = {(order.thing, order.point): order for order in self._commands.undelivered()}
+        self._outbox = {(order.thing, order.point): order for order in self._commands.orders.unsettled()}
         self._wake.set()
         await asyncio.get_running_loop().create_future()
 
@@ -192,7 +192,7 @@ class BrokerLink:
                 continue
             order = self._outbox.pop(next(iter(self._outbox)))
             topic = self._inbound.routes.command_topic(order.thing)
-            if topic is None or not self._commands.is_current(order):
+            if topic is None or not self._commands.orders.is_current(order):
                 now.window.release()
                 continue
             await now.publish(order, topic, encode_command(order), self._expiry_s(order))

@@ -5,7 +5,6 @@ Source: MQTT 3.1.1 §3 (CONNECT, PUBLISH, PUBACK, SUBSCRIBE); the clauses were n
 """
 
 import asyncio
-import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,19 +16,18 @@ from gridspine.adapters.mqtt.wire import decode_command, decode_readings, encode
 from gridspine.kernel.errors import Invalid
 from gridspine.kernel.time import parse_rfc3339
 from gridspine.testing.node import FakeNode
-from gridspine.testing.rig import Frame, Rig, Sample, recorded
+from gridspine.testing.rig import Frame, PushingDevice, Rig, Sample, recorded
 from gridspine.things.adapter import Binding, Order
 
 THING = "urn:example:meter"
 _PASSWORD = "open-sesame-18"  # noqa: S105 - of a device that lives for a check
 _READINGS, _COMMANDS, _ACKS = (f"gridspine/{THING}/{one}" for one in ("readings", "commands", "acknowledgements"))
-_AGAIN_S = 0.02
-"""How soon the device tries to connect again [s]: by the machine's clock, it is on the other side of the wire."""
 
 
-class Meter:
+class Meter(PushingDevice):
     """See `gridspine.testing.rig.Rig`."""
 
+    listener = "mqtt"
     pushes, commands = True, True
     passwords: Sequence[str] = (_PASSWORD,)
     samples = (
@@ -39,6 +37,7 @@ class Meter:
     )
 
     def __init__(self) -> None:
+        super().__init__()
         self.silent = self.refuses = False
         self.acknowledged = 0
         self.written: list[float | None] = []
@@ -48,8 +47,6 @@ class Meter:
         self._waiting: dict[int, bytes] = {}
         self._last_id = 0
         self._writer: asyncio.StreamWriter | None = None
-        self._node: FakeNode | None = None
-        self._task: asyncio.Task[None] | None = None
         self._begun_s = 0
 
     def bindings(self) -> Sequence[Binding]:
@@ -89,12 +86,7 @@ class Meter:
     async def start(self, node: FakeNode) -> None:
         """Let the meter sign in."""
         node.add_user(THING, _PASSWORD, THING)
-        self._node = node
         self._begun_s = node.clock.now_us() // 1_000_000
-
-    async def join(self, node: FakeNode) -> None:
-        """Connect, and go on trying to."""
-        await self.restore()
 
     async def measure(self, sample: Sample) -> None:
         """Send it, now or when the connection stands again."""
@@ -106,31 +98,8 @@ class Meter:
         if self._writer is not None:
             self._writer.write(encode_packet(0x32, body))
 
-    async def cut(self) -> None:
-        """Break the connection, and try no more."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-            self._task = None
-
-    async def restore(self) -> None:
-        """Try again."""
-        if self._task is None:
-            self._task = asyncio.create_task(self._live(), name="rig of mqtt")
-
-    async def stop(self) -> None:
-        """End."""
-        await self.cut()
-
-    async def _live(self) -> None:
-        while True:
-            address = self._node.address.get("mqtt") if self._node is not None else None
-            if address is not None:
-                with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-                    await self._connect(*address)
-            await asyncio.sleep(_AGAIN_S)
-
-    async def _connect(self, host: str, port: int) -> None:
+    async def connected(self, host: str, port: int) -> None:
+        """Sign in, and talk until the connection ends."""
         reader, writer = await asyncio.open_connection(host, port)
         self.connections += 1
         try:

@@ -38,8 +38,8 @@ class OcppAdapter:
         self.server = server = Server(common, Stations(()))
         await first_to_end(
             server.run(),
-            server.leases.follow(),
-            server.leases.expire(),
+            server.orders.follow(server.deliver),
+            server.orders.expire(lambda order: server.wake(order.thing)),
             _follow_bindings(context, server),
             _read_at_once(context, server),
             _report(common),

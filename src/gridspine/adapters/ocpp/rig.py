@@ -4,7 +4,6 @@ and comes back after a break with what was not answered.
 
 import asyncio
 import base64
-import contextlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -21,22 +20,22 @@ from gridspine.adapters.ocpp.wire import Call, Malformed, Result, decode, encode
 from gridspine.kernel.errors import Invalid
 from gridspine.kernel.time import format_rfc3339
 from gridspine.testing.node import FakeNode
-from gridspine.testing.rig import Frame, Sample, recorded
+from gridspine.testing.rig import Frame, PushingDevice, Sample, recorded
 from gridspine.things.adapter import Binding, Order
 
 THING, DEVICE, STATION = "urn:example:charger", "urn:example:station", "CP001"
 _PASSWORD = "open-sesame-201"  # noqa: S105 - of a device that lives for a check
 _POINTS = ("activePower", "activeEnergyImport", "currentLimit")
-_AGAIN_S = 0.02
-"""How soon the device tries to connect again [s]: by the machine's clock, it is on the other side of the wire."""
 _QUIET = logging.getLogger(f"{__name__}.codec")
 _QUIET.setLevel(logging.WARNING)
 """The device's own log is not the node's, and holds its password."""
 
 
-class Charger:
+class Charger(PushingDevice):
     """See `gridspine.testing.rig.Rig`."""
 
+    listener = "ocpp"
+    ends = (OSError, EOFError, WebSocketException, TimeoutError)
     pushes, commands = True, True
     passwords: Sequence[str] = (_PASSWORD,)
     samples = (
@@ -46,6 +45,7 @@ class Charger:
     )
 
     def __init__(self) -> None:
+        super().__init__()
         self.silent = self.refuses = False
         self.acknowledged = self.connections = 0
         self.written: list[float | None] = []
@@ -53,8 +53,6 @@ class Charger:
         self.secrets: Mapping[str, str] = {}
         self._waiting: list[dict[str, Any]] = []
         self._more = asyncio.Event()
-        self._node: FakeNode | None = None
-        self._task: asyncio.Task[None] | None = None
         self._now_s = 0
 
     def bindings(self) -> Sequence[Binding]:
@@ -95,12 +93,7 @@ class Charger:
     async def start(self, node: FakeNode) -> None:
         """Let the charge point sign in."""
         node.add_user(DEVICE, _PASSWORD, THING)
-        self._node = node
         self._now_s = node.clock.now_us() // 1_000_000
-
-    async def join(self, node: FakeNode) -> None:
-        """Connect, and go on trying to."""
-        await self.restore()
 
     async def measure(self, sample: Sample) -> None:
         """Send it, now or when the connection stands again."""
@@ -116,31 +109,8 @@ class Charger:
         self._waiting.append({"timestamp": format_rfc3339(self._now_s * 1_000_000), "sampledValue": [said]})
         self._more.set()
 
-    async def cut(self) -> None:
-        """Break the connection, and try no more."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-            self._task = None
-
-    async def restore(self) -> None:
-        """Try again."""
-        if self._task is None:
-            self._task = asyncio.create_task(self._live(), name="rig of ocpp")
-
-    async def stop(self) -> None:
-        """End."""
-        await self.cut()
-
-    async def _live(self) -> None:
-        while True:
-            address = self._node.address.get("ocpp") if self._node is not None else None
-            if address is not None:
-                with contextlib.suppress(OSError, EOFError, WebSocketException, TimeoutError):
-                    await self._connect(*address)
-            await asyncio.sleep(_AGAIN_S)
-
-    async def _connect(self, host: str, port: int) -> None:
+    async def connected(self, host: str, port: int) -> None:
+        """Sign in, and talk until the connection ends."""
         proof = base64.b64encode(f"{STATION}:{_PASSWORD}".encode()).decode()
         async with connect(
             f"ws://{host}:{port}/ocpp/{STATION}", subprotocols=[Subprotocol("ocpp2.0.1")], ping_interval=None,

@@ -11,7 +11,6 @@ from websockets.frames import CloseCode
 from gridspine.adapters.ocpp import answers_2, answers_16
 from gridspine.adapters.ocpp.admission import Admission, Rejected
 from gridspine.adapters.ocpp.chargepoint import ChargePoint, Common
-from gridspine.adapters.ocpp.leases import Leases
 from gridspine.adapters.ocpp.schema import schemas
 from gridspine.adapters.ocpp.session import Answer, Session, TurnedAway
 from gridspine.adapters.ocpp.station import Place, Station, Stations
@@ -20,7 +19,8 @@ from gridspine.adapters.ocpp.websocket import Closed, WebSocket
 from gridspine.adapters.ocpp.wire import SUBPROTOCOLS, Call, Code, Malformed, Version
 from gridspine.infra.runtime.waiting import first_to_end, within
 from gridspine.kernel.errors import GridspineError
-from gridspine.things.adapter import Source
+from gridspine.things.adapter import Order, Source
+from gridspine.things.adapter_orders import OrdersInForce
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class Server:
         self.fresh = asyncio.Event()
         """Whether `stations` are as the bindings are: who comes meanwhile waits for that."""
         self.stations = stations
-        self.leases = Leases(common.context, self.wake)
+        self.orders = OrdersInForce(common.context, "the charge point")
         self._common = common
         self._admission = Admission(common.context, common.settings)
         self._live: dict[str, _Live] = {}
@@ -87,6 +87,10 @@ class Server:
             for task in self._connections:
                 task.cancel()
             await asyncio.gather(*self._connections, return_exceptions=True)
+
+    async def deliver(self, order: Order) -> None:
+        """Have the charge point of an order's Thing told."""
+        self.wake(order.thing)
 
     def wake(self, thing: str) -> None:
         """Have the charge point of ``thing`` told what it must now obey."""
@@ -184,7 +188,7 @@ class Server:
                 socket, schemas(version), self._answering(live), self._common.settings, self._common.context.clock,
                 self._common.counters,
             )  # fmt: skip
-            live.told = Told(live.point, live.session, self.leases)
+            live.told = Told(live.point, live.session, self.orders)
             log.info("connected: station=%s version=%s peer=%s", identity, version, socket.peer)
             await first_to_end(live.session.run(), live.told.run())
         except TurnedAway as error:

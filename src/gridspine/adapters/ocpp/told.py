@@ -14,7 +14,6 @@ from typing import Any
 
 from gridspine.adapters.ocpp import profile
 from gridspine.adapters.ocpp.chargepoint import ChargePoint
-from gridspine.adapters.ocpp.leases import Leases
 from gridspine.adapters.ocpp.meter import Row
 from gridspine.adapters.ocpp.session import CallRefused, Session, Unanswered
 from gridspine.adapters.ocpp.station import LIMITS, Place
@@ -22,6 +21,7 @@ from gridspine.adapters.ocpp.wire import Malformed
 from gridspine.infra.runtime.waiting import within
 from gridspine.kernel.errors import GridspineError
 from gridspine.things.adapter import Order
+from gridspine.things.adapter_orders import OrdersInForce
 
 log = logging.getLogger(__name__)
 
@@ -34,11 +34,11 @@ _UNABLE = frozenset({"NotImplemented", "NotSupported"})
 class Told:
     """Tells a charge point its orders, for as long as it is connected."""
 
-    def __init__(self, point: ChargePoint, session: Session, leases: Leases) -> None:
+    def __init__(self, point: ChargePoint, session: Session, orders: OrdersInForce) -> None:
         self.wake = asyncio.Event()
         self._point = point
         self._session = session
-        self._leases = leases
+        self._orders = orders
         self._clock = point.common.context.clock
         self._done: dict[tuple[str, str], tuple[int, int]] = {}
         self._fallback: dict[int, float] = {}
@@ -63,7 +63,7 @@ class Told:
     async def _serve(self, place: Place) -> None:
         ended = self._forget_ended(place)
         changed = False
-        for order in self._leases.in_force(place.thing):
+        for order in self._orders.in_force(place.thing):
             key = order.thing, order.point
             if self._done.get(key) != (order.sequence, self._boots):
                 changed |= await self._tell(order, place)
@@ -74,7 +74,7 @@ class Told:
 
     def _forget_ended(self, place: Place) -> bool:
         """Forget what ended by itself; whether anything did."""
-        in_force = {(order.thing, order.point) for order in self._leases.in_force(place.thing)}
+        in_force = {(order.thing, order.point) for order in self._orders.in_force(place.thing)}
         ended = [key for key in self._done if key[0] == place.thing and key not in in_force]
         for key in ended:
             del self._done[key]
@@ -83,10 +83,10 @@ class Told:
     async def _tell(self, order: Order, place: Place) -> bool:
         """Bring an order to the charge point; whether it took it."""
         if order.point != place.limit:
-            await self._leases.progress(order, "rejected", f"OCPP has no order for {order.point}")
+            await self._orders.progress(order, "rejected", f"OCPP has no order for {order.point}")
             return False
         for number in range(_TRIES):
-            if not self._leases.is_current(order):
+            if not self._orders.is_current(order):
                 return False
             try:
                 return await self._try(order, place)
@@ -95,17 +95,17 @@ class Told:
                 await self._clock.sleep(_PAUSE_S if number + 1 < _TRIES else 0)
             except CallRefused as error:
                 words = "the charge point has no smart charging" if error.code in _UNABLE else str(error)
-                await self._leases.progress(order, "rejected" if error.code in _UNABLE else "failed", words)
+                await self._orders.progress(order, "rejected" if error.code in _UNABLE else "failed", words)
                 return False
-        await self._leases.progress(order, "failed", "the charge point did not answer")
+        await self._orders.progress(order, "failed", "the charge point did not answer")
         return False
 
     async def _try(self, order: Order, place: Place) -> bool:
         version, now_us = self._point.version, self._clock.now_us()
-        await self._leases.progress(order, "sent")
+        await self._orders.progress(order, "sent")
         if order.value is None:
             await self._session.call("ClearChargingProfile", profile.clear(place, version))
-            await self._leases.progress(order, "acknowledged")  # Unknown says that it is not there: just as well
+            await self._orders.progress(order, "acknowledged")  # Unknown says that it is not there: just as well
             return True
         if self._fallback.get(place.evse) != order.fallback:
             payload = profile.fallback_profile(order.fallback, place, version, now_us)
@@ -115,13 +115,13 @@ class Told:
         payload = profile.lease_profile(order, place, version, self._clock.now_us())
         if not await self._set(order, payload, "the profile"):
             return False
-        await self._leases.progress(order, "acknowledged")
+        await self._orders.progress(order, "acknowledged")
         return True
 
     async def _set(self, order: Order, payload: dict[str, Any], what: str) -> bool:
         answer = await self._session.call("SetChargingProfile", payload)
         if answer["status"] != "Accepted":
-            await self._leases.progress(order, "rejected", f"the charge point answers {what} with {answer['status']}")
+            await self._orders.progress(order, "rejected", f"the charge point answers {what} with {answer['status']}")
             return False
         return True
 

@@ -7,13 +7,10 @@ from litestar import Request, Response, delete, get, post, put
 from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, JSONBody
 
-from gridspine.apps.api.dependency import TheNode
-from gridspine.apps.api.site import known_site
-from gridspine.apps.api.versioned import check_match, tagged
-from gridspine.apps.node.control_plan import Holder
+from gridspine.apps.api.dependency import TheNode, controls_of
+from gridspine.apps.api.versioned import matching, tagged
 from gridspine.energy.control import NOTHING, Control
 from gridspine.energy.envelope import Envelope, EnvelopeInterval
-from gridspine.energy.site import Site
 from gridspine.kernel.time import format_rfc3339, parse_rfc3339
 
 AnyRequest = Request[Any, Any, Any]
@@ -48,8 +45,7 @@ class EnvelopeView(NewEnvelope, frozen=True, kw_only=True, rename="camel"):
 @get("/sites/{site_id:str}/envelopes", summary="List envelopes", tags=["programmes"])
 async def list_envelopes(request: AnyRequest, node: TheNode, site_id: FromPath[str]) -> list[EnvelopeView]:
     """List the operating envelopes of a site, the oldest first. They all hold: the tightest limit is the one."""
-    site = known_site(node, request, site_id, "site.read")
-    return [_view(one) for one in node.controls.sites.envelopes(site.id)]
+    return [_view(one) for one in controls_of(node, request).sites.envelopes(site_id)]
 
 
 @post(
@@ -60,10 +56,8 @@ async def set_envelope(
     request: AnyRequest, node: TheNode, site_id: FromPath[str], data: JSONBody[NewEnvelope]
 ) -> Response[bytes]:
     """Set an operating envelope of a site. It reaches the Things behind it before this answers."""
-    site = known_site(node, request, site_id, "site.manage")
-    made = await node.controls.sites.set(_envelope(site, data), request.user.principal)
-    await node.controls.desk.look([Holder("site", site.id)])
-    return tagged(_view(made), made.version, 201, f"/sites/{site.id}/envelopes/{made.id}")
+    made = await controls_of(node, request).sites.set_envelope(site_id, _envelope(data))
+    return tagged(_view(made), made.version, 201, f"/sites/{made.site}/envelopes/{made.id}")
 
 
 @put(
@@ -74,14 +68,8 @@ async def change_envelope(
     request: AnyRequest, node: TheNode, site_id: FromPath[str], envelope_id: FromPath[str], data: JSONBody[NewEnvelope]
 ) -> Response[bytes]:
     """Replace an envelope; `If-Match` is heeded. What runs is clamped anew before this answers."""
-    site = known_site(node, request, site_id, "site.manage")
-    before = node.controls.sites.envelope(site.id, envelope_id)
-    check_match(request, before.version, "envelope")
-    changed = msgspec.structs.replace(
-        _envelope(site, data), id=before.id, created_us=before.created_us, by=request.user.principal
-    )
-    after = await node.controls.sites.set(changed, request.user.principal)
-    await node.controls.desk.look([Holder("site", site.id)])
+    changed, match = _envelope(data, envelope_id), matching(request, "envelope")
+    after = await controls_of(node, request).sites.set_envelope(site_id, changed, match=match)
     return tagged(_view(after), after.version)
 
 
@@ -92,20 +80,16 @@ async def lift_envelope(
     request: AnyRequest, node: TheNode, site_id: FromPath[str], envelope_id: FromPath[str]
 ) -> None:  # fmt: skip
     """Forget an envelope: its limits end, what else limits the site holds."""
-    site = known_site(node, request, site_id, "site.manage")
-    found = node.controls.sites.envelope(site.id, envelope_id)
-    check_match(request, found.version, "envelope")
-    await node.controls.sites.lift(found, request.user.principal)
-    await node.controls.desk.look([Holder("site", site.id)])
+    match = matching(request, "envelope")
+    await controls_of(node, request).sites.lift_envelope(site_id, envelope_id, match=match)
 
 
-def _envelope(site: Site, data: NewEnvelope) -> Envelope:
+def _envelope(data: NewEnvelope, id: str = "") -> Envelope:
     intervals = (
         EnvelopeInterval(parse_rfc3339(one.from_), parse_rfc3339(one.until), one.limits) for one in data.intervals
     )
     return Envelope(
-        id="", site=site.id, organisation=site.organisation, title=data.title, default=data.default,
-        intervals=tuple(intervals),
+        id=id, site="", organisation="", title=data.title, default=data.default, intervals=tuple(intervals),
     )  # fmt: skip
 
 

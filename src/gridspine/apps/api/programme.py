@@ -13,9 +13,8 @@ from litestar import Request, Response, delete, get, post, put
 from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, JSONBody
 
-from gridspine.apps.api.dependency import TheNode
-from gridspine.apps.api.versioned import check_match, rfc3339, tagged
-from gridspine.apps.node.node import Node
+from gridspine.apps.api.dependency import TheNode, controls_of
+from gridspine.apps.api.versioned import matching, rfc3339, tagged
 from gridspine.energy.control import NOTHING, Control
 from gridspine.energy.programme import Programme, ReportDescriptor, SignalDescriptor
 from gridspine.kernel.time import format_rfc3339
@@ -55,9 +54,7 @@ class ProgrammeView(NewProgramme, frozen=True, kw_only=True, rename="camel"):
 @get("/programmes", summary="List programmes", tags=["programmes"])
 async def list_programmes(request: AnyRequest, node: TheNode) -> list[ProgrammeView]:
     """List the programmes that the caller's organisation runs, takes part in, or may ask to enrol in; by title."""
-    caller = request.user
-    node.authority.on_organisation(caller, "programme.read", caller.organisation)
-    return [_view(one) for one in node.controls.programmes.seen_by(caller.organisation)]
+    return [_view(one) for one in controls_of(node, request).programmes.all()]
 
 
 @post(
@@ -66,9 +63,7 @@ async def list_programmes(request: AnyRequest, node: TheNode) -> list[ProgrammeV
 )  # fmt: skip
 async def create_programme(request: AnyRequest, node: TheNode, data: JSONBody[NewProgramme]) -> Response[bytes]:
     """Create a programme of the caller's organisation."""
-    caller = request.user
-    node.authority.on_organisation(caller, "programme.manage", caller.organisation)
-    made = await node.controls.programmes.register(_programme(data, caller.organisation), caller.principal)
+    made = await controls_of(node, request).programmes.create(_programme(data, request.user.organisation))
     return tagged(_view(made), made.version, 201, f"/programmes/{made.id}")
 
 
@@ -78,7 +73,7 @@ async def create_programme(request: AnyRequest, node: TheNode, data: JSONBody[Ne
 )  # fmt: skip
 async def read_programme(request: AnyRequest, node: TheNode, programme_id: FromPath[str]) -> Response[bytes]:
     """Return a programme."""
-    found = seen_programme(node, request, programme_id)
+    found = controls_of(node, request).programmes.get(programme_id)
     return tagged(_view(found), found.version)
 
 
@@ -93,35 +88,15 @@ async def change_programme(
 
     A mode that is new commands none of those who enrolled before: they did not consent to it.
     """
-    before = own_programme(node, request, programme_id)
-    check_match(request, before.version, "programme")
-    changed = _programme(data, before.organisation)
-    after = await node.controls.programmes.change(before, changed, request.user.principal)
-    await node.controls.desk.look(node.controls.desk.holders_of(after.id))
+    changed, match = _programme(data, request.user.organisation), matching(request, "programme")
+    after = await controls_of(node, request).programmes.change(programme_id, changed, match=match)
     return tagged(_view(after), after.version)
 
 
 @delete("/programmes/{programme_id:str}", status_code=204, summary="Retire a programme", tags=["programmes"])
 async def retire_programme(request: AnyRequest, node: TheNode, programme_id: FromPath[str]) -> None:
     """End a programme: its events are cancelled and its leases end. Those who took part can still read it."""
-    found = own_programme(node, request, programme_id)
-    check_match(request, found.version, "programme")
-    await node.controls.programmes.retire(found, request.user.principal)
-    await node.controls.desk.look(node.controls.desk.holders_of(found.id))
-
-
-def seen_programme(node: Node, request: AnyRequest, id: str, action: str = "programme.read") -> Programme:
-    """Return a programme that the caller's organisation may see, when the caller may do ``action``."""
-    caller = request.user
-    node.authority.on_organisation(caller, action, caller.organisation)
-    return node.controls.programmes.get(id, caller.organisation)
-
-
-def own_programme(node: Node, request: AnyRequest, id: str) -> Programme:
-    """Return a programme that the caller's organisation runs, when the caller may manage it."""
-    caller = request.user
-    node.authority.on_organisation(caller, "programme.manage", caller.organisation)
-    return node.controls.programmes.get(id, caller.organisation, own=True)
+    await controls_of(node, request).programmes.retire(programme_id, match=matching(request, "programme"))
 
 
 def _programme(data: NewProgramme, organisation: str) -> Programme:

@@ -14,13 +14,11 @@ import msgspec
 from litestar import Request, get, post
 from litestar.params import FromPath, JSONBody
 
-from gridspine.apps.api.dependency import TheNode
-from gridspine.apps.api.programme import own_programme, seen_programme
+from gridspine.apps.api.dependency import TheNode, controls_of
 from gridspine.apps.api.versioned import MAX_PAGE, Limit, Offset, rfc3339, time_us
-from gridspine.apps.node.control_plan import Holder
 from gridspine.apps.node.node import Node
 from gridspine.energy.programme_enrolment import ProgrammeEnrolment, State
-from gridspine.kernel.errors import Invalid, NotFound
+from gridspine.kernel.errors import Invalid
 from gridspine.kernel.time import format_rfc3339, parse_rfc3339
 
 AnyRequest = Request[Any, Any, Any]
@@ -111,8 +109,7 @@ async def list_enrolments(
     request: AnyRequest, node: TheNode, programme_id: FromPath[str], limit: Limit = MAX_PAGE, offset: Offset = 0
 ) -> list[ProgrammeEnrolmentView]:
     """List who takes part in an own programme, or which of the own sites and Things take part in another's."""
-    programme = seen_programme(node, request, programme_id)
-    seen = node.controls.enrolments.seen(programme, request.user.organisation)
+    seen = controls_of(node, request).enrolments.all(programme_id)
     return [_view(node, one) for one in seen[offset : offset + limit]]
 
 
@@ -121,18 +118,16 @@ async def ask_enrolment(
     request: AnyRequest, node: TheNode, programme_id: FromPath[str], data: JSONBody[NewProgrammeEnrolment]
 ) -> ProgrammeEnrolmentView:
     """Enrol a site or Thing of the caller's organisation: who asks consents. In an own programme it stands at once."""
-    programme = seen_programme(node, request, programme_id, "programme.enrol")
     if bool(data.site) == bool(data.thing):
         raise Invalid("site, thing: name one of them")
     now_us = node.clock.now_us()
     wanted = ProgrammeEnrolment(
-        id="", programme=programme.id, owner="", organisation=request.user.organisation,
+        id="", programme=programme_id, owner="", organisation=request.user.organisation,
         subject=data.site or data.thing, kind="site" if data.site else "thing",
         from_us=time_us(data.from_, now_us), until_us=parse_rfc3339(data.until), modes=data.modes,
         authority=data.authority,
     )  # fmt: skip
-    made = await node.controls.enrolments.ask(wanted, request.user.principal)
-    return await _followed(node, made)
+    return _view(node, await controls_of(node, request).enrolments.ask(wanted))
 
 
 @post(
@@ -144,12 +139,10 @@ async def decide_enrolment(
     data: JSONBody[EnrolmentDecision],
 ) -> ProgrammeEnrolmentView:  # fmt: skip
     """Admit, refuse or end an enrolment in an own programme, or aim it; what it commanded ends before this answers."""
-    programme = own_programme(node, request, programme_id)
-    found = node.controls.enrolments.get(programme.id, enrolment_id)
-    actor, enrolments = request.user.principal, node.controls.enrolments
+    enrolments, id_ = controls_of(node, request).enrolments, (programme_id, enrolment_id)
     if data.decision == "aim":
-        return await _followed(node, await enrolments.aim(found, data.targets or (), actor))
-    return await _followed(node, await enrolments.decide(found, data.decision, actor, data.reason, data.targets))
+        return _view(node, await enrolments.aim(*id_, data.targets or ()))
+    return _view(node, await enrolments.decide(*id_, data.decision, data.reason, data.targets))
 
 
 @post(
@@ -161,10 +154,8 @@ async def withdraw_enrolment(
     data: JSONBody[Leave | None] = None,
 ) -> ProgrammeEnrolmentView:  # fmt: skip
     """Take an own site or Thing out of a programme: its leases end before this answers."""
-    found = _own(node, request, programme_id, enrolment_id, "programme.enrol")
-    reason = data.reason if data else ""
-    ended = await node.controls.enrolments.decide(found, "withdraw", request.user.principal, reason)
-    return await _followed(node, ended)
+    enrolments, reason = controls_of(node, request).enrolments, data.reason if data else ""
+    return _view(node, await enrolments.decide(programme_id, enrolment_id, "withdraw", reason))
 
 
 @post(
@@ -176,14 +167,11 @@ async def opt_out(
     data: JSONBody[NewOptOut],
 ) -> ProgrammeEnrolmentView:  # fmt: skip
     """Let an own site or Thing not take part in an event, or in a time; leases that came of it end at once."""
-    found = _own(node, request, programme_id, enrolment_id, "programme.opt")
     if not data.event and not data.until:
         raise Invalid("until: say until when, or name an event")
-    kept = await node.controls.enrolments.opt_out(
-        found, request.user.principal, data.reason, event=data.event, from_us=time_us(data.from_, 0),
-        until_us=time_us(data.until, 0),
-    )  # fmt: skip
-    return await _followed(node, kept)
+    times = {"from_us": time_us(data.from_, 0), "until_us": time_us(data.until, 0)}
+    enrolments = controls_of(node, request).enrolments
+    return _view(node, await enrolments.opt_out(programme_id, enrolment_id, data.reason, event=data.event, **times))
 
 
 @post(
@@ -194,23 +182,8 @@ async def opt_in(
     request: AnyRequest, node: TheNode, programme_id: FromPath[str], enrolment_id: FromPath[str], data: JSONBody[OptIn]
 ) -> ProgrammeEnrolmentView:
     """Take an opt-out back; what is left of events is commanded again."""
-    found = _own(node, request, programme_id, enrolment_id, "programme.opt")
-    kept = await node.controls.enrolments.opt_in(found, request.user.principal, opt=data.opt_out, event=data.event)
-    return await _followed(node, kept)
-
-
-async def _followed(node: Node, one: ProgrammeEnrolment) -> ProgrammeEnrolmentView:
-    await node.controls.desk.look([Holder(one.kind, one.subject)])
-    return _view(node, one)
-
-
-def _own(node: Node, request: AnyRequest, programme_id: str, id: str, action: str) -> ProgrammeEnrolment:
-    """Return an enrolment of the caller's organisation; raise `Forbidden`, `NotFound`."""
-    programme = seen_programme(node, request, programme_id, action)
-    found = node.controls.enrolments.get(programme.id, id)
-    if found.organisation != request.user.organisation:
-        raise NotFound("there is no such enrolment")
-    return found
+    enrolments = controls_of(node, request).enrolments
+    return _view(node, await enrolments.opt_in(programme_id, enrolment_id, opt=data.opt_out, event=data.event))
 
 
 def _view(node: Node, one: ProgrammeEnrolment) -> ProgrammeEnrolmentView:

@@ -8,6 +8,7 @@
     GET  …/events/{event}/responses                       who takes part, what is superseded, which commands came of it
 """
 
+import asyncio
 from typing import Any, Literal
 
 import msgspec
@@ -15,8 +16,7 @@ from litestar import Request, Response, get, post
 from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, FromQuery, JSONBody
 
-from gridspine.apps.api.dependency import TheNode
-from gridspine.apps.api.programme import own_programme, seen_programme
+from gridspine.apps.api.dependency import TheNode, controls_of
 from gridspine.apps.api.versioned import PAGE, Limit, Offset, rfc3339, tagged
 from gridspine.apps.node.control_plan import Holder
 from gridspine.apps.node.node import Node
@@ -110,10 +110,8 @@ async def list_programme_events(
     target: FromQuery[str] = "",
 ) -> list[EventView]:  # fmt: skip
     """List the events of a programme, the newest first: all of an own one, else those that are for the caller's."""
-    programme = seen_programme(node, request, programme_id)
-    mine = _for_whom(node, programme, request.user.organisation)
-    seen = [one for one in node.controls.programmes.events(programme.id) if mine is None or _is_for(one, mine)]
-    seen = [one for one in seen if not target or target in one.targets]
+    known = controls_of(node, request).programmes.events(programme_id)
+    seen = [one for one in known if not target or target in one.targets]
     return [_view(node, one) for one in seen[offset : offset + limit]]
 
 
@@ -125,11 +123,9 @@ async def publish_event(
     request: AnyRequest, node: TheNode, programme_id: FromPath[str], data: JSONBody[NewEvent]
 ) -> Response[bytes]:
     """Publish an event of an own programme. What it commands within a day is asked for before this answers."""
-    programme = own_programme(node, request, programme_id)
-    made = await node.controls.programmes.publish(_event(programme, data), request.user.principal)
-    if made.commands or made.supersedes:
-        await node.controls.desk.look(node.controls.desk.holders_of(programme.id))
-    location = f"/programmes/{programme.id}/events/{made.id}"
+    programmes = controls_of(node, request).programmes
+    made = await programmes.publish(_event(programmes.get(programme_id), data))
+    location = f"/programmes/{made.programme}/events/{made.id}"
     return tagged(_view(node, made), made.version, 201, location)
 
 
@@ -141,11 +137,7 @@ async def read_programme_event(
     request: AnyRequest, node: TheNode, programme_id: FromPath[str], programme_event_id: FromPath[str]
 ) -> Response[bytes]:
     """Return an event of an own programme, or one that is for the caller's organisation."""
-    programme = seen_programme(node, request, programme_id)
-    found = node.controls.programmes.event(programme.id, programme_event_id)
-    mine = _for_whom(node, programme, request.user.organisation)
-    if mine is not None and not _is_for(found, mine):
-        raise NotFound("there is no such event")
+    found = controls_of(node, request).programmes.event(programme_id, programme_event_id)
     return tagged(_view(node, found), found.version)
 
 
@@ -158,12 +150,8 @@ async def cancel_event(
     data: JSONBody[Cancel | None] = None,
 ) -> EventView:  # fmt: skip
     """Cancel an event: its leases end before this answers. 409 where it is over."""
-    programme = own_programme(node, request, programme_id)
-    found = node.controls.programmes.event(programme.id, programme_event_id)
-    reason = data.reason if data else ""
-    ended = await node.controls.programmes.cancel(found, request.user.principal, reason)
-    await node.controls.desk.look(node.controls.desk.holders_of(programme.id))
-    return _view(node, ended)
+    programmes, reason = controls_of(node, request).programmes, data.reason if data else ""
+    return _view(node, await programmes.cancel(programme_id, programme_event_id, reason))
 
 
 @get(
@@ -178,7 +166,7 @@ async def list_responses(
 
     The programme's organisation sees everybody, and commands of its own Things only; others see their own.
     """
-    programme = seen_programme(node, request, programme_id)
+    programme = controls_of(node, request).programmes.get(programme_id)
     event = node.controls.programmes.event(programme.id, programme_event_id)
     organisation = request.user.organisation
     seen = [
@@ -187,7 +175,11 @@ async def list_responses(
     ]  # fmt: skip
     if not seen and programme.organisation != organisation:
         raise NotFound("there is no such event")
-    return [_response(node, event, one, organisation) for one in seen[offset : offset + limit]]
+    found = []
+    for one in seen[offset : offset + limit]:
+        found.append(_response(node, event, one, organisation))
+        await asyncio.sleep(0)  # others are served between them: each may have many intervals to look through
+    return found
 
 
 def _response(node: Node, event: ProgrammeEvent, enrolment: ProgrammeEnrolment, organisation: str) -> ResponseView:
@@ -223,18 +215,6 @@ def _response(node: Node, event: ProgrammeEvent, enrolment: ProgrammeEnrolment, 
     return ResponseView(
         enrolment.id, enrolment.organisation, enrolment.subject, state, held_us / US, asked_us / US, commands
     )
-
-
-def _for_whom(node: Node, programme: Programme, organisation: str) -> list[frozenset[str]] | None:
-    """Return the words of the enrolments an organisation has in a programme; None where it runs it, and sees all."""
-    if programme.organisation == organisation:
-        return None
-    own = node.controls.enrolments.seen(programme, organisation)
-    return [one.words for one in own if one.state == "active"]
-
-
-def _is_for(event: ProgrammeEvent, mine: list[frozenset[str]]) -> bool:
-    return any(event.aimed_at(words) for words in mine)
 
 
 def _event(programme: Programme, data: NewEvent) -> ProgrammeEvent:

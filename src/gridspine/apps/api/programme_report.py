@@ -6,10 +6,8 @@ import msgspec
 from litestar import Request, get, post
 from litestar.params import FromPath, JSONBody
 
-from gridspine.apps.api.dependency import TheNode
-from gridspine.apps.api.programme import seen_programme
+from gridspine.apps.api.dependency import TheNode, controls_of
 from gridspine.energy.programme_report import ProgrammeReport, ReportResource
-from gridspine.kernel.errors import NotFound
 from gridspine.kernel.time import format_rfc3339, parse_rfc3339
 
 AnyRequest = Request[Any, Any, Any]
@@ -59,8 +57,7 @@ async def list_programme_reports(
     request: AnyRequest, node: TheNode, programme_id: FromPath[str]
 ) -> list[ReportSummary]:  # fmt: skip
     """List the reports to an own programme, or the own ones to another's, the newest first."""
-    programme = seen_programme(node, request, programme_id)
-    found = node.controls.reports.seen(programme, request.user.organisation)
+    found = controls_of(node, request).reports.all(programme_id)
     return [ReportSummary(**_fields(one)) for one in found[:MAX_SHOWN]]
 
 
@@ -69,15 +66,9 @@ async def deliver_report(
     request: AnyRequest, node: TheNode, programme_id: FromPath[str], data: JSONBody[NewReport]
 ) -> ReportView:
     """Make a report of the history of an own enrolment and hand it to the programme."""
-    programme = seen_programme(node, request, programme_id, "programme.report")
-    one = node.controls.enrolments.get(programme.id, data.enrolment)
-    if one.organisation != request.user.organisation:
-        raise NotFound("there is no such enrolment")
-    if data.event:
-        node.controls.programmes.event(programme.id, data.event)
-    made = await node.controls.reports.deliver(
-        programme, one, data.payload_type, data.point, parse_rfc3339(data.from_), parse_rfc3339(data.until),
-        event=data.event, actor=request.user.principal,
+    made = await controls_of(node, request).reports.deliver(
+        programme_id, data.enrolment, data.payload_type, parse_rfc3339(data.from_), parse_rfc3339(data.until),
+        point=data.point, event=data.event,
     )  # fmt: skip
     return ReportView(**_fields(made), resources=(await node.controls.reports.values(made)).resources)
 
@@ -87,8 +78,7 @@ async def read_programme_report(
     request: AnyRequest, node: TheNode, programme_id: FromPath[str], programme_report_id: FromPath[str]
 ) -> ReportView:
     """Return a report with its values: to an own programme, or an own one."""
-    programme = seen_programme(node, request, programme_id)
-    found = node.controls.reports.get(programme, programme_report_id, request.user.organisation)
+    found = controls_of(node, request).reports.get(programme_id, programme_report_id)
     return ReportView(**_fields(found), resources=(await node.controls.reports.values(found)).resources)
 
 

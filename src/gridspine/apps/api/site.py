@@ -7,6 +7,7 @@
     GET  /sites/{id}/limits                       what holds now and in the hours to come, by whose word
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -14,12 +15,11 @@ from litestar import Request, Response, delete, get, post, put
 from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, JSONBody, Parameter
 
-from gridspine.apps.api.dependency import TheNode
-from gridspine.apps.api.versioned import MAX_PAGE, Limit, Offset, check_match, tagged
-from gridspine.apps.node.control_plan import Holder, Together
-from gridspine.apps.node.node import Node
+from gridspine.apps.api.dependency import TheNode, controls_of
+from gridspine.apps.api.versioned import MAX_PAGE, Limit, Offset, matching, tagged
 from gridspine.energy.control import Control
 from gridspine.energy.site import Site
+from gridspine.energy.timeline import Together
 from gridspine.kernel.time import US, format_rfc3339
 
 AnyRequest = Request[Any, Any, Any]
@@ -70,9 +70,7 @@ async def list_sites(
     request: AnyRequest, node: TheNode, limit: Limit = MAX_PAGE, offset: Offset = 0
 ) -> list[SiteView]:  # fmt: skip
     """List the sites of the caller's organisation, by title."""
-    caller = request.user
-    node.authority.on_organisation(caller, "site.read", caller.organisation)
-    found = node.controls.sites.of_organisation(caller.organisation)
+    found = controls_of(node, request).sites.all()
     return [site_view(one) for one in found[offset : offset + limit]]
 
 
@@ -82,10 +80,7 @@ async def list_sites(
 )  # fmt: skip
 async def register_site(request: AnyRequest, node: TheNode, data: JSONBody[NewSite]) -> Response[bytes]:
     """Register a connection point of the caller's organisation."""
-    caller = request.user
-    node.authority.on_organisation(caller, "site.manage", caller.organisation)
-    made = await node.controls.sites.register(_site(data, caller.organisation), caller.principal)
-    await node.controls.desk.look([Holder("site", made.id)])
+    made = await controls_of(node, request).sites.register(_site(data, request.user.organisation))
     return tagged(site_view(made), made.version, 201, f"/sites/{made.id}")
 
 
@@ -95,7 +90,7 @@ async def register_site(request: AnyRequest, node: TheNode, data: JSONBody[NewSi
 )  # fmt: skip
 async def read_site(request: AnyRequest, node: TheNode, site_id: FromPath[str]) -> Response[bytes]:
     """Return a site."""
-    found = known_site(node, request, site_id, "site.read")
+    found = controls_of(node, request).sites.get(site_id)
     return tagged(site_view(found), found.version)
 
 
@@ -107,24 +102,15 @@ async def change_site(
     request: AnyRequest, node: TheNode, site_id: FromPath[str], data: JSONBody[NewSite]
 ) -> Response[bytes]:
     """Replace what is said of a site; `If-Match` is heeded. Limits reach its Things before this answers."""
-    before = known_site(node, request, site_id, "site.manage")
-    check_match(request, before.version, "site")
-    holder = Holder("site", before.id)
-    given = node.controls.desk.commands_of(holder)
-    after = await node.controls.sites.change(before, _site(data, before.organisation), request.user.principal)
-    await node.controls.desk.follow(holder, given)
+    site, match = _site(data, request.user.organisation), matching(request, "site")
+    after = await controls_of(node, request).sites.change(site_id, site, match=match)
     return tagged(site_view(after), after.version)
 
 
 @delete("/sites/{site_id:str}", status_code=204, summary="Remove a site", tags=["programmes"])
 async def remove_site(request: AnyRequest, node: TheNode, site_id: FromPath[str]) -> None:
     """Forget a site with its envelopes: its limits end. 409 while it is enrolled in a programme."""
-    site = known_site(node, request, site_id, "site.manage")
-    check_match(request, site.version, "site")
-    holder = Holder("site", site.id)
-    given = node.controls.desk.commands_of(holder)
-    await node.controls.sites.remove(site, request.user.principal)
-    await node.controls.desk.follow(holder, given)
+    await controls_of(node, request).sites.remove(site_id, match=matching(request, "site"))
 
 
 @get("/sites/{site_id:str}/limits", summary="What holds at a site", tags=["programmes"])
@@ -133,14 +119,12 @@ async def read_limits(
     hours: Annotated[float, Parameter(gt=0, le=168)] = 24.0,
 ) -> list[LimitView]:  # fmt: skip
     """Say what holds at a site from now on: at the connection point, by programmes, and the tightest of both."""
-    site = known_site(node, request, site_id, "site.read")
     from_us = node.clock.now_us()
     until_us = from_us + round(hours * 3600 * US)
-    plan = node.controls.plan
-    return limit_views(plan.together(Holder("site", site.id), from_us, until_us))[:MAX_SHOWN]
+    return limit_views(controls_of(node, request).sites.held(site_id, from_us, until_us))[:MAX_SHOWN]
 
 
-def limit_views(found: list[Together]) -> list[LimitView]:
+def limit_views(found: Sequence[Together]) -> list[LimitView]:
     """Return what holds when, as it is shown."""
     return [
         LimitView(
@@ -150,13 +134,6 @@ def limit_views(found: list[Together]) -> list[LimitView]:
         )
         for one in found
     ]  # fmt: skip
-
-
-def known_site(node: Node, request: AnyRequest, id: str, action: str) -> Site:
-    """Return a site of the caller's organisation when it may do ``action``; raise `Forbidden`, `NotFound`."""
-    caller = request.user
-    node.authority.on_organisation(caller, action, caller.organisation)
-    return node.controls.sites.get(id, caller.organisation)
 
 
 def site_view(one: Site) -> SiteView:

@@ -10,8 +10,9 @@ import ssl
 from litestar.types import Scope
 
 from gridspine.infra.identity.service import Identity
+from gridspine.things.adapter import CERTIFICATE_KEY
 
-CERTIFICATE_KEY = "client_certificate_der"
+__all__ = ["CERTIFICATE_KEY", "client_certificate", "node_context"]
 
 
 def client_certificate(scope: Scope) -> bytes | None:
@@ -20,6 +21,9 @@ def client_certificate(scope: Scope) -> bytes | None:
     return der if isinstance(der, bytes) else None
 
 
-def node_context(identity: Identity, names: tuple[str, ...] = ()) -> ssl.SSLContext:
-    """Return the TLS context of this node, its server certificate issued (and renewed) by its own authority."""
-    return identity.authority.server_context(names)
+def node_context(identity: Identity, names: tuple[str, ...] = (), trusted: bytes = b"") -> ssl.SSLContext:
+    """Return the TLS context of this node, its server certificate issued (and renewed) by its own authority.
+
+    ``trusted`` (PEM) are the authorities of clients' certificates, where they are not the node's own.
+    """
+    return identity.authority.server_context(names, trusted)

@@ -1,5 +1,6 @@
 """Documents with a version: its tag in the answer, and what a change must be made for (RFC 9110 §13.1.1); pages."""
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import msgspec
@@ -28,6 +29,11 @@ def check_match(request: Request[Any, Any, Any], version: int, noun: str) -> Non
     wanted = [one.strip().removeprefix("W/").strip('"') for one in given.split(",")]
     if given not in {"", "*"} and str(version) not in wanted:
         raise PreconditionFailed(f'the {noun} is at version "{version}": read it again')
+
+
+def matching(request: Request[Any, Any, Any], noun: str) -> Callable[[int], None]:
+    """Return what raises `PreconditionFailed` for a version that ``If-Match`` does not want."""
+    return lambda version: check_match(request, version, noun)
 
 
 def time_us(text: str, otherwise_us: int) -> int:

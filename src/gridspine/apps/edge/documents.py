@@ -1,7 +1,7 @@
 """What the edge keeps besides readings: small documents by kind and id, and the adapters' private stores."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from gridspine.apps.edge.ballast import Ballast
@@ -70,3 +70,7 @@ class AdapterStore:
     async def put(self, key: str, value: bytes | None) -> None:
         """Keep ``value`` under ``key``; None forgets it."""
         await self._documents.put((self._kind, key, value))
+
+    async def items(self) -> Mapping[str, bytes]:
+        """Return all that is kept, by key."""
+        return dict(await self._documents.all(self._kind))

@@ -6,7 +6,7 @@ What an adapter finds different here: it is told of its Things by the node; devi
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import structlog
@@ -20,10 +20,11 @@ from gridspine.infra.runtime.clock import Clock
 from gridspine.infra.runtime.secret import adapter_secrets
 from gridspine.infra.runtime.takers import Takers
 from gridspine.infra.runtime.tasks import Supervisor
-from gridspine.kernel.errors import GridspineError, Invalid
+from gridspine.kernel.errors import GridspineError, Invalid, Unavailable
 from gridspine.kernel.readings import Channel, ItemProblem, NamedReadings
 from gridspine.things.adapter import (
     Adapter,
+    Application,
     Binding,
     Connection,
     Order,
@@ -253,6 +254,23 @@ class EdgeContext:
         if self._listeners.tls(name):
             raise Invalid(beyond)
         return await self._listeners.open(name, on_connection, beyond=beyond)
+
+    async def serve(self, name: str, app: Application) -> tuple[str, int]:
+        """Refuse: who serves HTTP has its clients' standing to ask for, which is known at the node only."""
+        raise Invalid(f"adapter {self._name}, {name}: an edge serves no HTTP; run this adapter at the node")
+
+    @property
+    def controls(self) -> NoReturn:
+        """Raise `Unavailable`: there are no documents here."""
+        raise Unavailable(f"adapter {self._name}: an edge knows no programmes; run this adapter at the node")
+
+    def issue_token(self, source: Source, *, life_s: int = 300) -> NoReturn:
+        """Raise `Unavailable`: tokens are made at the node only."""
+        raise Unavailable(f"adapter {self._name}: an edge makes no tokens; run this adapter at the node")
+
+    def by_token(self, token: str) -> NoReturn:
+        """Raise `Unavailable`: tokens are known at the node only."""
+        raise Unavailable(f"adapter {self._name}: an edge knows no tokens; run this adapter at the node")
 
     async def close(self) -> None:
         """Close the listeners that were opened."""

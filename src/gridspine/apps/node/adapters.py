@@ -8,22 +8,29 @@ import msgspec
 import structlog
 
 from gridspine.apps.api.tls import node_context
+from gridspine.apps.node.adapter_tokens import AdapterTokens
 from gridspine.apps.node.authority import Authority
 from gridspine.apps.node.commands import Commands
+from gridspine.apps.node.control_port import HostedControls
+from gridspine.apps.node.controls import Controls
 from gridspine.apps.node.quotas import Quotas
 from gridspine.apps.node.read_now import Reads
+from gridspine.apps.node.served import Served
 from gridspine.infra.identity.service import Identity
+from gridspine.infra.identity.token import MAX_LIFE_S
 from gridspine.infra.registry.group import Grouped
 from gridspine.infra.registry.port import Registry, Transaction
 from gridspine.infra.runtime.clock import Clock
 from gridspine.infra.runtime.meter import Meter
 from gridspine.infra.runtime.secret import adapter_secrets
 from gridspine.infra.runtime.settings import Adapters as AdapterSettings
+from gridspine.infra.runtime.settings import Http
 from gridspine.infra.runtime.trace import Trace
 from gridspine.kernel.errors import GridspineError, Invalid, NotFound
 from gridspine.kernel.readings import Channel, NamedReadings
 from gridspine.things.adapter import (
     Adapter,
+    Application,
     Binding,
     Connection,
     Order,
@@ -68,6 +75,11 @@ class RegistryStore:
         if outcome is not None:
             raise outcome
 
+    async def items(self) -> Mapping[str, bytes]:
+        """Return all that is kept, by key."""
+        kept = await self._registry.run(lambda tx: tx.items(AdapterNote, owner=self._adapter), write=False)
+        return {id_.removeprefix(f"{self._adapter}/"): note.value for id_, note in kept}
+
     def _put_all(self, tx: Transaction, asked: Sequence[tuple[str, bytes | None]]) -> list[None]:
         latest = dict(asked)
         for id_, value in latest.items():
@@ -90,6 +102,12 @@ class HostedContext:
         self._host = host
         self._name = name
         self._listeners = Listeners(settings)
+        self._served = Served(settings, host.http, host.identity, f"adapters.settings.{name}")
+
+    @property
+    def controls(self) -> HostedControls:
+        """Sites and programmes, in the name of a source."""
+        return self._host.controls
 
     def bindings(self) -> Sequence[Binding]:
         """Return the Things this adapter serves now."""
@@ -143,6 +161,14 @@ class HostedContext:
             return None
         return Source(caller.principal, caller.organisation, caller.session, caller.epoch)
 
+    def issue_token(self, source: Source, *, life_s: int = MAX_LIFE_S) -> tuple[str, int]:
+        """Return a plain access token for ``source``, and how long it lives [s]."""
+        return self._host.tokens.issue(source, life_s)
+
+    def by_token(self, token: str) -> Source:
+        """Return the source that a plain access token was made for."""
+        return self._host.tokens.find(token)
+
     def may_publish(self, source: Source, thing: str) -> bool:
         """Whether ``source`` may send readings of ``thing``."""
         return self._host.may_publish(source, thing)
@@ -173,9 +199,15 @@ class HostedContext:
         self._host.listening[f"{self._name}.{name}"] = address
         return address
 
+    async def serve(self, name: str, app: Application) -> tuple[str, int]:
+        """Serve ``app`` by the listener ``name``; see the contract."""
+        address = self._host.listening[f"{self._name}.{name}"] = await self._served.open(name, app)
+        return address
+
     async def close(self) -> None:
         """Close the listeners that were opened."""
         await self._listeners.close()
+        await self._served.close()
 
 
 class AdapterHost:
@@ -196,14 +228,17 @@ class AdapterHost:
         quotas: Quotas,
         meter: Meter,
         trace: Trace,
+        http: Http,
+        controls: Controls,
     ) -> None:
         """Make a host of ``adapters`` by name; None: of those that are installed."""
         self.clock, self.registry, self.identity, self.directory = clock, registry, identity, directory
         self.intake, self.commands, self.meter, self.trace = intake, commands, meter, trace
-        self.quotas = quotas
+        self.quotas, self.http = quotas, http
+        self.controls = HostedControls(authority, controls, identity)
+        self.tokens = AdapterTokens(identity)
         self.listening: dict[str, tuple[str, int]] = {}
         self.reads = Reads(directory, clock)
-        self._authority = authority
         self._settings = settings
         self._adapters = adapters
         self._traces: dict[str, RingTrace] = {}

@@ -4,7 +4,7 @@ A caller without standing learns the decision's id only, and gets the same answe
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -39,7 +39,17 @@ _ANY_OWN = "urn:any:own"
 _REMEMBERED = 20_000
 _REMEMBER_US = 5_000_000
 _NAME_CHARS, _REASON_CHARS = 300, 2000
-_OFTEN = frozenset({"thing.read", "thing.register", "readings.submit", "readings.plan", "readings.emulate"})
+_OFTEN = frozenset(
+    {
+        "thing.read",
+        "thing.register",
+        "readings.submit",
+        "readings.plan",
+        "readings.emulate",
+        "programme.read",
+        "site.read",
+    }
+)
 """Actions asked so often that the audit topic would fill with the same answer."""
 log = structlog.get_logger(__name__)
 
@@ -61,8 +71,23 @@ class Authority:
         return self._check(caller, action, node_entity(self._organisation))
 
     def on_organisation(self, caller: Caller, action: str, organisation: str) -> Decision:
-        """Decide on ``action`` at an organisation; raise `Forbidden`."""
-        return self._check(caller, action, organisation_entity(organisation))
+        """Decide on ``action`` at an organisation; raise `Forbidden`. Reading again soon is not decided anew."""
+        if action not in _OFTEN:
+            return self._check(caller, action, organisation_entity(organisation))
+        key = (action, caller.principal, caller.roles, caller.epoch, (organisation,))
+        decision = self._again(key, lambda: self._decide(caller, action, organisation_entity(organisation)))
+        return decision.check(explain=caller.organisation == organisation)
+
+    def would_allow_in(self, caller: Caller, action: str, organisation: str) -> bool:
+        """Whether ``caller`` would be let do ``action`` at an organisation: to show what may be asked for."""
+        key = (action, caller.principal, caller.organisation, caller.kind, caller.roles, organisation)
+        known = self._foreseen.get(key)
+        if known is None:
+            if len(self._foreseen) >= _REMEMBERED:
+                self._foreseen.clear()
+            entity = organisation_entity(organisation)
+            known = self._foreseen[key] = self._policy.foresee(caller_entity(caller), action, entity).allowed
+        return known
 
     def on_thing(self, caller: Caller, action: str, thing: Thing | None, id: str = "") -> Decision:
         """Decide on ``action`` at a Thing; one that does not exist (None) is decided as somebody else's.
@@ -75,14 +100,8 @@ class Authority:
         # What is decided on is part of the key: a Thing registered since was decided as somebody else's before.
         standing = (thing.id, thing.organisation, thing.devices) if thing else (id,)
         key = (action, caller.principal, caller.roles, caller.epoch, standing)
-        now_us = self._clock.monotonic_us()
-        known = self._fresh.get(key)
-        if known is None or known[0] < now_us:
-            if len(self._fresh) >= _REMEMBERED:
-                self._fresh.clear()
-            decision = self._decide(caller, action, _thing_entity(thing, id))
-            known = self._fresh[key] = (now_us + _REMEMBER_US, decision)
-        return known[1].check(explain=thing is not None and caller.organisation == thing.organisation)
+        decision = self._again(key, lambda: self._decide(caller, action, _thing_entity(thing, id)))
+        return decision.check(explain=thing is not None and caller.organisation == thing.organisation)
 
     def on_own(self, caller: Caller, action: str) -> Decision:
         """Decide on ``action`` at the Things of the caller's organisation, whichever they are; raise `Forbidden`.
@@ -138,6 +157,16 @@ class Authority:
     def allows_submission(self, caller: Caller, thing: Thing, action: str = "readings.submit") -> bool:
         """Whether ``caller`` may send readings of ``thing``; another ``action`` for those of another channel."""
         return self._decide(caller, action, _thing_entity(thing)).allowed
+
+    def _again(self, key: tuple[Any, ...], decide: Callable[[], Decision]) -> Decision:
+        """Return what was decided within the last seconds, else decide."""
+        now_us = self._clock.monotonic_us()
+        known = self._fresh.get(key)
+        if known is None or known[0] < now_us:
+            if len(self._fresh) >= _REMEMBERED:
+                self._fresh.clear()
+            known = self._fresh[key] = (now_us + _REMEMBER_US, decide())
+        return known[1]
 
     def _alike(self, caller: Caller, action: str, thing: Thing | None) -> Decision | None:
         """Permit what was permitted for a Thing that policies cannot tell from this one; None where they must be asked.

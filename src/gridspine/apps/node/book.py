@@ -3,7 +3,7 @@
 What is committed counts, also when the log did not take its event at once: then it is read again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
@@ -11,10 +11,25 @@ import msgspec
 from gridspine.infra.log.topics import LEDGER
 from gridspine.infra.registry.port import Event, Registry, Transaction
 from gridspine.infra.runtime.clock import Clock, new_id
-from gridspine.kernel.errors import NotFound
+from gridspine.kernel.errors import Conflict, NotFound
 
 MAX_TOLD_BYTES = 64_000
 """What an event tells of a document at most; of a longer one it tells all but its lists."""
+
+
+MAX_CHANGERS = 100
+
+
+def with_changer(known: Sequence[str], who: str) -> tuple[str, ...]:
+    """Return the persons who changed a document with one more: all are behind it, however long ago they did.
+
+    Raises `Conflict` for one too many: that nobody is forgotten matters more than that this document is changed.
+    """
+    if who in known:
+        return tuple(known)
+    if len(known) >= MAX_CHANGERS:
+        raise Conflict(f"{MAX_CHANGERS} persons have changed this: make a new one in its place")
+    return (*known, who)
 
 
 class Document(Protocol):
@@ -46,6 +61,8 @@ class Book(Generic[D]):
         self._kind, self._noun = kind, noun
         self._registry, self._clock = registry, clock
         self.kept: dict[str, D] = {}
+        self.listeners: list[Callable[[str, D, str, bool], None]] = []
+        """Hear of each change: the type of its event, the document, by whom, and whether it is gone."""
 
     def load(self) -> None:
         """Read them when the node starts; blocks."""
@@ -86,6 +103,8 @@ class Book(Generic[D]):
             await self._read_again(list(before))
             raise
         self.kept.update((one.id, one) for one in after)
+        for (type_, _), one in zip(changes, after, strict=True):
+            self._tell(type_, one, actor, False)
         return after
 
     async def remove(self, type_: str, document: D, actor: str, beside: Sequence[tuple[type[Any], str]] = ()) -> None:
@@ -103,6 +122,7 @@ class Book(Generic[D]):
             await self._read_again([document.id])
             raise
         self.kept.pop(document.id, None)
+        self._tell(type_, document, actor, True)
 
     async def forget(self, ids: Sequence[str], beside: type[Any] | None = None) -> None:
         """Let documents go that are over and too many; the ledger keeps what was told of them."""
@@ -123,6 +143,10 @@ class Book(Generic[D]):
         if len(msgspec.json.encode(told)) > MAX_TOLD_BYTES:
             told = {name: len(value) if isinstance(value, list) else value for name, value in told.items()}
         return Event(new_id(self._clock), type_, self._clock.now_us(), document.id, actor, told)
+
+    def _tell(self, type_: str, document: D, actor: str, removed: bool) -> None:
+        for listener in list(self.listeners):
+            listener(type_, document, actor, removed)
 
     async def _read_again(self, ids: Sequence[str]) -> None:
         for id_ in ids:

@@ -21,7 +21,7 @@ from gridspine.apps.node.programmes import Programmes
 from gridspine.apps.node.sites import Sites
 from gridspine.energy.obligation import Obligation, fulfils
 from gridspine.infra.runtime.clock import Clock
-from gridspine.kernel.errors import Conflict, GridspineError, NotFound
+from gridspine.kernel.errors import Conflict, DiskFull, GridspineError, NotFound, Unavailable
 from gridspine.kernel.time import US
 from gridspine.things.asking import Ask
 from gridspine.things.command import Command, CommandChanged, CommandEvent
@@ -82,12 +82,15 @@ class ControlDesk:
             site = self._sites.find(id_)
             if site is None:
                 return frozenset()
-            return frozenset({site.by, site.changed_by, *(one.by for one in self._sites.envelopes(id_))} - {""})
+            envelopes = self._sites.envelopes(id_)
+            changers = {*site.changers, *(who for one in envelopes for who in (one.by, *one.changers))}
+            return frozenset({site.by, site.changed_by, *changers} - {""})
         programme = self._programmes.find(id_) if kind == "programme" else None
         if programme is None:
             return frozenset()
         events = self._programmes.live(id_, self._clock.now_us())
-        return frozenset({programme.by, programme.changed_by, *(one.by for one in events)} - {""})
+        changers = {*programme.changers, *(one.by for one in events)}
+        return frozenset({programme.by, programme.changed_by, *changers} - {""})
 
     def holders_of(self, programme: str) -> list[Holder]:
         """Return what is enrolled in a programme."""
@@ -96,7 +99,21 @@ class ControlDesk:
     async def follow(self, holder: Holder, before: Sequence[Command]) -> None:
         """Look at a holder that has changed; ``before`` are the commands that it had: those of Things gone end."""
         there = {thing.id for thing in self.plan.things(holder)}
-        await self.look([holder], [one for one in before if one.lease.thing not in there])
+        await self.carry_out([holder], [one for one in before if one.lease.thing not in there])
+
+    async def carry_out(self, holders: Iterable[Holder], gone: Sequence[Command] = ()) -> None:
+        """Do what `look` does for a change that somebody waits for; raise where it is kept but not carried out.
+
+        So nobody is told that leases ended which run on: `DiskFull` where there was no room, else `Unavailable`.
+        """
+        errors = await self.look(holders, gone)
+        if errors:
+            kind = DiskFull if any(isinstance(one, DiskFull) for one in errors) else Unavailable
+            why = next((one.detail for one in errors if isinstance(one, GridspineError)), "the node's log says more")
+            raise kind(
+                f"the change is kept, but {len(errors)} of what follows from it could not be done yet: leases that ran "
+                f"may run on. It is tried again within {SOON_US // US} s. The reason: {why}"
+            )
 
     async def work(self) -> None:
         """Look at what is due, until cancelled; first, and every now and then, at what was left behind.
@@ -113,11 +130,12 @@ class ControlDesk:
                 await self.look(due[at : at + _BEHIND])
             await self._clock.sleep(LOOK_S)
 
-    async def look(self, holders: Iterable[Holder], gone: Sequence[Command] = ()) -> None:
+    async def look(self, holders: Iterable[Holder], gone: Sequence[Command] = ()) -> list[BaseException]:
         """Bring the commands of ``holders`` to what they should be; end those of ``gone``, whose holders are no more.
 
-        What cannot be asked for now is tried again later: documents say what should be.
+        What cannot be asked for or ended now is tried again later: documents say what should be. It is returned why.
         """
+        errors: list[BaseException] = []
         async with self._looking:
             asks: list[Ask] = []
             over = list(gone)
@@ -128,18 +146,21 @@ class ControlDesk:
                     asks += [self._ask(one, holder) for one in missing]
                 except GridspineError as error:
                     log.warning("controls could not be planned: tried again", holder=holder.id, why=error.detail)
+                    errors.append(error)
                     self._due_us[holder] = self._clock.monotonic_us() + SOON_US
                     continue
-                except Exception:  # one holder's documents must not take the controls of all others with them
+                except Exception as error:  # one holder's documents must not take the controls of all others with them
                     log.exception("controls could not be planned: tried again", holder=holder.id)
+                    errors.append(error)
                     self._due_us[holder] = self._clock.monotonic_us() + SOON_US
                     continue
                 over += unwanted
                 if self._clock.monotonic_us() - began_us > _SLICE_US:
                     await asyncio.sleep(0)
                     began_us = self._clock.monotonic_us()
-            await self._request(asks)
-            await self._cancel(over)
+            errors += await self._request(asks)
+            errors += await self._cancel(over)
+        return errors
 
     def _left(self) -> list[Command]:
         """Return the commands whose Things are not their holder's any more."""
@@ -156,7 +177,8 @@ class ControlDesk:
         wanted = self.plan.owed(holder, now_us)
         missing: list[Obligation] = []
         kept: set[str] = set()
-        due_us = now_us + PERIOD_US
+        ahead_us = (self.plan.until_us(holder, now_us) - now_us) // 2
+        due_us = now_us + min(PERIOD_US, max(ahead_us, US))
         for one in wanted:
             found = next((c for c in known if _place(c) == one.place and _answers(c, one, now_us)), None)
             until_us = one.until_us if found is None else found.lease.until_us
@@ -181,12 +203,13 @@ class ControlDesk:
         lease = self._commands.new_lease(
             thing=one.thing, point=one.point, value=one.steps[0].value, role=one.role, authority=source.authority,
             priority=source.priority, from_us=one.from_us, until_us=one.until_us, principal=source.principal,
-            steps=one.steps if len(one.steps) > 1 else (),
+            steps=one.steps if len(one.steps) > 1 else (), bounding=one.bounding,
         )  # fmt: skip
         return Ask(lease, "", source.reason, "", holder.batch)
 
-    async def _request(self, asks: Sequence[Ask]) -> None:
-        """Ask for leases: one order for each principal, as long as no point is in it twice."""
+    async def _request(self, asks: Sequence[Ask]) -> list[BaseException]:
+        """Ask for leases: one order for each principal, as long as no point is in it twice; return what went wrong."""
+        errors: list[BaseException] = []
         while asks:
             orders: dict[str, dict[tuple[str, str], Ask]] = {}
             later: list[Ask] = []
@@ -201,21 +224,26 @@ class ControlDesk:
                     await self._commands.request_all(list(order.values()))
                 except GridspineError as error:
                     log.warning("leases could not be asked for: tried again", source=principal, why=error.detail)
+                    errors.append(error)
                     self._again(order.values())
             asks = later
+        return errors
 
-    async def _cancel(self, over: Sequence[Command]) -> None:
-        """End what is not wanted any more; what a newer lease superseded meanwhile has ended."""
+    async def _cancel(self, over: Sequence[Command]) -> list[BaseException]:
+        """End what is not wanted any more, return what went wrong; what a newer lease superseded has ended."""
+        errors: list[BaseException] = []
         for at in range(0, len(over), _AT_ONCE):
             part = over[at : at + _AT_ONCE]
             ended = await asyncio.gather(*map(self._end, part), return_exceptions=True)
             for command, error in zip(part, ended, strict=True):
                 if isinstance(error, BaseException) and not isinstance(error, Conflict | NotFound):
                     log.warning("a lease could not be ended: tried again", command=command.id, why=str(error))
+                    errors.append(error)
                     soon_us = self._clock.monotonic_us() + SOON_US
                     self._sweep_us = min(self._sweep_us, soon_us)
                     if (holder := self._by_batch.get(command.batch)) in self._due_us:
                         self._due_us[holder] = min(self._due_us[holder], soon_us)
+        return errors
 
     async def _end(self, command: Command) -> None:
         command = self._commands.commander.command(command.id)

@@ -21,7 +21,7 @@ from gridspine.energy.control import LIMITS, NOTHING, Control, tightest
 from gridspine.energy.obligation import Obligation, Source, obligations
 from gridspine.energy.programme import Programme
 from gridspine.energy.site import Site
-from gridspine.energy.timeline import Limited, Stretch, intersect, limits_of, resolve
+from gridspine.energy.timeline import Limited, Stretch, Together, intersect, limits_of, resolve
 from gridspine.kernel.time import US
 from gridspine.things.directory import Directory
 from gridspine.things.lease import Authority
@@ -29,6 +29,8 @@ from gridspine.things.thing import Thing
 
 HORIZON_US = 86_400 * US
 """How far ahead leases are asked for."""
+MAX_AHEAD = 1_000
+"""Intervals that are looked at ahead: where there are more within the horizon, it is nearer."""
 BATCH = "control:"
 """How the batches of commands begin that come of controls."""
 _AUTHORITY = {"aggregator": Authority.AGGREGATOR, "network": Authority.NETWORK}
@@ -44,16 +46,6 @@ class Holder(NamedTuple):
     def batch(self) -> str:
         """By which name its commands are known."""
         return f"{BATCH}{self.id}"
-
-
-class Together(NamedTuple):
-    """What holds in ``[from_us, until_us)`` [µs]: at the connection point, by programmes, and the tightest of both."""
-
-    from_us: int
-    until_us: int
-    point: Control
-    stretch: Stretch
-    tightest: Control
 
 
 class _Own(NamedTuple):
@@ -126,12 +118,25 @@ class ControlPlan:
                 at += 1
         return found
 
+    def until_us(self, holder: Holder, now_us: int) -> int:
+        """Return how far a holder's leases are planned ahead [µs since 1970], however many intervals others publish."""
+        end_us = now_us + HORIZON_US
+        begins: list[int] = []
+        for one in self._enrolments.of_subject(holder.id):
+            if one.stands(now_us):
+                for event in self._programmes.standing(one.programme):
+                    begins += event.begins(now_us, end_us)
+        if holder.kind == "site":
+            for envelope in self._sites.envelopes(holder.id):
+                begins += (part.from_us for part in envelope.intervals if now_us <= part.from_us < end_us)
+        return max(sorted(begins)[MAX_AHEAD], now_us + US) if len(begins) > MAX_AHEAD else end_us
+
     def owed(self, holder: Holder, now_us: int) -> list[Obligation]:
         """Return the leases that a holder's Things should have from ``now_us`` [µs since 1970] on, by whose word."""
         own = self._own(holder)
         if not own.handles:
             return []
-        until_us = now_us + HORIZON_US
+        until_us = self.until_us(holder, now_us)
         return [*self._by_site(holder, own, now_us, until_us), *self._by_programmes(holder, own, now_us, until_us)]
 
     def _by_site(self, holder: Holder, own: _Own, now_us: int, until_us: int) -> Iterator[Obligation]:

@@ -1,6 +1,10 @@
 """All that a node knows of sites and programmes, put together."""
 
+from collections.abc import Callable
+from typing import Any
+
 from gridspine.apps.node.archive import ArchiveService
+from gridspine.apps.node.book import Book
 from gridspine.apps.node.commands import Commands
 from gridspine.apps.node.control_desk import ControlDesk
 from gridspine.apps.node.control_plan import ControlPlan
@@ -8,6 +12,7 @@ from gridspine.apps.node.programme_enrolments import ProgrammeEnrolments
 from gridspine.apps.node.programme_reports import ProgrammeReports
 from gridspine.apps.node.programmes import Programmes
 from gridspine.apps.node.sites import Sites
+from gridspine.energy.control_port import Change, Kept
 from gridspine.infra.registry.port import Registry
 from gridspine.infra.runtime.clock import Clock
 from gridspine.infra.runtime.tasks import Supervisor
@@ -28,9 +33,24 @@ class Controls:
         self.plan = ControlPlan(self.sites, self.programmes, self.enrolments, things)
         self.desk = ControlDesk(self.plan, self.sites, self.programmes, self.enrolments, commands, clock)
         self.reports = ProgrammeReports(registry, self.plan, things, points, archive, clock)
+        self.listeners: list[Callable[[Change], None]] = []
+        """Hear of each document that is kept or removed."""
+        for book in self._books():
+            book.listeners.append(self._on_change)
         commands.listeners.append(self.desk.on_events)
         others = commands.behind
         commands.behind = lambda principal: others(principal) | self.desk.behind(principal)
+
+    def _books(self) -> tuple[Book[Any], ...]:
+        return (
+            self.sites.book, self.sites.envelope_book, self.programmes.book, self.programmes.event_book,
+            self.enrolments.book, self.reports.book,
+        )  # fmt: skip
+
+    def _on_change(self, type_: str, document: Kept, actor: str, removed: bool) -> None:
+        change = Change(type_, document, actor, removed)
+        for listener in list(self.listeners):
+            listener(change)
 
     def load(self) -> None:
         """Read all documents when the node starts; blocks."""

@@ -204,7 +204,7 @@ class Node:
         self.adapters = AdapterHost(
             self.settings.adapters, self.clock, self.registry, self.identity, self.authority,
             self.things, self.intake, self.commands, self.engines.adapters, quotas=self.quotas, meter=self.meter,
-            trace=self.trace,
+            trace=self.trace, http=self.settings.http, controls=self.controls,
         )  # fmt: skip
 
     async def start(self) -> None:

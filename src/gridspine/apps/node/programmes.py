@@ -6,7 +6,7 @@ from itertools import islice
 
 import msgspec
 
-from gridspine.apps.node.book import Book
+from gridspine.apps.node.book import Book, with_changer
 from gridspine.energy.programme import Programme
 from gridspine.energy.programme_event import ProgrammeEvent
 from gridspine.infra.registry.port import Registry
@@ -23,7 +23,7 @@ class Programmes:
 
     def __init__(self, registry: Registry, clock: Clock) -> None:
         self._clock = clock
-        self._programmes = Book(Programme, "programme", registry, clock)
+        self.book = Book(Programme, "programme", registry, clock)
         self.event_book = Book(ProgrammeEvent, "event", registry, clock)
         self._of: dict[str, dict[str, None]] = {}
         self._standing: dict[str, list[ProgrammeEvent]] = {}
@@ -32,7 +32,7 @@ class Programmes:
 
     def load(self) -> None:
         """Read them when the node starts; blocks."""
-        self._programmes.load()
+        self.book.load()
         self.event_book.load()
         for one in sorted(self.event_book.kept.values(), key=lambda one: one.id):
             self._of.setdefault(one.programme, {})[one.id] = None
@@ -40,12 +40,12 @@ class Programmes:
 
     def seen_by(self, organisation: str) -> Sequence[Programme]:
         """Return the programmes that an organisation may see, by title."""
-        seen = (one for one in self._programmes.kept.values() if self._visible(one, organisation))
+        seen = (one for one in self.book.kept.values() if self._visible(one, organisation))
         return sorted(seen, key=lambda one: (one.title, one.id))
 
     def get(self, id: str, organisation: str = "", *, own: bool = False) -> Programme:
         """Return one that an organisation may see, or (``own``) that is its own; raise `NotFound`."""
-        found = self._programmes.get(id)
+        found = self.book.get(id)
         seen = found.organisation == organisation if own else not organisation or self._visible(found, organisation)
         if not seen:
             raise NotFound("there is no such programme")
@@ -53,17 +53,17 @@ class Programmes:
 
     def find(self, id: str) -> Programme | None:
         """Return one, or None."""
-        return self._programmes.kept.get(id)
+        return self.book.kept.get(id)
 
     async def register(self, programme: Programme, actor: str) -> Programme:
         """Keep a new programme; its id is given here. Raises `Invalid`, `Overloaded`."""
         programme.check()
-        present = sum(one.organisation == programme.organisation for one in self._programmes.kept.values())
+        present = sum(one.organisation == programme.organisation for one in self.book.kept.values())
         if present >= MAX_PROGRAMMES:
             raise Overloaded(f"your organisation has {MAX_PROGRAMMES} programmes, and no more")
         now_us = self._clock.now_us()
         made = msgspec.structs.replace(programme, id=new_urn(self._clock), created_us=now_us, by=actor)
-        return await self._programmes.keep("programme.registered", made, actor)
+        return await self.book.keep("programme.registered", made, actor)
 
     async def change(self, before: Programme, programme: Programme, actor: str) -> Programme:
         """Keep a programme as it is now; raise `Invalid`, and `Conflict` for one that is retired."""
@@ -71,8 +71,9 @@ class Programmes:
             raise Conflict("the programme is retired")
         programme.check()
         fields = {"id": before.id, "organisation": before.organisation, "created_us": before.created_us}
-        changed = msgspec.structs.replace(programme, **fields, by=before.by, changed_by=actor)
-        return await self._programmes.keep("programme.changed", changed, actor)
+        changed = msgspec.structs.replace(programme, **fields, by=before.by, changed_by=actor,
+                                          changers=with_changer(before.changers, actor))  # fmt: skip
+        return await self.book.keep("programme.changed", changed, actor)
 
     async def retire(self, programme: Programme, actor: str) -> Programme:
         """End a programme: its events are cancelled, its defaults hold no more; it stays known."""
@@ -87,7 +88,7 @@ class Programmes:
         finally:  # those of the parts that were kept are cancelled, whatever became of the others
             self._standing.pop(programme.id, None)
         retired = msgspec.structs.replace(programme, retired_us=now_us)
-        return await self._programmes.keep("programme.retired", retired, actor)
+        return await self.book.keep("programme.retired", retired, actor)
 
     # -- events -------------------------------------------------------------------------------------------------
 

@@ -15,14 +15,16 @@ import msgspec
 import structlog
 
 from gridspine.apps.api.app import create_app
+from gridspine.apps.api.connection import Lane
 from gridspine.apps.api.lane import ReadLane
+from gridspine.apps.api.tls import node_context
 from gridspine.apps.cli.keys import register_client
 from gridspine.apps.node.announced import Announced, announced
 from gridspine.apps.node.drain import drain
 from gridspine.apps.node.engines import Engines
 from gridspine.apps.node.node import Node, compose
 from gridspine.apps.node.seats import Seats, open_as_many_files_as_allowed
-from gridspine.apps.node.serve import Listening, bind, serve, serve_tls
+from gridspine.apps.node.serve import Listening, bind, serve
 from gridspine.apps.portal.routes import portal_routes
 from gridspine.infra.runtime.clock import Clock, SystemClock
 from gridspine.infra.runtime.settings import Settings
@@ -106,7 +108,7 @@ async def _serve(node: Node, sock: socket.socket, id_: str) -> Running:
     servers = [await serve(app, sock, http=settings.http, seats=seats, lane=lane)]
     if settings.tls.enabled:
         try:
-            servers.append(await serve_tls(node, app, seats, lane))
+            servers.append(await _serve_tls(node, app, seats, lane))
         except BaseException:
             await servers[0].stop()
             raise
@@ -115,6 +117,13 @@ async def _serve(node: Node, sock: socket.socket, id_: str) -> Running:
     if settings.tls.enabled and settings.discovery.dns_sd:
         running.announcement = await announced(settings, servers[-1].port)
     return running
+
+
+async def _serve_tls(node: Node, app: Any, seats: Seats, lane: Lane) -> Listening:
+    """Serve ``app`` over mutual TLS as the settings say."""
+    tls = node.settings.tls
+    context = await asyncio.to_thread(node_context, node.identity, tuple(tls.names))
+    return await serve(app, bind(tls.host, tls.port), context, http=node.settings.http, seats=seats, lane=lane)
 
 
 def _first_client(node: Node) -> None:

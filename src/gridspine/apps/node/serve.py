@@ -24,8 +24,6 @@ from uvicorn.server import ServerState
 
 from gridspine.apps.api.answer import problem
 from gridspine.apps.api.connection import IDLE_S, Connection, Lane, Socket, reset
-from gridspine.apps.api.tls import node_context
-from gridspine.apps.node.node import Node
 from gridspine.apps.node.seats import Seats
 from gridspine.infra.runtime.settings import Http
 from gridspine.kernel.errors import Unavailable
@@ -223,13 +221,6 @@ async def serve(
     seats = seats or Seats(http.max_connections, http.max_connections_of_one)
     make = partial(Connection, config, app_state={}, lane=lane, max_tasks=http.max_requests)
     return Listening(sock, context, seats, make)
-
-
-async def serve_tls(node: Node, app: Any, seats: Seats, lane: Lane) -> Listening:
-    """Serve ``app`` over mutual TLS as the settings say."""
-    tls = node.settings.tls
-    context = await asyncio.to_thread(node_context, node.identity, tuple(tls.names))
-    return await serve(app, bind(tls.host, tls.port), context, http=node.settings.http, seats=seats, lane=lane)
 
 
 def _full() -> bytes:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from gridspine.apps.node.book import Book
+from gridspine.apps.node.book import Book, with_changer
 from gridspine.energy.envelope import Envelope
 from gridspine.energy.plant import ADAPTER
 from gridspine.energy.site import Site
@@ -77,7 +77,9 @@ class Sites:
     async def change(self, before: Site, site: Site, actor: str) -> Site:
         """Keep a site as it is now."""
         kept = {"id": before.id, "organisation": before.organisation, "created_us": before.created_us, "by": before.by}
-        return await self._keep("site.changed", msgspec.structs.replace(site, **kept, changed_by=actor), actor)
+        return await self._keep("site.changed", msgspec.structs.replace(
+            site, **kept, changed_by=actor, changers=with_changer(before.changers, actor)
+        ), actor)  # fmt: skip
 
     async def remove(self, site: Site, actor: str) -> None:
         """Forget a site and its envelopes; raise `Conflict` while it is enrolled somewhere."""

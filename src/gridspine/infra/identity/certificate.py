@@ -57,7 +57,7 @@ class Authority:
         self._registry, self._custody, self._clock, self._tell = registry, custody, clock, tell
         self._lock = threading.Lock()
         self._keys = CertificateKeys(custody, clock)
-        self._contexts: list[tuple[weakref.ref[ssl.SSLContext], tuple[str, ...]]] = []
+        self._contexts: list[tuple[weakref.ref[ssl.SSLContext], tuple[str, ...], bytes]] = []
         issued = registry.read(lambda tx: tx.list(IssuedCertificate))
         self._issued = {certificate.id: certificate for certificate in issued}
 
@@ -86,28 +86,31 @@ class Authority:
         self.refresh()
         return under_way
 
-    def server_context(self, names: Sequence[str] = ()) -> ssl.SSLContext:
-        """Return a server's TLS context (TLS 1.2 or later, clients' certificates optional), kept up to date."""
+    def server_context(self, names: Sequence[str] = (), trusted: bytes = b"") -> ssl.SSLContext:
+        """Return a server's TLS context (TLS 1.2 or later, clients' certificates optional), kept up to date.
+
+        ``trusted`` (PEM) are the authorities of clients' certificates, this one where there are none.
+        """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.verify_mode = ssl.CERT_OPTIONAL
         context.verify_flags |= ssl.VERIFY_X509_STRICT
         context.set_alpn_protocols(["http/1.1"])
-        self._bring_up_to_date(context, tuple(names))
-        self._contexts.append((weakref.ref(context), tuple(names)))
+        self._bring_up_to_date(context, tuple(names), trusted)
+        self._contexts.append((weakref.ref(context), tuple(names), trusted))
         return context
 
     def refresh(self) -> None:
         """Hand new certificates and authorities to the servers that listen: for connections from now on. Blocks."""
-        for reference, names in self._contexts:
+        for reference, names, trusted in self._contexts:
             context = reference()
             if context is not None:
-                self._bring_up_to_date(context, names)
+                self._bring_up_to_date(context, names, trusted)
 
-    def _bring_up_to_date(self, context: ssl.SSLContext, names: tuple[str, ...]) -> None:
+    def _bring_up_to_date(self, context: ssl.SSLContext, names: tuple[str, ...], trusted: bytes) -> None:
         self.server_certificate(names)
         context.load_cert_chain(self._custody.path("server.crt"), self._custody.path("server.pem"))
-        context.load_verify_locations(cadata=self.trusted_pem.decode("ascii"))
+        context.load_verify_locations(cadata=(trusted or self.trusted_pem).decode("ascii"))
 
     def server_certificate(self, names: Sequence[str] = ()) -> bytes:
         """Return the server's certificate in PEM, made anew when ``names`` changed or it is about to run out.

@@ -240,6 +240,11 @@ class Identity:
             username, None, f"password:{username}/{made_us}", "password", self.directory.epoch(username)
         )
 
+    def by_session(self, principal: str, session: str, epoch: int, roles: Iterable[str] | None = None) -> Caller:
+        """Return the caller who proved itself before, by ``roles`` at most; raise a 401 when that holds no more."""
+        how: How = "password" if session.startswith("password:") else "mtls"
+        return self._caller(principal, roles, session, how, epoch)
+
     def by_ticket(self, ticket: str, path: str) -> Caller:
         """Return the caller who was given ``ticket`` for ``path``; raise a 401. A ticket works once."""
         caller = self.tickets.redeem(ticket, path)

@@ -64,6 +64,10 @@ class Transaction(Protocol):
         """Return documents in the order of their ids, those of ``owner`` only when it is given."""
         ...
 
+    def items(self, kind: type[S], *, owner: str) -> Sequence[tuple[str, S]]:
+        """Return the documents of ``owner``, each with its id, in the order of these."""
+        ...
+
     def bind_key(self, name: str, value: str, id: str) -> None:
         """Make ``(name, value)`` the unique key of ``id``; raise `Conflict` when another has it."""
         ...

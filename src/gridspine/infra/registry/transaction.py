@@ -136,6 +136,14 @@ class SqlTransaction:
         rows = self._connection.execute(query.order_by(document.c.id).limit(limit))
         return [_decode(kind, row.format, row.body) for row in rows]
 
+    def items(self, kind: type[S], *, owner: str) -> Sequence[tuple[str, S]]:
+        """Return the documents of ``owner``, each with its id, in the order of these."""
+        query = select(document.c.id, document.c.format, document.c.body).where(
+            document.c.kind == kind_name(kind), document.c.owner == owner
+        )
+        rows = self._connection.execute(query.order_by(document.c.id))
+        return [(row.id, _decode(kind, row.format, row.body)) for row in rows]
+
     def bind_key(self, name: str, value: str, id: str) -> None:
         """Make ``(name, value)`` the unique key of ``id``."""
         bound = self.find_key(name, value)

@@ -1,0 +1,33 @@
+"""Plain access tokens for clients of protocols that know no other: made and taken at adapters' doors only.
+
+They are tokens of the node, bound to nothing: its API refuses them, but for the demo profile on loopback.
+"""
+
+from gridspine.infra.identity.service import Identity
+from gridspine.infra.identity.token import MAX_LIFE_S
+from gridspine.things.adapter import Source
+
+
+class AdapterTokens:
+    """Makes them of sources, and finds the source again."""
+
+    def __init__(self, identity: Identity) -> None:
+        self._identity = identity
+
+    def issue(self, source: Source, life_s: int) -> tuple[str, int]:
+        """Return a token and how long it lives [s]; raise `Unauthenticated`, `Overloaded`."""
+        self._identity.rate.take(source.principal)
+        caller = self._identity.by_session(source.principal, source.session, source.epoch, source.roles)
+        scope, life_s = " ".join(sorted(caller.roles)), max(1, min(life_s, MAX_LIFE_S))
+        token = self._identity.tokens.issue(
+            caller.principal, scope=scope, sid=caller.session, epoch=caller.epoch, cnf=None, life_s=life_s
+        )
+        return token, life_s
+
+    def find(self, token: str) -> Source:
+        """Return the source a token was made for; raise `Unauthenticated`, `Overloaded`."""
+        claims = self._identity.tokens.verify(token)
+        roles = tuple(claims.scope.split())
+        caller = self._identity.by_session(claims.sub, claims.sid, claims.epoch, roles)
+        self._identity.rate.take(caller.principal)
+        return Source(caller.principal, caller.organisation, caller.session, caller.epoch, roles)

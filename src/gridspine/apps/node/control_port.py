@@ -1,0 +1,100 @@
+"""Sites, programmes and what hangs on them in somebody's name: the one way in, for routes and adapters alike.
+
+::
+
+    route: its caller ──────────────────┐
+    adapter: a source ─► who is it now? ┴─► `CallerControls` ─► policies ─► documents ─► desk: leases follow
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+
+import structlog
+
+from gridspine.apps.node.asked import Asked
+from gridspine.apps.node.authority import Authority
+from gridspine.apps.node.caller_enrolments import CallerEnrolments
+from gridspine.apps.node.caller_programmes import CallerProgrammes
+from gridspine.apps.node.caller_reports import CallerReports
+from gridspine.apps.node.caller_sites import CallerSites
+from gridspine.apps.node.controls import Controls
+from gridspine.energy.control_port import Action, Change
+from gridspine.infra.identity.caller import Caller
+from gridspine.infra.identity.service import Identity
+from gridspine.things.adapter import Source
+
+MAX_WAITING = 10_000
+"""Changes that wait for one listener at most."""
+log = structlog.get_logger(__name__)
+
+
+class CallerControls:
+    """All that one caller may do: `gridspine.energy.control_port.ControlPort`."""
+
+    def __init__(self, authority: Authority, controls: Controls, caller: Caller) -> None:
+        self.source = Source(caller.principal, caller.organisation, caller.session, caller.epoch)
+        self._asked = Asked(authority, controls, caller)
+        self.sites = CallerSites(self._asked)
+        self.programmes = CallerProgrammes(self._asked)
+        self.enrolments = CallerEnrolments(self._asked)
+        self.reports = CallerReports(self._asked)
+
+    def may(self, action: Action) -> bool:
+        """Whether the policies would permit ``action`` in the own organisation; nothing is recorded."""
+        return self._asked.may(action)
+
+
+class HostedControls:
+    """What an adapter reaches them by: `gridspine.energy.control_port.Controls`."""
+
+    def __init__(self, authority: Authority, controls: Controls, identity: Identity) -> None:
+        self._authority, self._controls, self._identity = authority, controls, identity
+
+    def of(self, source: Source) -> CallerControls:
+        """Return the port in the name of ``source``; raise `Unauthenticated` when its proof holds no more."""
+        caller = self._identity.by_session(source.principal, source.session, source.epoch, source.roles)
+        return CallerControls(self._authority, self._controls, caller)
+
+    def changes(self) -> AsyncIterator[Change]:
+        """Yield what is kept and removed from this call on; ends when more than `MAX_WAITING` wait."""
+        return _Changes(self._controls)
+
+
+class _Changes:
+    """One listener's changes. It listens from its making on, until it is closed, behind or forgotten."""
+
+    def __init__(self, controls: Controls) -> None:
+        self._controls = controls
+        self._waiting: deque[Change] = deque()
+        self._wake = asyncio.Event()
+        self._over = False
+        controls.listeners.append(self._on_change)
+
+    def __aiter__(self) -> AsyncIterator[Change]:
+        return self
+
+    async def __anext__(self) -> Change:
+        while not self._waiting:
+            if self._over:
+                raise StopAsyncIteration
+            self._wake.clear()
+            try:
+                await self._wake.wait()
+            except BaseException:
+                self._end()
+                raise
+        return self._waiting.popleft()
+
+    def _on_change(self, change: Change) -> None:
+        if len(self._waiting) >= MAX_WAITING:
+            log.warning("a listener to changes of programmes is too slow and is let go")
+            self._end()
+        else:
+            self._waiting.append(change)
+        self._wake.set()
+
+    def _end(self) -> None:
+        if not self._over:
+            self._over = True
+            self._controls.listeners.remove(self._on_change)
