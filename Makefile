@@ -50,8 +50,8 @@ docs: ## write the reference pages from the code
 	$(RUN) python -W ignore -m gridspine.apps.cli.reference docs/reference
 	$(RUN) python tools/conformance_page.py
 
-bench: ## a short look at the numbers on this machine; benchmarks/run.py --write for the page
-	$(RUN) python benchmarks/run.py --short
+bench: ## a short look at the numbers on this machine, some ten minutes; benchmarks/run.py --write for the page
+	$(RUN) python benchmarks/run.py --short --within-s 600
 
 site: ## the documentation as a site, in site/; strict: a link that leads nowhere fails it
 	NO_MKDOCS_2_WARNING=1 $(RUN) --isolated --only-group docs mkdocs build --quiet

@@ -11,6 +11,7 @@ import os
 import platform
 import subprocess
 import sys
+import time
 import timeit
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -120,9 +121,14 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--short", action="store_true", help="a look, not a measurement")
     parser.add_argument("--only", choices=SCRIPTS)
+    parser.add_argument("--within-s", type=float, default=float("inf"), help="begin none after so many seconds")
     parser.add_argument("--write", action="store_true", help="rewrite the tables of docs/benchmarks.md")
     options = parser.parse_args()
+    began = time.monotonic()
     for name in [options.only] if options.only else SCRIPTS:
+        if time.monotonic() - began > options.within_s:
+            print(f"left out, not measured: {name}", flush=True)
+            continue
         before = f"load average {os.getloadavg()[0]:.1f}, {speed()}"
         lines = measure(name, short=options.short)
         for line in lines:
