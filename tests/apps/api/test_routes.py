@@ -186,7 +186,7 @@ HARMLESS = {
     ("GET", "/organisations"), ("GET", "/principals"), ("GET", "/behaviours"), ("GET", "/emulated/orders"),
     ("GET", "/commands/awaiting"), ("GET", "/edges"), ("GET", "/events"), ("GET", "/events/{kind}"),
     ("GET", "/models"), ("GET", "/ensembles"), ("GET", "/search/jsonpath"), ("GET", "/search/sparql"),
-    ("POST", "/search/sparql"), ("GET", "/sites"), ("GET", "/programmes"),
+    ("POST", "/search/sparql"), ("GET", "/sites"), ("GET", "/programmes"), ("GET", "/bids"),
     ("GET", "/templates"),
 }  # fmt: skip
 """What a stranger may ask: of the own organisation, or what is there for everybody."""
@@ -196,7 +196,7 @@ async def everything(world):
     """What another organisation must not change."""
     compact = {"accept": "application/vnd.gridspine.things+json"}  # without the time it was asked for
     found = {"/things": (await world.op.get("/things", headers=compact)).json()}
-    for path in ("/grants", "/incidents", "/organisations", "/principals", "/sites", "/programmes"):
+    for path in ("/grants", "/incidents", "/organisations", "/principals", "/sites", "/programmes", "/bids"):
         found[path] = (await world.op.get(path)).json()
     found["command"] = (await world.op.get(f"/commands/{world.ids['command_id']}")).json()["state"]
     return found

@@ -1,5 +1,6 @@
 """Sites and programmes of the matrix: one of each to look at, fresh ones to act on, and what is asked of them."""
 
+import time
 import uuid
 from typing import Any
 
@@ -32,6 +33,7 @@ async def scene(world: World, title: str) -> dict[str, str]:
     ids = {"site_id": site, "envelope_id": envelope, "programme_id": programme, "programme_event_id": event}
     ids |= await _enrolment(world, programme)
     ids["programme_report_id"] = await _made(world, f"/programmes/{programme}/reports", report(ids))
+    ids["bid_id"] = await _bid(world, programme)
     return ids
 
 
@@ -43,6 +45,10 @@ async def fresh(world: World, path: str, ids: dict[str, str]) -> dict[str, str]:
         return {"envelope_id": await _made(world, f"/sites/{ids['site_id']}/envelopes", ENVELOPE)}
     if path == "/programmes/{programme_id}":
         return {"programme_id": await _made(world, "/programmes", PROGRAMME)}
+    if path == "/bids":
+        return {"thing_id": await _metered(world, ids["programme_id"])}
+    if path.startswith("/bids/{bid_id}/"):
+        return {"bid_id": await _bid(world, ids["programme_id"])}
     if path.endswith("{programme_event_id}/cancel"):
         return {"programme_event_id": await _made(world, f"/programmes/{ids['programme_id']}/events", EVENT)}
     if path == "/programmes/{programme_id}/enrolments":
@@ -60,6 +66,25 @@ async def _enrolment(world: World, programme: str) -> dict[str, str]:
     thing = await world.thing(f"urn:uuid:{uuid.uuid4()}", BATTERY, adapter="none")
     body = {"thing": thing, "from": BEFORE, "until": FOREVER}
     return {"enrolment_id": await _made(world, f"/programmes/{programme}/enrolments", body)}
+
+
+def bid(programme: str, meter: str) -> dict[str, Any]:
+    """Return a bid that can be made."""
+    day_us = 86_400 * US
+    begin_us = (time.time_ns() // 1000 // day_us + 30) * day_us
+    times = {"from": format_rfc3339(begin_us), "until": format_rfc3339(begin_us + 3600 * US)}
+    money = {"energyWh": 2_000, "baselineWh": 500, "price": "0.25", "currency": "EUR"}
+    return {"title": "B", "programme": programme, "meter": meter, "direction": "shed", **times, **money}
+
+
+async def _metered(world: World, programme: str) -> str:
+    thing = await world.thing(f"urn:uuid:{uuid.uuid4()}", BATTERY, adapter="none")
+    await _made(world, f"/programmes/{programme}/enrolments", {"thing": thing, "from": BEFORE, "until": FOREVER})
+    return thing
+
+
+async def _bid(world: World, programme: str) -> str:
+    return await _made(world, "/bids", bid(programme, await _metered(world, programme)))
 
 
 def report(ids: dict[str, str]) -> dict[str, str]:
@@ -88,4 +113,7 @@ def bodies(ids: dict[str, str]) -> dict[str, Any]:
         f"{enrolment}/opt-out": {"event": ids["programme_event_id"]},
         f"{enrolment}/opt-in": {"event": ids["programme_event_id"]},
         "/programmes/{programme_id}/reports": report(ids),
+        "/bids": bid(ids["programme_id"], ids["thing_id"]),
+        "/bids/{bid_id}/decision": {"decision": "accept"},
+        "/bids/{bid_id}/withdraw": {"reason": "r"},
     }

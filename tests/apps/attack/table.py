@@ -144,6 +144,12 @@ POST /programmes/{programme_id}/enrolments/{enrolment_id}/opt-in ow  -  -      4
 GET  /programmes/{programme_id}/reports                 aowu    -       -      403 404aowu
 POST /programmes/{programme_id}/reports                 ow      -       -      403 404ow
 GET  /programmes/{programme_id}/reports/{programme_report_id} aowu -    -      403 404aowu
+GET  /bids                                              aowu    aowu    aowu   403 403
+POST /bids                                              ow      -       -      403 404ow
+GET  /bids/{bid_id}                                     aowu    -       -      403 404aowu
+POST /bids/{bid_id}/decision                            ow      -       -      403 404ow
+POST /bids/{bid_id}/withdraw                            ow      -       -      403 404ow
+GET  /bids/{bid_id}/settlement                          aowu    -       -      403 404aowu
 GET  /products                                          aowcdu  aowcdu  aowcdu 403 403
 POST /products                                          w       w       w      403 403
 GET  /products/{product_id}                             aowcdu  aowcdu  aowcdu 403 403

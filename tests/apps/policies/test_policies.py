@@ -89,6 +89,9 @@ OWN = {
     "programme.enrol": organisation_entity("acme"),
     "programme.opt": organisation_entity("acme"),
     "programme.report": organisation_entity("acme"),
+    "bid.read": organisation_entity("acme"),
+    "bid.offer": organisation_entity("acme"),
+    "bid.decide": organisation_entity("acme"),
     "incident.read": organisation_entity("acme"),
     "incident.handle": organisation_entity("acme"),
 }
@@ -97,7 +100,7 @@ MAY = {
         "behaviour.read", "behaviour.publish",
         "thing.read", "alarm.read", "thing.register", "audit.read", "metrics.read", "status.read", "identity.manage",
         "node.connect", "keys.rotate", "incident.read", "thing.enrol", "thing.attach", "thing.change",
-        "site.read", "programme.read",
+        "site.read", "programme.read", "bid.read",
     },
     "operator": {
         "behaviour.read", "behaviour.publish", "behaviour.deploy",
@@ -108,6 +111,7 @@ MAY = {
         "status.read", "sql.run", "node.stop", "quarantine.handle", "node.connect", "incident.read", "incident.handle",
         "adapter.trace",
         "site.read", "site.manage", "programme.read", "programme.manage", "programme.opt", "programme.report",
+        "bid.read", "bid.offer", "bid.decide",
     },
     "owner": {
         "behaviour.read",
@@ -115,13 +119,14 @@ MAY = {
         "grant.refuse", "grant.read", "grant.revoke", "grant.suspend", "grant.resume", "incident.read",
         "thing.transfer", "thing.attach",
         "site.read", "programme.read", "programme.enrol", "programme.opt", "programme.report",
+        "bid.read", "bid.offer", "bid.decide",
     },
     "consumer": {"grant.ask"},
     "device": set(),
     "auditor": {
         "behaviour.read",
         "thing.read", "alarm.read", "grant.read", "audit.read", "metrics.read", "status.read", "incident.read",
-        "site.read", "programme.read",
+        "site.read", "programme.read", "bid.read",
     },
 }  # fmt: skip
 

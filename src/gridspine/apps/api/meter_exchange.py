@@ -55,7 +55,9 @@ async def exchange_meter(
         at_us=parse_rfc3339(data.at), old_serial=data.old_serial, new_serial=data.new_serial, final=data.final,
         first=data.first, by=request.user.principal, why=data.why,
     )  # fmt: skip
-    return _exchange_view(await node.lives.exchange_meter(thing, exchange))
+    kept = await node.lives.exchange_meter(thing, exchange)
+    node.controls.settlement.changed(thing.id)
+    return _exchange_view(kept)
 
 
 def _exchange_view(one: Exchange) -> ExchangeView:

@@ -32,12 +32,12 @@ def verify_files(
     Where the key was replaced after you got PUBFILE, ``--handover`` takes what the node's ``/ledger/handovers``
     answers (or one note of it): each key vouches for the next, so nothing but PUBFILE needs to be trusted.
     """
-    keys = _keys(key, handover or [])
+    keys = read_keys(key, handover or [])
     failed = 0
     heads: dict[tuple[str, int], tuple[bytes, Path]] = {}
     for file in files:
         try:
-            line, checkpoints = _verify(_read(file), keys)
+            line, checkpoints = _verify(read_proof(file), keys)
             for checkpoint in checkpoints:
                 _same_story(heads, checkpoint, file)
         except GridspineError as error:
@@ -67,7 +67,8 @@ def show(
         typer.echo(f"{leaf:>10}  {event_id}")
 
 
-def _read(path: Path) -> bytes:
+def read_proof(path: Path) -> bytes:
+    """Return a file's bytes, as far as a proof may be long; raise `Invalid`."""
     try:
         with path.open("rb") as file:
             return file.read(MAX_PROOF_BYTES + 1)
@@ -75,14 +76,14 @@ def _read(path: Path) -> bytes:
         raise Invalid(f"cannot be read: {error.strerror}") from error
 
 
-def _keys(path: Path, handovers: list[Path]) -> list[VerifierKey]:
+def read_keys(path: Path, handovers: list[Path]) -> list[VerifierKey]:
     """Return the key in ``path`` and those it leads to, which are shown; end where a file is unreadable."""
     at = path
     try:
-        key = parse_key(_read(path).decode(errors="replace"))
+        key = parse_key(read_proof(path).decode(errors="replace"))
         notes: list[str] = []
         for at in handovers:
-            notes += read_notes(_read(at))
+            notes += read_notes(read_proof(at))
     except GridspineError as error:
         typer.echo(f"{at}: {error.detail}", err=True)
         raise typer.Exit(1) from error

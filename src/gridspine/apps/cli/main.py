@@ -10,6 +10,7 @@ from gridspine import __version__
 from gridspine.apps.cli import (
     adapter,
     behaviour,
+    bid,
     client,
     demo,
     doctor,
@@ -52,6 +53,7 @@ app.add_typer(ledger.app, name="ledger")
 app.add_typer(life.app, name="life")
 app.add_typer(keyring.app, name="keys")
 app.add_typer(programme.app, name="programme")
+app.add_typer(bid.app, name="bid")
 app.add_typer(site.app, name="site")
 app.add_typer(template.app, name="template")
 app.add_typer(thing.app, name="thing")

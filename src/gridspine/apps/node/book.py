@@ -57,8 +57,13 @@ D = TypeVar("D", bound=Any)
 class Book(Generic[D]):
     """All documents of one ``kind``, a frozen struct; ``noun`` is what people call one. Lives on the event loop."""
 
-    def __init__(self, kind: type[D], noun: str, registry: Registry, clock: Clock) -> None:
+    def __init__(
+        self, kind: type[D], noun: str, registry: Registry, clock: Clock,
+        event_id: Callable[[str, D], str] | None = None,
+    ) -> None:  # fmt: skip
+        """``event_id`` names an event by its type and document, where it is to be found by that."""
         self._kind, self._noun = kind, noun
+        self._event_id = event_id
         self._registry, self._clock = registry, clock
         self.kept: dict[str, D] = {}
         self.listeners: list[Callable[[str, D, str, bool], None]] = []
@@ -142,7 +147,8 @@ class Book(Generic[D]):
         told: dict[str, Any] = msgspec.to_builtins(document)
         if len(msgspec.json.encode(told)) > MAX_TOLD_BYTES:
             told = {name: len(value) if isinstance(value, list) else value for name, value in told.items()}
-        return Event(new_id(self._clock), type_, self._clock.now_us(), document.id, actor, told)
+        id_ = new_id(self._clock) if self._event_id is None else self._event_id(type_, document)
+        return Event(id_, type_, self._clock.now_us(), document.id, actor, told)
 
     def _tell(self, type_: str, document: D, actor: str, removed: bool) -> None:
         for listener in list(self.listeners):

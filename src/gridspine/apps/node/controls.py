@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gridspine.apps.node.archive import ArchiveService
+from gridspine.apps.node.bids import Bids
 from gridspine.apps.node.book import Book
 from gridspine.apps.node.commands import Commands
 from gridspine.apps.node.control_desk import ControlDesk
@@ -11,12 +12,16 @@ from gridspine.apps.node.control_plan import ControlPlan
 from gridspine.apps.node.programme_enrolments import ProgrammeEnrolments
 from gridspine.apps.node.programme_reports import ProgrammeReports
 from gridspine.apps.node.programmes import Programmes
+from gridspine.apps.node.read_now import Reads
+from gridspine.apps.node.registers import Registers
+from gridspine.apps.node.settlement_desk import SettlementDesk
 from gridspine.apps.node.sites import Sites
 from gridspine.energy.control_port import Change, Kept
 from gridspine.infra.registry.port import Registry
 from gridspine.infra.runtime.clock import Clock
 from gridspine.infra.runtime.tasks import Supervisor
 from gridspine.things.directory import Directory
+from gridspine.things.intake import Intake
 from gridspine.things.point import PointTable
 
 
@@ -25,7 +30,7 @@ class Controls:
 
     def __init__(
         self, registry: Registry, things: Directory, points: PointTable, commands: Commands, archive: ArchiveService,
-        clock: Clock,
+        intake: Intake, clock: Clock,
     ) -> None:  # fmt: skip
         self.sites = Sites(registry, things, clock)
         self.programmes = Programmes(registry, clock)
@@ -37,6 +42,9 @@ class Controls:
         """Hear of each document that is kept or removed."""
         for book in self._books():
             book.listeners.append(self._on_change)
+        self.bids = Bids(registry, self.programmes, self.enrolments, self.sites, things, clock)
+        registers = Registers(things, points, archive, clock)
+        self.settlement = SettlementDesk(registry, self.bids, registers, things, points, intake, clock)
         commands.listeners.append(self.desk.on_events)
         others = commands.behind
         commands.behind = lambda principal: others(principal) | self.desk.behind(principal)
@@ -56,12 +64,16 @@ class Controls:
         """Read all documents when the node starts; blocks."""
         for one in (self.sites, self.programmes, self.enrolments, self.reports, self.desk):
             one.load()
+        self.bids.load()
+        self.settlement.load()
 
     def concern(self, subject: str, organisation: str) -> bool:
-        """Whether a site, envelope, programme, event, enrolment or report concerns an organisation: its own, mostly.
+        """Whether a site, envelope, programme, event, enrolment, report or bid concerns an organisation; its own do.
 
         Who takes part in a programme is concerned by it and by its events; who runs one by enrolments and reports.
         """
+        if self.bids.concern(subject, organisation):
+            return True
         for book in (self.sites.book, self.sites.envelope_book):
             if (one := book.kept.get(subject)) is not None:
                 return bool(one.organisation == organisation)
@@ -77,6 +89,7 @@ class Controls:
         own = (one for one in self.enrolments.seen(programme, organisation) if one.state == "active")
         return any(event is None or event.aimed_at(one.words) for one in own)
 
-    def start(self, supervisor: Supervisor) -> None:
-        """Let commands follow documents and time."""
+    def start(self, supervisor: Supervisor, reads: Reads) -> None:
+        """Let commands follow documents and time, and bids be settled, for which ``reads`` are asked for."""
         supervisor.start("controls", self.desk.work)
+        supervisor.start("settlement", lambda: self.settlement.work(reads))

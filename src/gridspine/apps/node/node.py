@@ -196,8 +196,8 @@ class Node:
         self.archive = ArchiveService(self.settings, self.paths.archive, self.paths.log, self.log, self.things)
         self.archive.form_of = self.forms.forms.of
         self.controls = Controls(
-            self.registry, self.things, self.points, self.commands, self.archive, self.clock
-        )  # fmt: skip
+            self.registry, self.things, self.points, self.commands, self.archive, self.intake, self.clock
+        )
         self.retention = Retention(
             self.settings, self.paths.root, self.log, self.room, self.clock, self.checkpoints, self.snapshot_offsets
         )
@@ -228,7 +228,7 @@ class Node:
         self.forms.start(self.supervisor)
         self.ensembles.start(self.supervisor)
         self.plants.start(self.supervisor, self.adapters.reads)
-        self.controls.start(self.supervisor)
+        self.controls.start(self.supervisor, self.adapters.reads)
         self.supervisor.start("sparql", self.sparql.work)
         self.supervisor.start("agents", self.agents.work)
         self.lives.start(self.supervisor)
