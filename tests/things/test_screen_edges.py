@@ -59,6 +59,7 @@ def test_a_held_reading_of_a_point_that_the_screen_has_not_met_is_released() -> 
     point = plant.number("dInterval", 1)
     released = screen.release(readings([(point, 5, 7, 0)]))
     assert released.verdict.tolist() == [ACCEPTED]
+    assert len(released.held) == len(released.held_until_us) == 0, "what was released is held no more"
     assert screen.memory.value.array[point] == 7
 
 
