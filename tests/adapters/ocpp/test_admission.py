@@ -108,7 +108,7 @@ async def test_who_was_turned_away_is_told_to_come_later():
     clock = VirtualClock()
     node = make_node(clock=clock)
     async with serving(node) as adapter:
-        adapter.server._admission.hold_off(STATION, 300.0)
+        adapter.server._admission.hold_off(f"org/{STATION}", 300.0)
         status, headers = await refused(node, clock)
         assert status == 503
         assert 250 < int(headers["Retry-After"]) <= 300

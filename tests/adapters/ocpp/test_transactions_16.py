@@ -26,7 +26,7 @@ from gridspine.kernel.time import parse_rfc3339
 
 
 def record(node, station=STATION):
-    return msgspec.json.decode(node.store.content[f"station/{station}"], type=Record)
+    return msgspec.json.decode(node.store.content[f"station/org/{station}"], type=Record)
 
 
 def start(node, at_s=0.0, **more):
@@ -127,7 +127,7 @@ async def test_nothing_is_answered_before_it_is_durable():
         node.gate.clear()
         await point.send(2, "1", "StartTransaction", start(node))
         await node.until(lambda: node.waiting)
-        assert f"station/{STATION}" not in node.store.content
+        assert f"station/org/{STATION}" not in node.store.content
         await point.send(2, "2", "Heartbeat", {})  # it waits its turn
         node.gate.set()
         assert (await point.receive())[1] == "1"

@@ -95,22 +95,32 @@ class Server:
     def wake(self, thing: str) -> None:
         """Have the charge point of ``thing`` told what it must now obey."""
         found = self.stations.of(thing)
-        live = None if found is None else self._live.get(found[0].identity)
+        live = None if found is None else self._live.get(found[0].key)
         if live is not None and live.told is not None:
             live.told.wake.set()
+
+    def live(self, thing: str) -> tuple[ChargePoint, Session, Place] | None:
+        """Return the charge point of ``thing``, None while it is not connected or speaks for the Thing no more."""
+        found = self.stations.of(thing)
+        live = None if found is None else self._live.get(found[0].key)
+        if found is None or live is None or live.point is None or live.session is None:
+            return None
+        if not self._common.context.may_publish(live.point.source, thing):
+            return None
+        return live.point, live.session, found[1]
 
     def told(self, thing: str) -> tuple[Told, Place] | None:
         """Return who tells the charge point of ``thing``, None while it is not connected."""
         found = self.stations.of(thing)
-        live = None if found is None else self._live.get(found[0].identity)
+        live = None if found is None else self._live.get(found[0].key)
         return None if found is None or live is None or live.told is None else (live.told, found[1])
 
     async def rebind(self, stations: Stations) -> None:
         """Serve other bindings; cut whoever has no Thing here any more."""
         self.stations = stations
         cut = []
-        for identity, live in list(self._live.items()):
-            point, station = live.point, stations.get(identity)
+        for key, live in list(self._live.items()):
+            point, station = live.point, stations.get(key)
             if point is None or live.told is None:
                 continue
             if station is None or not self._may(point.source, station):
@@ -176,30 +186,30 @@ class Server:
         return station, source, SUBPROTOCOLS[socket.subprotocol]
 
     async def _serve(self, socket: WebSocket, station: Station, source: Source, version: Version) -> None:
-        identity = station.identity
-        while (before := self._live.get(identity)) is not None:
+        key = station.key
+        while (before := self._live.get(key)) is not None:
             await before.end(CloseCode.NORMAL_CLOSURE, "the charge point connected anew")
-        live = self._live[identity] = _Live(socket)
+        live = self._live[key] = _Live(socket)
         try:
-            record = await self._common.book.load(identity)
-            station = self.stations.get(identity) or station  # bindings may have changed meanwhile
+            record = await self._common.book.load(key)
+            station = self.stations.get(key) or station  # bindings may have changed meanwhile
             live.point = ChargePoint(self._common, station, source, version, record)
             live.session = Session(
                 socket, schemas(version), self._answering(live), self._common.settings, self._common.context.clock,
                 self._common.counters,
             )  # fmt: skip
             live.told = Told(live.point, live.session, self.orders)
-            log.info("connected: station=%s version=%s peer=%s", identity, version, socket.peer)
+            log.info("connected: station=%s version=%s peer=%s", key, version, socket.peer)
             await first_to_end(live.session.run(), live.told.run())
         except TurnedAway as error:
             self._common.counters.add("turned_away")
-            log.warning("station=%s is to come again later: %s", identity, error)
-            self._admission.hold_off(identity, error.wait_s)
+            log.warning("station=%s is to come again later: %s", key, error)
+            self._admission.hold_off(key, error.wait_s)
             await socket.close(CloseCode.TRY_AGAIN_LATER, "it cannot be kept now: come again later")
         except Closed as end:
-            log.info("connection ended: station=%s %s", identity, end)
+            log.info("connection ended: station=%s %s", key, end)
         finally:
-            del self._live[identity]
+            del self._live[key]
             live.gone.set()
 
     def _answering(self, live: _Live) -> Answer:
