@@ -68,7 +68,7 @@ class Past:
         size, number = 0, max(first, given.first, record.signed - self._book.kept_signed)
         while number <= last and size < _PAGE_BYTES:
             data = await self._book.signed(key, number)
-            kept = None if data is None else msgspec.json.decode(data)
+            kept: Payload = {} if data is None else msgspec.json.decode(data)
             if data is not None and kept["transaction"] == found.id:
                 if size and size + len(data) > _PAGE_BYTES:
                     break

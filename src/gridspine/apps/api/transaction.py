@@ -16,7 +16,7 @@ TransactionId = Annotated[str, Parameter(max_length=64)]
 
 
 class SignedValues(msgspec.Struct, frozen=True):
-    """The ``values`` of ``transaction`` that were signed, as the meter's protocol has them; nothing is changed in them."""
+    """The signed ``values`` of ``transaction``, as the meter's protocol has them; nothing is changed in them."""
 
     thing: str
     transaction: str
@@ -28,7 +28,7 @@ async def list_transactions(
     request: Request[Any, Any, Any], node: TheNode, thing_id: FromPath[str], before: Before = 0
 ) -> TransactionPage:
     """Return who plugged in when, with the register at start and end, the newest first; 404: it keeps none."""
-    return await node.transactions.page(permitted(node, request, thing_id, "thing.read"), before)
+    return await node.adapters.transactions.page(permitted(node, request, thing_id, "thing.read"), before)
 
 
 @get(
@@ -41,6 +41,6 @@ async def get_signed_values(
 ) -> Response[SignedValues]:
     """Return the signed meter values of a transaction, as they came."""
     thing = permitted(node, request, thing_id, "thing.read")
-    values = await node.transactions.signed_values(thing, transaction)
+    values = await node.adapters.transactions.signed_values(thing, transaction)
     headers = {"Content-Disposition": disposition("signed-values.json")}
     return Response(SignedValues(thing.id, transaction, values), headers=headers)

@@ -17,6 +17,7 @@ from gridspine.apps.node.quotas import Quotas
 from gridspine.apps.node.read_now import Reads
 from gridspine.apps.node.requests import Requests
 from gridspine.apps.node.served import Served
+from gridspine.apps.node.transactions import Transactions
 from gridspine.infra.identity.service import Identity
 from gridspine.infra.identity.token import MAX_LIFE_S
 from gridspine.infra.registry.group import Grouped
@@ -250,9 +251,8 @@ class AdapterHost:
         self.tokens = AdapterTokens(identity)
         self.listening: dict[str, tuple[str, int]] = {}
         self.reads = Reads(directory, clock)
-        self.requests = Requests(
-            directory, commands, intake.writer, clock, trace
-        )  # fmt: skip
+        self.requests = Requests(directory, commands, intake.writer, clock, trace)
+        self.transactions = Transactions(directory, self.requests)
         self._settings = settings
         self._adapters = adapters
         self._traces: dict[str, RingTrace] = {}
