@@ -76,7 +76,8 @@ class FakeNode:
     """An `AdapterContext`.
 
     ``things`` are served; ``users`` maps (username, password) and ``certificates`` a DER client certificate to the
-    principal behind it; ``may`` maps a principal to the Things it may publish for. ``gate`` closed holds every
+    principal behind it; ``may`` maps a principal to the Things it may publish for, ``organisations`` to its
+    organisation ("org" without). ``gate`` closed holds every
     intake back, ``refusal`` set makes intake raise. ``port`` 0 is any free one. ``stored``, ``problems`` and
     ``progressed`` are what happened. ``controls`` are a real node's, handed in: their rules stand in one place.
     """
@@ -105,6 +106,7 @@ class FakeNode:
         self.users: dict[tuple[str, str], str] = {}
         self.certificates: dict[bytes, str] = {}
         self.may: dict[str, set[str]] = {}
+        self.organisations: dict[str, str] = {}
         self.gate = asyncio.Event()
         self.gate.set()
         self.refusal: Exception | None = None
@@ -197,7 +199,8 @@ class FakeNode:
         await asyncio.sleep(0)
         principal = self.certificates.get(certificate_der) if certificate_der else None
         principal = principal or self.users.get((username, password))
-        return Source(principal, "org", f"session:{principal}") if principal else None
+        organisation = self.organisations.get(principal or "", "org")
+        return Source(principal, organisation, f"session:{principal}") if principal else None
 
     @property
     def controls(self) -> Any:

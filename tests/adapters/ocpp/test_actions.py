@@ -41,7 +41,8 @@ SENT = [
     ("1.6", "trigger", {"message": "Heartbeat", "whole": True}, "TriggerMessage", {"requestedMessage": "Heartbeat"},
      OK, None),
     ("1.6", "trigger", {"message": "LogStatusNotification"}, "ExtendedTriggerMessage", {"connectorId": 1}, OK, None),
-    ("2.0.1", "trigger", {"message": "StatusNotification"}, "TriggerMessage", {"evse": {"id": 1}}, OK, None),
+    ("2.0.1", "trigger", {"message": "StatusNotification"}, "TriggerMessage",
+     {"evse": {"id": 1, "connectorId": 1}}, OK, None),
     ("1.6", "reset", {"hard": True}, "Reset", {"type": "Hard"}, OK, None),
     ("2.0.1", "reset", {"onlyEvse": True}, "Reset", {"type": "OnIdle", "evseId": 1}, {"status": "Scheduled"},
      {"status": "Scheduled"}),
@@ -292,7 +293,8 @@ async def test_transactions_and_signed_values_are_told_by_evse():
         for evse, wh in ((1, 100), (2, 500)):
             begun = {"connectorId": evse, "idTag": "CAFE01", "meterStart": wh, "timestamp": at(node, evse)}
             ids.append((await point.call("StartTransaction", begun))["transactionId"])
-        signed = [{"timestamp": at(node, 9), "sampledValue": [SIGNED_VALUE]}]
+        when = at(node, 9)
+        signed = [{"timestamp": when, "sampledValue": [SIGNED_VALUE]}]
         await point.call("MeterValues", {"connectorId": 1, "transactionId": ids[0], "meterValue": signed})
         end = {"transactionId": ids[0], "meterStop": 700, "timestamp": at(node, 9), "transactionData": signed}
         await point.call("StopTransaction", end)
@@ -301,7 +303,7 @@ async def test_transactions_and_signed_values_are_told_by_evse():
         (one,) = (await node.request(ONE, "transactions"))[1]["transactions"]
         (two,) = (await node.request(TWO, "transactions"))[1]["transactions"]
         values = (await node.request(ONE, "signedValues", {"transaction": str(ids[0])}))[1]
-        assert values == {"values": [{"timestamp": at(node, 9), "sampledValue": SIGNED_VALUE}] * 2}
+        assert values == {"values": [{"timestamp": when, "sampledValue": SIGNED_VALUE}] * 2}
         assert (await node.request(TWO, "signedValues", {"transaction": str(ids[1])}))[1] == {"values": []}
         for thing, id_ in ((TWO, ids[0]), (ONE, "9")):
             assert (await node.request(thing, "signedValues", {"transaction": str(id_)}))[0] == "refused"

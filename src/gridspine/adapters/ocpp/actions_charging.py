@@ -20,6 +20,9 @@ Kind = Literal[
 ]  # fmt: skip
 
 
+_STATE = "StatusNotification"
+
+
 class ActionInput(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     """What actions are given; members that they do not know are refused."""
 
@@ -180,7 +183,9 @@ async def trigger(asked: Asked) -> Any:
     payload: Payload = {"requestedMessage": given.message}
     action = "TriggerMessage"
     if asked.version != "1.6":
-        payload["evse"] = {"id": evse} if evse else None
+        # The state is a connector's, not an EVSE's.
+        connector = {"connectorId": asked.place.connection.connector or 1} if given.message == _STATE else {}
+        payload["evse"] = {"id": evse, **connector} if evse else None
     else:
         payload["connectorId"] = evse or None
         if given.message in {"LogStatusNotification", "SignChargePointCertificate"}:

@@ -49,6 +49,7 @@ class OcppAdapter:
             server.orders.expire(lambda order: server.wake(order.thing)),
             _follow_bindings(context, server),
             _read_at_once(context, server),
+            server.refresh(),
             Desk(context, server, ACTIONS, _past(common, server)).run(),
             _report(common),
         )

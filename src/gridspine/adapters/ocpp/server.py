@@ -17,14 +17,18 @@ from gridspine.adapters.ocpp.station import Place, Station, Stations
 from gridspine.adapters.ocpp.told import Told
 from gridspine.adapters.ocpp.websocket import Closed, WebSocket
 from gridspine.adapters.ocpp.wire import SUBPROTOCOLS, Call, Code, Malformed, Version
+from gridspine.infra.runtime.address_count import AddressCount
 from gridspine.infra.runtime.waiting import first_to_end, within
 from gridspine.kernel.errors import GridspineError
+from gridspine.kernel.time import US
 from gridspine.things.adapter import Order, Source
 from gridspine.things.adapter_orders import OrdersInForce
 
 log = logging.getLogger(__name__)
 
 LISTENER = "ocpp"
+_SHARES = 30
+"""How often in the time between two refreshments it is looked who is due: not all at once."""
 _ANSWERS: dict[Version, answers_16.Answers] = {
     "1.6": answers_16.ANSWERS,
     "2.0.1": answers_2.ANSWERS,
@@ -66,6 +70,8 @@ class Server:
         self._admission = Admission(common.context, common.settings)
         self._live: dict[str, _Live] = {}
         self._connections: set[asyncio.Task[Any]] = set()
+        self._addresses = AddressCount(common.settings.max_per_address)
+        self._unknown = AddressCount(common.settings.max_handshakes_per_address)
         self._opening = 0
 
     @property
@@ -115,6 +121,16 @@ class Server:
         live = None if found is None else self._live.get(found[0].key)
         return None if found is None or live is None or live.told is None else (live.told, found[1])
 
+    async def refresh(self) -> None:
+        """Have every charge point asked anew, every ``refresh_s``, for ever, what it tells only when it changes."""
+        clock, every_s = self._common.context.clock, self._common.settings.refresh_s
+        while True:
+            await clock.sleep(every_s / _SHARES)
+            now_us = clock.monotonic_us()
+            for live in self._live.values():
+                if live.told is not None:
+                    live.told.refresh(now_us, round(every_s * US))
+
     async def rebind(self, stations: Stations) -> None:
         """Serve other bindings; cut whoever has no Thing here any more."""
         self.stations = stations
@@ -147,6 +163,12 @@ class Server:
         socket = WebSocket(
             reader, writer, ours, max_message_bytes=settings.max_message_bytes, trace=self._common.context.trace
         )
+        address = socket.address
+        if not self._addresses.enter(address):
+            log.warning("connection refused: %s has %d already", address, settings.max_per_address)
+            self._common.counters.add("too_many")
+            writer.close()
+            return
         self._connections.add(task)
         try:
             admitted = await self._opened(socket)
@@ -155,15 +177,20 @@ class Server:
         except (Closed, TimeoutError, OSError, ssl.SSLError, GridspineError) as error:
             log.info("connection dropped: peer=%s %s", socket.peer, error or type(error).__name__)
         finally:
+            self._addresses.leave(address)
             self._connections.discard(task)
             writer.close()
 
     async def _opened(self, socket: WebSocket) -> tuple[Station, Source, Version] | None:
+        if not self._unknown.enter(socket.address):
+            self._common.counters.add("too_many")
+            raise Closed("too many of its address are in handshake")
         self._opening += 1
         try:
             return await within(self._common.context.clock, self._common.settings.connect_timeout_s, self._open(socket))
         finally:
             self._opening -= 1
+            self._unknown.leave(socket.address)
 
     async def _open(self, socket: WebSocket) -> tuple[Station, Source, Version] | None:
         """Answer the handshake; None when it led to nothing."""

@@ -6,8 +6,9 @@
                                           │ no: 409                                       │ done, refused, failed
                                           ▼                                 ledger: how it ended ◄┘ or its time is over
 
-Who asked, for what, and how it ended is in the ledger, unless it is safe (it changes nothing of the Thing); inputs and outputs are not: they may hold secrets. A request
-that the node does not live to see the end of was asked in the ledger, and never ended: it is not made a second time.
+Who asked, for what, and how it ended is in the ledger, unless it is safe (it changes nothing of the Thing); inputs
+and outputs are not: they may hold secrets. A request that the node does not live to see the end of was asked in the
+ledger, and never ended: it is not made a second time.
 """
 
 import asyncio
@@ -43,9 +44,7 @@ _End = tuple[RequestEnd, Any, str]
 class Requests:
     """Requests to adapters, from whoever may make them; lives on the event loop."""
 
-    def __init__(
-        self, directory: Directory, commands: Commands, writer: LogWriter, clock: Clock, trace: Trace
-    ) -> None:
+    def __init__(self, directory: Directory, commands: Commands, writer: LogWriter, clock: Clock, trace: Trace) -> None:
         self._directory, self._commands, self._writer = directory, commands, writer
         self._clock, self._trace = clock, trace
         self._takers: Takers[ActionRequest] = Takers(MAX_WAITING)
@@ -144,9 +143,7 @@ class Requests:
             return f"blocked by a tag of {tag.principal}: {tag.reason}"
         return self._commands.gate(thing, False)
 
-    async def _answer(
-        self, id_: str, thing: str, action: ActionModel, given: Any, end: "asyncio.Future[_End]"
-    ) -> _End:
+    async def _answer(self, id_: str, thing: str, action: ActionModel, given: Any, end: "asyncio.Future[_End]") -> _End:
         until_us = self._clock.now_us() + round(action.limit_s * US)
         request = ActionRequest(id_, thing, action.name, given, until_us, self._trace.traceparent())
         if not self._takers.put(self._directory.get(thing).adapter, request):

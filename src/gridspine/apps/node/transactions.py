@@ -58,7 +58,7 @@ class Transactions:
         return self._find(thing, "transactions") is not None and self._requests.served(thing.adapter)
 
     async def page(self, thing: Thing, before: int = 0) -> TransactionPage:
-        """Return transactions, ``before`` number so many (0: the newest); raise `NotFound`, `Conflict`, `Unavailable`."""
+        """Return transactions ``before`` this number, 0: the newest; raise `NotFound`, `Conflict`, `Unavailable`."""
         answer = await self._requests.ask(thing.id, self._action(thing, "transactions"), {"before": before}, "node")
         try:
             return msgspec.convert(answer, TransactionPage)
