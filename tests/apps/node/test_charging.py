@@ -221,6 +221,6 @@ async def test_transactions_are_listed_and_their_signed_values_handed_out(tmp_pa
         assert answer.json()["values"] == [{"timestamp": signed[0]["timestamp"],
                                             "sampledValue": signed[0]["sampledValue"][0]}]  # fmt: skip
         assert (await world.op.get(f"{where}/7/signed-values")).status_code == 404
-        assert (await world.op.get("/things/urn:example:m9/transactions")).status_code == 404
+        assert (await world.op.get("/things/urn:example:m9/transactions")).status_code == 409
         assert (await world.co.get(where)).status_code == 403
         assert json.loads(answer.text)["thing"] == THING

@@ -27,20 +27,20 @@ class SignedValues(msgspec.Struct, frozen=True):
 async def list_transactions(
     request: Request[Any, Any, Any], node: TheNode, thing_id: FromPath[str], before: Before = 0
 ) -> TransactionPage:
-    """Return who plugged in when, with the register at start and end, the newest first; 404: it keeps none."""
+    """Return who plugged in when, with the register at start and end, the newest first; 409: it keeps none."""
     return await node.adapters.transactions.page(permitted(node, request, thing_id, "thing.read"), before)
 
 
 @get(
-    "/things/{thing_id:str}/transactions/{transaction:str}/signed-values",
+    "/things/{thing_id:str}/transactions/{transaction_id:str}/signed-values",
     summary="Download signed meter values of a transaction",
     tags=["things"],
 )
 async def get_signed_values(
-    request: Request[Any, Any, Any], node: TheNode, thing_id: FromPath[str], transaction: TransactionId
+    request: Request[Any, Any, Any], node: TheNode, thing_id: FromPath[str], transaction_id: TransactionId
 ) -> Response[SignedValues]:
     """Return the signed meter values of a transaction, as they came."""
     thing = permitted(node, request, thing_id, "thing.read")
-    values = await node.adapters.transactions.signed_values(thing, transaction)
+    values = await node.adapters.transactions.signed_values(thing, transaction_id)
     headers = {"Content-Disposition": disposition("signed-values.json")}
-    return Response(SignedValues(thing.id, transaction, values), headers=headers)
+    return Response(SignedValues(thing.id, transaction_id, values), headers=headers)

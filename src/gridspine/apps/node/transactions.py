@@ -87,7 +87,7 @@ class Transactions:
     def _action(self, thing: Thing, name: str) -> ActionModel:
         found = self._find(thing, name)
         if found is None:
-            raise NotFound(f"{thing.title} keeps no transactions: its model has no action {name}")
+            raise Conflict(f"{thing.title} keeps no transactions: its model has no action {name}")
         return found
 
     def _find(self, thing: Thing, name: str) -> ActionModel | None:
