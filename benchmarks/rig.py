@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -153,14 +153,19 @@ class Rig:
         return product, consumer
 
 
-def seed(data: Path, model: ThingModel, count: int) -> float:
+def meter(number: int, model: ThingModel) -> Thing:
+    """Return the benchmark's Thing ``number``: of no adapter."""
+    return Thing(thing_id(number), ORGANISATION, f"Meter {number}", model.id)
+
+
+def seed(data: Path, model: ThingModel, count: int, make: Callable[[int, ThingModel], Thing] = meter) -> float:
     """Register ``count`` Things in a data directory no node runs on, as the node does; return the time it took [s]."""
     began = time.perf_counter()
-    asyncio.run(_seed(data, model, count))
+    asyncio.run(_seed(data, model, count, make))
     return time.perf_counter() - began
 
 
-async def _seed(data: Path, model: ThingModel, count: int) -> None:
+async def _seed(data: Path, model: ThingModel, count: int, make: Callable[[int, ThingModel], Thing]) -> None:
     clock, paths = SystemClock(), Paths(data)
     lock = DataDirectory(data)
     log = SqliteEventLog(paths.log, TOPICS)
@@ -171,8 +176,7 @@ async def _seed(data: Path, model: ThingModel, count: int) -> None:
     await directory.load(log)
     for start in range(0, count, MAX_AT_ONCE):
         numbers = range(start, min(start + MAX_AT_ONCE, count))
-        lot = [Thing(thing_id(number), ORGANISATION, f"Meter {number}", model.id) for number in numbers]
-        await directory.register_all(lot, actor="benchmark")
+        await directory.register_all([make(number, model) for number in numbers], actor="benchmark")
     directory.save(log, paths.things)
     registry.close()
     log.close()

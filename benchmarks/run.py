@@ -57,6 +57,7 @@ SCRIPTS: dict[str, tuple[Callable[[str], Lines], list[str], list[str]]] = {
     "properties": (own, [], ["--short"]),
     "memory": (own, [], ["--short"]),
     "mqtt": (own, [], ["--short"]),
+    "ocpp": (own, [], ["--short"]),
     "commands": (own, [], ["--short"]),
     "archive": (of_archive, [], ["--days", "3"]),
     "agents": (own, [], ["--short"]),

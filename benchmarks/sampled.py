@@ -11,7 +11,9 @@ from collections import Counter
 from pathlib import Path
 from types import FrameType
 
-from gridspine.apps.cli.main import run
+sys.path = [one for one in sys.path if one != str(Path(__file__).parent)]  # its scripts are called as packages are
+
+from gridspine.apps.cli.main import run  # noqa: E402
 
 EVERY_S = 0.005
 _IDLE = ("selectors.py", "threading.py", "queue.py")

@@ -54,6 +54,7 @@ def test_a_known_secret_is_hidden_in_every_form(form: str) -> None:
             '{"idToken":{"idToken":"04A2","type":"ISO14443"}}',
             f'{{"idToken":{{"idToken":"{HIDDEN}","type":"ISO14443"}}}}',
         ),
+        ('{"location":"ftp://bob:pw@h/f"}', f'{{"location":"ftp://{HIDDEN}@h/f"}}'),
         ('{"value": "17", "unit": "W"}', '{"value": "17", "unit": "W"}'),
         ('{"power": 17, "unit": "W"}', '{"power": 17, "unit": "W"}'),
     ],

@@ -203,6 +203,10 @@ class ControlPort(Protocol):
     enrolments: EnrolmentPort
     reports: ReportPort
 
+    def check(self, action: Action) -> None:
+        """Raise `Forbidden` unless the policies permit ``action`` in the own organisation; it is recorded."""
+        ...
+
     def may(self, action: Action) -> bool:
         """Whether the policies would permit ``action`` in the own organisation: to offer it, nothing is recorded."""
         ...
@@ -210,6 +214,11 @@ class ControlPort(Protocol):
 
 class Controls(Protocol):
     """The port itself."""
+
+    @property
+    def revision(self) -> int:
+        """A number that rises with each document that is kept or removed: what was read at the same is the same."""
+        ...
 
     def of(self, source: Source) -> ControlPort:
         """Return the port in the name of ``source``; raise `Unauthenticated` when its proof holds no more."""

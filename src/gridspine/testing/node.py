@@ -16,6 +16,7 @@ from gridspine.kernel.errors import Unauthenticated, Unavailable
 from gridspine.kernel.readings import Channel, ItemProblem, NamedReadings
 from gridspine.testing.serving import serve
 from gridspine.things.adapter import (
+    ActionRequest,
     Adapter,
     Application,
     Binding,
@@ -25,6 +26,7 @@ from gridspine.things.adapter import (
     PrivateStore,
     ProgressState,
     ReadRequest,
+    RequestEnd,
     Source,
     WireTrace,
 )
@@ -74,7 +76,8 @@ class FakeNode:
     """An `AdapterContext`.
 
     ``things`` are served; ``users`` maps (username, password) and ``certificates`` a DER client certificate to the
-    principal behind it; ``may`` maps a principal to the Things it may publish for. ``gate`` closed holds every
+    principal behind it; ``may`` maps a principal to the Things it may publish for, ``organisations`` to its
+    organisation ("org" without). ``gate`` closed holds every
     intake back, ``refusal`` set makes intake raise. ``port`` 0 is any free one. ``stored``, ``problems`` and
     ``progressed`` are what happened. ``controls`` are a real node's, handed in: their rules stand in one place.
     """
@@ -103,6 +106,7 @@ class FakeNode:
         self.users: dict[tuple[str, str], str] = {}
         self.certificates: dict[bytes, str] = {}
         self.may: dict[str, set[str]] = {}
+        self.organisations: dict[str, str] = {}
         self.gate = asyncio.Event()
         self.gate.set()
         self.refusal: Exception | None = None
@@ -113,6 +117,8 @@ class FakeNode:
         self.sequences: list[int] = []
         self.reading: asyncio.Queue[ReadRequest] = asyncio.Queue()
         self.read: dict[str, str] = {}
+        self.requesting: asyncio.Queue[ActionRequest] = asyncio.Queue()
+        self.requested: dict[str, tuple[RequestEnd, Any, str]] = {}
         self.waiting = 0
         self.most_waiting = 0
         self.most_readings_waiting = 0
@@ -193,7 +199,8 @@ class FakeNode:
         await asyncio.sleep(0)
         principal = self.certificates.get(certificate_der) if certificate_der else None
         principal = principal or self.users.get((username, password))
-        return Source(principal, "org", f"session:{principal}") if principal else None
+        organisation = self.organisations.get(principal or "", "org")
+        return Source(principal, organisation, f"session:{principal}") if principal else None
 
     @property
     def controls(self) -> Any:
@@ -245,6 +252,15 @@ class FakeNode:
         """Note it in ``read``."""
         self.read[id] = problem
 
+    async def requests(self) -> AsyncIterator[ActionRequest]:
+        """Yield what a test puts into ``requesting``, and what `request` does."""
+        while True:
+            yield await self.requesting.get()
+
+    def request_ended(self, id: str, state: RequestEnd = "done", output: Any = None, reason: str = "") -> None:
+        """Note it in ``requested``, the first time."""
+        self.requested.setdefault(id, (state, output, reason))
+
     async def listen(self, name: str, on_connection: Connection) -> tuple[str, int]:
         """Listen on ``host`` and ``port``, with ``tls`` where it was given."""
         server = await asyncio.start_server(
@@ -281,6 +297,16 @@ class FakeNode:
         self._in_force[(order.thing, order.point)] = order
         for queue in self._order_queues:
             queue.put_nowait(order)
+
+    async def request(
+        self, thing: str, action: str, given: Any = None, *, lasts_s: float = 60.0
+    ) -> tuple[RequestEnd, Any, str]:
+        """Have an action carried out; return its end, output and reason."""
+        id_ = f"request-{len(self.requested)}-{self.clock.monotonic_us()}"
+        until_us = self.clock.now_us() + round(lasts_s * 1_000_000)
+        self.requesting.put_nowait(ActionRequest(id_, thing, action, given, until_us))
+        await self.until(lambda: id_ in self.requested)
+        return self.requested[id_]
 
     @property
     def waiting_orders(self) -> int | None:

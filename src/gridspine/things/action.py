@@ -5,9 +5,12 @@
     hold      keep a property at a value for a time, then let it fall back     every Thing with a point to command
     stop      end all set-points of the Thing: it goes to its fallback         the same
     readNow   ask the device for its values at once                            where its adapter can
+    request   have the adapter carry it out: the device is asked once          named in the model, where the adapter can
+    maintain  the same, for who may manage the Thing, not only command it      the same
 
 A Thing Model may name actions of its own: ``gs:does`` says which of these an action is, ``gs:property`` which
-property it holds; its input then is the value alone. An action that no service here carries out is not offered.
+property it holds; its input then is the value alone. ``gs:timeLimitS`` [s] says how long a request may take (120 at
+most 3600). An action that no service here carries out is not offered.
 
 Source: W3C Web of Things (WoT) Thing Description 1.1, class ActionAffordance; the ``gs:`` terms are ours.
 """
@@ -21,10 +24,12 @@ import msgspec
 
 from gridspine.things.model import PointModel, ThingModel
 
-Service = Literal["hold", "stop", "readNow"]
+Service = Literal["hold", "stop", "readNow", "request", "maintain"]
 """What the node can do."""
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}", re.ASCII)
 _SERVICES = frozenset(get_args(Service))
+USUAL_LIMIT_S, LONGEST_LIMIT_S = 120.0, 3_600.0
+"""How long a request may take [s] where its model does not say, and at most."""
 _REASON = {"type": "string", "maxLength": 500, "title": "Why; it stands in the command's story"}
 _STEP = {
     "type": "object",
@@ -41,7 +46,8 @@ _HELD = {
 class ActionModel(msgspec.Struct, frozen=True):
     """An action: the service that carries it out, and its data schemas (TD 1.1, class DataSchema).
 
-    ``point`` is the property it holds; "" where its input names it.
+    ``point`` is the property it holds; "" where its input names it. ``safe`` (TD 1.1): it changes nothing of the Thing.
+    A request has ``limit_s`` [s] to be done.
     """
 
     name: str
@@ -52,6 +58,13 @@ class ActionModel(msgspec.Struct, frozen=True):
     input: dict[str, Any] | None = None
     point: str = ""
     more: dict[str, Any] = {}
+    safe: bool = False
+    limit_s: float = USUAL_LIMIT_S
+
+    @property
+    def requested(self) -> bool:
+        """Whether the adapter carries it out."""
+        return self.does in {"request", "maintain"}
 
 
 def actions_of(model: ThingModel, services: frozenset[str]) -> tuple[ActionModel, ...]:
@@ -105,12 +118,28 @@ def _own(name: str, given: Mapping[str, Any], points: Mapping[str, PointModel]) 
     held = points.get(point)
     if does == "hold" and (held is None or held.lease is None):
         return None
+    if does in {"request", "maintain"}:
+        return _requested(name, given, "maintain" if does == "maintain" else "request")
     known = {"hold": _hold([held] if held else []), "stop": _stop(), "readNow": _read_now()}[does]
     schema = _value(held) if held is not None and does == "hold" else known.input
     title, words = str(given.get("title", known.title)), str(given.get("description", known.description))
     more = {key: value for key, value in given.items() if key not in {"forms", "title", "description", "uriVariables"}}
     more = {key: value for key, value in more.items() if not key.startswith("tm:")}
     return ActionModel(name, title, words, known.does, known.output, schema, point if does == "hold" else "", more)
+
+
+def _requested(name: str, given: Mapping[str, Any], does: Service) -> ActionModel:
+    """Return an action that the Thing's adapter carries out; its schemas are the model's."""
+    schema, output, limit = given.get("input"), given.get("output"), given.get("gs:timeLimitS", USUAL_LIMIT_S)
+    limit_s = float(limit) if isinstance(limit, int | float) and limit > 0 else USUAL_LIMIT_S
+    left_out = {"forms", "title", "description", "uriVariables", "input", "output", "safe", "gs:timeLimitS"}
+    return ActionModel(
+        name, str(given.get("title", name)), str(given.get("description", "")), does,
+        dict(output) if isinstance(output, Mapping) else {},
+        dict(schema) if isinstance(schema, Mapping) else None,
+        more={key: value for key, value in given.items() if key not in left_out and not key.startswith("tm:")},
+        safe=given.get("safe") is True, limit_s=min(limit_s, LONGEST_LIMIT_S),
+    )  # fmt: skip
 
 
 def _value(point: PointModel) -> dict[str, Any]:

@@ -101,6 +101,23 @@ class ReadRequest(msgspec.Struct, frozen=True):
     points: tuple[str, ...] = ()
 
 
+class ActionRequest(msgspec.Struct, frozen=True):
+    """Carry out ``action`` of ``thing``, as its Thing Model names it, with ``input`` (None for nothing).
+
+    No lease: it is done once, and answered. Nobody waits for it after ``until_us`` [µs since 1970]. ``input`` may hold
+    secrets: it belongs in no log. ``traceparent`` (W3C Trace Context) is "" where nothing is traced.
+    """
+
+    id: str
+    thing: str
+    action: str
+    input: Any
+    until_us: int
+    traceparent: str = ""
+
+
+RequestEnd = Literal["done", "refused", "failed"]
+"""How a request ended: done, the device (or its protocol) refused it, or nobody knows whether it was done."""
 ProgressState = Literal["sent", "acknowledged", "rejected", "failed"]
 
 
@@ -243,6 +260,21 @@ class AdapterContext(Protocol):
 
     def read_ended(self, id: str, problem: str = "") -> None:
         """Tell that request ``id`` is over: what was read is durable, or why it could not be."""
+        ...
+
+    def requests(self) -> AsyncIterator[ActionRequest]:
+        """Yield requests to carry out actions of this adapter's Things; none that nobody waits for any more.
+
+        An adapter that never asks for them carries out none, and whoever invokes one is told so. One that does answers
+        each by `request_ended`, also those it does not know. Requests do not outlive a stop: none is made twice.
+        """
+        ...
+
+    def request_ended(self, id: str, state: RequestEnd = "done", output: Any = None, reason: str = "") -> None:
+        """Tell that request ``id`` is over: its ``output`` (JSON, 32 KiB at most), or the ``reason`` in words.
+
+        What comes after the request's time, or a second time, is ignored.
+        """
         ...
 
     async def listen(self, name: str, on_connection: Connection) -> tuple[str, int]:

@@ -240,8 +240,8 @@ def _action(action: ActionModel) -> _Json:
     return {
         **found,
         "synchronous": False,
-        "safe": action.does == "readNow",
-        "idempotent": action.does != "hold",
+        "safe": action.safe or action.does == "readNow",
+        "idempotent": action.does in {"stop", "readNow"} or action.more.get("idempotent") is True,
         "uriVariables": {"invocation": {"type": "string", "title": "The last part of the Location answered"}},
         "forms": [
             {"href": here, "op": ["invokeaction"], "contentType": "application/json", "htv:methodName": "POST"},

@@ -26,6 +26,9 @@ _VALUE = re.compile(r'("(?:value|attributeValue)"\s*:\s*)"(?:[^"\\]|\\.)*"?', re
 """``{"key": "AuthorizationKey", "value": "…"}``: a name that is itself a value says what the value beside it is."""
 _PARAMETER = re.compile(rf"\b([\w.-]{{0,60}}(?:{_NAMES})[\w.-]{{0,60}}=)[^&\s\"]+", re.IGNORECASE)
 
+_USER = re.compile(r"(://)[^/\s\"'@]{1,200}:[^/\s\"'@]{1,200}@")
+"""User and password before the host of an address, where a device is to fetch or put a file."""
+
 
 class Redaction:
     """Takes ``secrets`` out of texts; those made of several parts (``user:password``) part by part too."""
@@ -53,6 +56,7 @@ class Redaction:
         if _OF_A_SECRET.search(text):
             text = _VALUE.sub(rf'\1"{HIDDEN}"', text)
         text = _FIELD.sub(rf'\1"{HIDDEN}"', text)
+        text = _USER.sub(rf"\1{HIDDEN}@", text)
         return _PARAMETER.sub(rf"\1{HIDDEN}", text)
 
 

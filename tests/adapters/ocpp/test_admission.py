@@ -5,6 +5,7 @@ import importlib.util
 import ssl
 from pathlib import Path
 
+import msgspec
 import pytest
 from ocpp_bench import DEVICE, ONE, PASSWORD, STATION, TWO, basic, binding, connect, make_node, raw, serving, stored
 from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatus
@@ -108,7 +109,7 @@ async def test_who_was_turned_away_is_told_to_come_later():
     clock = VirtualClock()
     node = make_node(clock=clock)
     async with serving(node) as adapter:
-        adapter.server._admission.hold_off(STATION, 300.0)
+        adapter.server._admission.hold_off(f"org/{STATION}", 300.0)
         status, headers = await refused(node, clock)
         assert status == 503
         assert 250 < int(headers["Retry-After"]) <= 300
@@ -197,3 +198,48 @@ async def test_bindings_that_make_no_sense_are_left_out_and_said(caplog):
     async with serving(node), raw(node) as point:
         await point.call("Heartbeat", {})
     assert sum("binding left out" in line for line in caplog.text.splitlines()) == 5
+
+
+async def test_an_address_does_not_take_the_places_of_others():
+    node = make_node(binding(), binding(TWO, station="CP002"), settings={"max_per_address": 1})
+    async with serving(node) as adapter, raw(node) as point:
+        with pytest.raises((ConnectionError, EOFError, InvalidMessage)):
+            async with connect(node, station="CP002"):
+                pass
+        assert adapter.counters["too_many"] == 1
+        assert await point.call("Heartbeat", {})
+
+
+async def test_handshakes_of_one_address_are_bounded():
+    node = make_node(settings={"max_handshakes_per_address": 1})
+    async with serving(node) as adapter:
+        _, silent = await asyncio.open_connection(*node.address["ocpp"])
+        await node.until(lambda: adapter.server._opening == 1)
+        with pytest.raises((ConnectionError, EOFError, InvalidMessage)):
+            async with connect(node):
+                pass
+        silent.close()
+        await node.until(lambda: adapter.server._opening == 0)
+        async with raw(node) as point:
+            assert await point.call("Heartbeat", {})
+
+
+async def test_a_name_is_its_organisations_own():
+    clock = VirtualClock()
+    theirs = "urn:dev:ops:32473-station-9"
+    other = binding(TWO, device=theirs, evse=1)
+    node = make_node(binding(), msgspec.structs.replace(other, organisation="zeta"), clock=clock)
+    node.organisations[theirs] = "zeta"
+    node.add_user(theirs, "zeta's word", TWO)
+    node.may[DEVICE] = {ONE}
+    status = {"connectorId": 1, "errorCode": "NoError", "status": "Available"}
+    async with serving(node) as adapter:
+        async with raw(node) as ours, raw(node, password="zeta's word") as its:
+            for point in (ours, its):
+                await point.call("StatusNotification", status)
+            assert adapter.server.connected == ["org/CP001", "zeta/CP001"]
+        assert (stored(node, "connectorState", ONE), stored(node, "connectorState", TWO)) == ([1], [1])
+        async with raw(node, path="/ocpp/org/") as point:
+            assert await point.call("Heartbeat", {})
+        assert (await refused(node, clock, path="/ocpp/zeta/"))[0] == 401, "that is another organisation's"
+        assert (await refused(node, clock, path="/ocpp/none/"))[0] == 401

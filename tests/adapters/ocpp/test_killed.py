@@ -122,7 +122,8 @@ async def check(http, product, points):
 def record(folder, number):
     with sqlite3.connect(f"file:{folder / 'registry.db'}?mode=ro", uri=True) as database:
         row = database.execute(
-            "SELECT body FROM document WHERE kind = 'AdapterNote' AND id = ?", (f"ocpp/station/CP{number}",)
+            "SELECT body FROM document WHERE kind = 'AdapterNote' AND id = ?",
+            (f"ocpp/station/northside-networks/CP{number}",),
         ).fetchone()
     database.close()
     return msgspec.json.decode(base64.b64decode(json.loads(row[0])["value"]), type=Record)

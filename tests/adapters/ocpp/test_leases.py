@@ -274,3 +274,28 @@ def test_any_lease_is_a_profile_its_schema_allows_and_never_more_than_was_said(
     assert amperes <= value + 1e-6
     assert amperes == 0 or amperes >= value - 0.1 - 1e-6
     assert parse_rfc3339(said["validTo"]) >= wanted.until_us
+
+
+@pytest.mark.parametrize("version", ["1.6", "2.0.1"])
+async def test_what_is_told_only_when_it_changes_is_asked_again(version):
+    clock = VirtualClock()
+    node = make_node(binding(points=LIMITED), clock=clock, settings={"refresh_s": 30.0})
+    async with serving(node), raw(node, version) as point:
+        point.answers = {
+            "GetCompositeSchedule": composite(node, 32.0, version=version),
+            "TriggerMessage": [ACCEPTED, "NotImplemented"],
+        }
+        assert await point.answer_next() == "GetCompositeSchedule"
+        await node.until(lambda: stored(node, "currentLimit") == [32])
+        for _ in range(2):
+            await clock.advance(31.0)
+            assert await point.answer_next() == "GetCompositeSchedule"
+            assert await point.answer_next() == "TriggerMessage"
+        asked = point.called[2][1]
+        assert asked["requestedMessage"] == "StatusNotification"
+        assert asked.get("connectorId", asked.get("evse")) in (1, {"id": 1, "connectorId": 1})
+        await point.call("Heartbeat", {})
+        await clock.advance(31.0)
+        assert await point.answer_next() == "GetCompositeSchedule"
+        await point.call("Heartbeat", {})
+        assert [action for action, _ in point.called].count("TriggerMessage") == 2, "who cannot is asked no more"

@@ -172,7 +172,7 @@ async def test_a_charge_point_that_connects_anew_replaces_its_half_open_connecti
             assert await new.call("Heartbeat", {})
             with pytest.raises(ConnectionClosed):
                 await old.receive()
-            assert adapter.server.connected == ["CP001"]
+            assert adapter.server.connected == ["org/CP001"]
 
 
 async def test_a_charge_point_that_does_not_read_does_not_keep_the_node_from_stopping():

@@ -26,7 +26,7 @@ from gridspine.kernel.time import parse_rfc3339
 
 
 def record(node, station=STATION):
-    return msgspec.json.decode(node.store.content[f"station/{station}"], type=Record)
+    return msgspec.json.decode(node.store.content[f"station/org/{station}"], type=Record)
 
 
 def start(node, at_s=0.0, **more):
@@ -69,7 +69,7 @@ async def test_a_charge_point_from_boot_to_the_end_of_a_transaction():
     (transaction,) = kept.recent
     assert (transaction.meter_start_wh, transaction.meter_stop_wh) == (1000, 3500)
     assert transaction.reason == "EVDisconnected"
-    assert json.loads(node.store.content[f"transaction/{STATION}/0"])["token"] == "CAFE01"
+    assert json.loads(node.store.content[f"transaction/org/{STATION}/0"])["token"] == "CAFE01"
 
 
 async def test_a_restart_in_mid_transaction_loses_nothing_and_repeats_no_id():
@@ -127,7 +127,7 @@ async def test_nothing_is_answered_before_it_is_durable():
         node.gate.clear()
         await point.send(2, "1", "StartTransaction", start(node))
         await node.until(lambda: node.waiting)
-        assert f"station/{STATION}" not in node.store.content
+        assert f"station/org/{STATION}" not in node.store.content
         await point.send(2, "2", "Heartbeat", {})  # it waits its turn
         node.gate.set()
         assert (await point.receive())[1] == "1"
@@ -177,7 +177,7 @@ async def test_signed_values_are_kept_as_they_came():
         kept = record(node)
     assert kept.signed == 1
     assert kept.open == ()
-    assert json.loads(node.store.content[f"signed/{STATION}/0"]) == {
+    assert json.loads(node.store.content[f"signed/org/{STATION}/0"]) == {
         "transaction": str(id_),
         "values": [{"timestamp": values[0]["timestamp"], "sampledValue": signed}],
     }

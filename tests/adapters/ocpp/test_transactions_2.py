@@ -13,7 +13,7 @@ from gridspine.adapters.ocpp.transaction import Record, Transaction, has_seen, w
 
 
 def record(node):
-    return msgspec.json.decode(node.store.content[f"station/{STATION}"], type=Record)
+    return msgspec.json.decode(node.store.content[f"station/org/{STATION}"], type=Record)
 
 
 @pytest.mark.parametrize("version", ["2.0.1", "2.1"])

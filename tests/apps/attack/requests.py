@@ -73,7 +73,8 @@ class Scene:
         refused = await world.co.get(f"/things/{METER_ID}")
         victim, _ = world.client("northside-networks", "operator")
         self.ids = {
-            "thing_id": METER_ID, "name": "activeEnergyImport", "command_id": command, "product_id": self.product,
+            "thing_id": METER_ID, "transaction_id": "t1",
+            "name": "activeEnergyImport", "command_id": command, "product_id": self.product,
             "grant_id": self.grant, "incident_id": await self.incident(), "event_id": events[0]["id"],
             "principal_id": victim, "decision_id": refused.json()["decision"], "key": "session", "kid": "k" * 43,
             "certificate": "c" * 43, "behaviour": "scene", "version": "1.0.0", "verb": "stop",

@@ -1,4 +1,4 @@
-"""A charge point and a whole node: its readings, a command to it, and a restart in mid-transaction."""
+"""A charge point and a whole node: readings, commands, actions, transactions, and restarts in the middle of them."""
 
 import asyncio
 import base64
@@ -6,6 +6,7 @@ import contextlib
 import datetime
 import json
 
+import pytest
 import websockets
 from running_node import running, settings_for, until
 
@@ -14,6 +15,8 @@ from gridspine.infra.runtime.settings import Adapters
 THING = "urn:example:charger"
 CHARGER = "https://gridspine.org/models/ev_charger"
 SETTINGS = {"tokens": [{"id": "CAFE01"}], "ocpp": {"port": 0}}
+
+ACTIONS = f"/things/{THING}/actions"
 
 
 def now(by_s: float = 0.0) -> str:
@@ -35,7 +38,8 @@ class Charger:
             while True:
                 frame = json.loads(await self.socket.recv())
                 if frame[0] == 2:
-                    await self.socket.send(json.dumps([3, frame[1], self.obey(frame[2], frame[3])]))
+                    if (answer := self.obey(frame[2], frame[3])) is not None:
+                        await self.socket.send(json.dumps([3, frame[1], answer]))
                 else:
                     self.answers.put_nowait(frame)
 
@@ -112,3 +116,111 @@ async def test_a_charge_point_from_plug_to_bill(tmp_path):
         stop = {"transactionId": id_, "meterStop": 9000, "timestamp": now(), "idTag": "CAFE01"}
         assert await charger.call("StopTransaction", stop) == {"idTagInfo": {"status": "Accepted"}}
         assert await value(world, "activeEnergyImport") == 9000
+
+
+@pytest.fixture
+def settings():
+    return settings_for(adapters=Adapters(allow=["ocpp"], settings={"ocpp": SETTINGS}))
+
+
+async def charge_point(world):
+    asked = {"kind": "device", "name": "CP1", "roles": ["device"], "password": True}
+    device = (await world.op.post("/principals", json=asked)).json()
+    connection = {"station": "CP1", "device": device["id"]}
+    await world.thing(THING, CHARGER, adapter="ocpp", devices=[device["id"]], connection=connection)
+    return device
+
+
+async def invoke(world, name, given=None):
+    answer = await world.op.post(f"{ACTIONS}/{name}", json={} if given is None else given)
+    assert answer.status_code == 201, answer.text
+    return answer.json()["href"]
+
+
+async def ended(world, href):
+    path = "/things/" + href.partition("/things/")[2]
+    async with asyncio.timeout(20):
+        while (status := (await world.op.get(path)).json())["status"] == "running":
+            await asyncio.sleep(0.01)
+    return status
+
+
+async def receipts(world):
+    found = (await world.op.get("/receipts", params={"subject": THING})).json()
+    return {one["type"] for one in found}
+
+
+async def test_a_charge_point_is_asked_and_its_answer_told(tmp_path, settings):
+    async with running(tmp_path / "data", settings) as world:
+        device = await charge_point(world)
+        await until(lambda: world.node.adapters.requests.served("ocpp"))
+        async with plugged(world, device) as charger:
+            await charger.call("Heartbeat", {})
+            charger.obey = lambda action, said: {"status": "Unlocked" if action == "UnlockConnector" else "Rejected"}
+            found = await ended(world, await invoke(world, "unlock"))
+            assert (found["status"], found["output"]) == ("completed", {"status": "Unlocked"})
+            refused = await ended(world, await invoke(world, "clearCache"))
+            async with asyncio.timeout(20):  # the ledger follows the log
+                while "action.refused" not in (noted := await receipts(world)):
+                    await asyncio.sleep(0.05)
+            assert {"action.requested", "action.done", "action.refused"} <= noted
+            assert (refused["status"], refused["error"]["status"]) == ("failed", 409)
+            assert refused["error"]["detail"] == "the charge point answers Rejected"
+            document = (await world.op.get(f"/things/{THING}", params={"exposed": "true"})).json()
+            assert {"remoteStart", "reset", "hold"} <= document["actions"].keys()
+            assert document["actions"]["getVariables"]["safe"] is True
+            # Who may read may not ask, and a tag that hangs keeps whatever changes the Thing away.
+            _, reader = world.client("northside-networks", "auditor")
+            assert (await reader.post(f"{ACTIONS}/unlock")).status_code == 403
+            tag = {"reason": "the electrician works here"}
+            assert (await world.op.post(f"/things/{THING}/tags", json=tag)).status_code == 201
+            blocked = await ended(world, await invoke(world, "unlock"))
+            assert "electrician" in blocked["error"]["detail"]
+            assert (await ended(world, await invoke(world, "station")))["status"] == "completed", "that is safe"
+        gone = await ended(world, await invoke(world, "getLocalListVersion"))
+        assert gone["error"]["detail"] == "the charge point is not connected: nothing was sent"
+
+
+async def test_a_stop_in_the_middle_leaves_what_was_asked_and_asks_no_second_time(tmp_path, settings):
+    async with running(tmp_path / "data", settings) as world:
+        device = await charge_point(world)
+        await until(lambda: world.node.adapters.requests.served("ocpp"))
+        async with plugged(world, device) as charger:
+            await charger.call("Heartbeat", {})
+            asked = asyncio.Event()
+            charger.obey = lambda *_: asked.set()  # and no answer
+            href = await invoke(world, "clearCache")
+            await asyncio.wait_for(asked.wait(), 20)
+            assert (await world.op.get("/things/" + href.partition("/things/")[2])).json()["status"] == "running"
+    async with running(tmp_path / "data", settings) as world, plugged(world, device) as charger:
+        heard = []
+        charger.obey = lambda action, said: heard.append(action) or {"status": "Rejected"}
+        await until(lambda: world.node.adapters.requests.served("ocpp"))
+        await charger.call("Heartbeat", {})
+        await charger.call("Heartbeat", {})
+        assert "ClearCache" not in heard
+        assert (await world.op.get("/things/" + href.partition("/things/")[2])).status_code == 404
+
+
+async def test_transactions_are_listed_and_their_signed_values_handed_out(tmp_path, settings):
+    async with running(tmp_path / "data", settings) as world:
+        device = await charge_point(world)
+        await world.thing("urn:example:m9")
+        await until(lambda: world.node.adapters.requests.served("ocpp"))
+        async with plugged(world, device) as charger:
+            start = {"connectorId": 1, "idTag": "CAFE01", "meterStart": 1000, "timestamp": now(-30)}
+            id_ = (await charger.call("StartTransaction", start))["transactionId"]
+            signed = [{"timestamp": now(), "sampledValue": [{"value": "OCMF|x", "format": "SignedData"}]}]
+            stop = {"transactionId": id_, "meterStop": 3500, "timestamp": now(), "transactionData": signed}
+            await charger.call("StopTransaction", stop)
+        where = f"/things/{THING}/transactions"
+        (one,) = (await world.op.get(where)).json()["transactions"]
+        assert (one["id"], one["energyWh"], one["token"], one["signed"]) == (str(id_), 2500, "CAFE01", True)
+        answer = await world.op.get(f"{where}/{id_}/signed-values")
+        assert answer.headers["content-disposition"].startswith("attachment")
+        assert answer.json()["values"] == [{"timestamp": signed[0]["timestamp"],
+                                            "sampledValue": signed[0]["sampledValue"][0]}]  # fmt: skip
+        assert (await world.op.get(f"{where}/7/signed-values")).status_code == 404
+        assert (await world.op.get("/things/urn:example:m9/transactions")).status_code == 409
+        assert (await world.co.get(where)).status_code == 403
+        assert json.loads(answer.text)["thing"] == THING

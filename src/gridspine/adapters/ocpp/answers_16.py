@@ -11,6 +11,7 @@ import msgspec
 from gridspine.adapters.ocpp.chargepoint import ChargePoint
 from gridspine.adapters.ocpp.meter import Row
 from gridspine.adapters.ocpp.token import Verdict
+from gridspine.adapters.ocpp.transaction import with_signed
 from gridspine.kernel.time import parse_rfc3339
 
 Payload = dict[str, Any]
@@ -78,20 +79,24 @@ async def stop_transaction(point: ChargePoint, said: Payload) -> Payload:
         point.common.counters.add("repeated")
     evse = point.evse_of(known)
     register = _register(stopped_us, said["meterStop"])
-    await point.meter(evse, said.get("transactionData", ()), transaction=id_, more=[register])
+    taken = await point.meter(evse, said.get("transactionData", ()), transaction=id_, more=[register])
     record, transaction = (point.record, known) if known else point.record.begin(id_)
     ended = msgspec.structs.replace(
         transaction, evse=evse, stopped_us=stopped_us, meter_stop_wh=float(said["meterStop"]),
         reason=said.get("reason", "Local"),
     )  # fmt: skip
-    await point.keep_transaction(record, ended, ended=True)
+    await point.keep_transaction(record, with_signed(ended, taken.number), ended=True)
     return {"idTagInfo": _info(point.judge(said["idTag"]))} if "idTag" in said else {}
 
 
 async def meter_values(point: ChargePoint, said: Payload) -> Payload:
     """Take in meter values."""
     transaction = str(said.get("transactionId", ""))
-    await point.meter(said["connectorId"], said["meterValue"], transaction=transaction)
+    taken = await point.meter(said["connectorId"], said["meterValue"], transaction=transaction)
+    known = point.record.find(transaction)
+    if taken.signed and known is not None:
+        signed = with_signed(known, taken.number)
+        await point.keep_transaction(point.record, signed, ended=known.stopped_us is not None)
     return {}
 
 

@@ -12,7 +12,7 @@ from gridspine.adapters.ocpp.answers_16 import Answers, Payload, data_transfer, 
 from gridspine.adapters.ocpp.chargepoint import ChargePoint
 from gridspine.adapters.ocpp.meter import Row, Taken
 from gridspine.adapters.ocpp.token import Verdict
-from gridspine.adapters.ocpp.transaction import Transaction, has_seen, with_seen
+from gridspine.adapters.ocpp.transaction import Transaction, has_seen, with_seen, with_signed
 from gridspine.kernel.time import parse_rfc3339
 
 STATUS = {"Available": 1, "Occupied": 2, "Reserved": 7, "Unavailable": 8, "Faulted": 9}
@@ -92,7 +92,8 @@ def _changed(transaction: Transaction, said: Payload, evse: int, taken: Taken) -
         change["stopped_us"] = parse_rfc3339(said["timestamp"])
         change["meter_stop_wh"] = registers[-1] if registers else transaction.meter_stop_wh
         change["reason"] = info.get("stoppedReason", "Local")
-    return with_seen(msgspec.structs.replace(transaction, **change), said["seqNo"])
+    changed = with_signed(msgspec.structs.replace(transaction, **change), taken.number)
+    return with_seen(changed, said["seqNo"])
 
 
 def _info(token: Payload, point: ChargePoint) -> Payload:

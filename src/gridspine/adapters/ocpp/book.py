@@ -2,9 +2,9 @@
 
 ::
 
-    station/{identity}                     Record
-    transaction/{identity}/{slot}          a transaction that has ended; slots come round
-    signed/{identity}/{slot}               signed meter values of one message, as they came; slots come round
+    station/{key}                    Record; the key is organisation/name
+    transaction/{key}/{slot}         a transaction that has ended; slots come round
+    signed/{key}/{slot}              signed meter values of one message, as they came; slots come round
 """
 
 import msgspec
@@ -19,32 +19,34 @@ class Book:
 
     def __init__(self, store: PrivateStore, settings: Settings) -> None:
         self._store = store
-        self._transactions = max(1, settings.kept_transactions)
-        self._signed = max(1, settings.kept_signed)
+        self.kept_transactions = max(1, settings.kept_transactions)
+        """How many ended transactions of a charge point are kept."""
+        self.kept_signed = max(1, settings.kept_signed)
+        """How many messages of a charge point with signed values are kept."""
 
-    async def load(self, identity: str) -> Record:
+    async def load(self, key: str) -> Record:
         """Return what is remembered of a charge point; an empty record of one that is new."""
-        data = await self._store.get(f"station/{identity}")
+        data = await self._store.get(f"station/{key}")
         return Record() if data is None else msgspec.json.decode(data, type=Record)
 
-    async def keep(self, identity: str, record: Record) -> None:
+    async def keep(self, key: str, record: Record) -> None:
         """Keep the record."""
-        await self._store.put(f"station/{identity}", msgspec.json.encode(record))
+        await self._store.put(f"station/{key}", msgspec.json.encode(record))
 
-    async def keep_ended(self, identity: str, transaction: Transaction) -> None:
+    async def keep_ended(self, key: str, transaction: Transaction) -> None:
         """Keep a transaction that has ended, or that something came for afterwards."""
-        slot = transaction.slot % self._transactions
-        await self._store.put(f"transaction/{identity}/{slot}", msgspec.json.encode(transaction))
+        slot = transaction.slot % self.kept_transactions
+        await self._store.put(f"transaction/{key}/{slot}", msgspec.json.encode(transaction))
 
-    async def ended(self, identity: str, slot: int) -> Transaction | None:
+    async def ended(self, key: str, slot: int) -> Transaction | None:
         """Return the transaction in a slot."""
-        data = await self._store.get(f"transaction/{identity}/{slot % self._transactions}")
+        data = await self._store.get(f"transaction/{key}/{slot % self.kept_transactions}")
         return None if data is None else msgspec.json.decode(data, type=Transaction)
 
-    async def keep_signed(self, identity: str, number: int, values: bytes) -> None:
+    async def keep_signed(self, key: str, number: int, values: bytes) -> None:
         """Keep signed values as number ``number`` of the charge point."""
-        await self._store.put(f"signed/{identity}/{number % self._signed}", values)
+        await self._store.put(f"signed/{key}/{number % self.kept_signed}", values)
 
-    async def signed(self, identity: str, number: int) -> bytes | None:
+    async def signed(self, key: str, number: int) -> bytes | None:
         """Return the signed values in a slot."""
-        return await self._store.get(f"signed/{identity}/{number % self._signed}")
+        return await self._store.get(f"signed/{key}/{number % self.kept_signed}")

@@ -20,6 +20,10 @@ from gridspine.kernel.time import US, format_rfc3339
 from gridspine.things.adapter import AdapterContext, Source
 
 log = logging.getLogger(__name__)
+MAX_EXPECTED, EXPECTED_S = 16, 600
+"""Tokens that the node itself started with lately, at most, and for how long they may charge [s]."""
+NUMBERS_FROM_S = 1_577_836_800
+"""Numbers of requests count seconds from here (2020-01-01), and at least one up: they fit 31 bits until 2088."""
 
 
 class Common:
@@ -44,6 +48,8 @@ class ChargePoint:
         self.record = record
         self.boots = 0
         """How often it booted since it connected."""
+        self._expected: dict[str, int] = {}
+        self._number = 0
         self.metered: dict[int, int] = {}
         """How often meter values of an EVSE were taken in."""
 
@@ -78,7 +84,21 @@ class ChargePoint:
 
     def judge(self, id_: str, type_: str = "") -> Verdict:
         """Return what is answered for a token."""
+        if self._expected.get(id_.casefold(), 0) > self.now_us:
+            return Verdict("Accepted")
         return self.common.tokens.judge(id_, self.station.organisation, self.now_us, type_)
+
+    def expect(self, token: str) -> None:
+        """Let ``token`` charge for a while: the node itself asked the charge point to start with it."""
+        now_us = self.now_us
+        known = {id_: until_us for id_, until_us in self._expected.items() if until_us > now_us}
+        self._expected = dict(list(known.items())[-MAX_EXPECTED + 1 :])
+        self._expected[token.casefold()] = now_us + EXPECTED_S * US
+
+    def next_number(self) -> int:
+        """Return a number for what the charge point is asked, greater than all before, also those before a restart."""
+        self._number = max(self._number + 1, self.now_us // US - NUMBERS_FROM_S)
+        return self._number
 
     # -- readings ----------------------------------------------------------------------------------------------
 
@@ -94,8 +114,9 @@ class ChargePoint:
         await self.readings(place, [*taken.rows, *more], taken.problems, offline=offline)
         if taken.signed:
             number = self.record.signed
-            await self.common.book.keep_signed(self.identity, number, encode_signed(taken.signed, transaction))
+            await self.common.book.keep_signed(self.station.key, number, encode_signed(taken.signed, transaction))
             await self.keep(msgspec.structs.replace(self.record, signed=number + 1))
+            taken = taken._replace(number=number)
         self.metered[evse] = self.metered.get(evse, 0) + 1
         return taken
 
@@ -128,16 +149,16 @@ class ChargePoint:
 
     async def keep(self, record: Record) -> None:
         """Keep what is remembered; it counts once it is durable."""
-        await self.common.book.keep(self.identity, record)
+        await self.common.book.keep(self.station.key, record)
         self.record = record
 
     async def keep_transaction(self, record: Record, transaction: Transaction, *, ended: bool) -> None:
         """Keep a transaction as it now is, and the record with it; what that gives up is kept as what it was."""
         for given_up in self.record.open:
             if given_up.id != transaction.id and record.find(given_up.id) not in record.open:
-                await self.common.book.keep_ended(self.identity, given_up)
+                await self.common.book.keep_ended(self.station.key, given_up)
         if ended:
-            await self.common.book.keep_ended(self.identity, transaction)
+            await self.common.book.keep_ended(self.station.key, transaction)
         await self.keep(record.end(transaction) if ended else record.change(transaction))
 
     async def booted(self, boot: dict[str, Any]) -> dict[str, Any]:

@@ -2,18 +2,25 @@
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
+from gridspine.adapters.ocpp import actions_certificates, actions_charging, actions_upkeep
+from gridspine.adapters.ocpp.asked import Desk
 from gridspine.adapters.ocpp.chargepoint import Common
 from gridspine.adapters.ocpp.counters import Counters
+from gridspine.adapters.ocpp.past import Past
 from gridspine.adapters.ocpp.schema import schemas
 from gridspine.adapters.ocpp.server import Server
 from gridspine.adapters.ocpp.settings import read_settings
 from gridspine.adapters.ocpp.station import Stations
 from gridspine.infra.runtime.waiting import first_to_end
 from gridspine.kernel.time import US
-from gridspine.things.adapter import AdapterContext, ReadRequest
+from gridspine.things.adapter import ActionRequest, AdapterContext, ReadRequest
 
 log = logging.getLogger(__name__)
+ACTIONS = actions_charging.ACTIONS | actions_upkeep.ACTIONS | actions_certificates.ACTIONS
+"""What can be asked of a charge point, by the names of the model ``ev_charger``."""
 _LOOK_S = 0.5
 """How long a change of bindings may wait at most [s]; whom a message is taken from is asked each time."""
 MAX_READS = 64
@@ -42,6 +49,8 @@ class OcppAdapter:
             server.orders.expire(lambda order: server.wake(order.thing)),
             _follow_bindings(context, server),
             _read_at_once(context, server),
+            server.refresh(),
+            Desk(context, server, ACTIONS, _past(common, server)).run(),
             _report(common),
         )
 
@@ -99,3 +108,8 @@ async def _report(common: Common) -> None:
     while True:
         await common.context.clock.sleep(common.settings.report_s)
         common.counters.report()
+
+
+def _past(common: Common, server: Server) -> Mapping[str, Callable[[ActionRequest], Awaitable[Any]]]:
+    past = Past(common.book, lambda: server.stations)
+    return {"transactions": past.transactions, "signedValues": past.signed_values, "station": past.station}

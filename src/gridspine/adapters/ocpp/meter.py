@@ -61,13 +61,15 @@ class Row(NamedTuple):
 class Taken(NamedTuple):
     """What meter values come to: ``rows``, ``problems`` of those that are no good, ``left_out`` by measurand.
 
-    ``signed`` are the sampled values with a signature, as they came, with their times.
+    ``signed`` are the sampled values with a signature, as they came, with their times; ``number`` is that of their
+    message, -1 while they are not kept, or there are none.
     """
 
     rows: list[Row]
     problems: list[ItemProblem]
     signed: list[dict[str, Any]]
     left_out: list[str]
+    number: int = -1
 
 
 class _Sample(NamedTuple):

@@ -59,6 +59,14 @@ def ask(place: Place, version: Version) -> dict[str, Any]:
     return {evse: place.evse, "duration": _LOOK_AHEAD_S, "chargingRateUnit": place.connection.rate_unit}
 
 
+def state_asked(place: Place, version: Version) -> dict[str, Any]:
+    """Return the payload of TriggerMessage for the state of the connector."""
+    if version == "1.6":
+        return {"requestedMessage": "StatusNotification", "connectorId": place.evse}
+    connector = place.connection.connector or 1
+    return {"requestedMessage": "StatusNotification", "evse": {"id": place.evse, "connectorId": connector}}
+
+
 def told(answer: dict[str, Any], place: Place, version: Version) -> float | None:
     """Return the limit that holds now [the limit point's unit], None when the answer does not say."""
     if answer["status"] != "Accepted":

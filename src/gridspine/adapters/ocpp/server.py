@@ -17,14 +17,18 @@ from gridspine.adapters.ocpp.station import Place, Station, Stations
 from gridspine.adapters.ocpp.told import Told
 from gridspine.adapters.ocpp.websocket import Closed, WebSocket
 from gridspine.adapters.ocpp.wire import SUBPROTOCOLS, Call, Code, Malformed, Version
+from gridspine.infra.runtime.address_count import AddressCount
 from gridspine.infra.runtime.waiting import first_to_end, within
 from gridspine.kernel.errors import GridspineError
+from gridspine.kernel.time import US
 from gridspine.things.adapter import Order, Source
 from gridspine.things.adapter_orders import OrdersInForce
 
 log = logging.getLogger(__name__)
 
 LISTENER = "ocpp"
+_SHARES = 30
+"""How often in the time between two refreshments it is looked who is due: not all at once."""
 _ANSWERS: dict[Version, answers_16.Answers] = {
     "1.6": answers_16.ANSWERS,
     "2.0.1": answers_2.ANSWERS,
@@ -66,6 +70,8 @@ class Server:
         self._admission = Admission(common.context, common.settings)
         self._live: dict[str, _Live] = {}
         self._connections: set[asyncio.Task[Any]] = set()
+        self._addresses = AddressCount(common.settings.max_per_address)
+        self._unknown = AddressCount(common.settings.max_handshakes_per_address)
         self._opening = 0
 
     @property
@@ -95,22 +101,42 @@ class Server:
     def wake(self, thing: str) -> None:
         """Have the charge point of ``thing`` told what it must now obey."""
         found = self.stations.of(thing)
-        live = None if found is None else self._live.get(found[0].identity)
+        live = None if found is None else self._live.get(found[0].key)
         if live is not None and live.told is not None:
             live.told.wake.set()
+
+    def live(self, thing: str) -> tuple[ChargePoint, Session, Place] | None:
+        """Return the charge point of ``thing``, None while it is not connected or speaks for the Thing no more."""
+        found = self.stations.of(thing)
+        live = None if found is None else self._live.get(found[0].key)
+        if found is None or live is None or live.point is None or live.session is None:
+            return None
+        if not self._common.context.may_publish(live.point.source, thing):
+            return None
+        return live.point, live.session, found[1]
 
     def told(self, thing: str) -> tuple[Told, Place] | None:
         """Return who tells the charge point of ``thing``, None while it is not connected."""
         found = self.stations.of(thing)
-        live = None if found is None else self._live.get(found[0].identity)
+        live = None if found is None else self._live.get(found[0].key)
         return None if found is None or live is None or live.told is None else (live.told, found[1])
+
+    async def refresh(self) -> None:
+        """Have every charge point asked anew, every ``refresh_s``, for ever, what it tells only when it changes."""
+        clock, every_s = self._common.context.clock, self._common.settings.refresh_s
+        while True:
+            await clock.sleep(every_s / _SHARES)
+            now_us = clock.monotonic_us()
+            for live in self._live.values():
+                if live.told is not None:
+                    live.told.refresh(now_us, round(every_s * US))
 
     async def rebind(self, stations: Stations) -> None:
         """Serve other bindings; cut whoever has no Thing here any more."""
         self.stations = stations
         cut = []
-        for identity, live in list(self._live.items()):
-            point, station = live.point, stations.get(identity)
+        for key, live in list(self._live.items()):
+            point, station = live.point, stations.get(key)
             if point is None or live.told is None:
                 continue
             if station is None or not self._may(point.source, station):
@@ -137,6 +163,12 @@ class Server:
         socket = WebSocket(
             reader, writer, ours, max_message_bytes=settings.max_message_bytes, trace=self._common.context.trace
         )
+        address = socket.address
+        if not self._addresses.enter(address):
+            log.warning("connection refused: %s has %d already", address, settings.max_per_address)
+            self._common.counters.add("too_many")
+            writer.close()
+            return
         self._connections.add(task)
         try:
             admitted = await self._opened(socket)
@@ -145,15 +177,20 @@ class Server:
         except (Closed, TimeoutError, OSError, ssl.SSLError, GridspineError) as error:
             log.info("connection dropped: peer=%s %s", socket.peer, error or type(error).__name__)
         finally:
+            self._addresses.leave(address)
             self._connections.discard(task)
             writer.close()
 
     async def _opened(self, socket: WebSocket) -> tuple[Station, Source, Version] | None:
+        if not self._unknown.enter(socket.address):
+            self._common.counters.add("too_many")
+            raise Closed("too many of its address are in handshake")
         self._opening += 1
         try:
             return await within(self._common.context.clock, self._common.settings.connect_timeout_s, self._open(socket))
         finally:
             self._opening -= 1
+            self._unknown.leave(socket.address)
 
     async def _open(self, socket: WebSocket) -> tuple[Station, Source, Version] | None:
         """Answer the handshake; None when it led to nothing."""
@@ -176,30 +213,30 @@ class Server:
         return station, source, SUBPROTOCOLS[socket.subprotocol]
 
     async def _serve(self, socket: WebSocket, station: Station, source: Source, version: Version) -> None:
-        identity = station.identity
-        while (before := self._live.get(identity)) is not None:
+        key = station.key
+        while (before := self._live.get(key)) is not None:
             await before.end(CloseCode.NORMAL_CLOSURE, "the charge point connected anew")
-        live = self._live[identity] = _Live(socket)
+        live = self._live[key] = _Live(socket)
         try:
-            record = await self._common.book.load(identity)
-            station = self.stations.get(identity) or station  # bindings may have changed meanwhile
+            record = await self._common.book.load(key)
+            station = self.stations.get(key) or station  # bindings may have changed meanwhile
             live.point = ChargePoint(self._common, station, source, version, record)
             live.session = Session(
                 socket, schemas(version), self._answering(live), self._common.settings, self._common.context.clock,
                 self._common.counters,
             )  # fmt: skip
             live.told = Told(live.point, live.session, self.orders)
-            log.info("connected: station=%s version=%s peer=%s", identity, version, socket.peer)
+            log.info("connected: station=%s version=%s peer=%s", key, version, socket.peer)
             await first_to_end(live.session.run(), live.told.run())
         except TurnedAway as error:
             self._common.counters.add("turned_away")
-            log.warning("station=%s is to come again later: %s", identity, error)
-            self._admission.hold_off(identity, error.wait_s)
+            log.warning("station=%s is to come again later: %s", key, error)
+            self._admission.hold_off(key, error.wait_s)
             await socket.close(CloseCode.TRY_AGAIN_LATER, "it cannot be kept now: come again later")
         except Closed as end:
-            log.info("connection ended: station=%s %s", identity, end)
+            log.info("connection ended: station=%s %s", key, end)
         finally:
-            del self._live[identity]
+            del self._live[key]
             live.gone.set()
 
     def _answering(self, live: _Live) -> Answer:

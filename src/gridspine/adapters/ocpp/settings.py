@@ -33,10 +33,12 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the adapter works.
 
     A charge point opens ``{path}{its identity}`` by one of ``versions``, the first that both know. At most
-    ``max_connections`` of them, and besides ``max_handshakes`` that nobody knows yet; none of their messages has more
-    than ``max_message_bytes`` [bytes]. It has ``connect_timeout_s`` [s] for the handshake, is asked for a sign of life
-    every ``ping_s`` [s], and is gone after ``idle_timeout_s`` [s] without any. It has ``call_timeout_s`` [s] to answer
-    a call. It is told at boot to send a heartbeat every ``heartbeat_s`` [s]. Turned away for overload it may come again
+    ``max_connections`` of them, and besides ``max_handshakes`` that nobody knows yet; of one address at most
+    ``max_per_address``, and ``max_handshakes_per_address`` that nobody knows yet. None of their messages has more than
+    ``max_message_bytes`` [bytes]. It has ``connect_timeout_s`` [s] for the handshake, is asked for a sign of life every
+    ``ping_s`` [s], and is gone after ``idle_timeout_s`` [s] without any. It has ``call_timeout_s`` [s] to answer a
+    call. It is told at boot to send a heartbeat every ``heartbeat_s`` [s]. Every ``refresh_s`` [s] it is asked what
+    limit holds, and the state of its connectors: OCPP tells changes only. Turned away for overload it may come again
     after ``hold_off_s`` [s].
 
     Readings more than ``backfill_after_s`` [s] old when they come, and those that the charge point says it took while
@@ -50,12 +52,15 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     versions: tuple[Version, ...] = ("2.1", "2.0.1", "1.6")
     max_connections: int = 10_000
     max_handshakes: int = 1_000
+    max_per_address: int = 2_000
+    max_handshakes_per_address: int = 100
     max_message_bytes: int = 262_144
     connect_timeout_s: float = 10.0
     ping_s: float = 60.0
     idle_timeout_s: float = 180.0
     call_timeout_s: float = 30.0
     heartbeat_s: int = 300
+    refresh_s: float = 900.0
     hold_off_s: float = 5.0
     backfill_after_s: float = 300.0
     unknown_tokens: Literal["Invalid", "Accepted"] = "Invalid"

@@ -74,6 +74,11 @@ class Station:
     organisation: str
     places: dict[int, Place] = field(default_factory=dict)
 
+    @property
+    def key(self) -> str:
+        """What it is known by here: its name is its organisation's own."""
+        return f"{self.organisation}/{self.identity}"
+
     def place(self, evse: int) -> Place | None:
         """Return the Thing of an EVSE."""
         return self.places.get(evse)
@@ -92,6 +97,7 @@ class Stations:
         self._read: dict[str, tuple[Binding, Place]] = {}
         self._before = {} if before is None else before._read
         self._stations: dict[str, Station] = {}
+        self._named: dict[str, list[Station]] = {}
         self._of_thing: dict[str, Station] = {}
         for binding in bindings:
             problem = self._add(binding)
@@ -99,9 +105,14 @@ class Stations:
                 self.problems.append(f"{binding.thing}: {problem}")
         self._before = {}
 
-    def get(self, identity: str) -> Station | None:
-        """Return the charge point of that name."""
-        return self._stations.get(identity)
+    def get(self, key: str) -> Station | None:
+        """Return the charge point of that key."""
+        return self._stations.get(key)
+
+    def named(self, identity: str, organisation: str = "") -> list[Station]:
+        """Return the charge points of that name: of one organisation, or of each that has one."""
+        found = self._named.get(identity, [])
+        return [one for one in found if not organisation or one.organisation == organisation]
 
     def of(self, thing: str) -> tuple[Station, Place] | None:
         """Return where a Thing is."""
@@ -125,11 +136,13 @@ class Stations:
                 return f"connection: {error}"
         self._read[binding.thing] = binding, place
         name, device = place.connection.station, place.connection.device or binding.thing
-        station = self._stations.get(name)
+        station = self._stations.get(f"{binding.organisation}/{name}")
         if station is None:
-            station = self._stations[name] = Station(name, device, binding.organisation)
-        if (station.device, station.organisation) != (device, binding.organisation):
-            return f"station {name} is bound to another device or organisation already"
+            station = Station(name, device, binding.organisation)
+            self._stations[station.key] = station
+            self._named.setdefault(name, []).append(station)
+        if station.device != device:
+            return f"station {name} is bound to another device already"
         if place.evse in station.places:
             return f"EVSE {place.evse} of {name} is bound to another Thing already"
         station.places[place.evse] = place

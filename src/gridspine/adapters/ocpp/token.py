@@ -24,6 +24,15 @@ class Tokens:
             (token.organisation, token.id.casefold()): token for token in settings.tokens
         }
 
+    def listed(self, organisation: str, now_us: int) -> list[Token]:
+        """Return the tokens that charge points of ``organisation`` may keep: those whose time is not over."""
+        return [
+            token
+            for token in self._known.values()
+            if token.organisation in {"", organisation}
+            and not (token.expires and parse_rfc3339(token.expires) <= now_us)
+        ]
+
     def judge(self, id_: str, organisation: str, now_us: int, type_: str = "") -> Verdict:
         """Return what a charge point of ``organisation`` is to be told of the token ``id_`` of ``type_``.
 

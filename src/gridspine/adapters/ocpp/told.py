@@ -44,6 +44,10 @@ class Told:
         self._fallback: dict[int, float] = {}
         self._asked: set[int] = set()
         self._boots = point.boots
+        self._refreshed_us = self._clock.monotonic_us()
+        self._stale = False
+        self._states = True
+        """Whether the charge point tells the state of a connector when it is asked."""
 
     async def run(self) -> None:
         """Tell orders as they come, for ever; whoever has just come or booted is told all that are in force."""
@@ -57,8 +61,17 @@ class Told:
                 self._done.clear()
                 self._fallback.clear()
                 self._asked.clear()
+            stale, self._stale = self._stale, False
             for place in list(self._point.station.places.values()):
                 await self._serve(place)
+                if stale:
+                    await self._ask_again(place)
+
+    def refresh(self, now_us: int, after_us: int) -> None:
+        """Have the charge point asked again when that was ``after_us`` [µs] ago."""
+        if now_us - self._refreshed_us >= after_us:
+            self._refreshed_us, self._stale = now_us, True
+            self.wake.set()
 
     async def _serve(self, place: Place) -> None:
         ended = self._forget_ended(place)
@@ -141,6 +154,20 @@ class Told:
             log.info("station=%s does not say what limit holds: %s", self._point.identity, error)
             return False
         return True
+
+    async def _ask_again(self, place: Place) -> None:
+        """Ask what is told only when it changes: what limit holds, and the state of the connector."""
+        if place.limit:
+            await self.ask(place)
+        if not self._states or "connectorState" not in place.points or place.evse == 0:
+            return
+        try:
+            answer = await self._session.call("TriggerMessage", profile.state_asked(place, self._point.version))
+            self._states = answer["status"] == "Accepted"
+        except CallRefused:
+            self._states = False
+        except Unanswered as error:
+            log.info("station=%s does not tell its state: %s", self._point.identity, error)
 
     async def read(self, place: Place) -> str:
         """Have an EVSE send its meter values now; return what went wrong, "" for nothing."""

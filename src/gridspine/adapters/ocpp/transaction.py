@@ -28,7 +28,8 @@ class Transaction(msgspec.Struct, frozen=True, omit_defaults=True):
 
     ``meter_start_wh``, ``meter_stop_wh`` [Wh] stand in the import register. ``seen`` are the sequence numbers that came
     (2.x) as closed ranges; ``last`` the highest. ``slot`` counts the charge point's transactions from 0. ``asked`` is
-    what a StartTransaction said (1.6), by which its repetition is known.
+    what a StartTransaction said (1.6), by which its repetition is known. ``signed`` are the first and the last of the
+    charge point's messages with signed values that has some of it.
     """
 
     id: str
@@ -46,6 +47,7 @@ class Transaction(msgspec.Struct, frozen=True, omit_defaults=True):
     seen: tuple[tuple[int, int], ...] = ()
     asked: str = ""
     remote_start: int | None = None
+    signed: tuple[int, int] | None = None
 
     @property
     def missing(self) -> int:
@@ -111,6 +113,14 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
             open=tuple(one for one in self.open if one.id != transaction.id),
             recent=(*others, transaction)[-RECENT:],
         )
+
+
+def with_signed(transaction: Transaction, number: int) -> Transaction:
+    """Return ``transaction`` with signed values in message ``number``; -1 for none."""
+    if number < 0:
+        return transaction
+    first, last = transaction.signed or (number, number)
+    return msgspec.structs.replace(transaction, signed=(min(first, number), max(last, number)))
 
 
 def with_seen(transaction: Transaction, number: int) -> Transaction:

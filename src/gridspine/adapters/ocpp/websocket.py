@@ -69,6 +69,11 @@ class WebSocket:
         return tls.getpeercert(binary_form=True) if tls is not None else None
 
     @property
+    def address(self) -> str:
+        """The address of the other side, without its port."""
+        return str((self._writer.get_extra_info("peername") or ("?",))[0])
+
+    @property
     def peer(self) -> str:
         """The address of the other side, for logs."""
         host, port, *_ = self._writer.get_extra_info("peername") or ("?", 0)

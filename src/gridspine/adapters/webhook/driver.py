@@ -10,11 +10,13 @@ import msgspec
 
 from gridspine.adapters.webhook.session import Post, Reply, converse
 from gridspine.adapters.webhook.wire import MIN_SECRET_CHARS, Hook, answer_of, is_proven, read_hook, read_post
+from gridspine.infra.runtime.address_count import AddressCount
 from gridspine.kernel.errors import GridspineError, Invalid, Overloaded
 from gridspine.things.adapter import AdapterContext, Binding
 
 _LOG = logging.getLogger(__name__)
-_MAX_CONNECTIONS = 256
+_MAX_CONNECTIONS, _MAX_PER_ADDRESS = 256, 32
+"""Connections at once, of all and of one address: one vendor does not take the places of the others."""
 _COUNTS = ("received", "accepted", "suppressed", "duplicate", "refused")
 _ONLY_TAKES = "the webhook adapter takes what a vendor posts and commands nothing"
 
@@ -50,6 +52,7 @@ class WebhookAdapter:
     def __init__(self) -> None:
         self._served: dict[str, _Served] = {}
         self._open = 0
+        self._addresses = AddressCount(_MAX_PER_ADDRESS)
         # Who posts to no Thing is answered as one who proves nothing, after the same work.
         self._nobody = Hook("", {}), secrets.token_hex(32)
 
@@ -61,7 +64,8 @@ class WebhookAdapter:
             raise Invalid(f"settings of the adapter webhook: {error}") from error
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            if self._open >= _MAX_CONNECTIONS:
+            address = str((writer.get_extra_info("peername") or ("unknown",))[0])
+            if self._open >= _MAX_CONNECTIONS or not self._addresses.enter(address):
                 writer.close()
                 return
             self._open += 1
@@ -69,6 +73,7 @@ class WebhookAdapter:
                 await converse(reader, writer, lambda post, peer: self._answer(context, post, peer))
             finally:
                 self._open -= 1
+                self._addresses.leave(address)
                 writer.close()
 
         try:

@@ -7,6 +7,7 @@
     DELETE                                              204
     GET    /things/{id}/actions                         {name: [status, …]}
 
+What the adapter carries out (``request``, ``maintain``) is answered with its output, or why not; see the ledger.
 ``hold`` is a command: it is running while its lease holds, completed when that ends by itself.
 Source: W3C WoT Profile (Editor's Draft), "HTTP Basic Profile", actions: ActionStatus, Asynchronous Action Response.
 """
@@ -104,8 +105,7 @@ async def invoke_action(
     request: AnyRequest, node: TheNode, thing_id: FromPath[str], name: Name
 ) -> Response[ActionStatus]:
     """Begin an action; the answer, and `Location`, say where to ask how far it is."""
-    thing = writable(node, request.user, thing_id)
-    action = _named(node, thing, name)
+    thing, action = _invocable(node, request, thing_id, name)
     given = read_json(await request.body(), request.headers.get("content-type", ""))
     status = await _begin(node, thing, action, given, request.user.principal, origin(request.scope))
     return Response(status, status_code=201, headers={"Location": status.href})
@@ -126,8 +126,8 @@ async def cancel_action(
     request: AnyRequest, node: TheNode, thing_id: FromPath[str], name: Name, invocation: InvocationId
 ) -> None:
     """End an action before its time; 409: it is over already."""
-    thing = writable(node, request.user, thing_id)
-    found = _found(node, thing, _named(node, thing, name), invocation)
+    thing, action = _invocable(node, request, thing_id, name)
+    found = _found(node, thing, action, invocation)
     if isinstance(found, Invocation):
         node.invocations.cancel(found)
     else:
@@ -139,9 +139,18 @@ async def query_actions(request: AnyRequest, node: TheNode, thing_id: FromPath[s
     """Return the last invocations of each action, the newest first."""
     thing = permitted_to(node, request.user, thing_id, "thing.read")
     base, listed = origin(request.scope), {}
-    for action in actions_of(node.things.model(thing), services_of(thing)):
+    for action in actions_of(node.things.model(thing), services_of(node, thing)):
         listed[action.name] = [_shown(one, thing, action.name, base) for one in _all(node, thing, action)[:LISTED]]
     return listed
+
+
+def _invocable(node: Node, request: AnyRequest, thing_id: str, name: str) -> tuple[Thing, ActionModel]:
+    """Return a Thing and its action that the caller may invoke: what maintains a Thing, who may manage it."""
+    thing = writable(node, request.user, thing_id)
+    action = _named(node, thing, name)
+    if action.does == "maintain":
+        node.authority.on_thing(request.user, "thing.manage", thing)
+    return thing, action
 
 
 async def _begin(node: Node, thing: Thing, action: ActionModel, given: Any, principal: str, base: str) -> ActionStatus:
@@ -151,6 +160,8 @@ async def _begin(node: Node, thing: Thing, action: ActionModel, given: Any, prin
     if action.does == "stop":
         reason = _converted(given or {}, Stop).reason[:500] or "stopped by its operator"
         work: Callable[[], Awaitable[Any]] = partial(_stop, node, thing, reason)
+    elif action.requested:
+        work = partial(node.adapters.requests.ask, thing.id, action, given, principal)
     else:
         if given not in (None, {}):
             raise Invalid(f"{action.name} takes no input")
@@ -188,7 +199,7 @@ async def _read_now(node: Node, thing: Thing) -> dict[str, Any]:
 
 
 def _named(node: Node, thing: Thing, name: str) -> ActionModel:
-    actions = actions_of(node.things.model(thing), services_of(thing))
+    actions = actions_of(node.things.model(thing), services_of(node, thing))
     found = next((action for action in actions if action.name == name), None)
     if found is None:
         known = ", ".join(action.name for action in actions) or "none"

@@ -71,6 +71,7 @@ from gridspine.apps.api import (
     template,
     thing,
     ticket,
+    transaction,
     transfer,
     writing,
 )
@@ -251,6 +252,8 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     commissioning.examine_thing,
     commissioning.list_reports,
     commissioning.read_report,
+    transaction.list_transactions,
+    transaction.get_signed_values,
     attachment.list_attachments,
     attachment.attach,
     attachment.read_attachment,

@@ -64,7 +64,7 @@ async def documents(
 def _document(node: Node, thing: Thing, description: Description | None, reach: Reach) -> dict[str, Any]:
     now_us = node.clock.now_us()
     if description is None:
-        reach = msgspec.structs.replace(reach, services=services_of(thing))
+        reach = msgspec.structs.replace(reach, services=services_of(node, thing))
         found: dict[str, Any] = enriched(describe(thing, node.things.model(thing), reach), thing, now_us)
         if thing.adapter == ADAPTER:
             found["links"] = [*found["links"], *_links_of(node, thing, reach.base)]

@@ -10,6 +10,7 @@ import msgspec
 
 from gridspine.energy.models import load_models
 from gridspine.kernel.reading_type import ReadingType
+from gridspine.things.action import actions_of
 from gridspine.things.model import LeaseRule, PointModel, ScreenRule, ThingModel
 
 _TERMS: dict[str, type[msgspec.Struct]] = {
@@ -69,6 +70,10 @@ def _model(name: str, model: ThingModel) -> Iterator[str]:
     yield "|---|---|---|---|---|---|---|"
     yield from (_point(point) for point in model.points)
     yield ""
+    named = [action for action in actions_of(model, frozenset({"request", "maintain"})) if action.requested]
+    if named:
+        words = ", ".join(f"`{action.name}`" for action in named)
+        yield f"Actions, where the adapter carries them out: {words}.\n"
 
 
 def _point(point: PointModel) -> str:

@@ -23,6 +23,7 @@ from gridspine.infra.runtime.tasks import Supervisor
 from gridspine.kernel.errors import GridspineError, Invalid, Unavailable
 from gridspine.kernel.readings import Channel, ItemProblem, NamedReadings
 from gridspine.things.adapter import (
+    ActionRequest,
     Adapter,
     Application,
     Binding,
@@ -32,6 +33,7 @@ from gridspine.things.adapter import (
     PrivateStore,
     ProgressState,
     ReadRequest,
+    RequestEnd,
     Source,
     WireTrace,
 )
@@ -239,6 +241,14 @@ class EdgeContext:
     def reads(self) -> AsyncIterator[ReadRequest]:
         """Yield the node's requests to read Things of this adapter at once."""
         return self._host.requests(self._name)
+
+    async def requests(self) -> AsyncIterator[ActionRequest]:
+        """Yield nothing: the node does not hand requests on to edges."""
+        await asyncio.get_running_loop().create_future()
+        yield ActionRequest("", "", "", None, 0)  # never: it makes this a generator
+
+    def request_ended(self, id: str, state: RequestEnd = "done", output: Any = None, reason: str = "") -> None:
+        """Do nothing: there are no requests here."""
 
     def read_ended(self, id: str, problem: str = "") -> None:
         """Tell the node that a request is over, after what was read."""

@@ -15,7 +15,9 @@ from gridspine.apps.node.control_port import HostedControls
 from gridspine.apps.node.controls import Controls
 from gridspine.apps.node.quotas import Quotas
 from gridspine.apps.node.read_now import Reads
+from gridspine.apps.node.requests import Requests
 from gridspine.apps.node.served import Served
+from gridspine.apps.node.transactions import Transactions
 from gridspine.infra.identity.service import Identity
 from gridspine.infra.identity.token import MAX_LIFE_S
 from gridspine.infra.registry.group import Grouped
@@ -29,6 +31,7 @@ from gridspine.infra.runtime.trace import Trace
 from gridspine.kernel.errors import GridspineError, Invalid, NotFound
 from gridspine.kernel.readings import Channel, NamedReadings
 from gridspine.things.adapter import (
+    ActionRequest,
     Adapter,
     Application,
     Binding,
@@ -38,6 +41,7 @@ from gridspine.things.adapter import (
     PrivateStore,
     ProgressState,
     ReadRequest,
+    RequestEnd,
     Source,
     WireTrace,
 )
@@ -189,6 +193,14 @@ class HostedContext:
         """Tell that a request to read is over."""
         self._host.reads.ended(id, problem)
 
+    def requests(self) -> AsyncIterator[ActionRequest]:
+        """Yield requests to carry out actions."""
+        return self._host.requests.requests(self._name)
+
+    def request_ended(self, id: str, state: RequestEnd = "done", output: Any = None, reason: str = "") -> None:
+        """Tell that a request to carry out an action is over."""
+        self._host.requests.ended(id, state, output, reason)
+
     async def listen(self, name: str, on_connection: Connection) -> tuple[str, int]:
         """Open the listener ``name``: ``host``, ``port`` and ``tls`` in its section; plain ones stay on loopback."""
         names = tuple(str(one) for one in self.settings.get(name, {}).get("names", ()))
@@ -239,6 +251,8 @@ class AdapterHost:
         self.tokens = AdapterTokens(identity)
         self.listening: dict[str, tuple[str, int]] = {}
         self.reads = Reads(directory, clock)
+        self.requests = Requests(directory, commands, intake.writer, clock, trace)
+        self.transactions = Transactions(directory, self.requests)
         self._settings = settings
         self._adapters = adapters
         self._traces: dict[str, RingTrace] = {}

@@ -40,6 +40,10 @@ class CallerControls:
         self.enrolments = CallerEnrolments(self._asked)
         self.reports = CallerReports(self._asked)
 
+    def check(self, action: Action) -> None:
+        """Raise `Forbidden` unless the policies permit ``action`` in the own organisation."""
+        self._asked.check(action)
+
     def may(self, action: Action) -> bool:
         """Whether the policies would permit ``action`` in the own organisation; nothing is recorded."""
         return self._asked.may(action)
@@ -50,6 +54,11 @@ class HostedControls:
 
     def __init__(self, authority: Authority, controls: Controls, identity: Identity) -> None:
         self._authority, self._controls, self._identity = authority, controls, identity
+
+    @property
+    def revision(self) -> int:
+        """A number that rises with each change of a document."""
+        return self._controls.revision
 
     def of(self, source: Source) -> CallerControls:
         """Return the port in the name of ``source``; raise `Unauthenticated` when its proof holds no more."""

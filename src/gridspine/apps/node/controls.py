@@ -40,6 +40,8 @@ class Controls:
         self.reports = ProgrammeReports(registry, self.plan, things, points, archive, clock)
         self.listeners: list[Callable[[Change], None]] = []
         """Hear of each document that is kept or removed."""
+        self.revision = 0
+        """Rises with each of them."""
         for book in self._books():
             book.listeners.append(self._on_change)
         self.bids = Bids(registry, self.programmes, self.enrolments, self.sites, things, clock)
@@ -56,6 +58,7 @@ class Controls:
         )  # fmt: skip
 
     def _on_change(self, type_: str, document: Kept, actor: str, removed: bool) -> None:
+        self.revision += 1
         change = Change(type_, document, actor, removed)
         for listener in list(self.listeners):
             listener(change)

@@ -16,6 +16,8 @@ from gridspine.kernel.errors import Conflict, GridspineError, NotFound, Overload
 
 MAX_KEPT = 10_000
 """Invocations that are remembered, of all Things."""
+MAX_OUTPUT_BYTES = 32 << 20
+"""What the outputs of invocations that are remembered may take together [bytes]; the oldest are forgotten first."""
 MAX_RUNNING_EACH = 100
 """Invocations of one principal that run at once."""
 Status = Literal["pending", "running", "completed", "failed"]
@@ -34,6 +36,7 @@ class Invocation(msgspec.Struct):
     ended_us: int = 0
     output: Any = None
     error: dict[str, Any] | None = None
+    output_bytes: int = 0
 
 
 class Invocations:
@@ -43,6 +46,7 @@ class Invocations:
         self._clock = clock
         self._kept: OrderedDict[str, Invocation] = OrderedDict()
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._output_bytes = 0
 
     def begin(self, thing: str, action: str, principal: str, work: Callable[[], Awaitable[Any]]) -> Invocation:
         """Start ``work``, whose result is the action's output; raise `Overloaded` when too many run."""
@@ -51,7 +55,7 @@ class Invocations:
             raise Overloaded(f"{MAX_RUNNING_EACH} actions of yours are running: wait for some to end")
         one = Invocation(new_id(self._clock), thing, action, principal, self._clock.now_us())
         self._kept[one.id] = one
-        while len(self._kept) > MAX_KEPT:
+        if len(self._kept) > MAX_KEPT:
             self._forget_oldest()
         task = self._running[one.id] = asyncio.ensure_future(self._run(one, work))
         task.add_done_callback(lambda _: self._running.pop(one.id, None))
@@ -85,7 +89,10 @@ class Invocations:
     async def _run(self, one: Invocation, work: Callable[[], Awaitable[Any]]) -> None:
         try:
             one.output = await work()
-            one.status = "completed"
+            one.status, one.output_bytes = "completed", len(msgspec.json.encode(one.output))
+            self._output_bytes += one.output_bytes
+            while self._output_bytes > MAX_OUTPUT_BYTES:
+                self._forget_oldest()
         except GridspineError as error:
             one.status, one.error = "failed", error.problem()
         except asyncio.CancelledError:
@@ -99,4 +106,4 @@ class Invocations:
 
     def _forget_oldest(self) -> None:
         oldest = next((id_ for id_ in self._kept if id_ not in self._running), next(iter(self._kept)))
-        del self._kept[oldest]
+        self._output_bytes -= self._kept.pop(oldest).output_bytes

@@ -20,6 +20,7 @@ from gridspine.apps.portal.headers import NO_STORE, SECURITY_HEADERS
 from gridspine.apps.portal.may import May
 from gridspine.apps.portal.page import PortalRequest, is_part, page, redirect
 from gridspine.apps.portal.rows import PointRow, emulated_rows, point_rows, worst
+from gridspine.apps.portal.transaction import transaction_rows
 from gridspine.infra.runtime.clock import new_id
 from gridspine.things.directory import Thing
 from gridspine.things.exposed import TD_JSON
@@ -74,7 +75,7 @@ async def thing_page(request: PortalRequest, node: TheNode, thing_id: FromPath[s
         commands=command_rows(node, request.user, thing.id), commandable=commandable(node, thing),
         key=new_id(node.clock),
         standing=node.intake.standings.state(thing.id), refuses=node.commands.gate(thing.id, False),
-        emulated=is_emulated(node, thing),
+        emulated=is_emulated(node, thing), transactions=await transaction_rows(node, thing),
     )  # fmt: skip
 
 

@@ -1,0 +1,175 @@
+"""Notifications: changes posted to who subscribed, and may see them; in the order they came, a few times each.
+
+::
+
+    change ─► subscriptions that ask for it ─► may it be seen? ─► one bounded queue each ─► POST ─┐
+                                                                        ▲── again, later ─────────┘ not 2xx
+
+Where a stranger says where to post, the node connects to no address of its own machine or network's inside
+(`gridspine.infra.runtime.address_rule`), follows no redirect, and reads nothing of the answer but its status.
+"""
+
+import asyncio
+import logging
+from collections import Counter, deque
+from http.cookiejar import DefaultCookiePolicy
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import httpx
+import msgspec
+
+from gridspine.adapters.openadr3 import edition
+from gridspine.adapters.openadr3.call import Call
+from gridspine.adapters.openadr3.settings import Settings
+from gridspine.adapters.openadr3.subscription import may_see, wanting
+from gridspine.adapters.openadr3.vtn import Vtn
+from gridspine.adapters.openadr3.wire import Operation, Record
+from gridspine.infra.runtime.address_rule import AddressRule
+from gridspine.infra.runtime.waiting import back_off_s
+from gridspine.kernel.errors import GridspineError, Invalid
+from gridspine.things.adapter import AdapterContext, Source
+
+MAX_CHANGES, MAX_WAITING = 10_000, 200
+"""Changes that wait to be looked at, and notifications that wait for one subscription; of more the oldest go."""
+ATTEMPTS, AT_ONCE, AT_ONCE_OF_ONE = 4, 64, 8
+TIMEOUT_S = 10.0
+_PORTS = {"http": 80, "https": 443}
+_TURN = 50
+_LOG = logging.getLogger(__name__)
+
+
+class _Post(NamedTuple):
+    url: str
+    token: str
+    body: bytes
+
+
+class _Lost(GridspineError):
+    """A notification that was not taken."""
+
+
+class Callbacks:
+    """Posts notifications. Lives on the event loop; `run` does the work."""
+
+    def __init__(self, vtn: Vtn, context: AdapterContext, settings: Settings) -> None:
+        self._vtn, self._context, self._settings = vtn, context, settings
+        self._rule = AddressRule(settings.allow, settings.only, "adapters.settings.openadr3")
+        self._changes: deque[tuple[Record, Operation, frozenset[str]]] = deque(maxlen=MAX_CHANGES)
+        self._wake = asyncio.Event()
+        self._waiting: dict[str, deque[_Post]] = {}
+        self._room, self._rooms = asyncio.Semaphore(AT_ONCE), dict[str, asyncio.Semaphore]()
+        self.counts: Counter[str] = Counter()
+        """Notifications that were told, and lost."""
+        vtn.tell, vtn.check_callback = self._tell, self.check
+
+    def check(self, url: str) -> None:
+        """Raise `Invalid` for an address that is never posted to."""
+        try:
+            parts = urlsplit(url)
+            named = parts.scheme in _PORTS and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        except ValueError as error:
+            raise Invalid(f"callbackUrl: {error}") from error
+        if not named or parts.username is not None or parts.password is not None:
+            raise Invalid("callbackUrl: https://host[:port]/… is needed, without a user")
+        if parts.scheme == "http" and not self._settings.plain_callbacks:
+            raise Invalid("callbackUrl: https is needed; this VTN posts nothing in plain text")
+
+    async def run(self) -> None:
+        """Look at changes and post, until cancelled."""
+        client = httpx.AsyncClient(timeout=TIMEOUT_S, follow_redirects=False, trust_env=False)
+        client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=()))
+        try:
+            async with asyncio.TaskGroup() as group:
+                while True:
+                    await self._wake.wait()
+                    self._wake.clear()
+                    while self._changes:
+                        await self._look(*self._changes.popleft(), group, client)
+        finally:
+            await client.aclose()
+
+    def _tell(self, record: Record, operation: Operation, guard: frozenset[str]) -> None:
+        if len(self._changes) == MAX_CHANGES:
+            self.counts["lost"] += 1
+        self._changes.append((record, operation, guard))
+        self._wake.set()
+
+    async def _look(
+        self, record: Record, operation: Operation, guard: frozenset[str], group: asyncio.TaskGroup,
+        client: httpx.AsyncClient,
+    ) -> None:  # fmt: skip
+        bodies: dict[str, bytes] = {}
+        for at, (subscription, part) in enumerate(wanting(self._vtn, record, operation)):
+            if at % _TURN == _TURN - 1:
+                await asyncio.sleep(0)  # others are served between them
+            call = self._call(subscription)
+            if call is None or not may_see(self._vtn, call, record, guard):
+                continue
+            if record.kind == "SUBSCRIPTION" and record.client != subscription.client:
+                continue  # it has the bearer token of who made it
+            body = bodies.get(subscription.edition)
+            if body is None:
+                told = edition.notified(record, operation, subscription.edition)
+                body = bodies[subscription.edition] = msgspec.json.encode(told)
+            self._offer(subscription, _Post(part["callbackUrl"], part.get("bearerToken") or "", body), group, client)
+
+    def _call(self, subscription: Record) -> Call | None:
+        session, epoch, roles = subscription.proof
+        source = Source(subscription.client, subscription.organisation, session, epoch, roles)
+        try:
+            port = self._vtn.controls.of(source)
+            return Call("GET", subscription.edition, (), {}, b"", port, self._vtn.clock.now_us())
+        except GridspineError:  # what it proved itself by holds no more: it is told nothing
+            return None
+
+    def _offer(self, of: Record, post: _Post, group: asyncio.TaskGroup, client: httpx.AsyncClient) -> None:
+        queue = self._waiting.get(of.id)
+        if queue is None:
+            queue = self._waiting[of.id] = deque(maxlen=MAX_WAITING)
+            group.create_task(self._work(of, queue, client))
+        if len(queue) == MAX_WAITING:
+            self.counts["lost"] += 1
+        queue.append(post)
+
+    async def _work(self, of: Record, queue: deque[_Post], client: httpx.AsyncClient) -> None:
+        try:
+            while queue:
+                await self._deliver(of, queue.popleft(), client)
+        finally:
+            del self._waiting[of.id]
+
+    async def _deliver(self, of: Record, post: _Post, client: httpx.AsyncClient) -> None:
+        for attempt in range(ATTEMPTS):
+            try:
+                room = self._rooms.setdefault(of.client, asyncio.Semaphore(AT_ONCE_OF_ONE))
+                async with room, self._room:
+                    await self._post(post, client)
+            except (_Lost, GridspineError, httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
+                self._context.trace("note", f"notification not taken: {type(error).__name__}", peer=post.url[:100])
+            else:
+                self.counts["told"] += 1
+                return
+            if attempt + 1 < ATTEMPTS:
+                await self._vtn.clock.sleep(back_off_s(self._vtn.clock, attempt, least_s=1.0, most_s=60.0))
+        self.counts["lost"] += 1
+        _LOG.warning("a notification of subscription %s was not taken in %d attempts", of.id, ATTEMPTS)
+
+    async def _post(self, post: _Post, client: httpx.AsyncClient) -> None:
+        parts = urlsplit(post.url)
+        async with asyncio.timeout(TIMEOUT_S):
+            ip = await self._rule.find(parts.hostname or "", parts.port or _PORTS[parts.scheme])
+            shown = f"[{ip}]" if ip.version == 6 else str(ip)
+            path = parts._replace(scheme="", netloc="", fragment="").geturl() or "/"
+            headers = {"host": parts.netloc, "content-type": "application/json"}
+            if post.token:
+                headers["authorization"] = f"Bearer {post.token}"
+            url = f"{parts.scheme}://{shown}:{parts.port or _PORTS[parts.scheme]}{path}"
+            request = client.build_request("POST", url, content=post.body, headers=headers)
+            request.extensions["sni_hostname"] = parts.hostname or ""
+            self._context.trace("out", post.body, peer=parts.netloc)
+            answer = await client.send(request, stream=True)
+            await answer.aclose()
+        self._context.trace("in", str(answer.status_code), peer=parts.netloc)
+        if not answer.is_success:
+            raise _Lost(f"answered {answer.status_code}")

@@ -1,0 +1,94 @@
+"""The OpenADR 3 `Adapter`: a VTN over the node's programmes, and what it takes to tell of their changes."""
+
+import asyncio
+import logging
+
+import msgspec
+
+from gridspine.adapters.openadr3 import event, program
+from gridspine.adapters.openadr3.auth import Auth
+from gridspine.adapters.openadr3.book import Book
+from gridspine.adapters.openadr3.callback import Callbacks
+from gridspine.adapters.openadr3.session import App
+from gridspine.adapters.openadr3.settings import Settings
+from gridspine.adapters.openadr3.vtn import Vtn
+from gridspine.adapters.openadr3.wire import Operation
+from gridspine.energy.control_port import Change, controls_of
+from gridspine.energy.programme import Programme
+from gridspine.energy.programme_event import ProgrammeEvent
+from gridspine.kernel.errors import Invalid
+from gridspine.things.adapter import AdapterContext
+
+_ONLY_SPEAKS = "the OpenADR 3 adapter speaks of programmes and serves no Things"
+_LOG = logging.getLogger(__name__)
+
+
+class OpenAdr3Adapter:
+    """A VTN of OpenADR 3.1.0 and 3.0.1."""
+
+    name = "openadr3"
+
+    async def run(self, context: AdapterContext) -> None:
+        """Serve until cancelled; raises `Invalid` when the settings are wrong."""
+        try:
+            settings = msgspec.convert(dict(context.settings), Settings)
+        except msgspec.ValidationError as error:
+            raise Invalid(f"settings of the adapter openadr3: {error}") from error
+        controls = controls_of(context)
+        book = Book(context.store)
+        await book.load()
+        vtn = Vtn(book, controls, context.clock)
+        callbacks = Callbacks(vtn, context, settings)
+        app = App(vtn, context, Auth(context, controls, settings.token_s))
+        async with asyncio.TaskGroup() as group:
+            group.create_task(callbacks.run())
+            group.create_task(_follow(vtn))
+            group.create_task(_refuse_orders(context))
+            group.create_task(_refuse_reads(context))
+            await context.serve("http", app)
+
+
+async def _follow(vtn: Vtn) -> None:
+    """Tell of what others change: the node's own API, its commands, other protocols."""
+    while True:
+        async for change in vtn.controls.changes():
+            async with vtn.writing:  # what a request changed is noted before it lets go
+                await _take(vtn, change)
+        _LOG.warning("changes of programmes came too fast: some were not told")
+
+
+async def _take(vtn: Vtn, change: Change) -> None:
+    document = change.document
+    if not isinstance(document, Programme | ProgrammeEvent):
+        return
+    if (document.id, document.version) in vtn.done:
+        vtn.done.discard((document.id, document.version))
+        return
+    known = vtn.book.of_noun(document.id)
+    ended = document.retired_us if isinstance(document, Programme) else document.cancelled_us
+    if known is not None and document.version == 1:
+        return  # made for a request
+    if isinstance(document, Programme):
+        vtn.note(document.id)
+        record = program.record_of(vtn, document)
+    else:
+        record = event.record_of(vtn, document)
+    if known is not None:
+        record = msgspec.structs.replace(record, modified_us=vtn.clock.now_us())
+    if ended and known is not None:
+        await vtn.gone([record])
+    elif known is not None:
+        await vtn.kept(record, "UPDATE")
+    else:
+        operation: Operation = "DELETE" if ended else "CREATE" if document.version == 1 else "UPDATE"
+        vtn.tell(record, operation, vtn.guard(record))
+
+
+async def _refuse_orders(context: AdapterContext) -> None:
+    async for order in context.orders():
+        await context.progress(order.command, "rejected", _ONLY_SPEAKS, sequence=order.sequence)
+
+
+async def _refuse_reads(context: AdapterContext) -> None:
+    async for request in context.reads():
+        context.read_ended(request.id, _ONLY_SPEAKS)

@@ -1,0 +1,110 @@
+"""Reports: what a VEN tells of an event; kept as it was told, for itself and for who runs the programme."""
+
+import msgspec
+
+from gridspine.adapters.openadr3 import edition, event, program
+from gridspine.adapters.openadr3.book import no_such
+from gridspine.adapters.openadr3.call import Answer, Call, said
+from gridspine.adapters.openadr3.vtn import Vtn
+from gridspine.adapters.openadr3.wire import Record, ReportRequest, body_of
+from gridspine.kernel.errors import Forbidden, Invalid, NotFound
+
+KEPT = 5_000
+"""Reports of a programme that are kept; the oldest go."""
+
+
+async def search(vtn: Vtn, call: Call) -> Answer:
+    """Answer ``GET /reports``."""
+    call.port.check("programme.read")
+    of, upon, name = call.one("programID"), call.one("eventID"), call.one("clientName")
+    found = (
+        one
+        for one in vtn.book.all("REPORT")
+        if _visible(call, one)
+        and of in {None, one.parent}
+        and upon in {None, one.body["eventID"]}
+        and name in {None, one.body["clientName"]}
+    )
+    return said([_shown(one, call) for one in call.page(found)])
+
+
+async def get(vtn: Vtn, call: Call) -> Answer:
+    """Answer ``GET /reports/{reportID}``."""
+    return said(_shown(_find(vtn, call), call))
+
+
+async def create(vtn: Vtn, call: Call) -> Answer:
+    """Answer ``POST /reports``."""
+    call.check_ven()
+    request, further = edition.read_request(call, "REPORT", ReportRequest)
+    async with vtn.writing:
+        of = _event(vtn, call, request.event_id)
+        _check_program(further, of)
+        vtn.book.check_room("REPORT", of.organisation, call.client)
+        record = Record(
+            kind="REPORT", id=vtn.new_id(), organisation=of.organisation, client=call.client, created_us=call.now_us,
+            modified_us=call.now_us, body=body_of(request), parent=of.parent,
+        )  # fmt: skip
+        await vtn.kept(record, "CREATE")
+        reports = [one for one in vtn.book.below(of.parent) if one.kind == "REPORT"]
+        await vtn.book.forget(reports[: max(0, len(reports) - KEPT)])
+    return said(_shown(record, call), 201)
+
+
+async def update(vtn: Vtn, call: Call) -> Answer:
+    """Answer ``PUT /reports/{reportID}``."""
+    before = _own(vtn, call)
+    request, further = edition.read_request(call, "REPORT", ReportRequest)
+    async with vtn.writing:
+        of = _event(vtn, call, request.event_id)
+        _check_program(further, of)
+        if of.parent != before.parent:
+            raise Invalid("eventID: a report stays with its program")
+        record = msgspec.structs.replace(before, modified_us=call.now_us, body=body_of(request))
+        await vtn.kept(record, "UPDATE")
+    return said(_shown(record, call))
+
+
+async def delete(vtn: Vtn, call: Call) -> Answer:
+    """Answer ``DELETE /reports/{reportID}``."""
+    found = _own(vtn, call)
+    await vtn.gone([found])
+    return said(_shown(found, call))
+
+
+def _shown(record: Record, call: Call) -> dict[str, object]:
+    return edition.shown(record, call.edition, {"programID": record.parent} if call.edition == "3.0.1" else None)
+
+
+def _visible(call: Call, record: Record) -> bool:
+    return record.client == call.client or call.runs(record.organisation)
+
+
+def _find(vtn: Vtn, call: Call) -> Record:
+    call.port.check("programme.read")
+    found = vtn.book.get("REPORT", call.path[1])
+    if not _visible(call, found):
+        raise no_such("REPORT")
+    return found
+
+
+def _own(vtn: Vtn, call: Call) -> Record:
+    call.check_ven()
+    found = _find(vtn, call)
+    if found.client != call.client:
+        raise Forbidden("a report is changed and deleted by the client that made it")
+    return found
+
+
+def _event(vtn: Vtn, call: Call, id: str) -> Record:
+    try:
+        found = event.find(vtn, call, id)
+        program.find(vtn, call, found.parent)
+    except NotFound as error:
+        raise Invalid("eventID: there is no such event") from error
+    return found
+
+
+def _check_program(further: edition.Further, of: Record) -> None:
+    if further.fields and further.fields["programID"] != of.parent:
+        raise Invalid("programID: the event is of another program")

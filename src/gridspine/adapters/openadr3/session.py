@@ -1,0 +1,188 @@
+"""HTTP: the routes of both editions, who asks, and what an error is answered.
+
+::
+
+    /openadr3/3.1.0/…  ┐
+    /openadr3/3.0.1/…  ┴─► route ─► token ─► source ─► port ─► `program`, `event`, `report`, `ven`, `subscription`
+
+Lists that many poll are answered from memory while nothing has changed, with an ``ETag``: who knows it gets 304.
+Sources: paths, parameters and statuses are those of the OpenAPI documents of 3.1.0 and 3.0.1; ETag: RFC 9110 §8.8.3.
+"""
+
+import asyncio
+import hashlib
+import logging
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+
+from gridspine.adapters.openadr3 import event, program, report, subscription, ven
+from gridspine.adapters.openadr3.auth import Auth
+from gridspine.adapters.openadr3.call import EDITIONS, Answer, Call, read_query, said
+from gridspine.adapters.openadr3.vtn import Vtn
+from gridspine.kernel.errors import GridspineError, Invalid, NotFound, TooLarge, Unauthenticated
+from gridspine.things.adapter import AdapterContext, Receive, Scope, Send
+
+BASE = "openadr3"
+MAX_BODY_BYTES = 2 << 20
+_MAX_REMEMBERED_BYTES = 64 << 20
+_ID = re.compile(r"[a-zA-Z0-9_-]{1,128}", re.ASCII)
+_REASONS = frozenset({"type", "title", "status", "detail", "errors", "decision"})
+Handler = Callable[[Vtn, Call], Awaitable[Answer]]
+_LOG = logging.getLogger(__name__)
+
+_ID_PART = "{id}"
+_MANY = {
+    "programs": program, "events": event, "reports": report, "subscriptions": subscription, "vens": ven
+}  # fmt: skip
+_POLLED = {("programs",), ("events",)}
+
+
+def _routes() -> dict[str, dict[tuple[str, ...], dict[str, Handler]]]:
+    shared: dict[tuple[str, ...], dict[str, Handler]] = {}
+    for name, module in _MANY.items():
+        shared[(name,)] = {"GET": module.search, "POST": module.create}
+        shared[name, _ID_PART] = {"GET": module.get, "PUT": module.update, "DELETE": module.delete}
+    many: dict[str, Handler] = {"GET": ven.search_resources, "POST": ven.create_resource}
+    one: dict[str, Handler] = {"GET": ven.get_resource, "PUT": ven.update_resource, "DELETE": ven.delete_resource}
+    newer: dict[tuple[str, ...], dict[str, Handler]] = {}
+    newer |= {("resources",): many, ("resources", _ID_PART): one, ("notifiers",): {"GET": _notifiers}}
+    topics = ("notifiers", "mqtt", "topics")
+    for name in ("programs", "events", "reports", "subscriptions", "vens", "resources"):
+        newer[*topics, name] = {"GET": _no_topics}
+    newer[*topics, "programs", _ID_PART] = newer[*topics, "vens", _ID_PART] = {"GET": _no_topics}
+    newer[*topics, "programs", _ID_PART, "events"] = {"GET": _no_topics}
+    for name in ("events", "programs", "resources"):
+        newer[*topics, "vens", _ID_PART, name] = {"GET": _no_topics}
+    nested = {("vens", _ID_PART, "resources"): many, ("vens", _ID_PART, "resources", _ID_PART): one}
+    return {"3.1.0": {**shared, **newer}, "3.0.1": {**shared, **nested}}
+
+
+async def _notifiers(vtn: Vtn, call: Call) -> Answer:
+    """Answer ``GET /notifiers``: by webhook only."""
+    call.port.check("programme.read")
+    return said({"WEBHOOK": True})
+
+
+async def _no_topics(vtn: Vtn, call: Call) -> Answer:
+    """Answer ``GET /notifiers/mqtt/topics/…``: there is no MQTT notifier."""
+    call.port.check("programme.read")
+    raise NotFound("this VTN notifies by webhook only: see /notifiers")
+
+
+class App:
+    """The ASGI application of one VTN."""
+
+    def __init__(self, vtn: Vtn, context: AdapterContext, auth: Auth) -> None:
+        self._vtn, self._context, self._auth = vtn, context, auth
+        self._routes = _routes()
+        self._known: dict[tuple[Any, ...], tuple[bytes, str]] = {}
+        self._known_at: tuple[int, int] = (-1, -1)
+        self._known_bytes = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        peer = str((scope.get("client") or ("unknown",))[0])
+        try:
+            answer = await self._answer(scope, receive, peer)
+        except GridspineError as error:
+            answer = _problem(error)
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            _LOG.exception("a request failed unexpectedly: %s", str(scope["path"])[:100])
+            answer = _problem(GridspineError("this was logged; an operator of this node can find out more"))
+        if self._context.trace.on:
+            self._context.trace("out", b"%d " % answer.status + answer.body, peer=peer)
+        headers = [(b"content-length", b"%d" % len(answer.body)), (b"cache-control", b"no-store")]
+        if answer.body:
+            headers.append((b"content-type", b"application/json"))
+        if any(name == "etag" for name, _ in answer.headers):
+            headers[1] = (b"cache-control", b"private, no-cache")
+        headers += [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers]
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": answer.body})
+
+    async def _answer(self, scope: Scope, receive: Receive, peer: str) -> Answer:
+        method = str(scope["method"])
+        parts = tuple(str(scope["path"]).strip("/").split("/"))
+        if len(parts) < 3 or parts[0] != BASE or parts[1] not in EDITIONS:
+            raise NotFound(f"a VTN is here: /{BASE}/{EDITIONS[0]}/… and /{BASE}/{EDITIONS[1]}/…")
+        edition, path = parts[1], parts[2:]
+        if path[0] == "auth":
+            return await self._auth.answer(edition, path, method, scope, await _body(receive))
+        handler, allowed = self._find(edition, path, method)
+        source = self._auth.source(scope)
+        if handler is None:
+            return _not_allowed(allowed)
+        body = await _body(receive)
+        if self._context.trace.on:
+            self._context.trace("in", f"{method} {scope['path']}\n".encode() + body, peer=peer)
+        query = bytes(scope["query_string"]).decode("latin-1")
+        port = self._vtn.controls.of(source)
+        call = Call(method, edition, path, read_query(query), body, port, self._vtn.clock.now_us())
+        if method == "GET" and path in _POLLED and "active" not in call.query:
+            return await self._polled(handler, call, query, scope)
+        return await handler(self._vtn, call)
+
+    async def _polled(self, handler: Handler, call: Call, query: str, scope: Scope) -> Answer:
+        """Answer from memory what was answered to one who may see as much, while nothing has changed."""
+        call.port.check("programme.read")
+        revision = self._vtn.revision
+        if revision != self._known_at or self._known_bytes > _MAX_REMEMBERED_BYTES:
+            self._known, self._known_at, self._known_bytes = {}, revision, 0
+        words = None if call.bl else self._vtn.book.words(call.organisation, call.client)
+        key = (call.edition, call.path, query, call.organisation, words)
+        known = self._known.get(key)
+        if known is None:
+            body = (await handler(self._vtn, call)).body
+            known = body, f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
+            if self._vtn.revision == revision:
+                self._known[key] = known
+                self._known_bytes += len(body) + len(query) + 500
+        headers = [("etag", known[1])]
+        if any(name == b"if-none-match" and known[1].encode() in value for name, value in scope["headers"]):
+            return Answer(304, b"", headers)
+        return Answer(200, known[0], headers)
+
+    def _find(self, edition: str, path: tuple[str, ...], method: str) -> tuple[Handler | None, tuple[str, ...]]:
+        """Return what answers, None with the methods there are where this one is none; raise `NotFound`."""
+        table = self._routes[edition]
+        shapes = [(*path[:at], _ID_PART, *path[at + 1 :]) for at in (1, 3, 4) if at < len(path)]
+        shapes += [(path[0], _ID_PART, path[2], _ID_PART)] if len(path) == 4 else []
+        for shape in (path, *shapes):
+            if shape in table and all(
+                given == one or _ID.fullmatch(given) for given, one in zip(path, shape, strict=True)
+            ):
+                return table[shape].get(method), tuple(sorted(table[shape]))
+        raise NotFound("there is nothing at this path")
+
+
+async def _body(receive: Receive) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise Invalid("the request ended before its body")
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > MAX_BODY_BYTES:
+            raise TooLarge(f"a body has at most {MAX_BODY_BYTES} bytes here")
+        if not message.get("more_body"):
+            return b"".join(parts)
+
+
+def _problem(error: GridspineError) -> Answer:
+    document = {name: value for name, value in error.problem().items() if name in _REASONS}
+    headers = list(error.headers.items())
+    if isinstance(error, Unauthenticated):
+        headers = [("www-authenticate", 'Bearer realm="openadr3"')]
+    return Answer(error.status, msgspec.json.encode(document), headers)
+
+
+def _not_allowed(allowed: tuple[str, ...]) -> Answer:
+    document = {"title": "Method not allowed", "status": 405, "detail": f"here: {', '.join(allowed)}"}
+    return Answer(405, msgspec.json.encode(document), [("allow", ", ".join(allowed))])
