@@ -109,7 +109,7 @@ class Samples(NamedTuple):
 
 def exact(value: float) -> str:
     """Return the shortest decimal that is ``value``, without an exponent."""
-    return f"{Decimal(repr(value)):f}"
+    return f"{Decimal(repr(value + 0.0)).normalize():f}"
 
 
 def serves(quality: int, which: Which) -> bool:

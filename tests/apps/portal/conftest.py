@@ -15,9 +15,11 @@ from gridspine.apps.api.app import create_app
 from gridspine.apps.node.node import Node, compose
 from gridspine.apps.node.serve import bind, serve
 from gridspine.apps.portal.routes import portal_routes
+from gridspine.energy.programme_enrolment import ProgrammeEnrolment
 from gridspine.infra.identity.user import Cost
 from gridspine.infra.runtime.clock import SystemClock
 from gridspine.infra.runtime.settings import Archive, Http, Settings
+from gridspine.kernel.time import US
 from gridspine.sharing.product import Contract, Product
 
 PASSWORD = "correct horse battery"
@@ -60,6 +62,14 @@ class Portal:
         body = [{"n": f"{thing}/{name}", "v": value, "t": now} for name, value in values.items()]
         answer = await self.api.post("/readings", json=body, headers={"content-type": "application/senml+json"})
         assert answer.json()["refused"] == 0, answer.text
+
+    async def enrol(self, programme: str, thing: str) -> None:
+        """Let a Thing take part in a programme of its own organisation, in its owner's name."""
+        asked = ProgrammeEnrolment(
+            id="", programme=programme, owner="", organisation="northside-networks", kind="thing", subject=thing,
+            from_us=0, until_us=4_000_000_000 * US, modes=(),
+        )  # fmt: skip
+        await self.node.controls.enrolments.ask(asked, "test")
 
     async def product(self, title: str = "Feeder flows", **contract: Any) -> str:
         """Publish a product of the meter's power in the name of olga's organisation."""

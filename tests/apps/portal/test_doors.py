@@ -34,7 +34,7 @@ async def csrf(client: httpx.AsyncClient) -> dict[str, str]:
 
 def paths() -> list[tuple[str, str]]:
     fill = {"thing_id": METER, "command_id": "c", "product_id": "p", "grant_id": "g", "incident_id": "i", "verb": "v"}
-    fill |= {"announcement_id": "a", "ensemble_id": "e", "edge_id": "x", "rule": "r"}
+    fill |= {"bid_id": "b", "announcement_id": "a", "ensemble_id": "e", "edge_id": "x", "rule": "r"}
     fill |= {"voucher_id": "v", "transfer_id": "t", "order_id": "o", "behaviour": "b", "version": "1.0.0"}
     every = []
     for handler in PAGES:
@@ -149,6 +149,7 @@ async def test_roles_are_kept_whatever_the_page_shows(client: httpx.AsyncClient,
         "/portal/orders",
         "/portal/orders/urn:uuid:none",
         "/portal/programmes",
+        "/portal/bids",
         "/portal/behaviours",
         "/portal/behaviours/none",
         "/portal/behaviours/none/text/1.0.0",

@@ -1,6 +1,7 @@
 """A Thing's channels, control and life, what waits for people, ensembles and adding a Thing, in a real browser."""
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from playwright.async_api import expect
@@ -195,12 +196,18 @@ async def test_new_pages_fit_a_phone_and_stand_out_in_the_dark(portal: Portal, o
     programme = await portal.post("/programmes", title="Northside" * 4 + EVIL, modes=["targetW"])
     interval = {"from": "2024-01-01T00:00:00Z", "until": "2099-01-01T00:00:00Z", "control": {"targetW": -1500}}
     await portal.post(f"/programmes/{programme['id']}/events", title=EVIL, intervals=[interval])
+    await portal.enrol(programme["id"], "urn:example:long")
+    soon = (datetime.now(UTC) + timedelta(days=1)).isoformat(), (datetime.now(UTC) + timedelta(days=2)).isoformat()
+    await portal.post(
+        "/bids", title=long, programme=programme["id"], meter="urn:example:long", until=soon[1], direction="raise",
+        energyWh=10**12, baselineWh=-(10**12), price="-0.00000001", currency="EUR", **{"from": soon[0]},
+    )  # fmt: skip
     seen = await opens(**PHONE, color_scheme="dark")
     page = await seen.sign_in("olga")
     thing = "/portal/things/urn:example:long"
     for path in (thing, f"{thing}/channels", f"{thing}/life", f"{thing}/about", "/portal/waiting", "/portal/ensembles",
                  f"/portal/ensembles/{ensemble}", "/portal/edges", "/portal/models", "/portal/add",
-                 "/portal/programmes",
+                 "/portal/programmes", "/portal/bids",
                  f"/portal/models/one?id={MODELS}battery"):  # fmt: skip
         await seen.go(path)
         await fits(page)

@@ -71,6 +71,7 @@ def _control(may: May) -> list[MenuEntry]:
     return [
         MenuEntry("orders", "Orders to many", "/portal/orders"),
         MenuEntry("programmes", "Programmes", "/portal/programmes"),
+        MenuEntry("bids", "Bids", "/portal/bids"),
         MenuEntry("behaviours", "Behaviours", "/portal/behaviours"),
     ]
 

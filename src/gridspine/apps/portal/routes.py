@@ -16,6 +16,7 @@ from gridspine.apps.node.node import Node
 from gridspine.apps.portal import (
     alarm,
     behaviour,
+    bid,
     channel,
     command,
     edge,
@@ -94,6 +95,8 @@ PAGES: Sequence[ControllerRouterHandler] = (
     behaviour.text_part,
     behaviour.act_on_behaviour,
     programme.programmes_page,
+    bid.bids_page,
+    bid.change_bid,
     product.products_page,
     product.product_page,
     grant.grants_page,
@@ -116,13 +119,19 @@ def portal_routes(node: Node) -> list[ControllerRouterHandler]:
     streams = live.Streams(node.settings.http.max_streams)
     pages = Router(
         "/",
-        route_handlers=[*PAGES, no_such_page],
+        route_handlers=[*PAGES, to_the_first_page, no_such_page],
         dependencies={"streams": Provide(lambda: streams, sync_to_thread=False)},
         exception_handlers=HANDLERS,
         request_max_body_size=MAX_FORM_BYTES,
         include_in_schema=False,
     )
     return [pages, _assets()]
+
+
+@get("/portal")
+async def to_the_first_page() -> Response[Any]:
+    """Lead on to the page that the portal begins with."""
+    return Response(None, status_code=302, headers={"Location": "/"})
 
 
 @get("/portal/{path:path}")
