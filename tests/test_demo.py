@@ -10,7 +10,7 @@ import pytest
 KEYS = (
     "things", "points", "received", "accepted", "suppressed", "duplicate", "refused", "stored", "delivered",
     "p50_ms", "p99_ms", "commands_applied", "cut_s", "receipts_verified",
-    "life_events", "ensemble_members", "emulated_things",
+    "life_events", "ensemble_members", "emulated_things", "charging_w",
 )  # fmt: skip
 
 
@@ -30,7 +30,8 @@ def test_the_story_holds(tmp_path):
     assert figures["received"] == sum(figures[name] for name in verdicts) > 0
     assert figures["stored"] == figures["accepted"] > 0
     assert figures["delivered"] > 0
-    assert figures["things"] == 10 + figures["emulated_things"] == 50, "nine, the ensemble, and the neighbours"
+    assert figures["things"] == 12 + figures["emulated_things"] == 52, "ten, two ensembles, and the neighbours"
+    assert figures["charging_w"] > 3_000
     assert figures["ensemble_members"] == 2
     assert figures["life_events"] >= 6
     assert figures["commands_applied"] == 2

@@ -62,6 +62,7 @@ async def _checked(story: Any, end: float) -> int:
     from gridspine.apps.demo.verdict import (
         Verdict,
         judge_channels,
+        judge_charging,
         judge_counts,
         judge_delivery,
         judge_ensemble,
@@ -77,6 +78,7 @@ async def _checked(story: Any, end: float) -> int:
     await story.box.exchange_meter()
     await judge_channels(story, verdict)
     await judge_life(story, verdict)
+    await judge_charging(story, verdict)
     await asyncio.sleep(max(0.0, end - time.monotonic() - _LEASE_S - 6.0))
     verdict.figures["cut_s"] = round(await story.revoke(), 4)
     verdict.hold("the revoked consumer was cut", true=story.granted.ended == "revoked")
@@ -103,7 +105,7 @@ async def _checked(story: Any, end: float) -> int:
         story.say(f"DID NOT HOLD: {claim}")
     order = ("things", "points", "received", "accepted", "suppressed", "duplicate", "refused", "stored", "delivered",
              "p50_ms", "p99_ms", "commands_applied", "cut_s", "receipts_verified",
-             "life_events", "ensemble_members", "emulated_things")  # fmt: skip
+             "life_events", "ensemble_members", "emulated_things", "charging_w")  # fmt: skip
     story.say("the story held" if not verdict.failed else "the story did not hold")
     await story.close()
     print(json.dumps({name: verdict.figures.get(name) for name in order}), flush=True)
@@ -128,6 +130,7 @@ async def _show(story: Any, seconds: float, stop: asyncio.Event) -> None:
         f"""
 Portal:  {story.url}   sign in as {PORTAL_USER} or brightfield, password {PORTAL_PASSWORD}
          As brightfield: the life of the battery of home 2; an order to all batteries (Control, Orders to many);
+         who charged at home 3, and the actions of its charge point;
          as {PORTAL_USER}: meters live, forty emulated neighbours, the grant to revoke (Sharing, Grants)
 
 Try (in another terminal, in this folder):
@@ -136,6 +139,7 @@ Try (in another terminal, in this folder):
   uv run gridspine curl --as brightfield /things/{battery}/properties
   uv run gridspine curl --as brightfield /products/{story.product}/stream
   uv run gridspine curl --as brightfield /things/{story.box.thing}/history
+  uv run gridspine curl --as brightfield /things/urn:example:home-3:charger/transactions
   uv run gridspine curl --as brightfield /ensembles/{story.ensemble}
   uv run gridspine curl --as brightfield /things/{story.ensemble}/values
   uv run gridspine curl /things/{EMULATED_BATTERY}/channels

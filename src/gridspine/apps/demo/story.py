@@ -22,6 +22,8 @@ import msgspec
 from gridspine.apps.cli.connect import check
 from gridspine.apps.cli.keys import ClientFile, new_key, read_client_file, write_client_file
 from gridspine.apps.cli.signing import SigningAuth
+from gridspine.apps.demo.charging import SETTINGS as CHARGING
+from gridspine.apps.demo.charging import add_charger, charger_id, save_chargers, start_charger
 from gridspine.apps.demo.homes import MODELS, Home, start_homes, start_meter
 from gridspine.apps.demo.neighbourhood import (
     NEIGHBOURS,
@@ -69,6 +71,7 @@ class Story:
     box: Box = field(init=False)
     report: dict[str, Any] = field(default_factory=dict)
     ensemble: str = ""
+    chargers: str = ""
 
     def __post_init__(self) -> None:
         self.processes = Processes(self.data / "demo-logs")
@@ -105,7 +108,8 @@ class Story:
         self.say(f"the battery of home {self.box.home.number} is examined ({found}) and commissioned")
         await self.box.plan()
         self.ensemble = await save_ensemble(self.brightfield)
-        self.say("Brightfield saves an ensemble: batteries in the street that can take 1 kW for ten minutes")
+        self.chargers = await save_chargers(self.brightfield)
+        self.say("Brightfield saves ensembles: batteries in the street that can take 1 kW for ten minutes; chargers")
 
     async def command(self, home: Home, seconds: float) -> dict[str, Any]:
         """Lease a battery for ``seconds`` [s] and wait until a reading shows that it obeys."""
@@ -162,9 +166,9 @@ port = {self.port}
 [archive]
 flush_seconds = 2.0
 [adapters]
-allow = ["mqtt", "modbus"]
+allow = ["mqtt", "modbus", "ocpp"]
 connect_for = ["{BRIGHTFIELD}"]
-"""
+{CHARGING}"""
         (self.data / "settings.toml").write_text(settings)
         self.node = await self.processes.start("node", ["-m", "gridspine.apps.cli", "up", "--data", str(self.data)])
         self.url = (self.data / "address").read_text().strip()
@@ -197,7 +201,7 @@ connect_for = ["{BRIGHTFIELD}"]
         self.brightfield = await self._client("brightfield")
 
     async def _register(self) -> None:
-        self.say("registering nine Things, and starting the meters, speaking MQTT; one battery announces itself")
+        self.say("registering ten Things, and starting the meters, speaking MQTT; one battery announces itself")
         self.joining = asyncio.create_task(self._join())
         for home in self.homes:
             for kind, id_, device in (
@@ -217,6 +221,14 @@ connect_for = ["{BRIGHTFIELD}"]
             await start_meter(self.processes, home, address, device_principal["id"], device_principal["password"])
             await locate(self.northside, [home.meter_id], home.number)
             await locate(self.brightfield, [home.inverter_id, home.battery_id], home.number)
+
+        await self._charge(self.homes[2])
+
+    async def _charge(self, home: Home) -> None:
+        password = await add_charger(self.northside, self.brightfield, BRIGHTFIELD, home)
+        await locate(self.brightfield, [charger_id(home)], home.number)
+        await start_charger(self.processes, home, await self._listener("ocpp.ocpp"), password)
+        self.say(f"a car charges at home {home.number}: the charge point speaks OCPP 1.6")
 
     async def _thing(
         self, http: httpx.AsyncClient, home: Home, kind: str, id_: str, adapter: str, connection: Any, devices: Any

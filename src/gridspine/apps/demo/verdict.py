@@ -12,6 +12,7 @@ import msgspec
 from sunspec2.modbus.client import SunSpecModbusClientDeviceTCP
 
 from gridspine.apps.cli.connect import check
+from gridspine.apps.demo.charging import charging, limited
 from gridspine.apps.demo.homes import HOMES, Home
 from gridspine.apps.demo.neighbourhood import EMULATED_BATTERY, NEIGHBOURS, PREFIX, members, plant_values
 from gridspine.apps.demo.story import Story, receipts_file
@@ -125,6 +126,18 @@ async def judge_channels(story: Story, verdict: Verdict) -> None:
     things = check(await story.northside.get("/things", params={"limit": 5000})).json()
     verdict.figures["emulated_things"] = sum(one["id"].startswith(PREFIX) for one in things)
     verdict.hold("all emulated neighbours are Things", true=verdict.figures["emulated_things"] == NEIGHBOURS)
+
+
+async def judge_charging(story: Story, verdict: Verdict) -> None:
+    """See who charges, limit it, and see that the charge point says so."""
+    home = story.homes[2]
+    found = await charging(story.brightfield, home)
+    verdict.figures["charging_w"] = round(found["power_w"])
+    verdict.hold("a car charges", true=found["power_w"] > IDLE_WITHIN_W and len(found["transactions"]) == 1)
+    command = await limited(story.brightfield, home, 10.0, 20.0)
+    story.commands.append(command["id"])
+    story.say(f"  limited to 10 A a phase: {command['state']}")
+    verdict.hold("the charge point says that the limit holds", true=command["state"] == "applied")
 
 
 def _first(entries: list[dict[str, Any]], type_: str) -> int | None:
