@@ -49,6 +49,7 @@ check: ## style, types, who may know whom, tidiness
 docs: ## write the reference pages from the code
 	$(RUN) python -W ignore -m gridspine.apps.cli.reference docs/reference
 	$(RUN) python tools/conformance_page.py
+	$(RUN) python tools/cactus_page.py
 
 bench: ## a short look at the numbers on this machine, some ten minutes; benchmarks/run.py --write for the page
 	$(RUN) python benchmarks/run.py --short --within-s 600

@@ -18,6 +18,7 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 from gridspine.energy.envelope import Envelope
+from gridspine.energy.followed import FollowPort
 from gridspine.energy.programme import Programme
 from gridspine.energy.programme_enrolment import ProgrammeEnrolment, Verb
 from gridspine.energy.programme_event import ProgrammeEvent
@@ -213,7 +214,9 @@ class ControlPort(Protocol):
 
 
 class Controls(Protocol):
-    """The port itself."""
+    """The port itself; ``following``: what single Things follow, for those who speak for them."""
+
+    following: FollowPort
 
     @property
     def revision(self) -> int:

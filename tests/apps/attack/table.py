@@ -192,6 +192,7 @@ POST /principals/{principal_id}/sign-out                a       -       -      4
 POST /principals/{principal_id}/password                a       -       -      403 404a
 POST /principals/{principal_id}/device-password         a       -       -      403 404a
 POST /principals/{principal_id}/certificates            a       -       -      403 404a
+POST /principals/{principal_id}/known-certificates      a       -       -      403 404a
 POST /principals/{principal_id}/certificates/{certificate}/revoke a -   -      403 404a
 POST /principals/{principal_id}/keys                    a       -       -      403 404a
 POST /principals/{principal_id}/keys/{kid}/remove       a       -       -      403 404a

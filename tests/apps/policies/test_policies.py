@@ -92,6 +92,7 @@ OWN = {
     "bid.read": organisation_entity("acme"),
     "bid.offer": organisation_entity("acme"),
     "bid.decide": organisation_entity("acme"),
+    "programme.respond": thing_entity(METER, "acme"),
     "incident.read": organisation_entity("acme"),
     "incident.handle": organisation_entity("acme"),
 }

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 import msgspec
 
 from gridspine.adapters.openadr3.wire import Point, ValuesMap
-from gridspine.energy.control import Control, Mode
+from gridspine.energy.control import Control, Mode, made_of
 from gridspine.energy.programme_event import Signal
 from gridspine.kernel.errors import Invalid
 
@@ -43,7 +43,7 @@ def control_of(payloads: list[ValuesMap], modes: frozenset[str], units: Mapping[
         if CONTROLS[one.type] in asked:
             raise Invalid(f"{one.type}: it stands twice in one interval")
         asked[CONTROLS[one.type]] = float(value) * factor
-    return Control(**asked)
+    return made_of(asked)
 
 
 def signals_of(payloads: list[ValuesMap], modes: frozenset[str]) -> tuple[Signal, ...]:

@@ -238,6 +238,7 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     standing.set_password,
     standing.new_device_password,
     credential.issue_certificate,
+    credential.know_certificate,
     credential.revoke_certificate,
     credential.add_key,
     credential.remove_key,

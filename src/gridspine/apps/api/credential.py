@@ -1,6 +1,7 @@
 """What principals prove themselves with: certificates for mutual TLS, and keys; added, rotated, taken away."""
 
 import asyncio
+import hashlib
 from typing import Any
 
 import msgspec
@@ -29,6 +30,19 @@ class CertificateView(msgspec.Struct, frozen=True):
     authority: str
 
 
+class KnownCertificate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A client certificate in PEM that another authority issued."""
+
+    certificate: str
+
+
+class KnownCertificateView(msgspec.Struct, frozen=True):
+    """Its ``thumbprint`` (x5t#S256) is its name here; ``sha256`` begins with the LFDI of IEEE 2030.5 (40 digits)."""
+
+    thumbprint: str
+    sha256: str
+
+
 class NewKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A public key (JWK) to add; the one named in ``replaces`` (its thumbprint) retires after an overlap."""
 
@@ -52,6 +66,24 @@ async def issue_certificate(
     pem = await asyncio.to_thread(node.identity.authority.issue, principal, data.csr.encode())
     der = x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER)
     return CertificateView(thumbprint(der), pem.decode(), node.identity.authority.ca_pem.decode())
+
+
+@post("/principals/{principal_id:str}/known-certificates", summary="Know a client certificate", tags=["identity"])
+async def know_certificate(
+    request: Request[Any, Any, Any], node: TheNode, principal_id: FromPath[str], data: JSONBody[KnownCertificate]
+) -> KnownCertificateView:
+    """Know a principal by a certificate of another authority, such as a device's that its maker gave it.
+
+    It is taken where a listener's settings name that authority, and nowhere else.
+    """
+    principal = manageable(node, request, principal_id)
+    identity = node.identity
+
+    def active(other: str) -> bool:
+        return identity.directory.active(other) is not None
+
+    der = await asyncio.to_thread(identity.authority.register, principal, data.certificate.encode(), active=active)
+    return KnownCertificateView(thumbprint(der), hashlib.sha256(der).hexdigest().upper())
 
 
 @post(

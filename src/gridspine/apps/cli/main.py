@@ -12,6 +12,7 @@ from gridspine.apps.cli import (
     behaviour,
     bid,
     client,
+    csip,
     demo,
     doctor,
     edge,
@@ -49,6 +50,7 @@ app.command("backup")(node.backup)
 app.command("restore")(node.restore)
 app.add_typer(adapter.app, name="adapter")
 app.add_typer(behaviour.app, name="behaviour")
+app.add_typer(csip.app, name="csip")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(life.app, name="life")
 app.add_typer(keyring.app, name="keys")

@@ -13,6 +13,7 @@ from gridspine.apps.node.authority import Authority
 from gridspine.apps.node.commands import Commands
 from gridspine.apps.node.control_port import HostedControls
 from gridspine.apps.node.controls import Controls
+from gridspine.apps.node.following import Following
 from gridspine.apps.node.quotas import Quotas
 from gridspine.apps.node.read_now import Reads
 from gridspine.apps.node.requests import Requests
@@ -247,7 +248,8 @@ class AdapterHost:
         self.clock, self.registry, self.identity, self.directory = clock, registry, identity, directory
         self.intake, self.commands, self.meter, self.trace = intake, commands, meter, trace
         self.quotas, self.http = quotas, http
-        self.controls = HostedControls(authority, controls, identity)
+        following = Following(controls, directory, authority, identity, clock, self.may_publish)
+        self.controls = HostedControls(authority, controls, identity, following)
         self.tokens = AdapterTokens(identity)
         self.listening: dict[str, tuple[str, int]] = {}
         self.reads = Reads(directory, clock)

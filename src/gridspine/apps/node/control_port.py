@@ -20,6 +20,7 @@ from gridspine.apps.node.caller_reports import CallerReports
 from gridspine.apps.node.caller_sites import CallerSites
 from gridspine.apps.node.controls import Controls
 from gridspine.energy.control_port import Action, Change
+from gridspine.energy.followed import FollowPort
 from gridspine.infra.identity.caller import Caller
 from gridspine.infra.identity.service import Identity
 from gridspine.things.adapter import Source
@@ -52,8 +53,11 @@ class CallerControls:
 class HostedControls:
     """What an adapter reaches them by: `gridspine.energy.control_port.Controls`."""
 
-    def __init__(self, authority: Authority, controls: Controls, identity: Identity) -> None:
+    def __init__(
+        self, authority: Authority, controls: Controls, identity: Identity, following: FollowPort
+    ) -> None:  # fmt: skip
         self._authority, self._controls, self._identity = authority, controls, identity
+        self.following = following
 
     @property
     def revision(self) -> int:

@@ -20,7 +20,8 @@ SHOWN, EVENTS, INTERVALS = 50, 10, 4
 """Programmes and sites; events of each, the newest; intervals of each: what is shown at most."""
 _MODES: dict[Mode, str] = {
     "import_limit_w": "import at most", "export_limit_w": "export at most", "generation_limit_w": "generate at most",
-    "load_limit_w": "take at most", "target_w": "come to",
+    "load_limit_w": "take at most", "target_w": "come to", "connect": "be connected:", "energise": "be energised:",
+    "ramp_s": "within", "gradient_percent_per_s": "no faster than",
 }  # fmt: skip
 TONES = {"active": "good", "scheduled": "waiting", "completed": "over", "cancelled": "bad"}
 
@@ -82,4 +83,10 @@ def _signal(signal: Signal) -> str:
 
 def in_words(control: Control) -> list[str]:
     """Return a control as people read it."""
-    return [f"{_MODES[mode]} {value_text(value, 'W')}" for mode, value in control.asked()]
+    return [f"{_MODES[mode]} {_said(mode, value)}" for mode, value in control.asked()]
+
+
+def _said(mode: Mode, value: float) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return value_text(value, {"ramp_s": "s", "gradient_percent_per_s": "% a second"}.get(mode, "W"))

@@ -27,8 +27,8 @@ from gridspine.infra.identity.custody import Custody
 from gridspine.infra.identity.principal import Principal
 from gridspine.infra.registry.port import Registry, Transaction
 from gridspine.infra.runtime.clock import Clock
-from gridspine.kernel.errors import Invalid, NotFound
-from gridspine.kernel.time import US, to_datetime
+from gridspine.kernel.errors import Conflict, Invalid, NotFound
+from gridspine.kernel.time import MAX_US, US, from_datetime, to_datetime
 
 SERVER_LIFE_S = 397 * 86_400
 CLIENT_LIFE_S = 397 * 86_400
@@ -38,13 +38,14 @@ ClientKey = Ed25519PublicKey | ec.EllipticCurvePublicKey
 
 
 class IssuedCertificate(msgspec.Struct, frozen=True):
-    """A client certificate this authority issued; ``id`` is its ``x5t#S256``."""
+    """A client certificate this authority issued, or (``foreign``) knows of another; ``id`` is its ``x5t#S256``."""
 
     id: str
     principal: str
     serial: str
     not_after_us: int
     revoked_us: int | None = None
+    foreign: bool = False
 
 
 class Authority:
@@ -148,6 +149,32 @@ class Authority:
         )
         self._keep(issued, principal.organisation)
         return certificate.public_bytes(Encoding.PEM)
+
+    def register(self, principal: Principal, pem: bytes, *, active: Callable[[str], bool]) -> bytes:
+        """Know ``principal`` by a client certificate of another authority, and return it in DER.
+
+        It proves something only where a listener takes that authority's certificates. Raises `Invalid`, and `Conflict`
+        for one that is somebody's already who is ``active``.
+        """
+        try:
+            certificate = x509.load_pem_x509_certificate(pem)
+            der = certificate.public_bytes(Encoding.DER)
+        except (ValueError, UnsupportedAlgorithm) as error:
+            raise Invalid("certificate: this is not a certificate in PEM") from error
+        known = self._issued.get(thumbprint(der))
+        others = known is not None and known.principal != principal.id and self.find(known.id) is not None
+        if known is not None and others and active(known.principal):
+            raise Conflict("certificate: it is another principal's; take it away there first")
+        if known is not None and not known.foreign:
+            raise Conflict("certificate: it was issued here, and is known by that")
+        ends_us = from_datetime(certificate.not_valid_after_utc)
+        if ends_us <= self._clock.now_us():
+            raise Invalid("certificate: it has run out")
+        kept = IssuedCertificate(
+            thumbprint(der), principal.id, f"{certificate.serial_number:x}", min(ends_us, MAX_US), foreign=True
+        )
+        self._keep(kept, principal.organisation)
+        return der
 
     def find(self, id: str) -> IssuedCertificate | None:
         """Return the certificate with this ``x5t#S256`` if it was issued here, is not revoked and has not run out."""

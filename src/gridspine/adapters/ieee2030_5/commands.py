@@ -1,0 +1,84 @@
+"""Leases on a device's own points, as controls of a DER program of their own.
+
+::
+
+    order, in force ─► DERControl (from now until the lease ends) ─ read by its device ─► sent
+                                                                  ─ response 1 … 3 ────► acknowledged
+                                                                  ─ response 252 … 254 ► rejected
+    released: listed no more; the device falls back by its other controls, and its default
+
+The program's primacy is the best there is: who commanded what was settled before, by the node.
+"""
+
+from gridspine.adapters.ieee2030_5.der_program import ACTIVE, Assignment, DerControl, DerProgram
+from gridspine.adapters.ieee2030_5.end_device import EndDevice
+from gridspine.adapters.ieee2030_5.mrid import mrid
+from gridspine.adapters.ieee2030_5.settings import Settings
+from gridspine.energy.control import NOTHING, Mode, made_of
+from gridspine.things.adapter import AdapterContext, Order
+from gridspine.things.adapter_orders import OrdersInForce
+
+TITLE = "commands"
+_MODES: dict[str, Mode] = {
+    "opModGenLimW": "generation_limit_w", "opModLoadLimW": "load_limit_w", "opModExpLimW": "export_limit_w",
+    "opModImpLimW": "import_limit_w", "opModTargetW": "target_w",
+}  # fmt: skip
+_REJECTED = frozenset({252, 253, 254})
+
+
+class LeasedControls:
+    """The orders in force, as assignments."""
+
+    def __init__(self, context: AdapterContext, settings: Settings) -> None:
+        self.orders = OrdersInForce(context)
+        self._settings = settings
+
+    def assigned(self, device: EndDevice, now_us: int) -> Assignment | None:
+        """Return the assignment of a device's controls, None when there are none."""
+        orders = [one for one in self.orders.in_force(device.thing) if one.value is not None] if device.thing else []
+        controls = [made for one in orders if (made := _control(device, one, now_us)) is not None]
+        if not controls:
+            return None
+        since_us = max(one.created_us for one in controls)
+        names = ("commands", device.lfdi)
+        program = DerProgram(
+            names, TITLE, self._settings.command_primacy, len(controls), since_us, NOTHING, tuple(controls),
+            defaults=False,
+        )  # fmt: skip
+        return Assignment(names, TITLE, 1, since_us, (program,))
+
+    async def read(self, device: EndDevice) -> None:
+        """Note that a device has read its controls: what it was to obey was told."""
+        for order in self.orders.in_force(device.thing):
+            if order.value is None:
+                await self.orders.progress(order, "acknowledged")
+            else:
+                await self.orders.progress(order, "sent", settles=False)
+
+    async def answered(self, device: EndDevice, subject: str, status: int) -> None:
+        """Note what a device says of the control with mRID ``subject``."""
+        for order in self.orders.in_force(device.thing):
+            if mrid("DERControl", *_names(order), pen=self._settings.pen) == subject:
+                rejected = status in _REJECTED
+                reason = f"the device answered with status {status}" if rejected else ""
+                await self.orders.progress(order, "rejected" if rejected else "acknowledged", reason)
+
+    def known(self, device: EndDevice, point: str) -> bool:
+        """Whether leases on ``point`` become controls."""
+        return point in device.connection.commands
+
+
+def _names(order: Order) -> tuple[str, str]:
+    return order.command, str(order.sequence)
+
+
+def _control(device: EndDevice, order: Order, now_us: int) -> DerControl | None:
+    mode = _MODES.get(device.connection.commands.get(order.point, ""))
+    if mode is None or order.value is None:
+        return None
+    value = order.value if mode == "target_w" else max(0.0, order.value)
+    # The start is whole seconds ago: a control that begins later than it is read would leave a gap.
+    from_us = now_us - now_us % 60_000_000
+    return DerControl(
+        _names(order), TITLE, made_of({mode: value}), from_us, order.until_us, from_us, ACTIVE, from_us
+    )  # fmt: skip

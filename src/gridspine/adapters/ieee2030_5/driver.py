@@ -1,0 +1,159 @@
+"""The `Adapter`: a server of IEEE 2030.5 with CSIP-AUS, for devices and aggregators."""
+
+import asyncio
+import logging
+import tomllib
+from pathlib import Path
+
+import msgspec
+
+from gridspine.adapters.ieee2030_5.commands import LeasedControls
+from gridspine.adapters.ieee2030_5.end_device import EndDevices
+from gridspine.adapters.ieee2030_5.mirror import Mirror
+from gridspine.adapters.ieee2030_5.notify import Notifier
+from gridspine.adapters.ieee2030_5.record import Book
+from gridspine.adapters.ieee2030_5.server import Server
+from gridspine.adapters.ieee2030_5.session import Sessions
+from gridspine.adapters.ieee2030_5.settings import LISTENER, Rates, Settings, read_settings
+from gridspine.adapters.ieee2030_5.writes import Writes
+from gridspine.energy.control_port import Controls, controls_of
+from gridspine.energy.followed import Followed, FollowPort
+from gridspine.infra.runtime.waiting import first_to_end
+from gridspine.kernel.errors import Invalid, NotFound, Unavailable
+from gridspine.kernel.time import US
+from gridspine.things.adapter import AdapterContext, Order, Source
+from gridspine.things.adapter_orders import Deliver
+
+log = logging.getLogger(__name__)
+_LOOK_S = 0.5
+"""How long a change of bindings, or of the file of rates, may wait at most [s]."""
+
+
+class Ieee20305Adapter:
+    """The adapter ``ieee2030_5``."""
+
+    name = "ieee2030_5"
+
+    async def run(self, context: AdapterContext) -> None:
+        """Serve until cancelled; raises `Invalid` for wrong settings."""
+        settings = read_settings(context.settings)
+        controls = _controls(context)
+        follow: FollowPort = _Nobody() if controls is None else controls.following
+        commands = LeasedControls(context, settings)
+        sessions = Sessions(context, settings, Book(context.store), follow, commands)
+        mirror = Mirror(context, settings, sessions)
+        writes = Writes(context, settings, sessions, follow, mirror, commands)
+        server = Server(context, settings, sessions, writes, commands)
+        sessions.devices = EndDevices(context.bindings())
+        await first_to_end(
+            _serve(context, settings, server),
+            _follow_bindings(context, sessions),
+            _follow_controls(controls, sessions),
+            _follow_rates(context, settings, sessions),
+            commands.orders.follow(_deliver(sessions, commands)),
+            commands.orders.expire(lambda _order: sessions.renew()),
+            Notifier(context, settings, sessions).run(),
+        )
+
+
+def adapter() -> Ieee20305Adapter:
+    """Return the adapter, for the entry point group ``gridspine.adapters``."""
+    return Ieee20305Adapter()
+
+
+class _Nobody:
+    """What Things follow where there are no sites and programmes: nothing."""
+
+    def followed(self, source: Source, thing: str) -> Followed:
+        return Followed()
+
+    async def opt(self, source: Source, thing: str, event: str, *, out: bool, reason: str = "") -> None:
+        raise NotFound("there is no such event")
+
+
+def _controls(context: AdapterContext) -> Controls | None:
+    try:
+        return controls_of(context)
+    except Unavailable:
+        log.warning("there are no sites and programmes here: devices are told of leases on their points only")
+        return None
+
+
+async def _serve(context: AdapterContext, settings: Settings, server: Server) -> None:
+    host, port = await context.serve(LISTENER, server)
+    log.info("serving: %s:%d%s/dcap", host, port, settings.path)
+    await asyncio.get_running_loop().create_future()
+
+
+async def _follow_bindings(context: AdapterContext, sessions: Sessions) -> None:
+    said: set[str] = set()
+    before: object = None
+    clock = context.clock
+    while True:
+        present, began_us = list(context.bindings()), clock.monotonic_us()
+        if present != before:
+            await sessions.rebind(EndDevices(present))
+            before = present
+        for problem in sessions.devices.problems:
+            if problem not in said:
+                log.error("binding left out: %s", problem)
+        said = set(sessions.devices.problems)
+        took_s = (clock.monotonic_us() - began_us) / US
+        await context.bindings_changed()
+        sessions.renew()  # whose standing changed is asked for anew at once
+        # While a fleet is registered, one by one, no more than a tenth of the time goes into looking.
+        await clock.sleep(min(_LOOK_S, 9 * took_s))
+
+
+async def _follow_controls(controls: Controls | None, sessions: Sessions) -> None:
+    while controls is not None:
+        changes = controls.changes()
+        sessions.renew()
+        async for _ in changes:
+            sessions.renew()
+    await asyncio.get_running_loop().create_future()
+
+
+async def _follow_rates(context: AdapterContext, settings: Settings, sessions: Sessions) -> None:
+    """Read the file of rates whenever it changes; what cannot be read changes nothing."""
+    if not settings.rates_file:
+        await asyncio.get_running_loop().create_future()
+    seen: bytes | None = None
+    while True:
+        content = await asyncio.to_thread(_content, settings.rates_file)
+        if content != seen:
+            seen = content
+            try:
+                sessions.rates = _rates(content, settings.rates)
+                sessions.renew()
+            except Invalid as error:
+                log.error("rates_file: %s", error.detail)
+        await context.clock.sleep(_LOOK_S)
+
+
+def _content(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError:
+        return b""
+
+
+def _rates(content: bytes, usual: Rates) -> Rates:
+    try:
+        given = msgspec.to_builtins(usual) | tomllib.loads(content.decode())
+        rates = msgspec.convert(given, Rates)
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise Invalid(str(error)) from error
+    rates.check()
+    return rates
+
+
+def _deliver(sessions: Sessions, commands: LeasedControls) -> Deliver:
+    async def deliver(order: Order) -> None:
+        device = sessions.devices.of_thing(order.thing)
+        if device is not None and order.value is not None and not commands.known(device, order.point):
+            reason = f"leases on {order.point} become no control: see commands in the Thing's connection"
+            await commands.orders.progress(order, "rejected", reason)
+        sessions.renew()
+
+    return deliver

@@ -1,0 +1,180 @@
+"""Notifications: subscribers are told what they subscribed to, whenever it is not as they were told last.
+
+::
+
+    changed ─► each subscription: rendered ─ as told? ─► nothing
+                                              └ other ─► POST to its URI ─ answered ─► told
+                                                             └ not: tried again, later and later, as it is then
+
+Only what is newest is told: who was away is not sent what is past. Where notifications may go is the settings' to say.
+"""
+
+import asyncio
+import logging
+import ssl
+from urllib.parse import urlsplit
+
+import httpx
+import msgspec
+
+from gridspine.adapters.ieee2030_5 import resources
+from gridspine.adapters.ieee2030_5.record import Subscription
+from gridspine.adapters.ieee2030_5.session import Sessions
+from gridspine.adapters.ieee2030_5.settings import Settings
+from gridspine.adapters.ieee2030_5.tree import digest_of, subscribed
+from gridspine.adapters.ieee2030_5.view import ClientView
+from gridspine.adapters.ieee2030_5.wire import MEDIA
+from gridspine.infra.runtime.address_rule import AddressRule
+from gridspine.kernel.errors import GridspineError, Invalid
+from gridspine.kernel.time import US
+from gridspine.things.adapter import AdapterContext
+
+log = logging.getLogger(__name__)
+SETTLE_S, TIMEOUT_S = 0.2, 10.0
+"""How long changes may gather before they are told; how long a subscriber may take to answer [s]."""
+FIRST_S, LONGEST_S = 2.0, 60.0
+"""Pauses before another try [s]: the first, and what they grow to."""
+AT_ONCE, GONE_S = 16, 60.0
+"""Notifications under way at once; how long a resource is away before its subscriber is told so [s]."""
+_SECTION = "adapters.settings.ieee2030_5"
+
+
+class _Told:
+    """What one subscriber was told last, and how it goes."""
+
+    def __init__(self, digest: bytes) -> None:
+        self.digest = digest
+        self.failures = 0
+        self.next_us = 0
+        self.since_us = 0
+        self.gone_us = 0
+
+
+class Notifier:
+    """Tells subscribers, for ever."""
+
+    def __init__(self, context: AdapterContext, settings: Settings, sessions: Sessions) -> None:
+        self._context, self._settings, self._sessions = context, settings, sessions
+        self._rule = AddressRule(settings.notify_allow, settings.notify_only, _SECTION)
+        self._told: dict[tuple[str, str], _Told] = {}
+        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._wake_us = 0
+
+    async def run(self) -> None:
+        """Tell whoever subscribed, until cancelled. Raises `Invalid` for authorities that cannot be read."""
+        verify = await asyncio.to_thread(_trust, self._settings.notify_ca)
+        async with httpx.AsyncClient(verify=verify, timeout=TIMEOUT_S, follow_redirects=False, trust_env=False) as http:
+            await self._look(http)
+            while True:
+                await self._changed()
+                await self._look(http)
+
+    async def _changed(self) -> None:
+        """Return when something changed, or a try or a moment of a control is due."""
+        clock = self._context.clock
+        wait_us = max(0, self._wake_us - clock.now_us()) if self._wake_us else 60 * US
+        waiting = asyncio.create_task(self._sessions.changed.wait())
+        sleeping = asyncio.create_task(clock.sleep(min(wait_us / US, 60.0)))
+        try:
+            await asyncio.wait({waiting, sleeping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (waiting, sleeping):
+                task.cancel()
+            await asyncio.gather(waiting, sleeping, return_exceptions=True)
+        await clock.sleep(SETTLE_S)
+        self._sessions.changed.clear()
+
+    async def _look(self, http: httpx.AsyncClient) -> None:
+        now_us = self._context.clock.now_us()
+        self._wake_us = 0
+        present: set[tuple[str, str]] = set()
+        tasks = []
+        for lfdi in await self._sessions.book.subscribers():
+            view = await self._sessions.view(lfdi, None)
+            self._wake(view.next_us)
+            for one in view.record.subscriptions:
+                key = (lfdi, one.number)
+                present.add(key)
+                told = self._told.setdefault(key, _Told(one.digest))
+                digest = digest_of(view, one)
+                if subscribed(view, one) is None and not self._gone(told, now_us):
+                    continue  # it may be back in a moment, as when an enrolment is made anew
+                if subscribed(view, one) is not None:
+                    told.gone_us = 0
+                if told.digest != digest and told.next_us <= now_us:
+                    tasks.append(self._tell(http, view, one, told, digest))
+                elif told.digest != digest:
+                    self._wake(told.next_us)
+        for key in set(self._told) - present:
+            del self._told[key]
+        await asyncio.gather(*tasks)
+
+    def _gone(self, told: _Told, now_us: int) -> bool:
+        """Whether a resource has been away for so long that its subscriber is told."""
+        told.gone_us = told.gone_us or now_us + round(GONE_S * US)
+        if now_us < told.gone_us:
+            self._wake(told.gone_us)
+        return now_us >= told.gone_us
+
+    def _wake(self, at_us: int) -> None:
+        self._wake_us = min(at_us, self._wake_us or at_us)
+
+    async def _tell(
+        self, http: httpx.AsyncClient, view: ClientView, one: Subscription, told: _Told, digest: bytes
+    ) -> None:
+        href = f"{self._settings.path}/edev/{one.device}/sub/{one.number}"
+        body = resources.notification(one, href, subscribed(view, one)).document(self._settings.csip_aus)
+        async with self._slots:
+            problem = await self._post(http, one.uri, body)
+        now_us = self._context.clock.now_us()
+        if not problem:
+            told.digest, told.failures, told.next_us, told.since_us = digest, 0, 0, 0
+            if told.gone_us:
+                await self._over(view.lfdi, one)
+            return
+        told.failures += 1
+        told.since_us = told.since_us or now_us
+        pause_s = min(FIRST_S * 2 ** min(told.failures - 1, 10), LONGEST_S)
+        told.next_us = now_us + round(pause_s * US)
+        self._wake(told.next_us)
+        if told.failures == 1:
+            log.warning("a subscriber was not told: client=%s… subscription=%s %s", view.lfdi[:8], one.number, problem)
+        if now_us - told.since_us > self._settings.notify_for_s * US:
+            log.warning("a subscriber is given up: client=%s… subscription=%s", view.lfdi[:8], one.number)
+            told.digest, told.failures, told.since_us = digest, 0, 0
+
+    async def _over(self, lfdi: str, one: Subscription) -> None:
+        """End a subscription to what is gone."""
+        async with self._sessions.turn(lfdi):
+            record = await self._sessions.book.client(lfdi)
+            kept = tuple(own for own in record.subscriptions if own.number != one.number)
+            await self._sessions.book.put_client(lfdi, msgspec.structs.replace(record, subscriptions=kept))
+        self._sessions.renew()
+
+    async def _post(self, http: httpx.AsyncClient, uri: str, body: bytes) -> str:
+        """Send a notification to the very address that the rule allows; return what went wrong, "" for nothing."""
+        try:
+            address = urlsplit(uri)
+            host, secure = address.hostname or "", address.scheme == "https"
+            port = address.port or (443 if secure else 80)
+            ip = await self._rule.find(host, port)
+            there = f"[{ip}]" if ip.version == 6 else str(ip)
+            url = httpx.URL(uri).copy_with(host=there.strip("[]"), port=port)
+            headers = {"host": address.netloc.rpartition("@")[2], "content-type": MEDIA}
+            extensions = {"sni_hostname": host} if secure else {}
+            answer = await http.post(url, content=body, headers=headers, extensions=extensions)
+        except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError, OSError, ValueError) as error:
+            return f"{type(error).__name__}: {str(error)[:200]}"
+        except GridspineError as error:
+            return error.detail
+        return "" if answer.is_success else f"answered {answer.status_code}"
+
+
+def _trust(ca: str) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if ca:
+        try:
+            context.load_verify_locations(ca)
+        except OSError as error:
+            raise Invalid(f"{_SECTION}.notify_ca: {ca} cannot be read: {error}") from error
+    return context

@@ -1,0 +1,85 @@
+"""What a Thing follows, for whoever speaks for it: `gridspine.energy.followed.FollowPort`.
+
+A device that speaks for a Thing is told what concerns that Thing by a node that its operator bound to the adapter; it
+learns nothing of the organisation's other sites, enrolments or programmes. To opt out for it the policies are asked.
+"""
+
+from collections.abc import Callable, Iterator
+
+from gridspine.apps.node.authority import Authority
+from gridspine.apps.node.control_plan import Holder
+from gridspine.apps.node.controls import Controls
+from gridspine.energy.followed import Followed, Part
+from gridspine.energy.programme_enrolment import ProgrammeEnrolment
+from gridspine.infra.identity.service import Identity
+from gridspine.infra.runtime.clock import Clock
+from gridspine.kernel.errors import NotFound
+from gridspine.kernel.time import US
+from gridspine.things.adapter import Source
+from gridspine.things.directory import Directory
+
+OVER_US = 86_400 * US
+"""How long events that are over are still told of: devices say afterwards what became of them."""
+
+
+class Following:
+    """Tells of Things. ``may(source, thing)``: whether a source speaks for a Thing, or is the adapter that polls it."""
+
+    def __init__(
+        self, controls: Controls, things: Directory, authority: Authority, identity: Identity, clock: Clock,
+        may: Callable[[Source, str], bool],
+    ) -> None:  # fmt: skip
+        self._controls, self._things, self._clock, self._may = controls, things, clock, may
+        self._authority, self._identity = authority, identity
+
+    def followed(self, source: Source, thing: str) -> Followed:
+        """Return what ``thing`` follows; raise `NotFound` unless ``source`` speaks for it."""
+        self._check(source, thing)
+        sites = self._controls.sites
+        site = sites.find(sites.of_thing(thing))
+        if site is not None and site.organisation != source.organisation:
+            site = None
+        envelopes = () if site is None else tuple(sites.envelopes(site.id))
+        parts = [self._part(one) for one in self._enrolments(thing, source.organisation)]
+        parts.sort(key=lambda one: (one.programme.primacy, one.programme.id))
+        return Followed(site, envelopes, tuple(parts))
+
+    async def opt(self, source: Source, thing: str, event: str, *, out: bool, reason: str = "") -> None:
+        """Let ``thing`` not take part in ``event``, or take part again; raise `NotFound`, `Forbidden`, `Conflict`."""
+        self._check(source, thing)
+        caller = self._identity.by_session(source.principal, source.session, source.epoch, source.roles)
+        self._authority.on_thing(caller, "programme.respond", self._things.get(thing))
+        found = self._controls.programmes.event_book.get(event)
+        own = self._enrolments(thing, source.organisation)
+        one = next((one for one in own if one.programme == found.programme), None)
+        if one is None or not found.aimed_at(one.words):
+            raise NotFound("there is no such event")
+        stands = any(opt.event == event for opt in one.opt_outs)
+        if stands == out:
+            return
+        if out:
+            await self._controls.enrolments.opt_out(one, source.principal, reason, event=event)
+        else:
+            await self._controls.enrolments.opt_in(one, source.principal, event=event)
+        await self._controls.desk.carry_out([Holder(one.kind, one.subject)])
+
+    def _check(self, source: Source, thing: str) -> None:
+        found = self._things.roll.get(thing)
+        polled = found is not None and source.principal == f"adapter:{found.adapter}:{thing}" and not found.retired
+        if not polled and not self._may(source, thing):
+            raise NotFound("there is no such Thing")
+
+    def _enrolments(self, thing: str, organisation: str) -> Iterator[ProgrammeEnrolment]:
+        """Yield the enrolments that hold, or will, of a Thing and of the site it is behind."""
+        now_us = self._clock.now_us()
+        site = self._controls.sites.of_thing(thing)
+        for subject in (thing, site) if site else (thing,):
+            for one in self._controls.enrolments.of_subject(subject):
+                if one.organisation == organisation and one.stands(now_us):
+                    yield one
+
+    def _part(self, one: ProgrammeEnrolment) -> Part:
+        programmes, since_us = self._controls.programmes, self._clock.now_us() - OVER_US
+        events = programmes.events(one.programme)
+        kept = tuple(event for event in events if event.until_us > since_us and event.aimed_at(one.words))
+        return Part(one, programmes.get(one.programme), kept)

@@ -1,0 +1,44 @@
+"""What one Thing follows: its connection point with envelopes, and the programmes that it, or its site, takes part in.
+
+For an adapter whose devices are told themselves what holds (IEEE 2030.5): whoever speaks for a Thing learns what
+concerns that Thing, and nothing else of the organisation's sites and programmes.
+"""
+
+from typing import Protocol
+
+import msgspec
+
+from gridspine.energy.envelope import Envelope
+from gridspine.energy.programme import Programme
+from gridspine.energy.programme_enrolment import ProgrammeEnrolment
+from gridspine.energy.programme_event import ProgrammeEvent
+from gridspine.energy.site import Site
+from gridspine.things.adapter import Source
+
+
+class Part(msgspec.Struct, frozen=True):
+    """An enrolment that is active, its programme, and the programme's events that are not over."""
+
+    enrolment: ProgrammeEnrolment
+    programme: Programme
+    events: tuple[ProgrammeEvent, ...] = ()
+
+
+class Followed(msgspec.Struct, frozen=True):
+    """What a Thing follows: ``site`` it is behind, None for none; ``parts`` by their programmes' primacy."""
+
+    site: Site | None = None
+    envelopes: tuple[Envelope, ...] = ()
+    parts: tuple[Part, ...] = ()
+
+
+class FollowPort(Protocol):
+    """What Things follow, for those who speak for them."""
+
+    def followed(self, source: Source, thing: str) -> Followed:
+        """Return what ``thing`` follows; raise `NotFound` unless ``source`` speaks for it."""
+        ...
+
+    async def opt(self, source: Source, thing: str, event: str, *, out: bool, reason: str = "") -> None:
+        """Let ``thing`` not take part in ``event``, or take part again; raise `NotFound`, `Conflict`."""
+        ...

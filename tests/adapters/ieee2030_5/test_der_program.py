@@ -1,0 +1,93 @@
+"""What a Thing follows as assignments, programs and controls."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gridspine.adapters.ieee2030_5.der_program import ACTIVE, CANCELLED, SCHEDULED, SUPERSEDED, assignments
+from gridspine.energy.control import Control
+from gridspine.energy.envelope import Envelope, EnvelopeInterval
+from gridspine.energy.followed import Followed, Part
+from gridspine.energy.programme import Programme
+from gridspine.energy.programme_enrolment import ProgrammeEnrolment
+from gridspine.energy.programme_event import EventInterval, ProgrammeEvent
+from gridspine.energy.site import Site
+from gridspine.kernel.time import MAX_US, US
+
+NOW_S = 1_700_000_000
+LIMIT, MODES = Control(export_limit_w=1500.0), ("exportLimitW", "connect")
+
+
+def event(id_, from_s, until_s, *, control=LIMIT, created_s=0, **more):
+    intervals = (EventInterval((NOW_S + from_s) * US, (NOW_S + until_s) * US, control=control),)
+    return ProgrammeEvent(
+        id=id_, programme="p", organisation="o", title="t", intervals=intervals, **more,
+        created_us=(NOW_S + created_s) * US,
+    )  # fmt: skip
+
+
+def followed(*events, modes=MODES, **more):
+    programme = Programme(id="p", organisation="o", title="P", modes=modes, primacy=3)
+    enrolment = ProgrammeEnrolment(
+        id="e", programme="p", owner="o", organisation="o", subject="s", kind="site", from_us=0, until_us=MAX_US,
+        modes=modes, state="active",
+    )  # fmt: skip
+    return Followed(parts=(Part(enrolment, programme, tuple(events)),), **more)
+
+
+def statuses(*events, now_s=0):
+    (one,) = assignments(followed(*events), (NOW_S + now_s) * US, 1)
+    return {control.event: control.status for program in one.programs for control in program.controls}
+
+
+def test_time_alone_moves_a_control() -> None:
+    one = event("a", 10, 20)
+    assert [statuses(one, now_s=at).get("a") for at in (0, 10, 19, 20)] == [SCHEDULED, ACTIVE, ACTIVE, None]
+
+
+def test_superseded_from_when_a_better_one_begins() -> None:
+    older, newer = event("a", 100, 200), event("b", 50, 300, created_s=1)
+    assert statuses(older, newer) == {"a": SCHEDULED, "b": SCHEDULED}
+    assert statuses(older, newer, now_s=60) == {"a": SUPERSEDED, "b": ACTIVE}
+
+
+def test_a_part_that_is_left_is_not_superseded() -> None:
+    older, newer = event("a", 0, 200), event("b", 50, 100, created_s=1)
+    (one,) = assignments(followed(older, newer), (NOW_S + 60) * US, 1)
+    first = next(control for control in one.programs[0].controls if control.event == "a")
+    assert (first.status, first.potentially_superseded) == (ACTIVE, True)
+    other = event("c", 0, 300, control=Control(connect=False), created_s=2)
+    assert statuses(older, other)["a"] == ACTIVE, "another mode is not in its way"
+
+
+def test_cancelled_stays_listed_until_it_would_have_been_over() -> None:
+    gone = event("a", -10, 100, cancelled_us=NOW_S * US, reason="no need")
+    assert statuses(gone) == {"a": CANCELLED}
+    assert statuses(gone, now_s=100) == {}
+    assert statuses(event("a", -10, 100, cancelled_us=NOW_S * US, reason="superseded by b")) == {"a": SUPERSEDED}
+
+
+def test_a_programme_that_commands_nothing_has_no_program() -> None:
+    (one,) = assignments(followed(modes=()), NOW_S * US, 1)
+    assert one.programs == ()
+
+
+def test_envelopes_are_never_looser_than_their_site() -> None:
+    site = Site(id="s", organisation="o", title="S", export_limit_w=1000.0)
+    intervals = (EnvelopeInterval(NOW_S * US, (NOW_S + 60) * US, Control(export_limit_w=5000.0)),)
+    envelope = Envelope(id="v", site="s", organisation="o", title="E", intervals=intervals, default=LIMIT)
+    (one,) = assignments(Followed(site, (envelope,)), NOW_S * US, 7)
+    assert [program.default.export_limit_w for program in one.programs] == [1000.0, 1000.0]
+    assert [control.control.export_limit_w for program in one.programs for control in program.controls] == [1000.0]
+
+
+@given(st.lists(st.tuples(st.integers(-50, 50), st.integers(1, 60), st.booleans()), max_size=8), st.integers(-60, 120))
+def test_something_always_holds_where_anything_was_asked(spans, now_s) -> None:
+    events = [
+        event(str(at), from_s, from_s + lasts_s, created_s=at, **({"cancelled_us": 1} if cancelled else {}))
+        for at, (from_s, lasts_s, cancelled) in enumerate(spans)
+    ]
+    found = statuses(*events, now_s=now_s)
+    running = {str(at) for at, (a, lasts, gone) in enumerate(spans) if a <= now_s < a + lasts and not gone}
+    if running:
+        assert ACTIVE in {found[one] for one in running}
+    assert all(found[one] != CANCELLED for one in running)

@@ -1,0 +1,68 @@
+"""Leases on a device's own points, as controls; what their device answers."""
+
+from csip_device import device
+from csip_utility import CSIP, SEP, XML, href, until, xml
+
+
+async def controls(http, path):
+    for link in xml(await http.get(f"{path}/fsa?l=9")).iter(f"{SEP}DERProgramListLink"):
+        for one in xml(await http.get(f"{link.get('href')}?l=9")).iter(f"{SEP}DERProgram"):
+            found = xml(await http.get(f"{href(one, 'DERControlListLink')}?l=9"))
+            if found.find(f"{SEP}DERControl") is not None:
+                return found
+    return None
+
+
+async def command(utility, thing, value, for_s=600):
+    body = {"thing": thing, "point": "activePowerLimit", "value": value, "durationS": for_s, "reason": "test"}
+    answer = await utility.world.op.post("/commands", json=body)
+    assert answer.status_code in {200, 201, 202}, answer.text
+    return answer.json()["id"]
+
+
+async def respond(http, control, lfdi, status):
+    subject = control.find(f"{SEP}mRID").text
+    body = (
+        f'<DERControlResponse xmlns="{SEP[1:-1]}"><createdDateTime>1700000000</createdDateTime>'
+        f"<endDeviceLFDI>{lfdi}</endDeviceLFDI><status>{status}</status><subject>{subject}</subject></DERControlResponse>"
+    )
+    return (await http.post(control.get("replyTo"), content=body, headers=XML)).status_code
+
+
+async def test_a_lease_is_a_control_that_ends(utility) -> None:
+    thing, http, path, issued = await device(utility)
+    id_ = await command(utility, thing, 3000)
+    found = await until(lambda: controls(http, path))
+    control = found.find(f"{SEP}DERControl")
+    limit = control.find(f"{SEP}DERControlBase/{CSIP}opModGenLimW")
+    assert int(limit.find(f"{SEP}value").text) * 10 ** int(limit.find(f"{SEP}multiplier").text) == 3000
+    start, lasts = (int(control.find(f"{SEP}interval/{SEP}{name}").text) for name in ("start", "duration"))
+    now_s = utility.world.node.clock.now_us() // 1_000_000
+    assert start <= now_s < start + lasts <= now_s + 601
+
+    async def state(wanted):
+        said = (await utility.world.op.get(f"/commands/{id_}")).json()
+        return said["state"] == wanted or None
+
+    await until(lambda: state("sent"))
+    assert await respond(http, control, issued.lfdi, 1) == 201
+    await until(lambda: state("acknowledged"))
+
+
+async def test_malformed_responses_are_refused(utility) -> None:
+    thing, http, path, issued = await device(utility)
+    await utility.programme(thing, kind="thing")
+    programme = (await utility.world.op.get("/programmes")).json()[0]["id"]
+    event = await utility.event(programme, {"exportLimitW": 0})
+    control = (await until(lambda: controls(http, path))).find(f"{SEP}DERControl")
+    assert control.get("responseRequired") == "03"
+    assert await respond(http, control, "0F423F", 1) == 400
+    assert await respond(http, control, issued.lfdi, 15) == 400
+    unknown = xml(await http.get(path))  # it has no mRID of a control
+    assert unknown.find(f"{SEP}mRID") is None
+    assert await respond(http, control, issued.lfdi, 4) == 201
+    enrolment = (await utility.world.op.get(f"/programmes/{programme}/enrolments")).json()[0]
+    assert [one["event"] for one in enrolment["optOuts"]] == [event]
+    assert await respond(http, control, issued.lfdi, 5) == 201
+    enrolment = (await utility.world.op.get(f"/programmes/{programme}/enrolments")).json()[0]
+    assert enrolment["optOuts"] == []
