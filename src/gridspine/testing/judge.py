@@ -44,7 +44,8 @@ def level_of(quality: Quality, failed: Collection[str] = ()) -> str:
 async def _find(candidate: Candidate, name: str, patience_s: float) -> Finding:
     rule = rules()[name]
     if name == "described":
-        said = list(complaints(candidate.quality, candidate.folder, candidate.tests))
+        commands = candidate.make_rig is not None and candidate.make_rig().commands
+        said = list(complaints(candidate.quality, candidate.folder, candidate.tests, commands=commands))
         return Finding(name, rule.level, "failed" if said else "passed", "; ".join(said))
     claim = candidate.quality.rules.get(name)
     if claim is None:

@@ -26,6 +26,9 @@
     reason = "…"
 
     [own.no-redirects]                 rules of its own, in the same form
+
+    [order."OCPP 1.6"]                 of one that commands, for each language: what becomes of each facet of an order,
+    end = ["part", "whole seconds"]    see `gridspine.testing.facets`
 """
 
 import re
@@ -37,6 +40,7 @@ from typing import Literal
 import msgspec
 
 from gridspine.kernel.errors import Invalid
+from gridspine.testing.facets import Language, order_complaints
 from gridspine.testing.rules import rules
 
 FILE = "quality.toml"
@@ -78,6 +82,7 @@ class Quality(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     signs: dict[str, str] = {}
     rules: dict[str, Claim] = {}
     own: dict[str, Claim] = {}
+    order: dict[str, Language] = {}
 
 
 def read_quality(text: str) -> Quality:
@@ -88,8 +93,11 @@ def read_quality(text: str) -> Quality:
         raise Invalid(f"{FILE}: {error}") from error
 
 
-def complaints(quality: Quality, folder: Path, tests: Path | None) -> Iterator[str]:
-    """Yield what does not stand of a quality.toml in ``folder``; tests are looked up where ``tests`` is given."""
+def complaints(quality: Quality, folder: Path, tests: Path | None, *, commands: bool = False) -> Iterator[str]:
+    """Yield what does not stand of a quality.toml in ``folder``; tests are looked up where ``tests`` is given.
+
+    One that ``commands`` devices must say what becomes of an order.
+    """
     known = rules()
     for name in quality.rules.keys() - known.keys():
         yield f"{name}: no such rule; rules of the adapter's own stand under [own]"
@@ -100,6 +108,9 @@ def complaints(quality: Quality, folder: Path, tests: Path | None) -> Iterator[s
         checked = name in known and known[name].check
         for words in _gaps(claim, folder, tests, checked=checked):
             yield f"{name}: {words}"
+    if commands and not quality.order:
+        yield "its devices take orders, and no [order.LANGUAGE] says what becomes of one on the way"
+    yield from order_complaints(quality.order)
     if not (folder / "README.md").is_file():
         yield "there is no README.md"
 

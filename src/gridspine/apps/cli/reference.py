@@ -20,6 +20,7 @@ from gridspine.apps.api.app import ROUTES, Framework, openapi_config
 from gridspine.apps.api.token import token_routes
 from gridspine.apps.cli.reference_adapters import adapters_page
 from gridspine.apps.cli.reference_cli import cli_page
+from gridspine.apps.cli.reference_lossiness import lossiness_page
 from gridspine.apps.cli.reference_mappings import mappings_page
 from gridspine.apps.cli.reference_models import models_page
 from gridspine.apps.cli.reference_templates import templates_page
@@ -38,6 +39,7 @@ def pages() -> dict[str, str]:
         "http.md": http_page(),
         "cli.md": cli_page(_BY_HAND),
         "adapters.md": adapters_page(_BY_HAND),
+        "lossiness.md": lossiness_page(_BY_HAND),
         "thing-models.md": models_page(_BY_HAND),
         "mappings.md": mappings_page(_BY_HAND),
         "templates.md": templates_page(_BY_HAND),

@@ -14,7 +14,7 @@ _MARKS = {"done": "yes", "todo": "not yet", "exempt": "exempt"}
 
 def adapters_page(by_hand: str) -> str:
     """Return the page; a rule that is said to be done and has a check is seen by it whenever the tests run."""
-    ours = _ours()
+    ours = our_qualities()
     lines = ["# Adapters, and how good they are\n", by_hand, _INTRODUCTION]
     lines += ["## The rules\n", "| rule | level | seen by a check | what it means |", "|---|---|---|---|"]
     for name, rule in rules().items():
@@ -34,11 +34,12 @@ _INTRODUCTION = f"""An adapter says in its `{FILE}` what it asks of the node and
 `gridspine adapter check NAME` looks at every rule that has a check: it runs the adapter against a device of its
 protocol (its `rig.py`), on real sockets and in virtual time. An adapter is bronze, silver or gold when every rule of
 that level, and of those beneath it, is kept, or exempt with a reason. How to write one:
-[Write an adapter](../how-to/write-an-adapter.md).
+[Write an adapter](../how-to/write-an-adapter.md). What each makes of an order: [What an order loses](lossiness.md).
 """
 
 
-def _ours() -> dict[str, Quality]:
+def our_qualities() -> dict[str, Quality]:
+    """Return what each of our own adapters says of itself, by its name."""
     version = metadata.distribution("gridspine").name
     found = {name: one for name, one in packages().items() if one.distribution == version and one.folder}
     return {name: read_quality((Path(one.folder) / FILE).read_text()) for name, one in sorted(found.items())}
