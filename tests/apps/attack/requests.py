@@ -1,6 +1,7 @@
 """For each row of the table a request that would do something, were it let in."""
 
 import uuid
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import msgspec
@@ -297,6 +298,7 @@ class Scene:
             "/principals/{principal_id}/roles": {"roles": ["auditor"]},
             "/principals/{principal_id}/password": {"password": "another horse battery"},
             "/principals/{principal_id}/certificates": {"csr": csr()},
+            "/principals/{principal_id}/known-certificates": {"certificate": certificate()},
             "/principals/{principal_id}/keys": {
                 "jwk": public_jwk(),
             },
@@ -337,6 +339,16 @@ def csr() -> str:
         .public_bytes(Encoding.PEM)
         .decode()
     )
+
+
+def certificate() -> str:
+    """Return a certificate of an authority that nobody knows."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "c")])
+    now = datetime.now(UTC)
+    made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    made = made.serial_number(x509.random_serial_number()).not_valid_before(now).not_valid_after(now + timedelta(1))
+    return made.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM).decode()
 
 
 def public_jwk() -> dict[str, str]:
