@@ -7,6 +7,8 @@ import pytest
 from things_plant import Plant, readings
 from things_slow_screen import ACCEPTED, DUPLICATE, REFUSED, SUPPRESSED
 
+from gridspine.kernel.readings import Channel
+from gridspine.kernel.time import MAX_US, MIN_US
 from gridspine.things.posting import _SCREENING
 from gridspine.things.screen import REASONS, Screen
 
@@ -31,6 +33,24 @@ def test_the_largest_code_is_the_largest_whole_number_that_is_exact() -> None:
 )  # fmt: skip
 def test_a_refusal_names_its_reason(name: str, value: float, quality: int, reason: str) -> None:
     assert of(Plant(), name, [value], quality) == ([REFUSED], [reason])
+
+
+def test_a_bound_itself_is_possible_and_within_its_limit_also_beside_what_is_not() -> None:
+    plant = Plant()
+    point = plant.number("aPlain")
+    rows = [(point, t, value, 0) for t, value in enumerate([-50.0, -20.0, 20.0, 50.0, 51.0])]
+    got = Screen(plant.points).screen(readings(rows))
+    assert got.verdict.tolist() == [ACCEPTED] * 4 + [REFUSED]
+    assert got.beyond.tolist() == [True, False, False, True]
+
+
+def test_a_plan_may_reach_to_the_ends_of_time_and_no_further() -> None:
+    plant = Plant()
+    batch = readings([(plant.number("bDeadband"), 0, 1.0, 0)] * 4, channel=Channel.PLANNED)
+    batch.observed_us[:] = [MIN_US, MAX_US, MIN_US - 1, MAX_US + 1]
+    got = Screen(plant.points).screen(batch)
+    assert got.verdict.tolist() == [ACCEPTED, ACCEPTED, REFUSED, REFUSED]
+    assert [REASONS[code] for code in got.reason.tolist()][2:] == ["future-time"] * 2
 
 
 def test_every_reason_has_words() -> None:
