@@ -21,6 +21,7 @@ from gridspine.things.adapter import (
     Application,
     Binding,
     Connection,
+    Introduced,
     Order,
     Outcome,
     PrivateStore,
@@ -117,6 +118,7 @@ class FakeNode:
         self.sequences: list[int] = []
         self.reading: asyncio.Queue[ReadRequest] = asyncio.Queue()
         self.read: dict[str, str] = {}
+        self.announced: list[tuple[Source, Introduced]] = []
         self.requesting: asyncio.Queue[ActionRequest] = asyncio.Queue()
         self.requested: dict[str, tuple[RequestEnd, Any, str]] = {}
         self.waiting = 0
@@ -251,6 +253,11 @@ class FakeNode:
     def read_ended(self, id: str, problem: str = "") -> None:
         """Note it in ``read``."""
         self.read[id] = problem
+
+    async def announce(self, source: Source, said: Introduced) -> None:
+        """Note it in ``announced``."""
+        self.announced.append((source, said))
+        await self._notify()
 
     async def requests(self) -> AsyncIterator[ActionRequest]:
         """Yield what a test puts into ``requesting``, and what `request` does."""

@@ -116,6 +116,20 @@ class ActionRequest(msgspec.Struct, frozen=True):
     traceparent: str = ""
 
 
+class Introduced(msgspec.Struct, frozen=True):
+    """What a device that is no Thing yet says of itself; ``connection`` is how this adapter would serve it.
+
+    ``thing_model`` is the id of a Thing Model it is one of, "" where that is not known.
+    """
+
+    make: str
+    model: str
+    serial: str
+    firmware: str = ""
+    thing_model: str = ""
+    connection: dict[str, Any] = {}
+
+
 RequestEnd = Literal["done", "refused", "failed"]
 """How a request ended: done, the device (or its protocol) refused it, or nobody knows whether it was done."""
 ProgressState = Literal["sent", "acknowledged", "rejected", "failed"]
@@ -260,6 +274,14 @@ class AdapterContext(Protocol):
 
     def read_ended(self, id: str, problem: str = "") -> None:
         """Tell that request ``id`` is over: what was read is durable, or why it could not be."""
+        ...
+
+    async def announce(self, source: Source, said: Introduced) -> None:
+        """Have a device wait until a person of ``source``'s organisation takes it in, or turns it away.
+
+        Taken in, it is a Thing of this adapter, with that connection, which ``source``'s principal speaks for. Saying
+        it again changes nothing. Raises `Invalid` for what no device says, `Overloaded` when too many wait.
+        """
         ...
 
     def requests(self) -> AsyncIterator[ActionRequest]:

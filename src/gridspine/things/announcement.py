@@ -30,7 +30,8 @@ class Announcement(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """What a device says of itself; ``by`` is the principal or voucher it said it with.
 
     ``thing_model`` is the id of a Thing Model it says it is one of, ``description`` its own Thing Description;
-    ``problems`` are what kept the node from knowing what it is. ``thing`` is what it became.
+    ``problems`` are what kept the node from knowing what it is. ``thing`` is what it became. Where an ``adapter`` said
+    it, ``connection`` is how that would serve it, and ``devices`` who would speak for it.
     """
 
     id: str
@@ -49,6 +50,9 @@ class Announcement(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     decided_by: str = ""
     decided_us: int | None = None
     why: str = ""
+    adapter: str = ""
+    connection: dict[str, Any] = {}
+    devices: tuple[str, ...] = ()
 
     def check(self) -> None:
         """Raise `Invalid` naming the field that is wrong."""

@@ -7,7 +7,22 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from ocpp_bench import DEVICE, ONE, PASSWORD, STATION, TWO, basic, binding, connect, make_node, raw, serving, stored
+from ocpp_bench import (
+    BOOT_2,
+    BOOT_16,
+    DEVICE,
+    ONE,
+    PASSWORD,
+    STATION,
+    TWO,
+    basic,
+    binding,
+    connect,
+    make_node,
+    raw,
+    serving,
+    stored,
+)
 from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatus
 
 from gridspine.infra.runtime.clock import VirtualClock
@@ -243,3 +258,29 @@ async def test_a_name_is_its_organisations_own():
             assert await point.call("Heartbeat", {})
         assert (await refused(node, clock, path="/ocpp/zeta/"))[0] == 401, "that is another organisation's"
         assert (await refused(node, clock, path="/ocpp/none/"))[0] == 401
+
+
+@pytest.mark.parametrize("version", ["1.6", "2.0.1"])
+async def test_a_charge_point_of_an_unknown_name_waits_and_is_announced(version):
+    clock, installer = VirtualClock(), "urn:example:newcomers"
+    node = make_node(settings={"newcomers": installer}, clock=clock)
+    node.add_user(installer, "new", TWO)
+    boot = BOOT_16 | {"chargePointSerialNumber": "S7"} if version == "1.6" else BOOT_2
+    async with serving(node) as adapter:
+        assert (await refused(node, clock, station="CP777", password="wrong"))[0] == 401
+        async with raw(node, version, station="CP777", password="new") as point:
+            assert await point.call("Heartbeat", {}) == "SecurityError"
+            assert (await point.call("BootNotification", boot))["status"] == "Pending"
+            ((source, said),) = node.announced
+            assert (source.principal, said.make, said.serial) == (
+                installer, "Acme", "S7" if version == "1.6" else "CP777",
+            )  # fmt: skip
+            assert said.connection == {"station": "CP777", "device": installer}
+            node.set_bindings([binding(), binding(TWO, **said.connection)])
+            with pytest.raises(ConnectionClosed) as closed:
+                await point.receive()
+            assert closed.value.rcvd.code == 1012
+        async with raw(node, version, station="CP777", password="new") as point:
+            assert (await point.call("BootNotification", boot))["status"] == "Accepted"
+        assert len(node.announced) == 1
+        assert adapter.counters["announced"] == 1

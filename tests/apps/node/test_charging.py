@@ -224,3 +224,25 @@ async def test_transactions_are_listed_and_their_signed_values_handed_out(tmp_pa
         assert (await world.op.get("/things/urn:example:m9/transactions")).status_code == 409
         assert (await world.co.get(where)).status_code == 403
         assert json.loads(answer.text)["thing"] == THING
+
+
+async def test_a_charge_point_nobody_knows_is_a_thing_after_one_approval(tmp_path):
+    installer = "urn:example:newcomers"
+    settings = settings_for(adapters=Adapters(allow=["ocpp"], settings={"ocpp": SETTINGS | {"newcomers": installer}}))
+    boot = {"chargePointVendor": "Acme", "chargePointModel": "Wall", "firmwareVersion": "1.2"}
+    async with running(tmp_path / "data", settings) as world:
+        asked = {"id": installer, "kind": "device", "name": "new", "roles": ["device"], "password": True}
+        device = (await world.op.post("/principals", json=asked)).json()
+        async with plugged(world, device) as charger:
+            for _ in range(2):
+                assert (await charger.call("BootNotification", boot))["status"] == "Pending"
+            (waiting,) = (await world.op.get("/announcements")).json()
+            assert (waiting["make"], waiting["serial"], waiting["adapter"]) == ("Acme", "CP1", "ocpp")
+            answer = await world.op.post(f"/announcements/{waiting['id']}/accept", json={"id": THING})
+            assert answer.status_code == 200, answer.text
+            await asyncio.wait_for(charger.task, 20)  # it is cut
+        async with plugged(world, device) as charger:
+            assert (await charger.call("BootNotification", boot))["status"] == "Accepted"
+            status = {"connectorId": 1, "errorCode": "NoError", "status": "Available", "timestamp": now()}
+            await charger.call("StatusNotification", status)
+            assert await value(world, "connectorState") == 1

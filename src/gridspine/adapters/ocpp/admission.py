@@ -69,6 +69,12 @@ class Admission:
                 HTTPStatus.UNAUTHORIZED, f"not authenticated: {identity!r}",
                 {"WWW-Authenticate": 'Basic realm="gridspine", charset="UTF-8"'},
             )  # fmt: skip
+        if (
+            station is None
+            and source.principal == self._settings.newcomers
+            and organisation in {"", source.organisation}
+        ):
+            return Station(identity, source.principal, source.organisation), source
         things = [] if station is None else stations.things(station)
         if station is None or not any(self._context.may_publish(source, thing) for thing in things):
             raise Rejected(HTTPStatus.NOT_FOUND, f"no Thing of {source.principal} is bound to {identity!r}")
@@ -107,7 +113,7 @@ class Admission:
             if source is not None and source.organisation == station.organisation:
                 return source, station
         if not named:  # asked also for one that nobody knows: how long it takes does not tell
-            return await self._context.authorise(identity, password), None
+            return await self._context.authorise(self._settings.newcomers or identity, password), None
         return None, None
 
 

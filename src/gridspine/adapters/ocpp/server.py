@@ -11,6 +11,7 @@ from websockets.frames import CloseCode
 from gridspine.adapters.ocpp import answers_2, answers_16
 from gridspine.adapters.ocpp.admission import Admission, Rejected
 from gridspine.adapters.ocpp.chargepoint import ChargePoint, Common
+from gridspine.adapters.ocpp.newcomer import MAX_NEWCOMERS, answer_newcomer
 from gridspine.adapters.ocpp.schema import schemas
 from gridspine.adapters.ocpp.session import Answer, Session, TurnedAway
 from gridspine.adapters.ocpp.station import Place, Station, Stations
@@ -45,6 +46,7 @@ class _Live:
         self.session: Session | None = None
         self.point: ChargePoint | None = None
         self.told: Told | None = None
+        self.newcomer = False
 
     async def end(self, code: CloseCode, reason: str) -> None:
         """Close the connection and wait until it is gone."""
@@ -139,7 +141,10 @@ class Server:
             point, station = live.point, stations.get(key)
             if point is None or live.told is None:
                 continue
-            if station is None or not self._may(point.source, station):
+            if live.newcomer:
+                if station is not None:
+                    cut.append(live.end(CloseCode.SERVICE_RESTART, "it is taken in: connect anew"))
+            elif station is None or not self._may(point.source, station):
                 cut.append(live.end(CloseCode.POLICY_VIOLATION, "no Thing here is the charge point's any more"))
             elif station != point.station:
                 point.station = station
@@ -203,6 +208,10 @@ class Server:
             log.warning("connection refused: peer=%s %s", socket.peer, refusal)
             await socket.reject(refusal.status, HTTPStatus(refusal.status).phrase, refusal.headers)
             return None
+        if not station.places and sum(live.newcomer for live in self._live.values()) >= MAX_NEWCOMERS:
+            self._common.counters.add("too_many")
+            await socket.reject(HTTPStatus.SERVICE_UNAVAILABLE, "too many wait to be taken in", {"Retry-After": "300"})
+            return None
         if not await socket.accept(request):
             return None
         if socket.subprotocol is None:
@@ -220,6 +229,7 @@ class Server:
         try:
             record = await self._common.book.load(key)
             station = self.stations.get(key) or station  # bindings may have changed meanwhile
+            live.newcomer = not station.places
             live.point = ChargePoint(self._common, station, source, version, record)
             live.session = Session(
                 socket, schemas(version), self._answering(live), self._common.settings, self._common.context.clock,
@@ -245,6 +255,8 @@ class Server:
         point, answers = live.point, _ANSWERS[live.point.version]
 
         async def answer(call: Call) -> dict[str, Any]:
+            if live.newcomer:
+                return await answer_newcomer(point, call)
             handler = answers.get(call.action)
             if handler is None:
                 raise Malformed(Code.NOT_SUPPORTED, f"{call.action} is not supported by this node")

@@ -44,6 +44,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Readings more than ``backfill_after_s`` [s] old when they come, and those that the charge point says it took while
     offline, are taken as backfill. ``tokens`` may charge; any other is answered ``unknown_tokens``.
 
+    ``newcomers`` is the id of a device: who comes under a name that nobody knows, with that device's password, waits
+    and is announced; "": nobody does.
+
     Of each charge point the last ``kept_transactions`` ended transactions are kept, and the signed meter values of the
     last ``kept_signed`` messages that had some.
     """
@@ -65,6 +68,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     backfill_after_s: float = 300.0
     unknown_tokens: Literal["Invalid", "Accepted"] = "Invalid"
     tokens: tuple[Token, ...] = ()
+    newcomers: str = ""
     kept_transactions: int = 1_000
     kept_signed: int = 1_000
     report_s: float = 60.0

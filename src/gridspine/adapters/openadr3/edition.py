@@ -8,6 +8,7 @@
     report.programID                            ──►  that of its event
     ven.resources                               ──►  objects of their own
     event.intervals, intervalPeriod.start            may be left out
+    operations: GET, POST, PUT                  ◄─►  READ, CREATE, UPDATE       the document of 3.0.1 has both
 
 Source: OpenADR 3.0.1 and 3.1.0, their OpenAPI documents and ``changeLog.md``.
 """
@@ -26,6 +27,9 @@ _OLD, _NEW = "3.0.1", "3.1.0"
 _PLAIN = "GROUP"
 """What a word is of which 3.0.1 never said the type."""
 _VERBS = {"READ": "GET", "CREATE": "POST", "UPDATE": "PUT", "DELETE": "DELETE"}
+_OPERATIONS = {verb: operation for operation, verb in _VERBS.items()}
+_BY_VERBS = ""
+"""Stands among types of targets, as no word can, where a subscription named operations by verbs of HTTP."""
 _MAX_DEPTH = 40
 
 
@@ -138,6 +142,9 @@ def _newer(value: Any, types: dict[str, str], depth: int) -> Any:
                 types.setdefault(word, target.type)
                 words[word] = None
         found["targets"] = list(words)
+    if isinstance(found.get("operations"), list) and {"GET", "POST", "PUT"} & {str(one) for one in found["operations"]}:
+        types[_BY_VERBS] = "verbs"
+        found["operations"] = [_OPERATIONS.get(str(one), one) for one in found["operations"]]
     for one in found.get("payloadDescriptors") or ():
         if isinstance(one, dict):
             one.setdefault("objectType", "EVENT_PAYLOAD_DESCRIPTOR")
@@ -161,6 +168,8 @@ def _older(value: Any, types: Mapping[str, str]) -> Any:
     if not isinstance(value, dict):
         return value
     found = {name: _older(one, types) for name, one in value.items() if name != "targets"}
+    if _BY_VERBS in types and "operations" in found:
+        found["operations"] = [_VERBS[one] for one in found["operations"]]
     if value.get("targets") is not None:
         by_type: dict[str, list[str]] = {}
         for word in value["targets"]:

@@ -37,7 +37,10 @@ class NewAnnouncement(msgspec.Struct, frozen=True, rename="camel", forbid_unknow
 
 
 class AnnouncementView(msgspec.Struct, frozen=True, rename="camel"):
-    """An announcement: ``state`` is waiting, accepted (as ``thing``) or rejected; ``problems`` must be solved first."""
+    """An announcement: ``state`` is waiting, accepted (as ``thing``) or rejected; ``problems`` must be solved first.
+
+    ``adapter`` and ``connection``, where there are any, are what it is taken in with unless others are given.
+    """
 
     id: str
     make: str
@@ -52,6 +55,8 @@ class AnnouncementView(msgspec.Struct, frozen=True, rename="camel"):
     thing: str
     decided_by: str
     why: str
+    adapter: str = ""
+    connection: dict[str, Any] = {}
 
 
 class Verdict(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
@@ -142,7 +147,8 @@ async def _accept(node: Node, request: Request[Any, Any, Any], said: Announcemen
     thing = Thing(
         verdict.id or new_urn(node.clock), said.organisation,
         verdict.title or f"{said.make} {said.model} {said.serial}"[:200],
-        verdict.model or said.thing_model, adapter=verdict.adapter, connection=verdict.connection,
+        verdict.model or said.thing_model, adapter=verdict.adapter or said.adapter,
+        connection=verdict.connection or ({} if verdict.adapter else said.connection), devices=said.devices,
     )  # fmt: skip
     node.authority.on_thing(caller, "thing.register", thing)
     node.quotas.things(node.things.count(thing.organisation))
@@ -182,5 +188,5 @@ def announcement_view(one: Announcement) -> AnnouncementView:
     """Return an announcement as it is shown."""
     return AnnouncementView(
         one.id, one.make, one.model, one.serial, one.firmware, one.thing_model, one.by, format_rfc3339(one.at_us),
-        one.state, list(one.problems), one.thing, one.decided_by, one.why,
+        one.state, list(one.problems), one.thing, one.decided_by, one.why, one.adapter, one.connection,
     )  # fmt: skip

@@ -28,6 +28,7 @@ from gridspine.things.adapter import (
     Application,
     Binding,
     Connection,
+    Introduced,
     Order,
     Outcome,
     PrivateStore,
@@ -241,6 +242,10 @@ class EdgeContext:
     def reads(self) -> AsyncIterator[ReadRequest]:
         """Yield the node's requests to read Things of this adapter at once."""
         return self._host.requests(self._name)
+
+    async def announce(self, source: Source, said: Introduced) -> None:
+        """Raise `Unavailable`: whom the node does not know, the edge has never been told of."""
+        raise Unavailable("an edge takes no devices in: let them announce themselves to the node")
 
     async def requests(self) -> AsyncIterator[ActionRequest]:
         """Yield nothing: the node does not hand requests on to edges."""

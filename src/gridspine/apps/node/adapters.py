@@ -37,6 +37,7 @@ from gridspine.things.adapter import (
     Application,
     Binding,
     Connection,
+    Introduced,
     Order,
     Outcome,
     PrivateStore,
@@ -48,6 +49,7 @@ from gridspine.things.adapter import (
 )
 from gridspine.things.adapter_host import Listeners, installed
 from gridspine.things.adapter_package import refusal
+from gridspine.things.announcement import Announcement, Announcements
 from gridspine.things.directory import Directory
 from gridspine.things.intake import Intake
 from gridspine.things.wire_trace import RingTrace
@@ -194,6 +196,18 @@ class HostedContext:
         """Tell that a request to read is over."""
         self._host.reads.ended(id, problem)
 
+    async def announce(self, source: Source, said: Introduced) -> None:
+        """Have a device wait to be taken in; see the contract."""
+        known = (
+            "" if self._host.directory.models.get(said.thing_model, source.organisation) is None else said.thing_model
+        )
+        one = Announcement(
+            id="", organisation=source.organisation, make=said.make, model=said.model, serial=said.serial,
+            by=source.principal, at_us=0, firmware=said.firmware, thing_model=known, adapter=self._name,
+            connection=said.connection, devices=(source.principal,),
+        )  # fmt: skip
+        await self._host.announcements.announce(one)
+
     def requests(self) -> AsyncIterator[ActionRequest]:
         """Yield requests to carry out actions."""
         return self._host.requests.requests(self._name)
@@ -253,6 +267,7 @@ class AdapterHost:
         self.tokens = AdapterTokens(identity)
         self.listening: dict[str, tuple[str, int]] = {}
         self.reads = Reads(directory, clock)
+        self.announcements = Announcements(registry, clock)
         self.requests = Requests(directory, commands, intake.writer, clock, trace)
         self.transactions = Transactions(directory, self.requests)
         self._settings = settings
