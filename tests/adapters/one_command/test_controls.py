@@ -1,0 +1,228 @@
+"""One control of a programme, published once at the node, as VENs and 2030.5 devices read it: facet by facet."""
+
+import importlib.util
+import re
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from one_command import TRACE, Heard, complaint
+
+from gridspine.apps.cli.reference_adapters import our_qualities
+from gridspine.kernel.time import US, format_rfc3339
+from gridspine.testing.facets import Fate, facets
+
+ADAPTERS = Path(__file__).parents[1]
+for _name, _file in {
+    "hosted_node": "../apps/hosted.py", "csip_pki": "ieee2030_5/pki.py", "csip_utility": "ieee2030_5/utility.py",
+    "csip_device": "ieee2030_5/registered.py", "openadr3_said": "openadr3/said.py",
+    "openadr3_serving": "openadr3/conftest.py",
+}.items():  # fmt: skip
+    if _name not in sys.modules:
+        _specification = importlib.util.spec_from_file_location(_name, ADAPTERS / _file)
+        sys.modules[_name] = _module = importlib.util.module_from_spec(_specification)
+        _specification.loader.exec_module(_module)
+
+CLAIMS = {name: said for quality in our_qualities().values() for name, said in quality.order.items()}
+LIMIT_W, LATER_W, TARGET_W, DEFAULT_W = 4_737.3, 3_000.0, -2_222.6, 4_444.4
+SEP, CSIP = "{urn:ieee:std:2030.5:ns}", "{https://csipaus.org/ns}"
+
+
+def event_of(now_us):
+    """Return an event of two intervals, both to come, that begin and end amid a second."""
+    begin_us = now_us // US * US + 60_400_000
+    edges = [begin_us, begin_us + 600 * US, begin_us + 1_200 * US + 300_000]
+    controls = {"exportLimitW": LIMIT_W, "targetW": TARGET_W}, {"exportLimitW": LATER_W}
+    intervals = [
+        {"from": format_rfc3339(edges[at]), "until": format_rfc3339(edges[at + 1]), "control": control}
+        for at, control in enumerate(controls)
+    ]
+    return {"title": "Peak", "intervals": intervals, "randomiseStartS": 5}, edges
+
+
+async def publish(world, subject, kind):
+    """Publish a programme with a default and its event; return their ids and the event's edges."""
+    body = {"title": "P", "modes": ["exportLimitW", "targetW"], "defaultControl": {"exportLimitW": DEFAULT_W}}
+    programme = await post(world, "/programmes", body)
+    if subject:
+        await post(world, f"/programmes/{programme}/enrolments", {kind: subject, "until": "2099-01-01T00:00:00Z"})
+    body, edges = event_of(world.node.clock.now_us())
+    headers = {"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"}
+    event = await post(world, f"/programmes/{programme}/events", body, headers)
+    return programme, event, body, edges
+
+
+async def post(world, path, body, headers=None):
+    answer = await world.op.post(path, json=body, headers=headers)
+    assert answer.status_code in {200, 201}, answer.text
+    return answer.json()["id"]
+
+
+def judged(language, heard):
+    """Claims are so; every other state, planted, is found to be false."""
+    for facet, claim in CLAIMS[language].items():
+        assert complaint(facet, claim, heard) == "", language
+        for state in {"kept", "part", "lost"} - {claim.state}:
+            assert complaint(facet, Fate(state, "planted"), heard), (facet, state)
+    assert CLAIMS[language].keys() == facets().keys()
+
+
+def numbers(heard, edges, value, start_us, end_us, fallback):
+    heard.unit = {"value": 1.0, "fallback": 1.0, "start": US, "end": US}
+    heard.numbers = {
+        "value": (LIMIT_W, value), "start": (edges[0], start_us), "end": (edges[2], end_us),
+        "fallback": (DEFAULT_W, fallback),
+    }  # fmt: skip
+
+
+# -- OpenADR -------------------------------------------------------------------------------------------------------
+
+
+def moment_us(text):
+    return (datetime.fromisoformat(text) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
+def lasts_us(text):
+    hours, minutes, seconds = re.fullmatch(r"PT(?:(\d+)H)?(?:(\d+)M)?(?:([\d.]+)S)?", text).groups()
+    return round((int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(seconds or 0)) * US)
+
+
+def payloads(interval):
+    return {one["type"]: one["values"] for one in interval["payloads"]}
+
+
+@pytest.mark.parametrize(("language", "edition"), [("OpenADR 3.1", "3.1.0"), ("OpenADR 3.0.1", "3.0.1")])
+async def test_an_event_of_openadr(tmp_path, language, edition) -> None:
+    heard = Heard()
+    async with sys.modules["openadr3_serving"].serving(tmp_path / "data") as vtn:
+        ven = await vtn.client("owner", edition=edition)
+        programme, event, body, edges = await publish(vtn.world, "", "")
+        answer = await ven.get("/events")
+        (seen,) = answer.json()
+        text = answer.text + (await ven.get("/programs")).text
+        first, second = seen["intervals"]
+        assert {one["units"] for one in seen["payloadDescriptors"]} == {"KW"}
+        spans = [
+            (begin := moment_us(one["intervalPeriod"]["start"]), begin + lasts_us(one["intervalPeriod"]["duration"]))
+            for one in (first, second)
+        ]
+        value = payloads(first)["EXPORT_CAPACITY_LIMIT"][0] * 1e3
+        fallback = DEFAULT_W if "4.4444" in text or "4444.4" in text else None
+        numbers(heard, edges, value, spans[0][0], spans[1][1], fallback)
+        later = payloads(second)["EXPORT_CAPACITY_LIMIT"][0] * 1e3
+        whole = (spans[1][0], later) == (edges[1], LATER_W)
+        target = payloads(first)["DISPATCH_SETPOINT"][0] * 1e3
+        heard.states = {
+            "sign": "kept" if target == pytest.approx(TARGET_W) else "lost",
+            "plan": "kept" if whole else "part",
+            "reverts": "kept" if spans[1][1] == edges[2] else "lost",
+            "random-start": "kept" if lasts_us(seen["intervalPeriod"]["randomizeStart"]) == 5 * US else "part",
+            "acknowledged": "kept" if "response" in text.lower() else "lost",
+            "refused": "kept" if "response" in text.lower() else "lost",
+            "trace": "kept" if TRACE in text else "lost",
+        }
+        newer = await post(vtn.world, f"/programmes/{programme}/events", body | {"supersedes": event})
+        (then,) = (await ven.get("/events")).json()
+        told = moment_us(then["modificationDateTime"]) > moment_us(seen["modificationDateTime"])
+        heard.states["sequence"] = "kept" if told else "part"
+        assert (await vtn.world.op.post(f"/programmes/{programme}/events/{newer}/cancel")).status_code == 200
+        left = (await ven.get("/events")).json()
+        gone = (await ven.get(f"/events/{then['id']}")).status_code == 404
+        heard.states["released"] = "part" if left == [] and gone else "kept" if "cancel" in str(left) else "lost"
+    judged(language, heard)
+
+
+# -- IEEE 2030.5 ---------------------------------------------------------------------------------------------------
+
+
+def watts(element):
+    return int(element.find(f"{SEP}value").text) * 10.0 ** int(element.find(f"{SEP}multiplier").text)
+
+
+def span_us(control):
+    start, lasts = (int(control.find(f"{SEP}interval/{SEP}{name}").text) for name in ("start", "duration"))
+    return start * US, (start + lasts) * US
+
+
+async def programs(http, path):
+    """Yield the DER programs of a device, each with its controls; that of its leases apart."""
+    from csip_utility import href, xml
+
+    for link in xml(await http.get(f"{path}/fsa?l=9")).iter(f"{SEP}DERProgramListLink"):
+        for one in xml(await http.get(f"{link.get('href')}?l=9")).iter(f"{SEP}DERProgram"):
+            if one.find(f"{SEP}description").text == "commands":
+                continue
+            listed = xml(await http.get(f"{href(one, 'DERControlListLink')}?l=9"))
+            yield one, list(listed.iter(f"{SEP}DERControl"))
+
+
+async def controls(http, path):
+    return [control async for _, found in programs(http, path) for control in found]
+
+
+async def respond(http, control, lfdi, status):
+    from csip_utility import XML
+
+    subject = control.find(f"{SEP}mRID").text
+    body = (
+        f'<DERControlResponse xmlns="{SEP[1:-1]}"><createdDateTime>1700000000</createdDateTime>'
+        f"<endDeviceLFDI>{lfdi}</endDeviceLFDI><status>{status}</status><subject>{subject}</subject></DERControlResponse>"
+    )
+    return (await http.post(control.get("replyTo"), content=body, headers=XML)).status_code
+
+
+def status_of(control):
+    return int(control.find(f"{SEP}EventStatus/{SEP}currentStatus").text)
+
+
+async def test_a_control_of_2030_5(tmp_path) -> None:
+    from csip_device import device
+    from csip_utility import href, serving, until, xml
+
+    heard = Heard()
+    async with serving(tmp_path) as utility:
+        thing, http, path, issued = await device(utility)
+        programme, event, body, edges = await publish(utility.world, thing, "thing")
+
+        async def both():
+            found = await controls(http, path)
+            return found if len(found) == 2 else None
+
+        first, second = sorted(await until(both), key=span_us)
+        (program,) = [one async for one, _ in programs(http, path)]
+        base = first.find(f"{SEP}DERControlBase")
+        default = xml(await http.get(href(program, "DefaultDERControlLink")))
+        limit, later = (one.find(f"{SEP}DERControlBase/{CSIP}opModExpLimW") for one in (first, second))
+        told = default.find(f"{SEP}DERControlBase/{CSIP}opModExpLimW")
+        numbers(heard, edges, watts(limit), span_us(first)[0], span_us(second)[1], watts(told))
+        target = base.find(f"{SEP}opModTargetW")
+        text = "".join([(await http.get(link.get("href"))).text for link in (first, second)])
+        chance = first.find(f"{SEP}randomizeStart")
+        heard.states = {
+            "sign": "lost" if target is None else "kept" if abs(watts(target) + TARGET_W) <= 1 else "lost",
+            "plan": "kept" if abs(span_us(second)[0] - edges[1]) < US and watts(later) == LATER_W else "part",
+            "reverts": "kept" if span_us(second)[1] > span_us(second)[0] else "lost",
+            "random-start": "lost" if chance is None else "kept" if int(chance.text) == 5 else "part",
+            "trace": "kept" if TRACE in text else "lost",
+        }
+        answered = [await respond(http, first, issued.lfdi, status) for status in (1, 4)]
+        heard.states["acknowledged"] = "kept" if answered[0] == 201 else "lost"
+        enrolment = (await utility.world.op.get(f"/programmes/{programme}/enrolments")).json()[0]
+        heard.states["refused"] = "part" if enrolment["optOuts"] else "lost"
+        assert await respond(http, first, issued.lfdi, 5) == 201
+        newer = await post(utility.world, f"/programmes/{programme}/events", body | {"supersedes": event})
+
+        async def four():
+            found = await controls(http, path)
+            return found if len(found) == 4 else None
+
+        statuses = sorted(status_of(one) for one in await until(four))
+        heard.states["sequence"] = "kept" if statuses == [0, 0, 4, 4] else "part"
+        assert (await utility.world.op.post(f"/programmes/{programme}/events/{newer}/cancel")).status_code == 200
+
+        async def cancelled():
+            return sorted(status_of(one) for one in await controls(http, path)) == [2, 2, 4, 4] or None
+
+        heard.states["released"] = "kept" if await until(cancelled) else "lost"
+    judged("IEEE 2030.5", heard)
