@@ -11,6 +11,7 @@ KEYS = (
     "things", "points", "received", "accepted", "suppressed", "duplicate", "refused", "stored", "delivered",
     "p50_ms", "p99_ms", "commands_applied", "cut_s", "receipts_verified",
     "life_events", "ensemble_members", "emulated_things", "charging_w",
+    "paid_wh",
 )  # fmt: skip
 
 
@@ -34,6 +35,7 @@ def test_the_story_holds(tmp_path):
     assert figures["charging_w"] > 3_000
     assert figures["ensemble_members"] == 2
     assert figures["life_events"] >= 6
+    assert figures["paid_wh"] == 8, "all that was bid: the battery took 10 Wh in its 12 s"
     assert figures["commands_applied"] == 2
     assert figures["receipts_verified"] > 0
     assert 0 < figures["cut_s"] < 1

@@ -75,11 +75,15 @@ async def _checked(story: Any, end: float) -> int:
     home = story.homes[0]
     applied = await story.command(story.box.home, 10.0)
     await judge_ensemble(story, verdict, story.box.home)
+    await story.bid()
     await story.box.exchange_meter()
     await judge_channels(story, verdict)
     await judge_life(story, verdict)
     await judge_charging(story, verdict)
     await asyncio.sleep(max(0.0, end - time.monotonic() - _LEASE_S - 6.0))
+    line = await story.settle()
+    verdict.hold("a bid was settled from registers and proven offline", true=line.get("outcome") == "settled")
+    verdict.figures["paid_wh"] = float(line.get("paidWh") or 0)
     verdict.figures["cut_s"] = round(await story.revoke(), 4)
     verdict.hold("the revoked consumer was cut", true=story.granted.ended == "revoked")
     verdict.hold("the cut took less than a second", true=verdict.figures["cut_s"] < 1.0)
@@ -105,7 +109,8 @@ async def _checked(story: Any, end: float) -> int:
         story.say(f"DID NOT HOLD: {claim}")
     order = ("things", "points", "received", "accepted", "suppressed", "duplicate", "refused", "stored", "delivered",
              "p50_ms", "p99_ms", "commands_applied", "cut_s", "receipts_verified",
-             "life_events", "ensemble_members", "emulated_things", "charging_w")  # fmt: skip
+             "life_events", "ensemble_members", "emulated_things", "charging_w",
+             "paid_wh")  # fmt: skip
     story.say("the story held" if not verdict.failed else "the story did not hold")
     await story.close()
     print(json.dumps({name: verdict.figures.get(name) for name in order}), flush=True)
@@ -124,11 +129,14 @@ async def _show(story: Any, seconds: float, stop: asyncio.Event) -> None:
     check(await story.northside.post("/principals", json=user | {"name": "brightfield", "organisation": "brightfield"}))
     await story.command(story.box.home, 5.0)
     await story.box.exchange_meter()
+    await story.bid()
     await story.command(story.homes[0], 300.0)
+    await story.settle()
     battery = story.homes[0].battery_id
     print(
         f"""
 Portal:  {story.url}   sign in as {PORTAL_USER} or brightfield, password {PORTAL_PASSWORD}
+         As either: Control, Bids shows what was bid, the registers at both instants, and what was paid
          As brightfield: the life of the battery of home 2; an order to all batteries (Control, Orders to many);
          who charged at home 3, and the actions of its charge point;
          as {PORTAL_USER}: meters live, forty emulated neighbours, the grant to revoke (Sharing, Grants)
@@ -143,6 +151,8 @@ Try (in another terminal, in this folder):
   uv run gridspine curl --as brightfield /ensembles/{story.ensemble}
   uv run gridspine curl --as brightfield /things/{story.ensemble}/values
   uv run gridspine curl /things/{EMULATED_BATTERY}/channels
+  uv run gridspine bid settlement --as brightfield {story.bidding.bid}
+  uv run gridspine bid verify {story.data}/evidence/bid.json --key {story.data}/evidence/ledger.pub
   uv run gridspine curl -X POST /grants/{story.grant}/revoke
   uv run gridspine query "select thing, property, last(value order by observed) from readings group by all order by all"
 

@@ -22,6 +22,7 @@ import msgspec
 from gridspine.apps.cli.connect import check
 from gridspine.apps.cli.keys import ClientFile, new_key, read_client_file, write_client_file
 from gridspine.apps.cli.signing import SigningAuth
+from gridspine.apps.demo.bidding import Bidding, words
 from gridspine.apps.demo.charging import SETTINGS as CHARGING
 from gridspine.apps.demo.charging import add_charger, charger_id, save_chargers, start_charger
 from gridspine.apps.demo.homes import MODELS, Home, start_homes, start_meter
@@ -72,6 +73,7 @@ class Story:
     report: dict[str, Any] = field(default_factory=dict)
     ensemble: str = ""
     chargers: str = ""
+    bidding: Bidding = field(init=False)
 
     def __post_init__(self) -> None:
         self.processes = Processes(self.data / "demo-logs")
@@ -130,6 +132,19 @@ class Story:
                 break
             await asyncio.sleep(0.1)
         return dict(command)
+
+    async def bid(self) -> None:
+        """Bid for the battery of home 3, and have Northside accept."""
+        self.bidding = Bidding(self.brightfield, self.northside, self.homes[2].battery_id)
+        self.say(await self.bidding.offer())
+
+    async def settle(self) -> dict[str, Any]:
+        """Wait until the bid is settled, say what it came to, and make the line again from its receipts alone."""
+        line = await self.bidding.settled()
+        self.say(words(line))
+        if line and await self.bidding.proven(self.data / "evidence"):
+            self.say(f"  four receipts and the ledger's key prove it without the node: {self.data / 'evidence'}")
+        return line
 
     async def revoke(self) -> float:
         """Revoke the grant; return the time from the revocation's record to the end of the stream [s]."""

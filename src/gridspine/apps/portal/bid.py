@@ -106,7 +106,11 @@ def _registers(one: BidView, records: list[RecordView]) -> list[Register]:
             for which, record in latest.items()
         }  # fmt: skip
         texts = [
-            "–" if which not in latest else "missing" if at[which] is None else f"{at[which].value} {at[which].unit}"  # type: ignore[union-attr]
+            "–"
+            if which not in latest
+            else "missing"
+            if at[which] is None
+            else f"{at[which].value}\N{NO-BREAK SPACE}{at[which].unit}"  # type: ignore[union-attr]
             for which in ("start", "end")
         ]
         words = {
@@ -114,6 +118,7 @@ def _registers(one: BidView, records: list[RecordView]) -> list[Register]:
             for found in at.values()
             if found is not None
         }  # fmt: skip
+        name = "Import" if name == one.registers[0] else "Export"
         shown.append(Register(name, texts[0], texts[1], ", ".join(sorted(words))))
     return shown if records else []
 
