@@ -142,13 +142,19 @@ class Mqtt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Webhook(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a vendor posts: how it proves itself, and where the time of its values is ("": they are as old as the post).
 
-    ``hmac`` over the body, in ``header``, after ``prefix``; or *token*: the secret itself in ``header``.
+    ``hmac`` in ``header``, after ``prefix``, of the whole request with its time in ``timestamp_header``, or, where
+    ``covers`` is *body*, of the body alone; or *token*: the secret itself in ``header``. The last two can be posted
+    again by whoever overhears them, and are served where ``replayable`` says that this is known.
     """
 
     proof: Literal["hmac-sha256", "hmac-sha512", "token"] = "hmac-sha256"
     header: str = "x-signature"
     encoding: Literal["hex", "base64"] = "hex"
     prefix: str = ""
+    covers: Literal["request", "body"] = "request"
+    timestamp_header: str = "x-timestamp"
+    max_age_s: int = 300
+    replayable: bool = False
     time: str = ""
     time_form: Literal["rfc3339", "s", "ms"] = "rfc3339"
 

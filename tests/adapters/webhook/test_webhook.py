@@ -9,8 +9,9 @@ import httpx
 import pytest
 from adapter_node import FakeNode
 
-from gridspine.adapters.webhook import adapter, session
+from gridspine.adapters.webhook import adapter, replays, session
 from gridspine.kernel.errors import Overloaded
+from gridspine.kernel.time import US
 from gridspine.things.adapter import Binding, Order, ReadRequest
 
 SECRET = "a secret of some length"
@@ -31,13 +32,29 @@ def body_of(value: Any = 1.5, at: str = "2026-01-31T12:00:00Z") -> bytes:
     return json.dumps({"kw": value, "at": at}).encode()
 
 
-async def post(node: FakeNode, body: bytes, thing: str = THING, *, secret: str = SECRET, method: str = "POST") -> Any:
+def proof_of(body: bytes, made: str, thing: str = THING, *, secret: str = SECRET, method: str = "POST") -> str:
+    return hmac.new(secret.encode(), f"{method}\n/{thing}\n{made}\n".encode() + body, "sha256").hexdigest()
+
+
+async def post(
+    node: FakeNode,
+    body: bytes,
+    thing: str = THING,
+    *,
+    secret: str = SECRET,
+    method: str = "POST",
+    made_s: int = 0,
+    made: str = "",
+) -> Any:
+    """Post as a vendor does, at a time that differs by ``made_s`` [s] from the node's."""
     await node.until(lambda: "webhook" in node.address)
-    proof = hmac.new(secret.encode(), body, "sha256").hexdigest()
+    made = made or str(node.clock.now_us() // US + made_s)
+    proof = proof_of(body, made, thing, secret=secret, method=method)
     async with httpx.AsyncClient(trust_env=False) as client:
         host, port = node.address["webhook"]
         url = f"http://{host}:{port}/{thing}"
-        return await client.request(method, url, content=body, headers={"x-signature": proof})
+        headers = {"x-signature": proof, "x-timestamp": made}
+        return await client.request(method, url, content=body, headers=headers)
 
 
 async def raw(node: FakeNode, sent: bytes) -> bytes:
@@ -88,6 +105,55 @@ async def test_who_proves_nothing_learns_nothing() -> None:
     assert node.problems == []
 
 
+async def test_a_post_is_taken_once_also_after_a_restart_and_only_while_it_is_new() -> None:
+    node = node_of(binding(time=""))
+    found, made = [], str(node.clock.now_us() // US)
+    for _ in range(2):
+        async with node.running(adapter()):
+            found += [(await post(node, body_of(), made=made)).status_code for _ in range(2)]
+        node.address.clear()
+    assert found == [200, 409, 409, 409], "a copy is known, also by who has just started"
+    async with node.running(adapter()):
+        assert (await post(node, body_of(), made_s=-330)).status_code == 409
+        assert (await post(node, body_of(), made_s=330)).status_code == 409
+        assert (await post(node, body_of(), made_s=-200)).status_code == 200
+    assert len(node.stored) == 2
+
+
+async def test_a_post_that_could_not_be_kept_is_taken_when_it_comes_again() -> None:
+    node = node_of(binding())
+    node.refusal = Overloaded("full", retry_after_s=7)
+    async with node.running(adapter()):
+        made = str(node.clock.now_us() // US)
+        assert (await post(node, body_of(), made=made)).status_code == 503
+        node.refusal = None
+        assert (await post(node, body_of(), made=made)).status_code == 200
+
+
+async def test_what_is_remembered_is_bounded_and_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replays, "MAX_MARKS", 2)
+    node = node_of(binding())
+    kept = replays.Replays(node.store)
+    for mark in (b"a" * 16, b"b" * 16):
+        await kept.take(THING, 60 * US, mark, 0)
+    with pytest.raises(Overloaded):
+        await kept.take(THING, 61 * US, b"c" * 16, 0)
+    await kept.take(THING, 600 * US, b"c" * 16, 300 * US)
+    assert not kept.has(THING, 60 * US, b"a" * 16)
+    assert list(await node.store.items()) == [f"post:10:{THING}"]
+
+
+async def test_a_sender_that_proves_its_body_only_is_served_where_that_is_known() -> None:
+    node = node_of(binding(covers="body", replayable=True))
+    async with node.running(adapter()):
+        await node.until(lambda: "webhook" in node.address)
+        host, port = node.address["webhook"]
+        headers = {"x-signature": hmac.new(SECRET.encode(), body_of(), "sha256").hexdigest()}
+        async with httpx.AsyncClient(base_url=f"http://{host}:{port}", trust_env=False) as client:
+            for _ in range(2):
+                assert (await client.post(f"/{THING}", content=body_of(), headers=headers)).status_code == 200
+
+
 async def test_what_is_no_reading_is_answered_and_counted() -> None:
     node = node_of(binding())
     async with node.running(adapter()):
@@ -128,8 +194,9 @@ async def test_several_posts_on_one_connection() -> None:
         async with httpx.AsyncClient(base_url=f"http://{host}:{port}", trust_env=False) as client:
             for second in range(5):
                 body = body_of(second, f"2026-01-31T12:00:0{second}Z")
-                proof = hmac.new(SECRET.encode(), body, "sha256").hexdigest()
-                assert (await client.post(f"/{THING}", content=body, headers={"x-signature": proof})).is_success
+                made = str(node.clock.now_us() // US)
+                headers = {"x-signature": proof_of(body, made), "x-timestamp": made}
+                assert (await client.post(f"/{THING}", content=body, headers=headers)).is_success
     assert [one.value for one in node.stored] == [0.0, 1.0, 2.0, 3.0, 4.0]
 
 

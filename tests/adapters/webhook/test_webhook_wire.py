@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gridspine.adapters.webhook.wire import Hook, Point, is_proven, read_hook, read_post
+from gridspine.adapters.webhook.wire import Hook, Point, Told, is_proven, made_us, mark_of, read_hook, read_post
 from gridspine.kernel.codecs.pick import Pick
 from gridspine.kernel.errors import Invalid
 
@@ -21,6 +21,37 @@ HOOK = Hook("s", {"activePower": Point(Pick(("/kw",), scale=-1.0), "kW")})
 
 def signed(algorithm: str, body: bytes = BODY) -> bytes:
     return hmac.new(SECRET.encode(), body, algorithm).digest()
+
+
+def proves(hook: Hook, secret: str, said: str, body: bytes) -> bool:
+    return is_proven(hook, secret, Told("POST", "/urn:x:1", said, "1800000000"), body)
+
+
+def test_the_proof_of_a_request_fits_no_other() -> None:
+    hook = Hook("s", {})
+    said = signed("sha256", b"POST\n/urn:x:1\n1800000000\n" + BODY).hex()
+    told = Told("POST", "/urn:x:1", said, "1800000000")
+    assert is_proven(hook, SECRET, told, BODY)
+    others = [told._replace(method="PUT"), told._replace(path="/urn:x:2"), told._replace(timestamp="1800000001")]
+    for other in others:
+        assert not is_proven(hook, SECRET, other, BODY)
+        assert mark_of(other, BODY) != mark_of(told, BODY)
+    assert not is_proven(hook, SECRET, told, BODY + b" ")
+    assert mark_of(told._replace(said=said.upper()), BODY) == mark_of(told, BODY), "known whatever its proof looks like"
+
+
+@pytest.mark.parametrize("said", ["", "soon", "-1", "1.5", "12345678901", "\u0661\u0662", " 1", "1e9"])
+def test_what_is_no_number_of_seconds_is_no_time(said) -> None:
+    assert made_us(said) is None
+    assert made_us("1800000000") == NOW_US
+
+
+@pytest.mark.parametrize("more", [{"proof": "token"}, {"covers": "body"}])
+def test_what_can_be_posted_again_is_served_to_who_says_so(more) -> None:
+    connection = {"secret": "s", "points": {"a": {"pick": {"plus": ["/a"]}}}, **more}
+    with pytest.raises(Invalid, match="replayable"):
+        read_hook(connection)
+    assert not read_hook(connection | {"replayable": True}).guarded
 
 
 @pytest.mark.parametrize(
@@ -36,13 +67,13 @@ def signed(algorithm: str, body: bytes = BODY) -> bytes:
     ],
 )
 def test_each_proof_is_taken_and_no_other(more, said) -> None:
-    hook = Hook("s", {}, **more)
-    assert is_proven(hook, SECRET, said, BODY)
+    hook = Hook("s", {}, covers="body", **more)
+    assert proves(hook, SECRET, said, BODY)
     for wrong in ("", said[:-1], said + "0", said[1:], hashlib.sha256(BODY).hexdigest(), "ü"):
-        assert not is_proven(hook, SECRET, wrong, BODY)
-    assert not is_proven(hook, "another secret, as long", said, BODY)
+        assert not proves(hook, SECRET, wrong, BODY)
+    assert not proves(hook, "another secret, as long", said, BODY)
     if hook.proof != "token":
-        assert not is_proven(hook, SECRET, said, BODY + b" ")
+        assert not proves(hook, SECRET, said, BODY + b" ")
 
 
 @pytest.mark.parametrize(
@@ -93,6 +124,8 @@ def test_any_body_is_read_or_said_to_be_none(body) -> None:
         {"secret": "s", "points": {"a": {"pick": {}}}, "header": "X: Y"},
         {"secret": "s", "points": {"a": {"pick": {}}}, "time": "at"},
         {"secret": "s", "points": {"a": {"pick": {}}}, "proof": "md5"},
+        {"secret": "s", "points": {"a": {"pick": {}}}, "maxAgeS": 0},
+        {"secret": "s", "points": {"a": {"pick": {}}}, "timestampHeader": "X:"},
     ],
 )  # fmt: skip
 def test_a_connection_that_cannot_be_is_refused(connection) -> None:

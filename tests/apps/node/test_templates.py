@@ -236,10 +236,12 @@ async def test_a_vendor_posts_what_a_template_reads(tmp_path, monkeypatch) -> No
         host, port = world.node.adapters.listening["webhook.webhook"]
         now_ms = world.node.clock.now_us() // 1000
         said = json.dumps({"p": [1.5], "t1": 2, "t2": 3, "at": now_ms}).encode()
-        proof = hmac.new(b"a secret of some length", said, "sha256").hexdigest()
+        made = str(now_ms // 1000)
+        whole = f"POST\n/urn:example:m\n{made}\n".encode() + said
+        proof = hmac.new(b"a secret of some length", whole, "sha256").hexdigest()
 
         async def taken():
-            headers = {"x-acme-signature": f"sha256={proof}"}
+            headers = {"x-acme-signature": f"sha256={proof}", "x-timestamp": made}
             async with httpx.AsyncClient(trust_env=False) as vendor:
                 answer = await vendor.post(f"http://{host}:{port}/urn:example:m", content=said, headers=headers)
             return answer.status_code == 200

@@ -1,6 +1,7 @@
 """The webhook `Adapter`: which address is which Thing's, who may post there, and what a post is answered."""
 
 import asyncio
+import contextlib
 import logging
 import secrets
 from typing import Any, NamedTuple
@@ -8,10 +9,22 @@ from urllib.parse import unquote
 
 import msgspec
 
+from gridspine.adapters.webhook.replays import Replays
 from gridspine.adapters.webhook.session import Post, Reply, converse
-from gridspine.adapters.webhook.wire import MIN_SECRET_CHARS, Hook, answer_of, is_proven, read_hook, read_post
+from gridspine.adapters.webhook.wire import (
+    MIN_SECRET_CHARS,
+    Hook,
+    Told,
+    answer_of,
+    is_proven,
+    made_us,
+    mark_of,
+    read_hook,
+    read_post,
+)
 from gridspine.infra.runtime.address_count import AddressCount
 from gridspine.kernel.errors import GridspineError, Invalid, Overloaded
+from gridspine.kernel.time import US
 from gridspine.things.adapter import AdapterContext, Binding
 
 _LOG = logging.getLogger(__name__)
@@ -76,6 +89,8 @@ class WebhookAdapter:
                 self._addresses.leave(address)
                 writer.close()
 
+        self._replays = Replays(context.store)
+        await self._replays.load()
         try:
             self._sync(context, settings)
             await context.listen("webhook", serve)
@@ -114,13 +129,43 @@ class WebhookAdapter:
         """Take a post: prove it, hand its readings in, and say what became of them, once they are durable."""
         served = self._served.get(unquote(post.target.partition("?")[0].removeprefix("/")))
         hook, secret = (served.hook, served.secret) if served else self._nobody
-        proven = is_proven(hook, secret, post.headers.get(hook.header.lower(), ""), post.body)
+        said, timestamp = (post.headers.get(name.lower(), "") for name in (hook.header, hook.timestamp_header))
+        told = Told(post.method, post.target, said, timestamp)
+        proven = is_proven(hook, secret, told, post.body)
         if served is None or not proven:
             context.trace("note", f"{post.method}: refused, not proven", peer=peer)
             return _problem(403, "This post is not proven, or for no Thing here", close=True)
         if post.method not in {"POST", "PUT"}:
             return _problem(405, "POST is needed")
         context.trace("in", post.body, peer=peer)
+        if not hook.guarded:
+            return await self._take(context, served, post)
+        return await self._take_once(context, served, post, told)
+
+    async def _take_once(self, context: AdapterContext, served: _Served, post: Post, told: Told) -> Reply:
+        """Take a post that was made just now and was not taken before; 409 says which it is."""
+        thing, now_us, age_us = served.binding.thing, context.clock.now_us(), served.hook.max_age_s * US
+        at_us = made_us(told.timestamp)
+        if at_us is None or abs(now_us - at_us) > age_us:
+            context.trace("note", "refused: made too long ago, or ahead of this clock")
+            return _problem(409, f"Made too long ago, or ahead: {served.hook.max_age_s} s are allowed")
+        mark = mark_of(told, post.body)
+        if self._replays.has(thing, at_us, mark):
+            context.trace("note", "refused: it was taken before")
+            return _problem(409, "This post was taken before")
+        try:
+            await self._replays.take(thing, at_us, mark, now_us - age_us)
+        except GridspineError as refusal:
+            return _problem(503, refusal.title, retry_s=60)
+        reply = await self._take(context, served, post)
+        if reply.status >= 500:
+            with contextlib.suppress(GridspineError):  # a disk without room: it can be sent again with a new time
+                await self._replays.give_back(thing, at_us, mark)
+        return reply
+
+    async def _take(self, context: AdapterContext, served: _Served, post: Post) -> Reply:
+        """Hand the readings of a proven post in, and say what became of them."""
+        hook = served.hook
         readings = read_post(hook, served.binding.thing, post.body, context.clock.now_us())
         try:
             outcome = await context.intake(readings, context.source_of(served.binding.thing))
