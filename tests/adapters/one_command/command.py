@@ -10,6 +10,7 @@ A `Side` uses nothing of the adapter's own codec. Time is virtual; `holds` asks 
 """
 
 import contextlib
+import datetime
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -281,3 +282,9 @@ def complaint(facet: str, claim: Fate, heard: Heard) -> str:
 
 def binding(connection: dict[str, Any], points: tuple[str, ...] = (), model: str = "m") -> Binding:
     return Binding(THING, "Commanded", "org", model, connection, points)
+
+
+def moment(at_us: int) -> str:
+    """Return a time as RFC 3339."""
+    since = datetime.timedelta(microseconds=at_us)
+    return (datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC) + since).isoformat().replace("+00:00", "Z")

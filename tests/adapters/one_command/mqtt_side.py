@@ -32,6 +32,7 @@ class MqttSide(Side):
     value, fallback, other_fallback, older = -2_222.6, -700.4, -700.4, 900.0
     step = 1e-6
     schedules = True
+    thing, user, password = THING, THING, PASSWORD
 
     def __init__(self, clock: VirtualClock) -> None:
         super().__init__(clock)
@@ -54,8 +55,8 @@ class MqttSide(Side):
     async def connected(self, node: FakeNode) -> AsyncIterator[None]:
         await node.until(lambda: "mqtt" in node.address)
         async with raw(node.address["mqtt"]) as device:
-            await device.connect(THING, PASSWORD)
-            assert await device.subscribe(f"gridspine/{THING}/commands") == [1]
+            await device.connect(self.user, self.password)
+            assert await device.subscribe(f"gridspine/{self.thing}/commands") == [1]
             self._subscribed = True
             listening = asyncio.create_task(self._listen(device))
             try:
@@ -76,7 +77,7 @@ class MqttSide(Side):
                 word |= {"state": "rejected", "reason": WORDS}
             else:
                 self.take(body)
-            await device.publish(f"gridspine/{THING}/acknowledgements", json.dumps(word).encode(), qos=0)
+            await device.publish(f"gridspine/{self.thing}/acknowledgements", json.dumps(word).encode(), qos=0)
 
     def take(self, body: bytes) -> None:
         self.said += body

@@ -32,6 +32,8 @@ class OcppSide(Side):
 
     version = "1.6"
     step = 0.1 * PHASES_V
+    volts = PHASES_V
+    password = PASSWORD
 
     def __init__(self, clock: VirtualClock) -> None:
         super().__init__(clock)
@@ -54,7 +56,7 @@ class OcppSide(Side):
     @contextlib.asynccontextmanager
     async def connected(self, node: FakeNode) -> AsyncIterator[None]:
         await node.until(lambda: "ocpp" in node.address)
-        async with connect(node, self.version) as socket:
+        async with connect(node, self.version, password=self.password) as socket:
             listening = asyncio.create_task(self._listen(socket))
             try:
                 yield
@@ -119,7 +121,7 @@ class OcppSide(Side):
             return None
         periods = [one for one in schedule["chargingSchedulePeriod"] if one["startPeriod"] * 1_000_000 <= since_us]
         limit = float(periods[-1]["limit"])
-        return limit * PHASES_V if schedule["chargingRateUnit"] == "A" else limit
+        return limit * self.volts if schedule["chargingRateUnit"] == "A" else limit
 
 
 class Ocpp201Side(OcppSide):
