@@ -13,7 +13,7 @@ from cryptography.x509.verification import PolicyBuilder, Store
 
 from gridspine.infra.identity.certificate import CLIENT_LIFE_S, RENEW_BEFORE_S, SERVER_LIFE_S, thumbprint
 from gridspine.infra.identity.service import Identity
-from gridspine.kernel.errors import Corrupt, Invalid, NotFound
+from gridspine.kernel.errors import Conflict, Corrupt, Invalid, NotFound
 from gridspine.kernel.time import to_datetime
 
 Reason = Callable[..., str]
@@ -115,6 +115,38 @@ def test_a_strangers_certificate_with_our_names_is_nobodys(world, reason_of: Rea
     )
     assert reason_of(world.identity.by_certificate, forged.public_bytes(Encoding.DER)) == "wrong-certificate"
     assert reason_of(world.identity.by_certificate, b"") == "wrong-certificate"
+
+
+def of_another(world, *, days: int = 1) -> x509.Certificate:
+    """Return a certificate of an authority of its own."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "device")])
+    now = to_datetime(world.clock.now_us())
+    made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    made = made.serial_number(x509.random_serial_number()).not_valid_before(now - datetime.timedelta(days=9))
+    return made.not_valid_after(now + datetime.timedelta(days=days)).sign(key, hashes.SHA256())
+
+
+def test_a_certificate_of_another_authority_is_known_until_it_ends(world, reason_of: Reason) -> None:
+    identity, device, other = world.identity, world.principal("device", kind="device"), world.principal("other")
+    authority, made = identity.authority, of_another(world)
+    pem, der = made.public_bytes(Encoding.PEM), made.public_bytes(Encoding.DER)
+    active = lambda id_: identity.directory.active(id_) is not None  # noqa: E731
+    assert reason_of(identity.by_certificate, der) == "wrong-certificate"
+    assert authority.register(device, pem, active=active) == der
+    assert identity.by_certificate(der).principal == device.id
+    assert [one.foreign for one in authority.issued_to(device.id)] == [True]
+    with pytest.raises(Conflict):
+        authority.register(other, pem, active=active)
+    identity.directory.deactivate(device.id)
+    assert reason_of(identity.by_certificate, der) == "inactive"
+    authority.register(other, pem, active=active)
+    assert identity.by_certificate(der).principal == other.id
+    authority.revoke(thumbprint(der))
+    assert reason_of(identity.by_certificate, der) == "wrong-certificate"
+    for bad in (b"", b"-----BEGIN CERTIFICATE-----", of_another(world, days=-1).public_bytes(Encoding.PEM)):
+        with pytest.raises(Invalid):
+            authority.register(other, bad, active=active)
 
 
 def test_the_server_certificate_is_kept_until_it_must_change(world) -> None:

@@ -74,9 +74,11 @@ async def know_certificate(
 ) -> KnownCertificateView:
     """Know a principal by a certificate of another authority, such as a device's that its maker gave it.
 
-    It is taken where a listener's settings name that authority, and nowhere else.
+    It is taken where a listener's settings name that authority, and nowhere else. For administrators of the
+    organisation that runs the node: nobody proves here that the certificate is theirs.
     """
     principal = manageable(node, request, principal_id)
+    node.authority.on_organisation(request.user, "identity.manage", node.organisation)
     identity = node.identity
 
     def active(other: str) -> bool:
