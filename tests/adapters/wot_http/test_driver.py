@@ -50,6 +50,9 @@ class Handler(BaseHTTPRequestHandler):
         proof = self.headers.get("authorization", "")
         self.server.asked.append((self.path, proof))
         value = self.server.values.get(self.path)
+        if isinstance(value, threading.Event):
+            value.wait(20)
+            value = 2.5
         if self.server.proof and proof != self.server.proof:
             self.answer(401, b"")
         elif value == "redirect":
@@ -186,6 +189,20 @@ async def test_orders_are_answered_and_requests_to_read_are_met(device: Device) 
     assert node.read["r1"] == ""
     assert "does not serve" in node.read["r2"]
     assert {one.value for one in node.stored} == {1.5}
+
+
+async def test_a_device_that_is_slow_to_read_keeps_no_other_waiting(device: Device) -> None:
+    device.values["/slow"] = answers = threading.Event()
+    node = node_of(device, binding(device, "slow"), binding(device, "on", thing="urn:x:2", codes={"true": 1.0}))
+    async with node.running(adapter()):
+        for name, thing in (("r1", "urn:x:1"), ("r2", "urn:x:2")):
+            node.reading.put_nowait(ReadRequest(name, thing))
+        try:
+            await node.until(lambda: "r2" in node.read)
+            assert "r1" not in node.read
+        finally:
+            answers.set()
+        await node.until(lambda: "r1" in node.read)
 
 
 async def test_who_answers_byte_by_byte_is_not_waited_for_for_ever() -> None:

@@ -125,3 +125,20 @@ async def test_what_is_committed_counts_though_the_log_did_not_take_it(world: Wo
     (enrolment,) = (await world.op.get(f"/programmes/{id_}/enrolments")).json()
     assert enrolment["state"] == "requested"
     assert [one.title for one in known.of_organisation("northside-networks")] == ["Kept"]
+
+
+async def test_a_site_that_is_gone_keeps_nothing_though_the_log_did_not_take_its_end(world: World, monkeypatch) -> None:
+    known, run = world.node.controls.sites, world.node.registry.run
+    thing = await world.thing("urn:example:b", BATTERY)
+    site = (await world.op.post("/sites", json={"title": "S", "things": [thing]})).json()["id"]
+    assert (await world.op.post(f"/sites/{site}/envelopes", json={"title": "E"})).status_code == 201
+
+    async def failing(work, *, write=True):
+        found = await run(work, write=write)
+        if write:
+            raise DiskFull("no room")
+        return found
+
+    monkeypatch.setattr(world.node.registry, "run", failing)
+    assert (await world.op.delete(f"/sites/{site}")).status_code == DiskFull.status
+    assert (known.of_thing(thing), known.envelopes(site), known.find(site)) == ("", [], None)

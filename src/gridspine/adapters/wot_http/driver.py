@@ -10,9 +10,11 @@ from gridspine.adapters.wot_http.guard import Guard, Settings
 from gridspine.adapters.wot_http.poller import Poller, read_connection
 from gridspine.adapters.wot_http.session import Session
 from gridspine.kernel.errors import GridspineError, Invalid
-from gridspine.things.adapter import AdapterContext, Binding
+from gridspine.things.adapter import AdapterContext, Binding, ReadRequest
 
 _LOG = logging.getLogger(__name__)
+_READ_AT_ONCE = 50
+"""Devices that are read at once because somebody asks."""
 _ONLY_READS = "the wot_http adapter reads Things and commands none"
 
 
@@ -74,12 +76,21 @@ class WotHttpAdapter:
             await context.progress(order.command, "rejected", _ONLY_READS, sequence=order.sequence)
 
     async def _read_at_once(self, context: AdapterContext) -> None:
-        async for request in context.reads():
-            served = self._served.get(request.thing)
-            problem = "the wot_http adapter does not serve this Thing"
+        """Read as is asked for, several devices at once: one that is slow keeps no other waiting."""
+        room = asyncio.Semaphore(_READ_AT_ONCE)
+        async with asyncio.TaskGroup() as group:
+            async for request in context.reads():
+                await room.acquire()
+                group.create_task(self._read(context, request, room))
+
+    async def _read(self, context: AdapterContext, request: ReadRequest, room: asyncio.Semaphore) -> None:
+        served = self._served.get(request.thing)
+        problem = "the wot_http adapter does not serve this Thing"
+        try:
             if served is not None:
-                try:
-                    problem = await served.poller.poll(request.points)
-                except GridspineError as error:
-                    problem = error.detail
-            context.read_ended(request.id, problem)
+                problem = await served.poller.poll(request.points)
+        except GridspineError as error:
+            problem = error.detail
+        finally:
+            room.release()
+        context.read_ended(request.id, problem)

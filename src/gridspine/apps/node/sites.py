@@ -86,10 +86,13 @@ class Sites:
         if why := self.busy(site):
             raise Conflict(why)
         envelopes = [one.id for one in self.envelopes(site.id)]
-        await self.book.remove("site.removed", site, actor, [(Envelope, one) for one in envelopes])
-        for one in envelopes:
-            self.envelope_book.kept.pop(one, None)
-        self._place(site)
+        try:
+            await self.book.remove("site.removed", site, actor, [(Envelope, one) for one in envelopes])
+        finally:  # it may be gone although the log did not take it at once
+            if site.id not in self.book.kept:
+                for one in envelopes:
+                    self.envelope_book.kept.pop(one, None)
+            self._place(self.book.kept.get(site.id, site))
 
     def envelopes(self, site: str) -> list[Envelope]:
         """Return the envelopes of a site, the oldest first."""
