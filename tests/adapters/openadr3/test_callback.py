@@ -122,6 +122,7 @@ async def test_who_proves_itself_no_more_is_told_nothing(vtn) -> None:
 
 @pytest.mark.parametrize("url", [
     "ftp://example.org/", "https://user:pw@example.org/", "https:///x", "https://h:0/", "nonsense", "https://a b/",
+    "https://bücher.example/",
 ])  # fmt: skip
 async def test_addresses_that_are_none_are_refused(vtn, url) -> None:
     bl = await vtn.client("operator")
@@ -167,3 +168,39 @@ async def test_the_machine_itself_is_not_posted_to_unless_allowed(tmp_path, serv
         async with asyncio.timeout(10):
             await lost.wait()
         assert taken.empty()
+
+
+async def test_a_token_that_no_header_can_hold_is_refused(vtn) -> None:
+    ven = await vtn.client("owner")
+    body = subscription("https://example.org", "PROGRAM")
+    body["objectOperations"][0]["bearerToken"] = "schlüssel"
+    assert (await ven.post("/subscriptions", json=body)).status_code == 400
+
+
+async def test_what_one_subscription_breaks_ends_no_other(vtn, monkeypatch) -> None:
+    bl, ven = await vtn.client("operator"), await vtn.client("owner")
+    posted = callback.Callbacks._post
+
+    async def post(self, what, client):
+        if what.url.endswith("/bad/cb"):
+            raise UnicodeEncodeError("ascii", "ü", 0, 1, "as a library below may raise")
+        await posted(self, what, client)
+
+    monkeypatch.setattr(callback.Callbacks, "_post", post)
+    async with listener() as (url, taken):
+        await made(ven, "/subscriptions", subscription(f"{url}/bad", "PROGRAM", operations=("CREATE",)))
+        await made(bl, "/subscriptions", subscription(url, "PROGRAM", operations=("CREATE",)))
+        for name in ("P", "Q"):
+            await program(bl, name)
+            assert (await next_of(taken))[2]["object"]["programName"] == name
+
+
+async def test_a_narrowed_client_is_told_no_more_than_it_sees(vtn) -> None:
+    bl = await vtn.client("operator")
+    narrow = await vtn.client("operator", "owner", scope="read_targets write_subscriptions")
+    async with listener() as (url, taken):
+        await made(narrow, "/subscriptions", subscription(url, "PROGRAM", operations=("CREATE",)))
+        hidden = await program(bl, "hidden", targets=["others"])
+        assert (await narrow.get(f"/programs/{hidden['id']}")).status_code == 404
+        await program(bl, "open")
+        assert (await next_of(taken))[2]["object"]["programName"] == "open"

@@ -13,6 +13,7 @@ from gridspine.energy.programme import Programme, SignalDescriptor
 from gridspine.energy.programme_enrolment import ProgrammeEnrolment
 from gridspine.energy.programme_event import EventInterval, ProgrammeEvent, Signal
 from gridspine.energy.site import Site
+from gridspine.infra.identity.token import Confirmation
 from gridspine.kernel.errors import Conflict, Forbidden, NotFound, Unauthenticated
 from gridspine.kernel.time import US
 
@@ -87,6 +88,26 @@ async def test_roles_only_narrow(hosted) -> None:
     assert not port.may("programme.manage")
     assert not port.may("programme.enrol"), "owner is none of its own"
     assert context.by_token(context.issue_token(narrow)[0]).roles == ("auditor",)
+
+
+async def test_a_token_that_is_bound_to_a_key_opens_nothing_without_its_proof(hosted) -> None:
+    world, context = hosted
+    source = await source_of(world, context, "northside-networks", "operator")
+    identity = world.node.identity
+    for bound in (Confirmation(jkt="thumbprint of a key"), Confirmation(x5t="thumbprint of a certificate")):
+        token = identity.tokens.issue(
+            source.principal, scope="operator", sid=source.session, epoch=source.epoch, cnf=bound
+        )
+        with pytest.raises(Unauthenticated, match="bound to a key"):
+            context.by_token(token)
+
+
+async def test_the_source_of_a_port_is_as_narrow_as_it_was_given(hosted) -> None:
+    world, context = hosted
+    source = await source_of(world, context, "northside-networks", "operator", "auditor")
+    narrow = type(source)(source.principal, source.organisation, source.session, source.epoch, ("auditor",))
+    again = controls_of(context).of(controls_of(context).of(narrow).source)
+    assert not again.may("programme.manage")
 
 
 async def test_events_and_enrolments_in_the_name_of_both_sides(hosted) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import time
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from running_node import METER, SENML, Child, running, until
@@ -165,6 +166,22 @@ async def test_a_meter_that_does_not_answer_at_once_is_asked_again_and_a_full_di
     (line,) = scene.lines
     assert line.outcome == "settled"
     assert scene.meter.asked == 5
+    await scene.kill()
+
+
+async def test_a_bid_that_is_accepted_although_the_log_took_it_not_at_once_is_settled():
+    scene = Scene()
+    await scene.start()
+    scene.desk._cases.clear()
+
+    async def decide(*_):
+        raise DiskFull("accepted, and not told of")
+
+    scene.books.bids.decide = decide
+    with pytest.raises(DiskFull):
+        await scene.desk.decide(scene.bid, "accept", "grid", "")
+    await scene.clock.advance(200)
+    assert [one.outcome for one in scene.lines] == ["settled"]
     await scene.kill()
 
 

@@ -15,6 +15,8 @@ MOST: dict[Kind, int] = {
 """Objects of a kind that one organisation has at most."""
 MOST_OF_ONE: dict[Kind, int] = {"REPORT": 2_000, "VEN": 100, "RESOURCE": 1_000, "SUBSCRIPTION": 1_200}
 """Objects of a kind that one client made, at most, where it does not run programmes."""
+MOST_BYTES, MOST_BYTES_OF_ONE = 64 << 20, 8 << 20
+"""What objects of one organisation, and of one client that does not run programmes, have at most [bytes of JSON]."""
 _NOUNS = {
     "PROGRAM": "program", "EVENT": "event", "REPORT": "report", "VEN": "ven", "RESOURCE": "resource",
     "SUBSCRIPTION": "subscription",
@@ -30,6 +32,9 @@ class Book:
         self._by_noun: dict[str, str] = {}
         self._below: dict[str, dict[str, None]] = {}
         self._made: Counter[tuple[str, str]] = Counter()
+        self._sizes: dict[str, int] = {}
+        self._bytes: Counter[tuple[str, str]] = Counter()
+        """Bytes of JSON: of an organisation under (organisation, ""), of a client under ("", client)."""
         self._words: dict[tuple[str, str], frozenset[str]] = {}
         self.revision = 0
         """Rises with each change."""
@@ -37,12 +42,13 @@ class Book:
     async def load(self) -> None:
         """Read all records when the adapter starts."""
         for value in (await self._store.items()).values():
-            self._put(msgspec.json.decode(value, type=Record))
+            self._put(msgspec.json.decode(value, type=Record), len(value))
 
     async def keep(self, record: Record) -> Record:
         """Keep a record, new or changed."""
-        await self._store.put(_key(record), msgspec.json.encode(record))
-        self._put(record)
+        value = msgspec.json.encode(record)
+        await self._store.put(_key(record), value)
+        self._put(record, len(value))
         return record
 
     async def forget(self, records: Iterable[Record]) -> None:
@@ -80,6 +86,14 @@ class Book:
             if own >= MOST_OF_ONE[kind]:
                 raise Overloaded(f"you have {own} {_NOUNS[kind]}s, and no more: delete some", retry_after_s=3600)
 
+    def check_bytes(self, organisation: str, client: str, more: int) -> None:
+        """Raise `Overloaded` where ``more`` bytes are too many for an organisation, or a client; "" for none."""
+        whose = (organisation, ""), ("", client)
+        for (key, whom), most in zip(whose, (MOST_BYTES, MOST_BYTES_OF_ONE), strict=True):
+            if (key or whom) and self._bytes[key, whom] + more > most:
+                words = f"objects of {'your organisation' if key else 'yours'} may have {most} bytes together"
+                raise Overloaded(f"{words}: delete some", retry_after_s=3600)
+
     def words(self, organisation: str, client: str) -> frozenset[str]:
         """Return the targets that ``organisation`` knows a client by: what it said itself of its VENs and resources.
 
@@ -96,12 +110,14 @@ class Book:
             found = self._words[organisation, client] = frozenset(names).union(*(one.targets for one in mine))
         return found
 
-    def _put(self, record: Record) -> None:
+    def _put(self, record: Record, size: int) -> None:
         known = self._kept[record.kind].get(record.id)
         if known is not None:
             self._unlink(known)
         self._kept[record.kind][record.id] = record
         self._made[record.kind, record.organisation] += 1
+        self._sizes[_key(record)] = size
+        self._count_bytes(record, size)
         if record.noun:
             self._by_noun[record.noun] = record.id
         if record.parent:
@@ -116,11 +132,18 @@ class Book:
 
     def _unlink(self, record: Record) -> None:
         self._made[record.kind, record.organisation] -= 1
+        self._count_bytes(record, -self._sizes.pop(_key(record)))
         self._by_noun.pop(record.noun, None)
         below = self._below.get(record.parent, {})
         below.pop(record.id, None)
         if not below:
             self._below.pop(record.parent, None)
+
+    def _count_bytes(self, record: Record, more: int) -> None:
+        for key in ((record.organisation, ""), ("", record.client)):
+            self._bytes[key] += more
+            if not self._bytes[key]:
+                del self._bytes[key]
 
     def _changed(self, record: Record) -> None:
         self.revision += 1

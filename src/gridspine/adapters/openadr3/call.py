@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
@@ -63,8 +64,7 @@ class Call:
     def page(self, found: Iterable[Any]) -> list[Any]:
         """Return the part of what was found that ``skip`` and ``limit`` ask for: 50 at most."""
         skip, limit = self._number("skip", 0, 2**31 - 1), self._number("limit", MOST_AT_ONCE, MOST_AT_ONCE)
-        whole = list(found)
-        return whole[skip : skip + limit]
+        return list(islice(found, skip, skip + limit))
 
     def targets(self) -> frozenset[str] | None:
         """Return the words of which one is asked for, None where any will do; raise `Invalid`."""

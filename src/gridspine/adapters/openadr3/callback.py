@@ -72,6 +72,8 @@ class Callbacks:
             raise Invalid(f"callbackUrl: {error}") from error
         if not named or parts.username is not None or parts.password is not None:
             raise Invalid("callbackUrl: https://host[:port]/… is needed, without a user")
+        if not parts.netloc.isascii():
+            raise Invalid("callbackUrl: a name beyond ASCII is written as A-labels (xn--…)")
         if parts.scheme == "http" and not self._settings.plain_callbacks:
             raise Invalid("callbackUrl: https is needed; this VTN posts nothing in plain text")
 
@@ -136,6 +138,9 @@ class Callbacks:
         try:
             while queue:
                 await self._deliver(of, queue.popleft(), client)
+        except Exception:  # what one subscription asks for never ends the others'
+            self.counts["lost"] += 1 + len(queue)
+            _LOG.exception("notifications of subscription %s could not be sent", of.id)
         finally:
             del self._waiting[of.id]
 

@@ -54,18 +54,17 @@ async def create(vtn: Vtn, call: Call) -> Answer:
     """Answer ``POST /events``."""
     call.check_bl()
     request, further = edition.read_request(call, "EVENT", EventRequest)
-    async with vtn.writing:
-        programme = _programme(call, request.program_id)
-        vtn.book.check_room("EVENT", call.organisation)
-        made = await _publish(vtn, call, programme, request, "")
-        id_ = vtn.new_id() if made is None else wire_id(made.id)
-        record = Record(
-            kind="EVENT", id=id_, organisation=programme.organisation, client=call.client, created_us=call.now_us,
-            modified_us=call.now_us, body=body_of(request), parent=request.program_id,
-            noun="" if made is None else made.id, types=further.types,
-        )  # fmt: skip
-        await vtn.kept(record, "CREATE")
-        await _make_room(vtn, call, programme)
+    programme = _programme(call, request.program_id)
+    vtn.book.check_room("EVENT", call.organisation)
+    made = await _publish(vtn, call, programme, request, "")
+    id_ = vtn.new_id() if made is None else wire_id(made.id)
+    record = Record(
+        kind="EVENT", id=id_, organisation=programme.organisation, client=call.client, created_us=call.now_us,
+        modified_us=call.now_us, body=body_of(request), parent=request.program_id,
+        noun="" if made is None else made.id, types=further.types,
+    )  # fmt: skip
+    await vtn.kept(record, "CREATE")
+    await _make_room(vtn, call, programme)
     return said(edition.shown(record, call.edition), 201)
 
 
@@ -75,28 +74,26 @@ async def update(vtn: Vtn, call: Call) -> Answer:
     request, further = edition.read_request(call, "EVENT", EventRequest)
     if request.program_id != before.parent:
         raise Invalid("programID: an event stays in its program")
-    async with vtn.writing:
-        programme = _programme(call, request.program_id)
-        older = _live(call, programme, before)
-        made = await _publish(vtn, call, programme, request, older)
-        if made is None and older:
-            await _cancel(vtn, call, programme, older)
-        record = msgspec.structs.replace(
-            before, modified_us=call.now_us, body=body_of(request), noun="" if made is None else made.id,
-            types=further.types,
-        )  # fmt: skip
-        await vtn.kept(record, "UPDATE")
+    programme = _programme(call, request.program_id)
+    older = _live(call, programme, before)
+    made = await _publish(vtn, call, programme, request, older)
+    if made is None and older:
+        await _cancel(vtn, call, programme, older)
+    record = msgspec.structs.replace(
+        before, modified_us=call.now_us, body=body_of(request), noun="" if made is None else made.id,
+        types=further.types,
+    )  # fmt: skip
+    await vtn.kept(record, "UPDATE")
     return said(edition.shown(record, call.edition))
 
 
 async def delete(vtn: Vtn, call: Call) -> Answer:
     """Answer ``DELETE /events/{eventID}``: what it commanded ends before this is answered."""
     found = _own(vtn, call)
-    async with vtn.writing:
-        programme = _programme(call, found.parent)
-        if older := _live(call, programme, found):
-            await _cancel(vtn, call, programme, older)
-        await vtn.gone([found])
+    programme = _programme(call, found.parent)
+    if older := _live(call, programme, found):
+        await _cancel(vtn, call, programme, older)
+    await vtn.gone([found])
     return said(edition.shown(found, call.edition))
 
 

@@ -42,12 +42,11 @@ async def create(vtn: Vtn, call: Call) -> Answer:
     """Answer ``POST /programs``."""
     call.check_bl()
     request, further = edition.read_request(call, "PROGRAM", ProgramRequest)
-    async with vtn.writing:
-        _check_name(vtn, call, request.program_name, "")
-        vtn.book.check_room("PROGRAM", call.organisation)
-        made = await call.port.programmes.create(_programme(request, None))
-        record = _record(made, request, further, call)
-        await vtn.kept(record, "CREATE")
+    _check_name(vtn, call, request.program_name, "")
+    vtn.book.check_room("PROGRAM", call.organisation)
+    made = await call.port.programmes.create(_programme(request, None))
+    record = _record(made, request, further, call)
+    await vtn.kept(record, "CREATE")
     return said(edition.shown(record, call.edition), 201)
 
 
@@ -57,12 +56,11 @@ async def update(vtn: Vtn, call: Call) -> Answer:
     if before.retired_us:
         raise no_such("PROGRAM")
     request, further = edition.read_request(call, "PROGRAM", ProgramRequest)
-    async with vtn.writing:
-        _check_name(vtn, call, request.program_name, before.id)
-        after = await call.port.programmes.change(before.id, _programme(request, before))
-        vtn.done.add((after.id, after.version))
-        record = _record(after, request, further, call)
-        await vtn.kept(record, "UPDATE")
+    _check_name(vtn, call, request.program_name, before.id)
+    after = await call.port.programmes.change(before.id, _programme(request, before))
+    vtn.done.add((after.id, after.version))
+    record = _record(after, request, further, call)
+    await vtn.kept(record, "UPDATE")
     return said(edition.shown(record, call.edition))
 
 
@@ -72,13 +70,12 @@ async def delete(vtn: Vtn, call: Call) -> Answer:
     if found.retired_us:
         raise no_such("PROGRAM")
     record = record_of(vtn, found)
-    async with vtn.writing:
-        live = [one.id for one in call.port.programmes.events(found.id) if not one.cancelled_us]
-        retired = await call.port.programmes.retire(found.id)
-        vtn.done.add((retired.id, retired.version))
-        ended = (one for one in call.port.programmes.events(found.id) if one.id in live and one.cancelled_us)
-        vtn.done.update((one.id, one.version) for one in ended)
-        await vtn.gone([record, *vtn.book.below(record.id)])
+    live = [one.id for one in call.port.programmes.events(found.id) if not one.cancelled_us]
+    retired = await call.port.programmes.retire(found.id)
+    vtn.done.add((retired.id, retired.version))
+    ended = (one for one in call.port.programmes.events(found.id) if one.id in live and one.cancelled_us)
+    vtn.done.update((one.id, one.version) for one in ended)
+    await vtn.gone([record, *vtn.book.below(record.id)])
     return said(edition.shown(record, call.edition))
 
 

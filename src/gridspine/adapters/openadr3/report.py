@@ -37,17 +37,17 @@ async def create(vtn: Vtn, call: Call) -> Answer:
     """Answer ``POST /reports``."""
     call.check_ven()
     request, further = edition.read_request(call, "REPORT", ReportRequest)
-    async with vtn.writing:
-        of = _event(vtn, call, request.event_id)
-        _check_program(further, of)
-        vtn.book.check_room("REPORT", of.organisation, call.client)
-        record = Record(
-            kind="REPORT", id=vtn.new_id(), organisation=of.organisation, client=call.client, created_us=call.now_us,
-            modified_us=call.now_us, body=body_of(request), parent=of.parent,
-        )  # fmt: skip
-        await vtn.kept(record, "CREATE")
-        reports = [one for one in vtn.book.below(of.parent) if one.kind == "REPORT"]
-        await vtn.book.forget(reports[: max(0, len(reports) - KEPT)])
+    of = _event(vtn, call, request.event_id)
+    _check_program(further, of)
+    vtn.book.check_bytes(of.organisation, "", len(call.body))
+    vtn.book.check_room("REPORT", of.organisation, call.client)
+    record = Record(
+        kind="REPORT", id=vtn.new_id(), organisation=of.organisation, client=call.client, created_us=call.now_us,
+        modified_us=call.now_us, body=body_of(request), parent=of.parent,
+    )  # fmt: skip
+    await vtn.kept(record, "CREATE")
+    reports = [one for one in vtn.book.below(of.parent) if one.kind == "REPORT"]
+    await vtn.book.forget(reports[: max(0, len(reports) - KEPT)])
     return said(_shown(record, call), 201)
 
 
@@ -55,13 +55,13 @@ async def update(vtn: Vtn, call: Call) -> Answer:
     """Answer ``PUT /reports/{reportID}``."""
     before = _own(vtn, call)
     request, further = edition.read_request(call, "REPORT", ReportRequest)
-    async with vtn.writing:
-        of = _event(vtn, call, request.event_id)
-        _check_program(further, of)
-        if of.parent != before.parent:
-            raise Invalid("eventID: a report stays with its program")
-        record = msgspec.structs.replace(before, modified_us=call.now_us, body=body_of(request))
-        await vtn.kept(record, "UPDATE")
+    of = _event(vtn, call, request.event_id)
+    _check_program(further, of)
+    vtn.book.check_bytes(of.organisation, "", len(call.body))
+    if of.parent != before.parent:
+        raise Invalid("eventID: a report stays with its program")
+    record = msgspec.structs.replace(before, modified_us=call.now_us, body=body_of(request))
+    await vtn.kept(record, "UPDATE")
     return said(_shown(record, call))
 
 

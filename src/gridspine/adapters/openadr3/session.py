@@ -23,7 +23,7 @@ from gridspine.adapters.openadr3.auth import Auth
 from gridspine.adapters.openadr3.call import EDITIONS, Answer, Call, read_query, said
 from gridspine.adapters.openadr3.vtn import Vtn
 from gridspine.kernel.errors import GridspineError, Invalid, NotFound, TooLarge, Unauthenticated
-from gridspine.things.adapter import AdapterContext, Receive, Scope, Send
+from gridspine.things.adapter import AdapterContext, Receive, Scope, Send, Source
 
 BASE = "openadr3"
 MAX_BODY_BYTES = 2 << 20
@@ -121,11 +121,20 @@ class App:
         if self._context.trace.on:
             self._context.trace("in", f"{method} {scope['path']}\n".encode() + body, peer=peer)
         query = bytes(scope["query_string"]).decode("latin-1")
-        port = self._vtn.controls.of(source)
-        call = Call(method, edition, path, read_query(query), body, port, self._vtn.clock.now_us())
-        if method == "GET" and path in _POLLED and "active" not in call.query:
+        if method != "GET":
+            async with self._vtn.writing:  # who may, and upon what, is asked when it is its turn
+                call = self._call(method, edition, path, query, body, source)
+                if method != "DELETE":
+                    self._vtn.book.check_bytes(call.organisation, "" if call.bl else call.client, len(body))
+                return await handler(self._vtn, call)
+        call = self._call(method, edition, path, query, body, source)
+        if path in _POLLED and "active" not in call.query:
             return await self._polled(handler, call, query, scope)
         return await handler(self._vtn, call)
+
+    def _call(self, method: str, edition: str, path: tuple[str, ...], query: str, body: bytes, source: Source) -> Call:
+        port = self._vtn.controls.of(source)
+        return Call(method, edition, path, read_query(query), body, port, self._vtn.clock.now_us())
 
     async def _polled(self, handler: Handler, call: Call, query: str, scope: Scope) -> Answer:
         """Answer from memory what was answered to one who may see as much, while nothing has changed."""

@@ -40,14 +40,13 @@ async def create(vtn: Vtn, call: Call) -> Answer:
     """Answer ``POST /subscriptions``."""
     call.check_ven()
     request, further = _read(vtn, call)
-    async with vtn.writing:
-        vtn.book.check_room("SUBSCRIPTION", call.organisation, call.client)
-        record = Record(
-            kind="SUBSCRIPTION", id=vtn.new_id(), organisation=call.organisation, client=call.client,
-            created_us=call.now_us, modified_us=call.now_us, body=body_of(request), types=further.types,
-            edition=_edition(call), proof=_proof(call),
-        )  # fmt: skip
-        await vtn.kept(record, "CREATE")
+    vtn.book.check_room("SUBSCRIPTION", call.organisation, call.client)
+    record = Record(
+        kind="SUBSCRIPTION", id=vtn.new_id(), organisation=call.organisation, client=call.client,
+        created_us=call.now_us, modified_us=call.now_us, body=body_of(request), types=further.types,
+        edition=_edition(call), proof=_proof(call),
+    )  # fmt: skip
+    await vtn.kept(record, "CREATE")
     return said(_shown(record, call), 201)
 
 
@@ -59,8 +58,7 @@ async def update(vtn: Vtn, call: Call) -> Answer:
         before, modified_us=call.now_us, body=body_of(request), types=further.types, edition=_edition(call),
         proof=_proof(call),
     )  # fmt: skip
-    async with vtn.writing:
-        await vtn.kept(record, "UPDATE")
+    await vtn.kept(record, "UPDATE")
     return said(_shown(record, call))
 
 
@@ -118,8 +116,8 @@ def _read(vtn: Vtn, call: Call) -> tuple[SubscriptionRequest, edition.Further]:
             raise Invalid("programID: there is no such program") from error
     for one in request.object_operations:
         vtn.check_callback(one.callback_url)
-        if one.bearer_token and not one.bearer_token.isprintable():
-            raise Invalid("bearerToken: printable characters are needed")
+        if one.bearer_token and not (one.bearer_token.isascii() and one.bearer_token.isprintable()):
+            raise Invalid("bearerToken: printable characters of ASCII are needed")
     return request, further
 
 

@@ -45,8 +45,7 @@ async def create(vtn: Vtn, call: Call) -> Answer:
     """Answer ``POST /vens``."""
     call.check_ven()
     request, further = _read(call, "VEN", VenRequest)
-    async with vtn.writing:
-        record = await _make(vtn, call, "VEN", request, further, "")
+    record = await _make(vtn, call, "VEN", request, further, "")
     return said(_shown(vtn, record, call), 201)
 
 
@@ -55,8 +54,7 @@ async def update(vtn: Vtn, call: Call) -> Answer:
     call.check_ven()
     before = _find(vtn, call, "VEN", call.path[1])
     request, further = _read(call, "VEN", VenRequest)
-    async with vtn.writing:
-        record = await _change(vtn, call, before, request, further)
+    record = await _change(vtn, call, before, request, further)
     return said(_shown(vtn, record, call))
 
 
@@ -65,8 +63,7 @@ async def delete(vtn: Vtn, call: Call) -> Answer:
     call.check_ven()
     found = _find(vtn, call, "VEN", call.path[1])
     shown = _shown(vtn, found, call)
-    async with vtn.writing:
-        await vtn.gone([*vtn.book.below(found.id), found])
+    await vtn.gone([*vtn.book.below(found.id), found])
     return said(shown)
 
 
@@ -88,8 +85,7 @@ async def create_resource(vtn: Vtn, call: Call) -> Answer:
     if call.edition == "3.0.1":
         _find(vtn, call, "VEN", call.path[1])
     request, further = _read(call, "RESOURCE", ResourceRequest)
-    async with vtn.writing:
-        record = await _make(vtn, call, "RESOURCE", request, further, request.ven_id)
+    record = await _make(vtn, call, "RESOURCE", request, further, request.ven_id)
     return said(_shown(vtn, record, call), 201)
 
 
@@ -100,8 +96,7 @@ async def update_resource(vtn: Vtn, call: Call) -> Answer:
     request, further = _read(call, "RESOURCE", ResourceRequest)
     if request.ven_id != before.parent:
         raise Invalid("venID: a resource stays with its VEN")
-    async with vtn.writing:
-        record = await _change(vtn, call, before, request, further)
+    record = await _change(vtn, call, before, request, further)
     return said(_shown(vtn, record, call))
 
 

@@ -27,7 +27,7 @@ class Vtn:
         self.done: set[tuple[str, int]] = set()
         """Nouns that were changed for a request, by id and version: what is told of them was told."""
         self.writing = asyncio.Lock()
-        """Held while something is looked up and written upon what was found."""
+        """Held by each request that writes, from its looking up to its answer: what it found holds until then."""
         self._modified_us: dict[str, int] = {}
 
     @property

@@ -196,10 +196,8 @@ async def decide_bid(request: AnyRequest, node: TheNode, bid_id: FromPath[str], 
     found = _known(node, request, bid_id, "bid.decide")
     if found.buyer != request.user.organisation:
         raise NotFound("there is no such bid for you to decide")
-    kept = await node.controls.bids.decide(found, data.decision, request.user.principal, data.reason)
-    if kept.state == "accepted":
-        node.controls.settlement.watch(kept)
-    return bid_view(node, kept)
+    decided = await node.controls.settlement.decide(found, data.decision, request.user.principal, data.reason)
+    return bid_view(node, decided)
 
 
 @post("/bids/{bid_id:str}/withdraw", status_code=200, summary="Withdraw a bid", tags=["bids"])
@@ -211,7 +209,7 @@ async def withdraw_bid(
     if found.organisation != request.user.organisation:
         raise NotFound("there is no such bid for you to withdraw")
     reason = data.reason if data else ""
-    return bid_view(node, await node.controls.bids.decide(found, "withdraw", request.user.principal, reason))
+    return bid_view(node, await node.controls.settlement.decide(found, "withdraw", request.user.principal, reason))
 
 
 @get("/bids/{bid_id:str}/settlement", summary="How a bid was settled", tags=["bids"])

@@ -3,6 +3,7 @@
 They are tokens of the node, bound to nothing: its API refuses them, but for the demo profile on loopback.
 """
 
+from gridspine.infra.identity.refusal import refuse
 from gridspine.infra.identity.service import Identity
 from gridspine.infra.identity.token import MAX_LIFE_S
 from gridspine.things.adapter import Source
@@ -27,6 +28,8 @@ class AdapterTokens:
     def find(self, token: str) -> Source:
         """Return the source a token was made for; raise `Unauthenticated`, `Overloaded`."""
         claims = self._identity.tokens.verify(token)
+        if claims.cnf is not None:  # who stole it has not the key: here nobody would ask for a proof
+            raise refuse("wrong-scheme", "this token is bound to a key: get a plain one at this door", scheme="Bearer")
         roles = tuple(claims.scope.split())
         caller = self._identity.by_session(claims.sub, claims.sid, claims.epoch, roles)
         self._identity.rate.take(caller.principal)

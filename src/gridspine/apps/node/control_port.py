@@ -34,7 +34,8 @@ class CallerControls:
     """All that one caller may do: `gridspine.energy.control_port.ControlPort`."""
 
     def __init__(self, authority: Authority, controls: Controls, caller: Caller) -> None:
-        self.source = Source(caller.principal, caller.organisation, caller.session, caller.epoch)
+        roles = tuple(sorted(caller.roles))  # a narrowed source stays narrow, whoever keeps it
+        self.source = Source(caller.principal, caller.organisation, caller.session, caller.epoch, roles)
         self._asked = Asked(authority, controls, caller)
         self.sites = CallerSites(self._asked)
         self.programmes = CallerProgrammes(self._asked)

@@ -19,7 +19,7 @@ import structlog
 from gridspine.apps.node.bids import MAX_CORRECTIONS, Bids, part_of
 from gridspine.apps.node.read_now import Reads
 from gridspine.apps.node.registers import Registers
-from gridspine.energy.bid import Bid
+from gridspine.energy.bid import Bid, Verb
 from gridspine.energy.register_record import RegisterRecord, Which
 from gridspine.energy.settlement_line import MeterExchanged, exchanged, settle
 from gridspine.infra.registry.port import Registry
@@ -85,6 +85,15 @@ class SettlementDesk:
         """See to a bid that was accepted."""
         self._cases[bid.id] = _Case(bid)
         self._by_number = None
+
+    async def decide(self, bid: Bid, verb: Verb, actor: str, reason: str) -> Bid:
+        """Accept, refuse or withdraw a bid; an accepted one is seen to. Raises `Conflict` as `Bids.decide`."""
+        try:
+            return await self._bids.decide(bid, verb, actor, reason)
+        finally:  # it may be accepted although the log did not take that at once
+            known = self._bids.book.kept.get(bid.id)
+            if known is not None and known.state == "accepted" and known.id not in self._cases:
+                self.watch(known)
 
     def changed(self, meter: str) -> None:
         """Look again at what is settled by a meter: it was exchanged."""
