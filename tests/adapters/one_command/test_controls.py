@@ -145,20 +145,20 @@ def span_us(control):
     return start * US, (start + lasts) * US
 
 
-async def programs(http, path):
-    """Yield the DER programs of a device, each with its controls; that of its leases apart."""
+async def programs(http, path, leases=False):
+    """Yield the DER programs of a device, each with its controls; that of its leases alone, or all others."""
     from csip_utility import href, xml
 
     for link in xml(await http.get(f"{path}/fsa?l=9")).iter(f"{SEP}DERProgramListLink"):
         for one in xml(await http.get(f"{link.get('href')}?l=9")).iter(f"{SEP}DERProgram"):
-            if one.find(f"{SEP}description").text == "commands":
+            if (one.find(f"{SEP}description").text == "commands") != leases:
                 continue
             listed = xml(await http.get(f"{href(one, 'DERControlListLink')}?l=9"))
             yield one, list(listed.iter(f"{SEP}DERControl"))
 
 
-async def controls(http, path):
-    return [control async for _, found in programs(http, path) for control in found]
+async def controls(http, path, leases=False):
+    return [control async for _, found in programs(http, path, leases) for control in found]
 
 
 async def respond(http, control, lfdi, status):
@@ -226,3 +226,76 @@ async def test_a_control_of_2030_5(tmp_path) -> None:
 
         heard.states["released"] = "kept" if await until(cancelled) else "lost"
     judged("IEEE 2030.5", heard)
+
+
+async def order(utility, thing, point, value, until_us, **more):
+    """Give an order; return its command."""
+    body = {"thing": thing, "point": point, "value": value, "until": format_rfc3339(until_us), **more}
+    headers = {"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"}
+    return await post(utility.world, "/commands", body, headers)
+
+
+async def one_of(http, path, other=None):
+    found = await controls(http, path, leases=True)
+    mrids = [one.find(f"{SEP}mRID").text for one in found]
+    return found[0] if len(found) == 1 and mrids != [other] else None
+
+
+async def test_a_lease_as_a_control_of_2030_5(tmp_path) -> None:
+    from csip_device import device
+    from csip_utility import BATTERY, serving, until
+
+    heard = Heard()
+    async with serving(tmp_path) as utility:
+        now_us = utility.world.node.clock.now_us()
+        end_us = now_us // US * US + 600_400_000
+        thing, http, path, _ = await device(utility, model=BATTERY)
+        await order(utility, thing, "activePowerSetpoint", TARGET_W, end_us, steps=[{"afterS": 300, "value": 500}])
+        control = await until(lambda: one_of(http, path))
+        target = watts(control.find(f"{SEP}DERControlBase/{SEP}opModTargetW"))
+        heard.states["sign"] = "kept" if abs(target + TARGET_W) <= 1 else "lost"
+        heard.states["plan"] = "lost" if len(await controls(http, path, leases=True)) == 1 else "kept"
+        await _limited(utility, heard, (now_us, None, end_us))
+    judged("IEEE 2030.5, a lease", heard)
+
+
+async def _limited(utility, heard, edges):
+    from csip_device import device
+    from csip_utility import until
+
+    thing, http, path, issued = await device(utility)
+    first = await order(utility, thing, "activePowerLimit", LIMIT_W, edges[2], randomiseStartS=1)
+    control = await until(lambda: one_of(http, path))
+    (program,) = [one async for one, _ in programs(http, path, leases=True)]
+    default = program.find(f"{SEP}DefaultDERControlLink")
+    start_us, end_us = span_us(control)
+    value = watts(control.find(f"{SEP}DERControlBase/{CSIP}opModGenLimW"))
+    numbers(heard, edges, value, start_us if start_us % (60 * US) else None, end_us, None if default is None else 0.0)
+    text = (await http.get(control.get("href"))).text
+    heard.states |= {
+        "reverts": "kept" if start_us < end_us else "lost",
+        "random-start": "lost" if control.find(f"{SEP}randomizeStart") is None else "kept",
+        "trace": "kept" if TRACE in text else "lost",
+    }
+
+    async def said(id_):
+        return (await utility.world.op.get(f"/commands/{id_}")).json()
+
+    async def in_state(id_, state):
+        return (await said(id_))["state"] == state or None
+
+    assert await respond(http, control, issued.lfdi, 1) == 201
+    heard.states["acknowledged"] = "kept" if await until(lambda: in_state(first, "acknowledged")) else "lost"
+    second = await order(utility, thing, "activePowerLimit", 3_000.0, edges[2])
+    other = await until(lambda: one_of(http, path, control.find(f"{SEP}mRID").text))
+    heard.states["sequence"] = "part" if status_of(other) in {0, 1} else "kept"
+    assert (await utility.world.op.post(f"/commands/{second}/cancel")).status_code == 200
+
+    async def gone():
+        return not await controls(http, path, leases=True) or None
+
+    heard.states["released"] = "part" if await until(gone) else "lost"
+    third = await order(utility, thing, "activePowerLimit", 2_000.0, edges[2])
+    assert await respond(http, await until(lambda: one_of(http, path)), issued.lfdi, 252) == 201
+    await until(lambda: in_state(third, "rejected"))
+    heard.states["refused"] = "part" if "252" in (await said(third))["reason"] else "lost"

@@ -30,7 +30,7 @@ _INTRODUCTION = f"""One lease is told to a battery, an inverter or a charger in 
 every language can say all of it. What each makes of a lease stands in the `{FILE}` of its adapter: *kept*, *part* (how
 much of it, and within which bounds), or *lost*. Tests give the same lease to each through its adapter, on real sockets,
 hear it at the device's side with code of their own, and compare: a claim that is not so fails, and so does one that is
-too modest. In OpenADR and IEEE 2030.5 it is a control of a programme that is told, and whoever reads it is the device.
+too modest. In OpenADR and IEEE 2030.5 a control of a programme is told, to whoever reads it; 2030.5 tells leases too.
 
 What is lost on the wire is not lost to the node: it keeps the whole lease, and does what the device cannot: it sends
 each step when it is due, draws chance once, and forgets no end. What that cannot replace is the device's own timer: an
