@@ -124,7 +124,7 @@ async def publish_event(
 ) -> Response[bytes]:
     """Publish an event of an own programme. What it commands within a day is asked for before this answers."""
     programmes = controls_of(node, request).programmes
-    made = await programmes.publish(_event(programmes.get(programme_id), data))
+    made = await programmes.publish(_event(programmes.own(programme_id), data))
     location = f"/programmes/{made.programme}/events/{made.id}"
     return tagged(_view(node, made), made.version, 201, location)
 
