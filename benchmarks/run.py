@@ -58,6 +58,7 @@ SCRIPTS: dict[str, tuple[Callable[[str], Lines], list[str], list[str]]] = {
     "memory": (own, [], ["--short"]),
     "mqtt": (own, [], ["--short"]),
     "ocpp": (own, [], ["--short"]),
+    "openadr3": (own, [], ["--short"]),
     "ieee2030_5": (own, [], ["--short"]),
     "commands": (own, [], ["--short"]),
     "archive": (of_archive, [], ["--days", "3"]),

@@ -76,7 +76,11 @@ async def test_a_device_password_is_made_anew(world) -> None:
     second = (await changed(world, id_, "device-password")).json()["password"]
     assert not world.node.identity.holds(caller)
     assert world.node.identity.by_password(id_, second).principal == id_
-    assert (await changed(world, world.op_id, "device-password")).status_code == 409
+    application, _ = world.client("northside-networks", "operator")
+    secret = (await changed(world, application, "device-password")).json()["password"]
+    assert world.node.identity.by_password(application, secret).principal == application
+    user, _ = world.client("northside-networks", kind="user")
+    assert (await changed(world, user, "device-password")).status_code == 409
 
 
 async def test_the_last_administrator_stays(world) -> None:

@@ -90,9 +90,12 @@ async def set_password(
 async def new_device_password(
     request: Request[Any, Any, Any], node: TheNode, principal_id: FromPath[str]
 ) -> DevicePasswordView:
-    """Make a device's password anew; connections opened with the old one end."""
+    """Make anew the password that a device, or an application, proves itself by at adapters; the old one ends.
+
+    For an application it is the client secret of protocols that know no other proof, as OpenADR; this API takes none.
+    """
     principal = manageable(node, request, principal_id)
-    if principal.kind != "device":
-        raise Conflict("only a device has a device password")
+    if principal.kind == "user":
+        raise Conflict("a user has no device password: users sign in to the portal")
     make = node.identity.new_device_password
     return DevicePasswordView(principal_id, await asyncio.to_thread(make, principal_id, actor=request.user.principal))

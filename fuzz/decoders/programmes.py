@@ -1,0 +1,71 @@
+"""What clients of OpenADR 3 send: requests of both editions, and the times, controls and signals in them."""
+
+from typing import Any
+
+from target import Target, target
+
+from gridspine.adapters.openadr3 import edition
+from gridspine.adapters.openadr3.payload import CONTROLS, control_of, signals_of
+from gridspine.adapters.openadr3.period import chance_s, spans
+from gridspine.adapters.openadr3.wire import (
+    BlVenRequest,
+    EventRequest,
+    ProgramRequest,
+    ReportRequest,
+    SubscriptionRequest,
+    VenVenRequest,
+    body_of,
+    read,
+)
+from gridspine.kernel.errors import Invalid
+
+_KINDS: tuple[Any, ...] = (
+    EventRequest, ProgramRequest, ReportRequest, SubscriptionRequest, BlVenRequest | VenVenRequest
+)  # fmt: skip
+_SEEDS = (
+    b'{"programID":"p","duration":"P1D","intervalPeriod":{"start":"0001-01-01","duration":"PT1H","randomizeStart":"PT5M"},'
+    b'"intervals":[{"id":0,"payloads":[{"type":"IMPORT_CAPACITY_LIMIT","values":[2.5]},{"type":"PRICE","values":[1]}]}]}',
+    b'{"programID":"p","targets":[{"type":"GROUP","values":["a"]}],"intervals":[{"id":1,"intervalPeriod":{"start":'
+    b'"2026-01-01T00:00:00Z","duration":"P9999Y"},"payloads":[{"type":"CURVE","values":[{"x":1,"y":2}]}]}]}',
+    b'{"programName":"P","payloadDescriptors":[{"objectType":"EVENT_PAYLOAD_DESCRIPTOR","payloadType":"PRICE"}]}',
+    b'{"eventID":"e","clientName":"c","resources":[{"resourceName":"r","intervals":[]}]}',
+    b'{"clientName":"c","objectOperations":[{"objects":["EVENT"],"operations":["GET"],"callbackUrl":"https://a/"}]}',
+    b'{"objectType":"BL_VEN_REQUEST","clientID":"c","venName":"v","targets":["t"]}',
+)
+_NOW_US = 1_770_000_000_000_000
+_UNITS = dict.fromkeys(CONTROLS, "KW")
+
+
+@target
+def openadr3_requests() -> Target:
+    """A request as each kind and edition reads it; read again it is the same."""
+
+    def run(data: bytes) -> tuple[str, ...]:
+        return tuple(f"{_as(data, kind, older=False)}{_as(data, kind, older=True)}" for kind in _KINDS)
+
+    return Target("openadr3-requests", "requests of OpenADR 3.1.0 and 3.0.1", run, (), _SEEDS, shape="".join)
+
+
+def _as(data: bytes, kind: Any, *, older: bool) -> str:
+    try:
+        given: Any = edition.newer(read(data, dict[str, Any]), {}) if older else data
+        request = read(given, kind)
+    except Invalid:
+        return "-"
+    if not isinstance(request, BlVenRequest | VenVenRequest) and body_of(read(body_of(request), kind)) != body_of(
+        request
+    ):
+        raise AssertionError("a request is not what it was")
+    if isinstance(request, EventRequest):
+        try:
+            _mean(request)
+        except Invalid:
+            return "e"
+    return "+"
+
+
+def _mean(request: EventRequest) -> None:
+    chance_s(request)
+    for span in spans(request, 0, _NOW_US):
+        signals_of(span.interval.payloads, frozenset(CONTROLS))
+        control_of(span.interval.payloads, frozenset(CONTROLS), _UNITS)
