@@ -5,6 +5,7 @@ import asyncio
 from openadr3_said import event, made, program
 
 from gridspine.adapters.openadr3 import book
+from gridspine.kernel.errors import DiskFull
 
 
 def slowly(monkeypatch):
@@ -80,3 +81,24 @@ async def test_objects_of_an_organisation_have_so_many_bytes_and_no_more(vtn, mo
     report = {"eventID": one["id"], "clientName": "v", "resources": [], "reportName": "x" * 400}
     states = {(await ven.post("/reports", json=report)).status_code for _ in range(20)}
     assert states == {201, 429}
+
+
+async def test_a_change_that_cannot_be_kept_ends_nothing(vtn, monkeypatch) -> None:
+    bl = await vtn.client("operator")
+    of = await program(bl)
+    address = vtn.world.node.adapters.listening["openadr3.http"]
+    keep, failed = book.Book.keep, asyncio.Event()
+
+    async def full(self, record):
+        failed.set()
+        raise DiskFull("no room")
+
+    monkeypatch.setattr(book.Book, "keep", full)
+    answer = await vtn.world.op.put(f"/programmes/urn:uuid:{of['id']}", json={"title": "Q"})
+    assert answer.status_code == 200
+    async with asyncio.timeout(10):
+        await failed.wait()
+    monkeypatch.setattr(book.Book, "keep", keep)
+    assert (await bl.get(f"/programs/{of['id']}")).json()["programName"] == "Q"
+    await program(bl, "R")
+    assert vtn.world.node.adapters.listening["openadr3.http"] == address

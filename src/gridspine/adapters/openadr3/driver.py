@@ -16,7 +16,7 @@ from gridspine.adapters.openadr3.wire import Operation
 from gridspine.energy.control_port import Change, controls_of
 from gridspine.energy.programme import Programme
 from gridspine.energy.programme_event import ProgrammeEvent
-from gridspine.kernel.errors import Invalid
+from gridspine.kernel.errors import GridspineError, Invalid
 from gridspine.things.adapter import AdapterContext
 
 _ONLY_SPEAKS = "the OpenADR 3 adapter speaks of programmes and serves no Things"
@@ -53,7 +53,10 @@ async def _follow(vtn: Vtn) -> None:
     while True:
         async for change in vtn.controls.changes():
             async with vtn.writing:  # what a request changed is noted before it lets go
-                await _take(vtn, change)
+                try:
+                    await _take(vtn, change)
+                except GridspineError as error:  # no room: who asks is told what the nouns say all the same
+                    _LOG.warning("a change of %s was not told: %s", change.document.id, error.detail)
         _LOG.warning("changes of programmes came too fast: some were not told")
 
 

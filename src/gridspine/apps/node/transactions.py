@@ -13,7 +13,7 @@ from gridspine.kernel.errors import Conflict, NotFound, TooLarge, Unavailable
 from gridspine.things.action import ActionModel, actions_of
 from gridspine.things.directory import Directory, Thing
 
-MAX_SIGNED_BYTES = 8 << 20
+MAX_SIGNED_BYTES, MAX_SIGNED_PAGES = 8 << 20, 1_000
 _SERVICES = frozenset({"request"})
 
 
@@ -47,6 +47,11 @@ class TransactionPage(msgspec.Struct, frozen=True, omit_defaults=True):
     next: int = 0
 
 
+class _SignedPage(msgspec.Struct, frozen=True):
+    values: list[Any]
+    next: int = 0
+
+
 class Transactions:
     """Asks for transactions of Things."""
 
@@ -70,19 +75,22 @@ class Transactions:
         action = self._action(thing, "signedValues")
         values: list[Any] = []
         following, size = 0, 0
-        while True:
+        for _ in range(MAX_SIGNED_PAGES):
             given = {"transaction": transaction, "from": following}
             try:
-                answer = await self._requests.ask(thing.id, action, given, "node")
+                page = msgspec.convert(await self._requests.ask(thing.id, action, given, "node"), _SignedPage)
             except Conflict as error:
                 raise NotFound(error.detail) from error
-            values += answer["values"]
-            size += len(msgspec.json.encode(answer["values"]))
+            except msgspec.ValidationError as error:
+                raise Unavailable("its adapter's answer makes no sense") from error
+            values += page.values
+            size += len(msgspec.json.encode(page.values))
             if size > MAX_SIGNED_BYTES:
-                raise TooLarge(f"the signed values of this transaction have more than {MAX_SIGNED_BYTES >> 20} MiB")
-            if answer.get("next", 0) <= following:
+                break
+            if page.next <= following:
                 return values
-            following = answer["next"]
+            following = page.next
+        raise TooLarge(f"the signed values of this transaction have more than {MAX_SIGNED_BYTES >> 20} MiB")
 
     def _action(self, thing: Thing, name: str) -> ActionModel:
         found = self._find(thing, name)
