@@ -35,7 +35,14 @@ async def csrf(client: httpx.AsyncClient) -> dict[str, str]:
 def paths() -> list[tuple[str, str]]:
     fill = {"thing_id": METER, "command_id": "c", "product_id": "p", "grant_id": "g", "incident_id": "i", "verb": "v"}
     fill |= {"bid_id": "b", "announcement_id": "a", "ensemble_id": "e", "edge_id": "x", "rule": "r"}
-    fill |= {"voucher_id": "v", "transfer_id": "t", "order_id": "o", "behaviour": "b", "version": "1.0.0"}
+    fill |= {
+        "voucher_id": "v",
+        "transfer_id": "t",
+        "order_id": "o",
+        "behaviour": "b",
+        "version": "1.0.0",
+        "transaction": "t",
+    }
     every = []
     for handler in PAGES:
         for path in handler.paths:  # type: ignore[union-attr]
