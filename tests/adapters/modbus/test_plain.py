@@ -178,7 +178,9 @@ async def test_a_lease_is_written_read_back_and_ended_by_who_holds_it() -> None:
             assert (device.holding[0], states(node)) == (1500, ["sent", "acknowledged"])
             await node.until(lambda: value(node, "set") == 1500.0)
             node.order(order(None, fallback=100.0, sequence=2))
-            await node.until(lambda: device.holding[0] == 100)
+            await node.until(lambda: len(states(node)) == 4)
+            assert device.holding[0] == 100
+        assert states(node)[2:] == ["sent", "acknowledged"], "who let go is told as well"
         assert [(function, values) for function, _, values in device.writes] == [(6, [1500]), (6, [100])]
 
 

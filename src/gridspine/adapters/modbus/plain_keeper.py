@@ -161,8 +161,12 @@ class PlainKeeper:
         if note is not None and note.holding and not await self._shows(served, order.fallback):
             if order.value is not None and served.timer is not None:
                 _LOG.warning("%s did not fall back at the end of a lease and is told to", order.thing)
+            if order.value is None:
+                await self._context.progress(order.command, "sent", sequence=order.sequence)
             await self._device.write(served.write, order.fallback)
             written = True
+        if order.value is None:
+            await self._context.progress(order.command, "acknowledged", sequence=order.sequence)
         await self._keep(order, "done")
         self._waiting.drop(order)
         return written
