@@ -7,10 +7,13 @@ import pytest
 from things_plant import Plant, readings
 from things_slow_screen import ACCEPTED, DUPLICATE, REFUSED, SUPPRESSED
 
+from gridspine.kernel.quality import Quality
 from gridspine.kernel.readings import Channel
 from gridspine.kernel.time import MAX_US, MIN_US
 from gridspine.things.posting import _SCREENING
 from gridspine.things.screen import REASONS, Screen
+
+INCONSISTENT = int(Quality.INCONSISTENT)
 
 
 def of(plant: Plant, name: str, values: Iterable[float], quality: int = 0) -> tuple[list[int], list[str]]:
@@ -51,6 +54,13 @@ def test_a_plan_may_reach_to_the_ends_of_time_and_no_further() -> None:
     got = Screen(plant.points).screen(batch)
     assert got.verdict.tolist() == [ACCEPTED, ACCEPTED, REFUSED, REFUSED]
     assert [REASONS[code] for code in got.reason.tolist()][2:] == ["future-time"] * 2
+
+
+def test_a_register_that_falls_within_a_microsecond_has_fallen() -> None:
+    plant = Plant()
+    point = plant.number("gRegister")
+    got = Screen(plant.points).screen(readings([(point, 0, 10.0, 0), (point, 1e-6, 5.0, 0)]))
+    assert [bool(quality & INCONSISTENT) for quality in got.accepted.quality.tolist()] == [False, True]
 
 
 def test_every_reason_has_words() -> None:
