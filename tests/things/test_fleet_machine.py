@@ -289,3 +289,15 @@ class Fleet(RuleBasedStateMachine):
 
 TestFleet = Fleet.TestCase
 TestFleet.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+
+
+def test_the_way_down_is_begun_in_time_where_another_lease_goes_on_for_a_moment_only() -> None:
+    """Half a second of the first lease is left when the second ends: too little to go down by the ramp."""
+    fleet = Fleet()
+    fleet._ask(BATTERY, 0, 0, 5, (), 0, principal="ann")
+    fleet._ask(BATTERY, 2, 0, 5, (), 1, principal="ann")
+    for _ in range(10):
+        fleet.wait(1)
+        fleet.ramps_are_kept()
+    assert max(value for _, value in fleet.devices[(BATTERY, "power")].path) >= 1000.0
+    assert fleet.devices[(BATTERY, "power")].path[-1][1] == 0.0

@@ -162,14 +162,24 @@ def _ramp(it: Situation, plain: Governed) -> Governed:
 
 def _before_end(it: Situation, value: float, most: float) -> tuple[float, int]:
     """Return ``value`` near enough to the fallback for what is left of the last lease, and when that begins to bind."""
-    end_us = it.end_us or it.lasting_us
-    if not end_us or not resolve(it.leases, it.rule, end_us).at_fallback:
+    end_us = _last_end_us(it)
+    if not end_us:
         return value, _NEVER_US
     away = value - it.rule.fallback
     allowed = max(it.rule.ramp_per_s * (end_us - it.now_us) / US, most)
     away = min(max(away, -allowed), allowed)
     down_us = end_us - round(abs(away) / it.rule.ramp_per_s * US) if abs(away) > most else _NEVER_US
     return it.rule.fallback + away, down_us
+
+
+def _last_end_us(it: Situation) -> int:
+    """Return when the device will be left to its fallback [µs since 1970]: a lease that goes on for a moment after the
+    one that sets the value leaves no time for the way down. 0 where that is not known."""
+    end_us = it.end_us or it.lasting_us
+    if not end_us:
+        return 0
+    moments = sorted({end_us, *(one.until_us for one in it.leases if one.until_us > end_us)})
+    return next((moment for moment in moments if resolve(it.leases, it.rule, moment).at_fallback), 0)
 
 
 def _long_enough(it: Situation, governed: Governed) -> int:
