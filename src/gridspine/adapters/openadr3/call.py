@@ -92,6 +92,11 @@ class Call:
         if not self.bl:
             self.port.check("programme.report")
 
+    def check_maker(self, found: Record, noun: str) -> None:
+        """Raise `Forbidden` unless the client made the object that it wants to change or delete."""
+        if found.client != self.client:
+            raise Forbidden(f"a {noun} is changed and deleted by the client that made it")
+
     def runs(self, organisation: str) -> bool:
         """Whether the asker runs the programmes of ``organisation``."""
         return self.bl and organisation == self.organisation

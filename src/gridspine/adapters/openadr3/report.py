@@ -7,7 +7,7 @@ from gridspine.adapters.openadr3.book import no_such
 from gridspine.adapters.openadr3.call import Answer, Call, said
 from gridspine.adapters.openadr3.vtn import Vtn
 from gridspine.adapters.openadr3.wire import Record, ReportRequest, body_of
-from gridspine.kernel.errors import Forbidden, Invalid, NotFound
+from gridspine.kernel.errors import Invalid, NotFound
 
 KEPT = 5_000
 """Reports of a programme that are kept; the oldest go."""
@@ -91,8 +91,7 @@ def _find(vtn: Vtn, call: Call) -> Record:
 def _own(vtn: Vtn, call: Call) -> Record:
     call.check_ven()
     found = _find(vtn, call)
-    if found.client != call.client:
-        raise Forbidden("a report is changed and deleted by the client that made it")
+    call.check_maker(found, "report")
     return found
 
 

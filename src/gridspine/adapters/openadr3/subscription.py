@@ -11,7 +11,7 @@ from gridspine.adapters.openadr3.call import Answer, Call, said
 from gridspine.adapters.openadr3.vtn import Vtn, noun_id
 from gridspine.adapters.openadr3.wire import Operation, Record, SubscriptionRequest, body_of
 from gridspine.energy.control_port import ControlPort
-from gridspine.kernel.errors import Forbidden, GridspineError, Invalid, NotFound
+from gridspine.kernel.errors import GridspineError, Invalid, NotFound
 
 
 async def search(vtn: Vtn, call: Call) -> Answer:
@@ -152,6 +152,5 @@ def _find(vtn: Vtn, call: Call) -> Record:
 def _own(vtn: Vtn, call: Call) -> Record:
     call.check_ven()
     found = _find(vtn, call)
-    if found.client != call.client:
-        raise Forbidden("a subscription is changed and deleted by the client that made it")
+    call.check_maker(found, "subscription")
     return found

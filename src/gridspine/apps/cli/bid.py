@@ -8,7 +8,7 @@ import msgspec
 import typer
 
 from gridspine.apps.cli.client import Client, Data
-from gridspine.apps.cli.ledger import read_keys
+from gridspine.apps.cli.ledger import Handover, PublicKey, read_keys
 from gridspine.apps.cli.site import ask, read_json
 from gridspine.energy.evidence import MAX_BYTES, decode_evidence, prove
 from gridspine.energy.register_record import RegisterRecord
@@ -97,11 +97,8 @@ def settlement(
 @app.command()
 def verify(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="What `gridspine bid settlement --out` kept.")],
-    key: Annotated[Path, typer.Option("--key", metavar="PUBFILE", help="The ledger's public key.")],
-    handover: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="FILE", help="Notes by which the key was replaced since; may be repeated."),
-    ] = None,
+    key: PublicKey,
+    handover: Handover = None,
 ) -> None:
     """Make the lines again from the registers, without the node; exit 1 when a number or a signature differs."""
     keys = read_keys(key, handover or [])

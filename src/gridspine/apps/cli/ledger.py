@@ -13,16 +13,17 @@ from gridspine.kernel.errors import GridspineError, Invalid
 from gridspine.kernel.time import format_rfc3339
 
 app = typer.Typer(help="The ledger: verify receipts without the node, show what it holds.", no_args_is_help=True)
+PublicKey = Annotated[Path, typer.Option("--key", metavar="PUBFILE", help="The ledger's public key.")]
+Handover = Annotated[
+    list[Path] | None, typer.Option(metavar="FILE", help="Notes by which the key was replaced since; may be repeated.")
+]
 
 
 @app.command(name="verify")
 def verify_files(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Receipts or proofs of growth, as JSON.")],
-    key: Annotated[Path, typer.Option("--key", metavar="PUBFILE", help="The ledger's public key.")],
-    handover: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="FILE", help="Notes by which the key was replaced since; may be repeated."),
-    ] = None,
+    key: PublicKey,
+    handover: Handover = None,
 ) -> None:
     """Verify receipts with the ledger's public key alone; exit 1 when any of them fails.
 
