@@ -87,8 +87,13 @@ class Gate:
             if reason:
                 self.end_streams(watched, reason)
 
+    @property
+    def unconfirmed_us(self) -> int:
+        """How long ago the gate was last sure of its grants [µs]."""
+        return self._clock.monotonic_us() - self._confirmed_us
+
     def _stale(self) -> bool:
-        return self._clock.monotonic_us() - self._confirmed_us > STALE_US
+        return self.unconfirmed_us > STALE_US
 
     def end_streams(self, id: str, reason: str) -> None:
         """Cut the streams of a grant for a reason of the node's own; the grant itself stays as it is."""

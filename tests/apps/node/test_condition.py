@@ -105,6 +105,14 @@ async def test_a_node_that_is_well_says_so_of_every_part(world):
     assert wrong == []
 
 
+async def test_a_gate_that_was_held_up_for_a_moment_calls_nobody(world, monkeypatch):
+    monkeypatch.setattr(world.node.gate, "confirm", lambda: None)
+    world.node.gate._confirmed_us -= 1 * US
+    assert world.node.gate.why_shut("") == "stale"
+    found, _ = await parts(world)
+    assert found["gate"]["state"] == "ok"
+
+
 async def test_each_fault_names_its_part_and_what_to_do(world, monkeypatch):
     node = world.node
     failing = property(lambda _: "disk I/O error", lambda *_: None)  # a commit beside the test's must not end it
