@@ -105,17 +105,16 @@ async def _serve(node: Node, sock: socket.socket, id_: str) -> Running:
     await asyncio.to_thread(_first_client, node)
     app = create_app(node, portal_routes(node))
     seats, lane = Seats(settings.http.max_connections, settings.http.max_connections_of_one), ReadLane(node, app)
-    servers = [await serve(app, sock, http=settings.http, seats=seats, lane=lane)]
-    if settings.tls.enabled:
-        try:
-            servers.append(await _serve_tls(node, app, seats, lane))
-        except BaseException:
-            await servers[0].stop()
-            raise
+    secure = [await _serve_tls(node, app, seats, lane)] if settings.tls.enabled else []
+    try:  # the last of all: whoever is told that the node is ready finds it so at every address
+        plain = await serve(app, sock, http=settings.http, seats=seats, lane=lane)
+    except BaseException:
+        await asyncio.gather(*(server.stop() for server in secure))
+        raise
     node.paths.address.write_text(f"http://{settings.http.host}:{port}\n")
-    running = Running(node, servers)
-    if settings.tls.enabled and settings.discovery.dns_sd:
-        running.announcement = await announced(settings, servers[-1].port)
+    running = Running(node, [plain, *secure])
+    if secure and settings.discovery.dns_sd:
+        running.announcement = await announced(settings, secure[0].port)
     return running
 
 
