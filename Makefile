@@ -4,10 +4,10 @@ UV := $(shell uv --version >/dev/null 2>&1 && echo uv || echo .tools/bin/uv)
 RUN := $(UV) run --locked
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-long test-all check docs bench site mutants pythons wheel reliability sim fuzz security
+.PHONY: help setup demo test test-slow test-long test-all check docs conformance bench site mutants pythons wheel reliability sim fuzz security
 
 help:  ## say what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(if $(filter uv,$(UV)),,.tools/bin/uv)  ## install what is needed, exactly as locked
 	$(UV) sync --locked --compile-bytecode
@@ -49,7 +49,12 @@ check: ## style, types, who may know whom, tidiness
 docs: ## write the reference pages from the code
 	$(RUN) python -W ignore -m gridspine.apps.cli.reference docs/reference
 	$(RUN) python tools/conformance_page.py
-	$(RUN) python tools/cactus_page.py
+	$(RUN) python tools/judges_page.py
+
+conformance: ## have other parties' programs, schemas and vectors judge the node, and write down what they found
+	mkdir -p docs/data/judges
+	GRIDSPINE_TALLY=docs/data/judges $(RUN) pytest -rs -n 2 --dist loadfile $$($(RUN) python tools/judges_page.py --tests); \
+	  judged=$$?; $(MAKE) docs && exit $$judged
 
 bench: ## a short look at the numbers on this machine, some ten minutes; benchmarks/run.py --write for the page
 	$(RUN) python benchmarks/run.py --short --within-s 600

@@ -57,6 +57,7 @@ SCRIPTS: dict[str, tuple[Callable[[str], Lines], list[str], list[str]]] = {
     "properties": (own, [], ["--short"]),
     "memory": (own, [], ["--short"]),
     "mqtt": (own, [], ["--short"]),
+    "modbus": (own, [], ["--short"]),
     "ocpp": (own, [], ["--short"]),
     "openadr3": (own, [], ["--short"]),
     "ieee2030_5": (own, [], ["--short"]),

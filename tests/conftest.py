@@ -50,6 +50,11 @@ def pytest_configure(config):
     remember_where_sockets_are_made()
     if not hasattr(config, "workerinput") and MARK not in os.environ:  # not a run inside a run
         config.pluginmanager.register(House(), "house")
+        if os.environ.get("GRIDSPINE_TALLY"):
+            from tests import judged
+
+            if counting := judged.tally():
+                config.pluginmanager.register(counting, "judges")
 
 
 class House:

@@ -1,4 +1,4 @@
-"""Loads ``bench.py``, the devices of these tests, under a name of its own; starts devices and ends them."""
+"""Loads ``bench.py`` and ``serial_line.py``, the devices of these tests, under names of their own; starts devices."""
 
 import importlib.util
 import json
@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
-if "modbus_bench" not in sys.modules:
-    _specification = importlib.util.spec_from_file_location("modbus_bench", Path(__file__).parent / "bench.py")
-    assert _specification is not None
-    assert _specification.loader is not None
-    _module = importlib.util.module_from_spec(_specification)
-    sys.modules["modbus_bench"] = _module
-    _specification.loader.exec_module(_module)
+for _name, _file in (("modbus_bench", "bench.py"), ("modbus_line", "serial_line.py")):
+    if _name not in sys.modules:
+        _specification = importlib.util.spec_from_file_location(_name, Path(__file__).parent / _file)
+        assert _specification is not None
+        assert _specification.loader is not None
+        _module = importlib.util.module_from_spec(_specification)
+        sys.modules[_name] = _module
+        _specification.loader.exec_module(_module)
 
 
 @pytest.fixture

@@ -283,3 +283,14 @@ async def test_an_order_for_a_device_that_is_away_fails_in_the_end_and_the_one_b
             await node.until(lambda: device.holding[0] == 0)
     assert states(node).count("failed") == 1
     assert [values for *_, values in device.writes] == [[1500], [0]]
+
+
+async def test_points_that_overlap_and_are_refused_are_asked_for_alone_and_no_more() -> None:
+    async with plc() as device, relaying({7: device.port}) as relay:
+        device.holding[0] = 9
+        device.refused = {(3, 1)}
+        registers = {"a": at(0), "b": at(0, kind="int32")}
+        node = FakeNode([binding(relay.port, registers, intervalS=0.1)], settings=SETTINGS)
+        async with node.running(adapter()):
+            await node.until(lambda: len(node.stored) > 3)
+        assert {one.point for one in node.stored} == {f"{THING}/a"}

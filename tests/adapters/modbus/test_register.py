@@ -7,9 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gridspine.adapters.modbus.address import parse_address
-from gridspine.adapters.modbus.register import COUNT_OF, Register, Served, bounds, decode, encode, quality_of
+from gridspine.adapters.modbus.register import COUNT_OF, Register, Served, bounds, decode, encode
 from gridspine.kernel.errors import Invalid
-from gridspine.kernel.quality import Quality
 
 WHOLE = sorted(set(COUNT_OF) - {"bit", "float32", "float64"})
 
@@ -56,8 +55,6 @@ def test_steps_bits_and_ends_of_ranges() -> None:
     assert decode(Register("holding", 0, "int8"), (0xFF80,)) == -128
     assert decode(Register("coil", 0, "bit"), (1,)) == 1.0
     assert encode(Register("holding", 0, "bit"), 5.0) == (1,)
-    assert quality_of(Register("input", 0, "uint64"), 2.0**60) == Quality.QUESTIONABLE | Quality.INACCURATE
-    assert quality_of(tenth, 12.3) == Quality.GOOD
     for register, value in ((tenth, 3276.8), (tenth, math.inf), (Register("holding", 0, "uint16"), -1.0),
                             (Register("holding", 0, "float32"), 1e39)):  # fmt: skip
         with pytest.raises(Invalid, match="does not fit"):

@@ -90,7 +90,7 @@ def _throw(operation, name, url, headers, answered, counts):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("edition", ["3.1.0", "3.0.1"])
-async def test_the_vtn_is_as_its_document_says(vtn, edition) -> None:
+async def test_the_vtn_is_as_its_document_says(vtn, edition, record_property) -> None:
     bl = await vtn.client("operator", "owner")
     await made(bl, "/events", event(await program(bl)))
     headers, answered = {"authorization": bl.headers["authorization"]}, {}
@@ -98,6 +98,7 @@ async def test_the_vtn_is_as_its_document_says(vtn, edition) -> None:
         warnings.simplefilter("ignore")
         url = f"{vtn.url}/{edition}"
         wrong, counts = await asyncio.to_thread(throw, url, document(edition), headers, answered)
+    record_property("judged", {"passed": (len(counts) - len(wrong)) * len(CHECKS), "failed": len(wrong)})
     assert wrong == []
     assert len(counts) >= 30
     for name in ("POST /programs", "POST /vens"):

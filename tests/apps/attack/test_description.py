@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ def _throw(
     throw()
 
 
-async def described(folder: Path, examples: int) -> None:
+async def described(folder: Path, examples: int, record: Callable[[str, object], None]) -> None:
     world = await World.start(folder, settings_for(archive=True))
     try:
         await Scene(world).set()
@@ -88,6 +89,7 @@ async def described(folder: Path, examples: int) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             counts, wrong = await asyncio.to_thread(thrown, world.url, headers, document, examples)
+        record("judged", {"passed": len(counts) * len(CHECKS) - len(wrong), "failed": len(wrong)})
         assert wrong == [], "\n\n".join(wrong)
         assert len(counts) >= 45
         assert (await world.op.get("/health")).status_code == 200
@@ -98,14 +100,14 @@ async def described(folder: Path, examples: int) -> None:
         (Path(DATA) / "security-description.json").write_text(json.dumps(found, indent=1) + "\n")
 
 
-async def test_every_answer_is_as_described(tmp_path) -> None:
-    await described(tmp_path / "data", 8)
+async def test_every_answer_is_as_described(tmp_path, record_property) -> None:
+    await described(tmp_path / "data", 8, record_property)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-async def test_every_answer_is_as_described_to_many(tmp_path) -> None:
-    await described(tmp_path / "data", 200)
+async def test_every_answer_is_as_described_to_many(tmp_path, record_property) -> None:
+    await described(tmp_path / "data", 200, record_property)
 
 
 def test_every_operation_names_its_refusals(tmp_path) -> None:

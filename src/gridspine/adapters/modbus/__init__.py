@@ -14,6 +14,7 @@
     driver    the `Adapter`
 
     register       a register of no standard: bytes ↔ number, by a description
+    readout        all registers of such a device, as arrays
     plain_device   a device of such registers: poll, read, write
     plain_keeper   carries out its orders, and ends leases where the device does not
 

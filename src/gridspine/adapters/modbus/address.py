@@ -82,6 +82,8 @@ def parse_address(connection: dict[str, Any]) -> Address:
         raise Invalid("connection: intervalS and timeoutS are positive")
     if address.transport == "rtu" and not address.device:
         raise Invalid("connection: a serial line needs its device, such as /dev/ttyUSB0")
+    if address.baudrate <= 0:
+        raise Invalid("connection: baudrate is positive")
     if len(address.registers) > MAX_REGISTERS:
         raise Invalid(f"connection: at most {MAX_REGISTERS} registers")
     for name, served in address.registers.items():

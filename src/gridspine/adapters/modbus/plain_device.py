@@ -9,15 +9,17 @@
 
 import logging
 
+import numpy as np
+
 from gridspine.adapters.modbus.address import Address
 from gridspine.adapters.modbus.plan import Span, plan_reads
-from gridspine.adapters.modbus.register import Entity, Register, Served, decode, encode, quality_of
+from gridspine.adapters.modbus.readout import Place, Readout
+from gridspine.adapters.modbus.register import Entity, Register, Served, decode, encode
 from gridspine.adapters.modbus.session import Refused, Session
 from gridspine.adapters.modbus.wire import Words
 from gridspine.infra.runtime.clock import Clock
 from gridspine.kernel.errors import Invalid
-from gridspine.kernel.ids import point_id
-from gridspine.kernel.readings import NamedReadings, named_readings
+from gridspine.kernel.readings import NamedReadings
 from gridspine.things.adapter import Binding
 
 _LOG = logging.getLogger(__name__)
@@ -34,13 +36,16 @@ class PlainDevice:
         self._served = {name: one for name, one in address.registers.items() if not served or name in served}
         self._session = session
         self._clock = clock
-        self._alone: set[tuple[Entity, Span]] = set()
+        self._alone: set[Place] = set()
+        self._planned: Readout | None = None
         self._problem = ""
 
     def forget(self) -> None:
         """Take note that the device was away."""
         self.epoch += 1
-        self._alone.clear()
+        if self._alone:
+            self._alone.clear()
+            self._planned = None
 
     def served(self, name: str) -> Served | None:
         """Return where a point is, None when the description does not say."""
@@ -51,28 +56,28 @@ class PlainDevice:
 
         Raises `Refused` when it refuses them all, and what the session raises when it is away.
         """
-        words: dict[tuple[Entity, int], int] = {}
-        refused: Refused | None = None
-        observed_us = 0
-        wanted = self._blocks()
-        while wanted:
-            entity, block = wanted.pop(0)
+        readout = self._readout()
+        words, came = np.zeros(readout.length, np.uint16), np.zeros(readout.length, np.bool_)
+        observed_us, at, refused = 0, 0, None
+        for entity, block in readout.blocks:
+            count = block.end - block.start
             try:
-                came = await self._session.read(self.address.unit, block.start, block.end - block.start, entity)
+                words[at : at + count] = await self._session.read(self.address.unit, block.start, count, entity)
+                came[at : at + count] = True
+                observed_us = observed_us or self._clock.now_us()
             except Refused as refusal:
                 refused = refusal
-                parts = self._parts(entity, block)
-                if parts != [block]:
+                if (entity, block) not in self._alone and self._parts(entity, block) != [block]:
                     self._alone.add((entity, block))
-                    wanted += [(entity, part) for part in parts]
-                continue
-            observed_us = observed_us or self._clock.now_us()
-            words.update(((entity, at), word) for at, word in zip(range(block.start, block.end), came, strict=True))
-        rows, problem = self._rows(words, observed_us)
-        if refused is not None and not words:
+                    self._planned = None
+            at += count
+        if self._planned is None:  # at once, each value alone
+            return await self.poll()
+        if refused is not None and not observed_us:
             raise refused
-        self._say(problem)
-        return named_readings(rows)
+        readings, problems = readout.read(words, came, observed_us)
+        self._say(problems[0] if problems else "")
+        return readings
 
     async def holds(self, register: Register) -> float | None:
         """Return what a register holds; None where it cannot be read, or holds no number."""
@@ -92,11 +97,16 @@ class PlainDevice:
         except Refused as refusal:
             raise Invalid(f"refused when writing {register.entity} {register.address}: {refusal.detail}") from refusal
 
-    def _blocks(self) -> list[tuple[Entity, Span]]:
+    def _readout(self) -> Readout:
+        if self._planned is None:
+            self._planned = Readout(self.binding.thing, self._served, self._blocks())
+        return self._planned
+
+    def _blocks(self) -> list[Place]:
         by_entity: dict[Entity, list[Span]] = {}
         for one in self._served.values():
             by_entity.setdefault(one.read.entity, []).append(_span(one.read))
-        found: list[tuple[Entity, Span]] = []
+        found: list[Place] = []
         for entity, spans in by_entity.items():
             for block in plan_reads(spans, max_gap=0):
                 parts = self._parts(entity, block) if (entity, block) in self._alone else [block]
@@ -107,24 +117,6 @@ class PlainDevice:
         """Return the values in a block, each as its own."""
         spans = {_span(one.read) for one in self._served.values() if one.read.entity == entity}
         return sorted(span for span in spans if block.start <= span.start and span.end <= block.end)
-
-    def _rows(
-        self, words: dict[tuple[Entity, int], int], observed_us: int
-    ) -> tuple[list[tuple[str, str, int, float, int]], str]:
-        rows: list[tuple[str, str, int, float, int]] = []
-        problem = ""
-        for name, one in self._served.items():
-            places = [(one.read.entity, at) for at in range(one.read.address, one.read.address + one.read.count)]
-            if any(place not in words for place in places):
-                problem = problem or f"{name}: refused at {one.read.entity} {one.read.address}"
-                continue
-            value = decode(one.read, [words[place] for place in places])
-            if value is None:
-                problem = problem or f"{name}: {one.read.entity} {one.read.address} holds no number"
-                continue
-            quality = int(quality_of(one.read, value))
-            rows.append((point_id(self.binding.thing, name), one.unit, observed_us, value, quality))
-        return rows, problem
 
     def _say(self, problem: str) -> None:
         if problem != self._problem:

@@ -22,7 +22,6 @@ import msgspec
 
 from gridspine.adapters.modbus.wire import Words, to_bytes, to_words
 from gridspine.kernel.errors import Invalid
-from gridspine.kernel.quality import Quality
 
 Entity = Literal["coil", "discrete", "input", "holding"]
 Type = Literal[
@@ -39,7 +38,6 @@ _CODES: Final = {
     "int16": "h", "uint16": "H", "int32": "i", "uint32": "I", "int64": "q", "uint64": "Q", "float32": "f",
     "float64": "d",
 }  # fmt: skip
-_MAX_EXACT: Final = 1 << 53
 _LAST_ADDRESS: Final = 0xFFFF
 
 
@@ -116,13 +114,6 @@ def decode(register: Register, words: Sequence[int]) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def quality_of(register: Register, value: float) -> Quality:
-    """Return what the number alone says of its quality: an integer beyond 2**53 loses digits as float64."""
-    if register.type in {"int64", "uint64"} and abs(value / register.factor) > _MAX_EXACT:
-        return Quality.QUESTIONABLE | Quality.INACCURATE
-    return Quality.GOOD
-
-
 def encode(register: Register, value: float) -> Words:
     """Return ``value`` as registers, or a bit, in their order on the wire; raise `Invalid` when they cannot hold it.
 
@@ -154,12 +145,15 @@ def bounds(register: Register) -> tuple[int, int]:
     return (0, (1 << bits) - 1) if register.type.startswith("u") else (-(1 << (bits - 1)), (1 << (bits - 1)) - 1)
 
 
-def _by_factor(number: float, factor: float) -> float:
-    """Return ``number * factor``; a factor such as 0.1 divides by 10, so that 123 is 12.3 exactly as written."""
+def steps_of(factor: float) -> tuple[float, float]:
+    """Return what to multiply by and then divide by: 0.1 divides by 10, so that 123 is 12.3 exactly as written."""
     inverse = round(1.0 / factor) if abs(factor) < 1.0 and abs(factor) > 1e-12 else 0
-    if inverse and 1.0 / inverse == factor:
-        return float(number / inverse)
-    return float(number * factor)
+    return (1.0, float(inverse)) if inverse and 1.0 / inverse == factor else (factor, 1.0)
+
+
+def _by_factor(number: float, factor: float) -> float:
+    times, over = steps_of(factor)
+    return float(number * times / over)
 
 
 def _ordered(register: Register, words: Sequence[int]) -> Sequence[int]:

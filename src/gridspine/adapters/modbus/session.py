@@ -38,7 +38,13 @@ _CODE_WORDS = {
 _BUSY_TRIES = 3
 _BUSY_PAUSE_S = 0.2
 _SILENCES_BEFORE_RECONNECT = 3
+_CHARACTER_BITS = 11
+"""Bits of a character on a serial line: start, eight, parity or a second stop, stop."""
+_FAST_BAUDRATE, _FAST_GAP_S = 19_200, 0.00175
+"""Above this rate frames are a fixed time apart, below it three and a half characters (Modbus over Serial Line
+V1.02, RTU framing; the clause was not read again)."""
 _Client = AsyncModbusTcpClient | AsyncModbusSerialClient
+_Send = Callable[[_Client], Awaitable[ModbusPDU]]
 _READS: dict[Entity, Callable[[_Client], Callable[..., Awaitable[ModbusPDU]]]] = {
     "coil": lambda client: client.read_coils,
     "discrete": lambda client: client.read_discrete_inputs,
@@ -86,6 +92,13 @@ class Backoff:
         return pause_s * (0.5 + int.from_bytes(self._clock.randbytes(4), "big") / 2**32)
 
 
+def frame_gap_s(endpoint: Endpoint) -> float:
+    """Return how long [s] a line must be still between two frames; 0 where there is no line."""
+    if endpoint.transport != "rtu":
+        return 0.0
+    return _FAST_GAP_S if endpoint.baudrate > _FAST_BAUDRATE else 3.5 * _CHARACTER_BITS / endpoint.baudrate
+
+
 class Session:
     """A connection to ``endpoint``; `generation` rises with every new one.
 
@@ -111,6 +124,10 @@ class Session:
         self._backoff = Backoff(clock, 0.5, max_backoff_s)
         self._not_before_us = 0
         self._silences = 0
+        self._answering: set[int] = set()
+        """Units whose last request was answered: a frame of theirs that is spoilt is worth asking for again."""
+        self._gap_us = round(frame_gap_s(endpoint) * US)
+        self._quiet_since_us = 0
         self._addresses = addresses
         self._trace = trace
 
@@ -121,12 +138,13 @@ class Session:
     async def read(self, unit: int, address: int, count: int, entity: Entity = "holding") -> tuple[int, ...]:
         """Return ``count`` registers, or bits as 0 and 1, from ``address`` of ``unit``.
 
-        Raises `Unreachable`, `Silent`, or `Refused`; a busy device is asked up to three times.
+        Raises `Unreachable`, `Silent`, or `Refused`; a busy device is asked up to three times, and once more a unit of
+        a serial line that answered its last request: there a frame is spoilt now and then.
         """
         for attempt in range(_BUSY_TRIES):
             try:
-                response = await self._exchange(
-                    lambda client: _READS[entity](client)(address, count=count, device_id=unit)
+                response = await self._asked(
+                    unit, lambda client: _READS[entity](client)(address, count=count, device_id=unit)
                 )
                 break
             except Refused as refusal:
@@ -148,22 +166,33 @@ class Session:
         if entity == "coil":
             bits = [bool(word) for word in words]
             if single:
-                await self._exchange(lambda client: client.write_coil(address, bits[0], device_id=unit))
+                await self._exchange(unit, lambda client: client.write_coil(address, bits[0], device_id=unit))
             else:
-                await self._exchange(lambda client: client.write_coils(address, bits, device_id=unit))
+                await self._exchange(unit, lambda client: client.write_coils(address, bits, device_id=unit))
         elif single:
-            await self._exchange(lambda client: client.write_register(address, words[0], device_id=unit))
+            await self._exchange(unit, lambda client: client.write_register(address, words[0], device_id=unit))
         else:
-            await self._exchange(lambda client: client.write_registers(address, list(words), device_id=unit))
+            await self._exchange(unit, lambda client: client.write_registers(address, list(words), device_id=unit))
 
     async def close(self) -> None:
         """End the connection."""
         async with self._lock:
             self._drop()
 
-    async def _exchange(self, send: Callable[[_Client], Awaitable[ModbusPDU]]) -> ModbusPDU:
+    async def _asked(self, unit: int, send: _Send) -> ModbusPDU:
+        """Return the answer to what is harmless to ask twice; a spoilt frame is asked for again, a dead unit is not."""
+        try:
+            return await self._exchange(unit, send)
+        except Silent:
+            if self.endpoint.transport != "rtu" or unit not in self._answering:
+                raise
+            self._answering.discard(unit)
+        return await self._exchange(unit, send)
+
+    async def _exchange(self, unit: int, send: _Send) -> ModbusPDU:
         async with self._lock:
             client = await self._connected()
+            await self._gap()
             try:
                 response = await send(client)
             except (ModbusException, OSError) as error:
@@ -174,11 +203,19 @@ class Session:
                 raise
             self._heed_cancellation()
             self._silences = 0
+            self._answering.add(unit)
+            self._quiet_since_us = self._clock.monotonic_us()
             if isinstance(response, ExceptionResponse):
                 if response.exception_code in GATEWAY_CODES:
                     raise Silent(f"unit away behind {self.endpoint}: {_CODE_WORDS[response.exception_code]}")
                 raise Refused(response.exception_code)
             return response
+
+    async def _gap(self) -> None:
+        """Leave the line still for as long as two frames must be apart on it."""
+        pause_us = self._quiet_since_us + self._gap_us - self._clock.monotonic_us()
+        if self._gap_us and pause_us > 0:
+            await self._clock.sleep(pause_us / US)
 
     async def _silence(self, client: _Client, error: Exception) -> Unavailable:
         self._silences += 1

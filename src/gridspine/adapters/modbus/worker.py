@@ -56,7 +56,8 @@ class Worker:
         self._context = context
         self._device = device
         self._keeper = keeper
-        self._wake = asyncio.Event()
+        self._woken = False
+        self._pause: asyncio.Task[None] | None = None
         self._interval_us = round(device.address.interval_s * US)
         self._next_poll_us = context.clock.monotonic_us()
         self._backoff = Backoff(context.clock, min(1.0, device.address.interval_s), max_backoff_s)
@@ -66,17 +67,17 @@ class Worker:
     def read(self, request: ReadRequest) -> None:
         """Poll the device as soon as the wire is free, and tell when that is done."""
         self._asked.append(request)
-        self._wake.set()
+        self._wake()
 
     def submit(self, order: Order) -> None:
         """Take an order and carry it out as soon as the wire is free."""
         self._keeper.submit(order)
-        self._wake.set()
+        self._wake()
 
     async def run(self) -> None:
         """Serve until cancelled."""
         while True:
-            self._wake.clear()
+            self._woken = False
             await self._wait(await self._round_s())
 
     async def _round_s(self) -> float:
@@ -144,11 +145,17 @@ class Worker:
             pause_us = min(pause_us, order_us - self._context.clock.now_us())
         return max(0, pause_us) / US
 
+    def _wake(self) -> None:
+        self._woken = True
+        if self._pause is not None:
+            self._pause.cancel()
+
     async def _wait(self, pause_s: float) -> None:
-        timer = asyncio.create_task(self._context.clock.sleep(pause_s))
-        wake = asyncio.create_task(self._wake.wait())
+        if self._woken:
+            pause_s = 0.0
+        self._pause = asyncio.create_task(self._context.clock.sleep(pause_s))
         try:
-            await asyncio.wait({timer, wake}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((self._pause,))
         finally:
-            timer.cancel()
-            wake.cancel()
+            self._pause.cancel()
+            self._pause = None

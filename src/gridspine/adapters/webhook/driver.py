@@ -126,6 +126,12 @@ class WebhookAdapter:
             context.read_ended(request.id, "its vendor posts when it likes: it cannot be asked")
 
     async def _answer(self, context: AdapterContext, post: Post, peer: str) -> Reply:
+        """Take a post, and let an operator who looks see what it is answered."""
+        reply = await self._answered(context, post, peer)
+        context.trace("out", lambda: f"{reply.status} {reply.body.decode()}", peer=peer)
+        return reply
+
+    async def _answered(self, context: AdapterContext, post: Post, peer: str) -> Reply:
         """Take a post: prove it, hand its readings in, and say what became of them, once they are durable."""
         served = self._served.get(unquote(post.target.partition("?")[0].removeprefix("/")))
         hook, secret = (served.hook, served.secret) if served else self._nobody

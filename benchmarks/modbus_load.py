@@ -1,0 +1,98 @@
+"""Many Modbus TCP devices in one process, as lean as Python allows: each a listener of its own, 20 registers, all live.
+
+``modbus_load.py --devices 1000`` listens at ``127.1.x.y`` and says the port by a line of JSON; at each line on its
+standard input it says what was asked of it since the last.
+
+::
+
+    holding 0, 1    active power [W], int32        holding 2, 3     active energy imported [Wh], uint32
+    holding 4 … 19  what else a three-phase meter has, one register each
+"""
+
+import argparse
+import asyncio
+import json
+import struct
+import sys
+import time
+from typing import Any
+
+REGISTERS = 20
+_HEADER = struct.Struct(">HHHBBHH")
+
+
+def address(number: int) -> str:
+    """Return where device ``number`` listens."""
+    return f"127.1.{number // 250}.{number % 250 + 1}"
+
+
+class Count:
+    """What was asked of all devices."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.late = 0
+        self.connections = 0
+        self.began_s = time.monotonic()
+
+
+class Device(asyncio.Protocol):
+    """One connection; every second all its values are others."""
+
+    def __init__(self, count: Count, number: int) -> None:
+        self._count, self._number = count, number
+        self._heard = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Count it."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._count.connections += 1
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        """Count it."""
+        self._count.connections -= 1
+
+    def data_received(self, data: bytes) -> None:
+        """Answer every whole request for holding registers."""
+        data = self._heard + data if self._heard else data
+        while len(data) >= _HEADER.size:
+            transaction, _, _, unit, function, _, count = _HEADER.unpack_from(data)
+            data = data[_HEADER.size :]
+            said = bytes((unit, function, 2 * count)) + self._registers()[: 2 * count]
+            self._transport.write(struct.pack(">HHH", transaction, 0, len(said)) + said)
+            self._count.requests += 1
+        self._heard = data
+
+    def _registers(self) -> bytes:
+        now_s = int(time.monotonic() - self._count.began_s)
+        odd = now_s % 2
+        small = [2300 + 20 * odd] * 3 + [50 + 20 * odd] * 3 + [5000 + 4 * odd] + [800 + 100 * odd] * 4
+        rest = [*small, 900 + 100 * odd, now_s, now_s, now_s, 95 - 2 * odd]
+        return struct.pack(">iI16H", 1500 + 100 * odd + self._number, now_s, *rest)
+
+
+async def serve(devices: int) -> None:
+    """Listen, and answer questions about it."""
+    count, loop = Count(), asyncio.get_running_loop()
+    first = await loop.create_server(lambda: Device(count, 0), address(0), 0)
+    port = first.sockets[0].getsockname()[1]
+    servers = [first]
+    for number in range(1, devices):
+        servers.append(await loop.create_server(lambda number=number: Device(count, number), address(number), port))
+    print(json.dumps({"port": port}), flush=True)
+    while await asyncio.to_thread(sys.stdin.readline):
+        before, began = count.requests, time.monotonic()
+        said: dict[str, Any] = {"requests": before, "at_s": began, "connections": count.connections}
+        print(json.dumps(said | {"cpu_s": time.process_time()}), flush=True)
+
+
+def main() -> None:
+    """Read the options and serve."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--devices", type=int, default=1000)
+    asyncio.run(serve(parser.parse_args().devices))
+
+
+if __name__ == "__main__":
+    main()
