@@ -9,6 +9,7 @@ import pytest
 from ocpp_bench import ONE, TWO, at, binding, event, make_node, raw, serving
 
 import gridspine.energy.models as models
+from gridspine.adapters.ocpp import actions_der
 from gridspine.adapters.ocpp.asked import MAX_ASKED
 from gridspine.adapters.ocpp.driver import ACTIONS
 from gridspine.things.adapter import ActionRequest
@@ -20,6 +21,9 @@ SIGNED = FIRMWARE | {"signature": "c2ln", "signingCertificate": "PEM"}
 LISTED = [{"id": "A1"}, {"id": "B2", "status": None}]
 VARIABLE = {"component": {"name": "OCPPCommCtrlr"}, "variable": {"name": "HeartbeatInterval"}}
 OF_EVSE = {"component": {"name": "EVSE", "instance": "x", "evse": {"id": 2}}, "variable": {"name": "Power"}}
+
+CURVE = {"priority": 1, "yUnit": "PctMaxVar", "curveData": [{"x": 92, "y": 44}, {"x": 108, "y": -44}]}
+GRADIENT = {"priority": 1, "gradient": 60, "softGradient": 300}
 
 # version, action, input, called, what its payload has, answer, output (None: not looked at)
 SENT = [
@@ -94,6 +98,15 @@ SENT = [
     ("2.0.1", "listCertificates", None, "GetInstalledCertificateIds", {"certificateType": ["CSMSRootCertificate"]},
      {"status": "NotFound"}, {"certificates": []}),
     ("2.0.1", "deleteCertificate", HASHES, "DeleteCertificate", {"certificateHashData": HASHES}, OK, None),
+    ("2.1", "setDerControl", {"type": "VoltVar", "control": CURVE, "id": "c", "startAt": "2030-01-01T00:00:00Z",
+                              "durationS": 600}, "SetDERControl",
+     {"isDefault": False, "controlId": "c", "controlType": "VoltVar",
+      "curve": CURVE | {"startTime": "2030-01-01T00:00:00Z", "duration": 600}}, OK | {"supersededIds": ["b"]},
+     {"id": "c", "superseded": ["b"]}),
+    ("2.1", "setDerControl", {"type": "Gradients", "default": True, "control": GRADIENT}, "SetDERControl",
+     {"isDefault": True, "controlType": "Gradients", "gradient": GRADIENT}, OK, None),
+    ("2.1", "clearDerControl", {"id": "c"}, "ClearDERControl", {"isDefault": False, "controlId": "c"},
+     {"status": "NotFound"}, {"status": "NotFound"}),
 ]  # fmt: skip
 
 
@@ -122,10 +135,14 @@ async def test_an_action_is_its_versions_own_message(version, action, given, cal
 
 
 def test_every_action_of_the_model_is_served_and_no_other():
-    document = json.loads((Path(models.__path__[0]) / "ev_charger.tm.json").read_text())
-    named = {name for name, one in document["actions"].items() if one["gs:does"] in {"request", "maintain"}}
+    folder = Path(models.__path__[0])
+    charger, v2x = (json.loads((folder / f"{name}.tm.json").read_text()) for name in ("ev_charger", "v2x_charger"))
+    named = {name for name, one in v2x["actions"].items() if one["gs:does"] in {"request", "maintain"}}
     assert named == {*ACTIONS, "transactions", "signedValues", "station"}
-    assert {action for _, action, *_ in SENT} >= ACTIONS.keys() - {"reserve", "remoteStop"}
+    assert charger["actions"].items() <= v2x["actions"].items()
+    assert v2x["actions"].keys() - charger["actions"].keys() == actions_der.ACTIONS.keys()
+    elsewhere = {"reserve", "remoteStop", "sendCertificate", "getDerControls"}
+    assert {action for _, action, *_ in SENT} >= ACTIONS.keys() - elsewhere
 
 
 @pytest.mark.parametrize("version", ["1.6", "2.0.1"])

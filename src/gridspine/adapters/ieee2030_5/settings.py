@@ -8,8 +8,9 @@ import msgspec
 from gridspine.adapters.ieee2030_5.mrid import check_pen
 from gridspine.adapters.ieee2030_5.wire import Version
 from gridspine.kernel.errors import Invalid
+from gridspine.things.adapter_settings import read_section, wrong
 
-LISTENER = "server"
+NAME, LISTENER = "ieee2030_5", "server"
 _OF_THE_NODE = frozenset({LISTENER})
 """The section of the listener, which the node reads."""
 
@@ -73,19 +74,15 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def read_settings(raw: Mapping[str, Any]) -> Settings:
     """Return the adapter's section as `Settings`; raise `Invalid` naming what is wrong."""
-    try:
-        own = {key: value for key, value in raw.items() if key not in _OF_THE_NODE}
-        settings = msgspec.convert(own, Settings)
-    except msgspec.ValidationError as error:
-        raise Invalid(f"settings of the adapter ieee2030_5: {error}") from error
+    settings = read_section(NAME, raw, Settings, of_the_node=_OF_THE_NODE)
     try:
         check_pen(settings.pen)
         settings.rates.check()
     except Invalid as error:
-        raise Invalid(f"settings of the adapter ieee2030_5: {error.detail}") from error
+        raise wrong(NAME, error.detail) from error
     if settings.path and (not settings.path.startswith("/") or settings.path.endswith("/")):
-        raise Invalid("settings of the adapter ieee2030_5: path begins with a slash and does not end with one")
+        raise wrong(NAME, "path begins with a slash and does not end with one")
     for name in ("envelope_primacy", "command_primacy"):
         if not 0 <= getattr(settings, name) <= 255:
-            raise Invalid(f"settings of the adapter ieee2030_5: {name} is 0 to 255")
+            raise wrong(NAME, f"{name} is 0 to 255")
     return settings

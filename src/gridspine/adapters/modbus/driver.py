@@ -18,11 +18,12 @@ from gridspine.adapters.modbus.worker import Keeping, Polled, Worker
 from gridspine.infra.runtime.address_rule import AddressRule
 from gridspine.kernel.errors import Invalid
 from gridspine.things.adapter import AdapterContext, Binding, Order
+from gridspine.things.adapter_settings import read_section
 
 _LOG = logging.getLogger(__name__)
 
 
-class Settings(msgspec.Struct, frozen=True, rename="camel"):
+class Settings(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     """The adapter's section of the node's settings.
 
     ``max_backoff_s`` [s] is the longest pause before an absent device is tried again. ``mappings`` are further
@@ -65,11 +66,8 @@ class ModbusAdapter:
         """Serve until cancelled. A Thing whose connection is wrong is logged, and its orders are rejected."""
         # The library logs every lost answer with its frames; our sessions say the same once, as errors.
         logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
-        try:
-            settings = msgspec.convert(dict(context.settings), Settings)
-            settings.addresses(Endpoint("tcp"))
-        except msgspec.ValidationError as error:
-            raise Invalid(f"settings of the modbus adapter: {error}") from error
+        settings = read_section(self.name, context.settings, Settings)
+        settings.addresses(Endpoint("tcp"))
         try:
             async with asyncio.TaskGroup() as group:
                 await self._sync(context, settings, group)

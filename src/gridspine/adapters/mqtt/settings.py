@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from gridspine.kernel.errors import Invalid
+from gridspine.things.adapter_settings import read_section
 
 _OF_THE_NODE = frozenset({"mqtt"})
 """The section of the listener ``mqtt``, which the node reads."""
@@ -54,7 +54,4 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def read_settings(raw: Mapping[str, Any]) -> Settings:
     """Return the adapter's section as `Settings`; raise `Invalid` naming what is wrong."""
-    try:
-        return msgspec.convert({key: value for key, value in raw.items() if key not in _OF_THE_NODE}, Settings)
-    except msgspec.ValidationError as error:
-        raise Invalid(f"settings of the adapter mqtt: {error}") from error
+    return read_section("mqtt", raw, Settings, of_the_node=_OF_THE_NODE)

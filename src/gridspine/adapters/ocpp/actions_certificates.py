@@ -1,4 +1,4 @@
-"""Actions around certificates that charge points hold: install, list, delete.
+"""Actions around certificates that charge points hold: install, list, delete, and send what one asked to be signed.
 
 Source: OCPP 1.6 security whitepaper (edition 3) and OCPP 2.0.1 Part 2, use case M, as their JSON schemas have the
 messages.
@@ -9,7 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 from gridspine.adapters.ocpp.actions_charging import ActionInput
-from gridspine.adapters.ocpp.asked import Action, Asked, Payload
+from gridspine.adapters.ocpp.asked import Action, Asked, Payload, Refused
 
 Use = Literal["system", "manufacturer", "v2g", "mobility"]
 _NAMES_16 = {"system": "CentralSystemRootCertificate", "manufacturer": "ManufacturerRootCertificate"}
@@ -30,6 +30,12 @@ class Uses(ActionInput, frozen=True):
     """Certificates of which use."""
 
     use: Use = "system"
+
+
+class Chain(ActionInput, frozen=True):
+    """A ``certificate`` (PEM) of the charge point, with those that it was issued by behind it."""
+
+    certificate: str
 
 
 class Hashes(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
@@ -66,6 +72,21 @@ async def delete(asked: Asked) -> Any:
     return {"status": "Accepted"}
 
 
+async def send(asked: Asked) -> Any:
+    """Send the charge point the certificate that was issued for its request; it may refuse one that does not fit."""
+    chain = asked.input(Chain).certificate
+    request = asked.point.record.notices.get("SignCertificate")
+    if request is None:
+        raise Refused("the charge point asked for no certificate (SignCertificate): action trigger has it ask")
+    payload: Payload = {"certificateChain": chain}
+    if asked.version != "1.6":
+        payload["certificateType"] = "ChargingStationCertificate"
+    if asked.version == "2.1":
+        payload["requestId"] = request.get("requestId")
+    await asked.accepted("CertificateSigned", payload)
+    return {"status": "Accepted"}
+
+
 def _name(asked: Asked, use: Use) -> str:
     name = (_NAMES_16 if asked.version == "1.6" else _NAMES_2).get(use)
     if name is None:
@@ -73,4 +94,9 @@ def _name(asked: Asked, use: Use) -> str:
     return name
 
 
-ACTIONS: dict[str, Action] = {"installCertificate": install, "listCertificates": listed, "deleteCertificate": delete}
+ACTIONS: dict[str, Action] = {
+    "installCertificate": install,
+    "listCertificates": listed,
+    "deleteCertificate": delete,
+    "sendCertificate": send,
+}

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from gridspine.adapters.ocpp.answers_certificates import sign_certificate
 from gridspine.adapters.ocpp.chargepoint import ChargePoint
 from gridspine.adapters.ocpp.meter import Row
 from gridspine.adapters.ocpp.token import Verdict
@@ -140,6 +141,7 @@ ANSWERS: Answers = {
     "StopTransaction": stop_transaction,
     "MeterValues": meter_values,
     "DataTransfer": data_transfer,
+    "SignCertificate": sign_certificate,
     **{action: notice(action) for action in NOTICES},
 }
 """By action; what is in the schemas and not here is answered NotSupported."""

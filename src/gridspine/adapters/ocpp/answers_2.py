@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from gridspine.adapters.ocpp.answers_16 import Answers, Payload, data_transfer, heartbeat, notice
+from gridspine.adapters.ocpp.answers_certificates import ANSWERS_CERTIFICATES
 from gridspine.adapters.ocpp.chargepoint import ChargePoint
 from gridspine.adapters.ocpp.meter import Row, Taken
 from gridspine.adapters.ocpp.token import Verdict
@@ -96,6 +97,22 @@ def _changed(transaction: Transaction, said: Payload, evse: int, taken: Taken) -
     return with_seen(changed, said["seqNo"])
 
 
+async def charging_needs(point: ChargePoint, said: Payload) -> Payload:
+    """Keep what a vehicle asks for. No profile is made for it: what its charge point has of leases holds."""
+    await point.noticed("NotifyEVChargingNeeds", said)
+    return {"status": "NoChargingProfile" if point.version == "2.1" else "Rejected"}
+
+
+async def der_report(point: ChargePoint, said: Payload) -> Payload:
+    """Hand a part of a report to whoever waits for it."""
+    report = point.reports.get(said["requestId"])
+    if report is None:
+        point.common.counters.add("reports_nobody_asked_for")
+    else:
+        report.add(said)
+    return {}
+
+
 def _info(token: Payload, point: ChargePoint) -> Payload:
     verdict: Verdict = point.judge(token["idToken"], token["type"])
     info: Payload = {"status": verdict.status}
@@ -107,6 +124,7 @@ def _info(token: Payload, point: ChargePoint) -> Payload:
 
 
 NOTICES = ("FirmwareStatusNotification", "LogStatusNotification", "SecurityEventNotification")
+NOTICES_21 = ("NotifyDERAlarm", "NotifyDERStartStop")
 ANSWERS: Answers = {
     "BootNotification": boot_notification,
     "Heartbeat": heartbeat,
@@ -115,6 +133,9 @@ ANSWERS: Answers = {
     "TransactionEvent": transaction_event,
     "MeterValues": meter_values,
     "DataTransfer": data_transfer,
-    **{action: notice(action) for action in NOTICES},
+    "NotifyEVChargingNeeds": charging_needs,
+    "ReportDERControl": der_report,
+    **ANSWERS_CERTIFICATES,
+    **{action: notice(action) for action in (*NOTICES, *NOTICES_21)},
 }
 """By action; what is in the schemas and not here is answered NotSupported."""

@@ -20,6 +20,7 @@ import msgspec
 from gridspine.adapters.ocpp.chargepoint import ChargePoint
 from gridspine.adapters.ocpp.session import CallRefused, Session, Unanswered
 from gridspine.adapters.ocpp.station import Place
+from gridspine.adapters.ocpp.status import status_words
 from gridspine.adapters.ocpp.websocket import Closed
 from gridspine.adapters.ocpp.wire import Malformed, Version
 from gridspine.infra.runtime.waiting import within
@@ -78,9 +79,7 @@ class Asked:
         """Call the charge point and return its answer; raise `Refused` where its status is none of ``good``."""
         answer = await self.call(action, payload)
         if answer["status"] not in good:
-            info = answer.get("statusInfo", {})
-            more = ": ".join(str(info[key]) for key in ("reasonCode", "additionalInfo") if key in info)
-            raise Refused(f"the charge point answers {answer['status']}" + (f" ({more[:200]})" if more else ""))
+            raise Refused(f"the charge point answers {status_words(answer)}")
         return answer
 
 

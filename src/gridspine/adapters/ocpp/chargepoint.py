@@ -9,6 +9,7 @@ import msgspec
 from gridspine.adapters.ocpp.book import Book
 from gridspine.adapters.ocpp.counters import Counters
 from gridspine.adapters.ocpp.meter import Row, Taken, encode_signed, take
+from gridspine.adapters.ocpp.report import Report
 from gridspine.adapters.ocpp.settings import Settings
 from gridspine.adapters.ocpp.station import Place, Station
 from gridspine.adapters.ocpp.token import Tokens, Verdict
@@ -52,6 +53,8 @@ class ChargePoint:
         self._number = 0
         self.metered: dict[int, int] = {}
         """How often meter values of an EVSE were taken in."""
+        self.reports: dict[int, Report] = {}
+        """Reports that are waited for, by the number of their request."""
 
     @property
     def identity(self) -> str:

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from gridspine.adapters.ocpp import actions_certificates, actions_charging, actions_upkeep
+from gridspine.adapters.ocpp import actions_certificates, actions_charging, actions_der, actions_upkeep
 from gridspine.adapters.ocpp.asked import Desk
 from gridspine.adapters.ocpp.chargepoint import Common
 from gridspine.adapters.ocpp.counters import Counters
@@ -19,8 +19,10 @@ from gridspine.kernel.time import US
 from gridspine.things.adapter import ActionRequest, AdapterContext, ReadRequest
 
 log = logging.getLogger(__name__)
-ACTIONS = actions_charging.ACTIONS | actions_upkeep.ACTIONS | actions_certificates.ACTIONS
-"""What can be asked of a charge point, by the names of the model ``ev_charger``."""
+ACTIONS = (
+    actions_charging.ACTIONS | actions_upkeep.ACTIONS | actions_certificates.ACTIONS | actions_der.ACTIONS
+)  # fmt: skip
+"""What can be asked of a charge point, by the names of the models ``ev_charger`` and ``v2x_charger``."""
 _LOOK_S = 0.5
 """How long a change of bindings may wait at most [s]; whom a message is taken from is asked each time."""
 MAX_READS = 64

@@ -30,14 +30,18 @@ _LOOK_AHEAD_S = 60
 def lease_profile(order: Order, place: Place, version: Version, now_us: int) -> dict[str, Any]:
     """Return the payload of SetChargingProfile for an order that has a value."""
     assert order.value is not None
-    start_s = now_us // US - _EARLIER_S
-    end_s = math.ceil(order.until_us / US)
+    start_s, end_s = envelope(order.until_us, now_us)
     profile = _profile(_id(place, 2), 1, place, version)
     schedule = _schedule(order.value, place, version)
     schedule["startSchedule"] = format_rfc3339(start_s * US)
     schedule["duration"] = end_s - start_s
     profile["validTo"] = format_rfc3339(end_s * US)
     return _set(profile, schedule, place, version)
+
+
+def envelope(until_us: int, now_us: int) -> tuple[int, int]:
+    """Return when a schedule begins and ends [s since 1970] that holds now and until ``until_us`` [µs since 1970]."""
+    return now_us // US - _EARLIER_S, math.ceil(until_us / US)
 
 
 def fallback_profile(fallback: float, place: Place, version: Version, now_us: int) -> dict[str, Any]:
@@ -53,10 +57,10 @@ def clear(place: Place, version: Version) -> dict[str, Any]:
     return {"id" if version == "1.6" else "chargingProfileId": _id(place, 2)}
 
 
-def ask(place: Place, version: Version) -> dict[str, Any]:
-    """Return the payload of GetCompositeSchedule: what the charge point itself says that holds now."""
+def ask(place: Place, version: Version, unit: str = "") -> dict[str, Any]:
+    """Return the payload of GetCompositeSchedule: what the charge point itself says that holds now, in ``unit``."""
     evse = "connectorId" if version == "1.6" else "evseId"
-    return {evse: place.evse, "duration": _LOOK_AHEAD_S, "chargingRateUnit": place.connection.rate_unit}
+    return {evse: place.evse, "duration": _LOOK_AHEAD_S, "chargingRateUnit": unit or place.connection.rate_unit}
 
 
 def state_asked(place: Place, version: Version) -> dict[str, Any]:
@@ -67,25 +71,29 @@ def state_asked(place: Place, version: Version) -> dict[str, Any]:
     return {"requestedMessage": "StatusNotification", "evse": {"id": place.evse, "connectorId": connector}}
 
 
-def told(answer: dict[str, Any], place: Place, version: Version) -> float | None:
-    """Return the limit that holds now [the limit point's unit], None when the answer does not say."""
-    if answer["status"] != "Accepted":
-        return None
+def now(answer: dict[str, Any], version: Version) -> tuple[dict[str, Any], str]:
+    """Return the period of a composite schedule that holds now, and its unit; nothing where the answer does not say."""
     schedule = answer.get("chargingSchedule" if version == "1.6" else "schedule")
-    if schedule is None:
-        return None
-    first = next((one for one in schedule["chargingSchedulePeriod"] if one["startPeriod"] <= 0), None)
-    limit = None if first is None else first.get("limit")
+    if answer["status"] != "Accepted" or schedule is None:
+        return {}, ""
+    first: dict[str, Any] = next((one for one in schedule["chargingSchedulePeriod"] if one["startPeriod"] <= 0), {})
+    return first, schedule["chargingRateUnit"]
+
+
+def told(period: dict[str, Any], unit: str, place: Place) -> float | None:
+    """Return the limit of a period of a composite schedule [the limit point's unit], None when it has none."""
+    limit = period.get("limit")
     if limit is None or not math.isfinite(limit):
         return None
-    return _between(float(limit), schedule["chargingRateUnit"], LIMITS[place.limit], place)
+    return between(float(limit), unit, LIMITS[place.limit], place)
 
 
 def _id(place: Place, number: int) -> int:
     return 10 * place.evse + number
 
 
-def _between(value: float, given: str, wanted: str, place: Place) -> float:
+def between(value: float, given: str, wanted: str, place: Place) -> float:
+    """Return ``value`` [``given``: A or W] in ``wanted``."""
     if given == wanted:
         return value
     watts_per_ampere = place.connection.phases * place.connection.voltage_v
@@ -96,9 +104,9 @@ def _limit(value: float, place: Place) -> float:
     """Return ``value`` [the limit point's unit] as it is sent."""
     unit = LIMITS[place.limit]
     # A hair is forgiven: 6 A as watts and back again is 6 A.
-    if _between(value, unit, "A", place) < LEAST_A - 1e-9:
+    if between(value, unit, "A", place) < LEAST_A - 1e-9:
         return 0.0
-    return math.floor(_between(value, unit, place.connection.rate_unit, place) * 10 + 1e-6) / 10
+    return math.floor(between(value, unit, place.connection.rate_unit, place) * 10 + 1e-6) / 10
 
 
 def _schedule(value: float, place: Place, version: Version) -> dict[str, Any]:

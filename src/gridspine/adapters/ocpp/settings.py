@@ -6,8 +6,8 @@ from typing import Any, Literal
 import msgspec
 
 from gridspine.adapters.ocpp.wire import Version
-from gridspine.kernel.errors import Invalid
 from gridspine.kernel.time import parse_rfc3339
+from gridspine.things.adapter_settings import read_section, wrong
 
 _OF_THE_NODE = frozenset({"ocpp"})
 """The section of the listener ``ocpp``, which the node reads."""
@@ -76,17 +76,13 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def read_settings(raw: Mapping[str, Any]) -> Settings:
     """Return the adapter's section as `Settings`; raise `Invalid` naming what is wrong."""
-    try:
-        own = {key: value for key, value in raw.items() if key not in _OF_THE_NODE}
-        settings = msgspec.convert(own, Settings)
-    except msgspec.ValidationError as error:
-        raise Invalid(f"settings of the adapter ocpp: {error}") from error
+    settings = read_section("ocpp", raw, Settings, of_the_node=_OF_THE_NODE)
     if not (settings.path.startswith("/") and settings.path.endswith("/")):
-        raise Invalid("settings of the adapter ocpp: path begins and ends with a slash")
+        raise wrong("ocpp", "path begins and ends with a slash")
     if not settings.versions:
-        raise Invalid("settings of the adapter ocpp: versions names none")
+        raise wrong("ocpp", "versions names none")
     if len(settings.tokens) > MAX_TOKENS:
-        raise Invalid(f"settings of the adapter ocpp: more than {MAX_TOKENS} tokens")
+        raise wrong("ocpp", f"more than {MAX_TOKENS} tokens")
     for token in settings.tokens:
         if token.expires:
             parse_rfc3339(token.expires)

@@ -21,6 +21,8 @@ IDENTITY = re.compile(r"[A-Za-z0-9*\-_=:+|@.]{1,48}", re.ASCII)
 """What a charge point may be called (2.0.1 identifierString, of 48 characters)."""
 LIMITS = {"currentLimit": "A", "activePowerLimit": "W"}
 """Points whose leases become charging profiles, with their units; a Thing's first counts."""
+SETPOINT = "activePowerSetpoint"
+"""The point whose leases become set-points of power (2.1) [W, import positive]."""
 MAX_EVSE = 1_000
 
 Purpose = Literal["TxDefaultProfile", "ChargePointMaxProfile"]
@@ -63,6 +65,11 @@ class Place:
     def limit(self) -> str:
         """The point that limits what is drawn, "" for none."""
         return next((point for point in LIMITS if point in self.points), "")
+
+    @property
+    def commanded(self) -> bool:
+        """Whether any of its points becomes a charging profile."""
+        return bool(self.limit) or SETPOINT in self.points
 
 
 @dataclass(slots=True)

@@ -12,11 +12,13 @@ import asyncio
 import logging
 from typing import Any
 
-from gridspine.adapters.ocpp import profile
+from gridspine.adapters.ocpp import profile, setpoint
 from gridspine.adapters.ocpp.chargepoint import ChargePoint
 from gridspine.adapters.ocpp.meter import Row
 from gridspine.adapters.ocpp.session import CallRefused, Session, Unanswered
-from gridspine.adapters.ocpp.station import LIMITS, Place
+from gridspine.adapters.ocpp.setpoint import Beside
+from gridspine.adapters.ocpp.station import LIMITS, SETPOINT, Place
+from gridspine.adapters.ocpp.status import status_words
 from gridspine.adapters.ocpp.wire import Malformed
 from gridspine.infra.runtime.waiting import within
 from gridspine.kernel.errors import GridspineError
@@ -40,8 +42,11 @@ class Told:
         self._session = session
         self._orders = orders
         self._clock = point.common.context.clock
-        self._done: dict[tuple[str, str], tuple[int, int]] = {}
-        self._fallback: dict[int, float] = {}
+        self._done: dict[tuple[str, str], tuple[int, int, Beside]] = {}
+        self._fallback: dict[int, dict[str, float]] = {}
+        """By EVSE, of which points it was told what to fall back to."""
+        self._unable: dict[int, str] = {}
+        """By EVSE, why it takes no set-points; "" where it does. Whose is missing was not asked."""
         self._asked: set[int] = set()
         self._boots = point.boots
         self._refreshed_us = self._clock.monotonic_us()
@@ -60,6 +65,7 @@ class Told:
                 self._boots = self._point.boots
                 self._done.clear()
                 self._fallback.clear()
+                self._unable.clear()
                 self._asked.clear()
             stale, self._stale = self._stale, False
             for place in list(self._point.station.places.values()):
@@ -76,12 +82,15 @@ class Told:
     async def _serve(self, place: Place) -> None:
         ended = self._forget_ended(place)
         changed = False
-        for order in self._orders.in_force(place.thing):
+        orders = self._orders.in_force(place.thing)
+        limits = setpoint.beside(next((one for one in orders if one.point == place.limit), None), place)
+        for order in orders:
             key = order.thing, order.point
-            if self._done.get(key) != (order.sequence, self._boots):
-                changed |= await self._tell(order, place)
-                self._done[key] = order.sequence, self._boots
-        if place.limit and (changed or ended or place.evse not in self._asked):
+            told = order.sequence, self._boots, limits if order.point == SETPOINT else Beside()
+            if self._done.get(key) != told:
+                changed |= await self._tell(order, place, limits)
+                self._done[key] = told
+        if place.commanded and (changed or ended or place.evse not in self._asked):
             self._asked.add(place.evse)
             await self.ask(place)
 
@@ -93,16 +102,20 @@ class Told:
             del self._done[key]
         return bool(ended)
 
-    async def _tell(self, order: Order, place: Place) -> bool:
+    async def _tell(self, order: Order, place: Place, limits: Beside) -> bool:
         """Bring an order to the charge point; whether it took it."""
-        if order.point != place.limit:
+        if order.point not in {place.limit, SETPOINT}:
             await self._orders.progress(order, "rejected", f"OCPP has no order for {order.point}")
+            return False
+        if order.point == SETPOINT and self._point.version != "2.1":
+            words = f"OCPP {self._point.version} has no set-points of power: it takes 2.1"
+            await self._orders.progress(order, "rejected", words)
             return False
         for number in range(_TRIES):
             if not self._orders.is_current(order):
                 return False
             try:
-                return await self._try(order, place)
+                return await self._try(order, place, limits)
             except Unanswered as error:
                 log.warning("station=%s %s (try %d)", self._point.identity, error, number + 1)
                 await self._clock.sleep(_PAUSE_S if number + 1 < _TRIES else 0)
@@ -113,43 +126,81 @@ class Told:
         await self._orders.progress(order, "failed", "the charge point did not answer")
         return False
 
-    async def _try(self, order: Order, place: Place) -> bool:
-        version, now_us = self._point.version, self._clock.now_us()
+    async def _try(self, order: Order, place: Place, limits: Beside) -> bool:
+        version, now_us, of_power = self._point.version, self._clock.now_us, order.point == SETPOINT
         await self._orders.progress(order, "sent")
         if order.value is None:
-            await self._session.call("ClearChargingProfile", profile.clear(place, version))
+            payload = setpoint.clear(place) if of_power else profile.clear(place, version)
+            await self._session.call("ClearChargingProfile", payload)
             await self._orders.progress(order, "acknowledged")  # Unknown says that it is not there: just as well
             return True
-        if self._fallback.get(place.evse) != order.fallback:
-            payload = profile.fallback_profile(order.fallback, place, version, now_us)
-            if not await self._set(order, payload, "the profile to fall back to"):
-                return False
-            self._fallback[place.evse] = order.fallback
-        payload = profile.lease_profile(order, place, version, self._clock.now_us())
+        if of_power and (reason := await self._lacks(place)):
+            await self._orders.progress(order, "rejected", reason)
+            return False
+        if not await self._fall_back(order, place):
+            return False
+        payload = (
+            setpoint.setpoint_profile(order, place, now_us(), limits)
+            if of_power
+            else profile.lease_profile(order, place, version, now_us())
+        )
         if not await self._set(order, payload, "the profile"):
             return False
         await self._orders.progress(order, "acknowledged")
         return True
 
+    async def _lacks(self, place: Place) -> str:
+        """Return why an EVSE takes no set-points, "" where it does; asked once a connection and boot."""
+        if place.evse not in self._unable:
+            try:
+                answer = await self._session.call("GetVariables", setpoint.capability(place))
+            except CallRefused as error:
+                return f"the charge point does not say whether it takes set-points: {error}"
+            self._unable[place.evse] = setpoint.lacks(answer)
+        return self._unable[place.evse]
+
+    async def _fall_back(self, order: Order, place: Place) -> bool:
+        """See to it that the charge point has the profile to fall back to, of all points that were ever ordered."""
+        known, now_us = self._fallback.get(place.evse, {}), self._clock.now_us()
+        wanted = {**known, order.point: order.fallback}
+        if wanted == known:
+            return True
+        of_station = place.connection.purpose != "TxDefaultProfile"
+        if order.point == SETPOINT or (SETPOINT in wanted and not of_station):
+            limit = None if of_station else wanted.get(place.limit)
+            payload = setpoint.fallback_profile(wanted[SETPOINT], place, now_us, limit)
+        else:
+            payload = profile.fallback_profile(order.fallback, place, self._point.version, now_us)
+        if not await self._set(order, payload, "the profile to fall back to"):
+            return False
+        self._fallback[place.evse] = wanted
+        return True
+
     async def _set(self, order: Order, payload: dict[str, Any], what: str) -> bool:
         answer = await self._session.call("SetChargingProfile", payload)
         if answer["status"] != "Accepted":
-            await self._orders.progress(order, "rejected", f"the charge point answers {what} with {answer['status']}")
+            words = f"the charge point answers {what} with {status_words(answer)}"
+            await self._orders.progress(order, "rejected", words)
             return False
         return True
 
     # -- asking ------------------------------------------------------------------------------------------------
 
     async def ask(self, place: Place) -> bool:
-        """Ask what limit holds, and take the answer in as a reading; False when it does not say."""
+        """Ask what limit and set-point hold, and take the answer in as readings; False when it does not say."""
         version = self._point.version
+        of_power = SETPOINT in place.points and version == "2.1"
         try:
-            answer = await self._session.call("GetCompositeSchedule", profile.ask(place, version))
-            value = profile.told(answer, place, version)
-            if value is None or self._point.place(place.evse) is None:
+            payload = profile.ask(place, version, "W" if of_power else "")
+            period, unit = profile.now(await self._session.call("GetCompositeSchedule", payload), version)
+            values = {place.limit: profile.told(period, unit, place)} if place.limit else {}
+            if of_power:
+                values[SETPOINT] = setpoint.told(period, unit, place)
+            units, now_us = {**LIMITS, SETPOINT: "W"}, self._clock.now_us()
+            rows = [Row(name, units[name], now_us, value) for name, value in values.items() if value is not None]
+            if not rows or self._point.place(place.evse) is None:
                 return False
-            row = Row(place.limit, LIMITS[place.limit], self._clock.now_us(), value)
-            await self._point.readings(place, [row])
+            await self._point.readings(place, rows)
         except (Unanswered, CallRefused, GridspineError) as error:
             log.info("station=%s does not say what limit holds: %s", self._point.identity, error)
             return False
@@ -157,7 +208,7 @@ class Told:
 
     async def _ask_again(self, place: Place) -> None:
         """Ask what is told only when it changes: what limit holds, and the state of the connector."""
-        if place.limit:
+        if place.commanded:
             await self.ask(place)
         if not self._states or "connectorState" not in place.points or place.evse == 0:
             return
@@ -179,7 +230,7 @@ class Told:
             if answer["status"] != "Accepted":
                 return f"the charge point answers {answer['status']}"
             await within(self._clock, _METERED_S, self._metered(place.evse, before))
-            if place.limit:
+            if place.commanded:
                 await self.ask(place)
         except TimeoutError:
             return f"no meter values within {_METERED_S:g} s"

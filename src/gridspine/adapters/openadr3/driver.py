@@ -16,8 +16,9 @@ from gridspine.adapters.openadr3.wire import Operation
 from gridspine.energy.control_port import Change, controls_of
 from gridspine.energy.programme import Programme
 from gridspine.energy.programme_event import ProgrammeEvent
-from gridspine.kernel.errors import GridspineError, Invalid
+from gridspine.kernel.errors import GridspineError
 from gridspine.things.adapter import AdapterContext
+from gridspine.things.adapter_settings import read_section
 
 _ONLY_SPEAKS = "the OpenADR 3 adapter speaks of programmes and serves no Things"
 _LOG = logging.getLogger(__name__)
@@ -30,10 +31,7 @@ class OpenAdr3Adapter:
 
     async def run(self, context: AdapterContext) -> None:
         """Serve until cancelled; raises `Invalid` when the settings are wrong."""
-        try:
-            settings = msgspec.convert(dict(context.settings), Settings)
-        except msgspec.ValidationError as error:
-            raise Invalid(f"settings of the adapter openadr3: {error}") from error
+        settings = read_section(self.name, context.settings, Settings)
         controls = controls_of(context)
         book = Book(context.store)
         await book.load()

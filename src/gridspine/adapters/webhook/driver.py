@@ -26,6 +26,7 @@ from gridspine.infra.runtime.address_count import AddressCount
 from gridspine.kernel.errors import GridspineError, Invalid, Overloaded
 from gridspine.kernel.time import US
 from gridspine.things.adapter import AdapterContext, Binding
+from gridspine.things.adapter_settings import read_section
 
 _LOG = logging.getLogger(__name__)
 _MAX_CONNECTIONS, _MAX_PER_ADDRESS = 256, 32
@@ -71,10 +72,7 @@ class WebhookAdapter:
 
     async def run(self, context: AdapterContext) -> None:
         """Serve until cancelled; raises `Invalid` when the settings are wrong."""
-        try:
-            settings = msgspec.convert(dict(context.settings), Settings)
-        except msgspec.ValidationError as error:
-            raise Invalid(f"settings of the adapter webhook: {error}") from error
+        settings = read_section(self.name, context.settings, Settings)
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             address = str((writer.get_extra_info("peername") or ("unknown",))[0])

@@ -4,13 +4,12 @@ import asyncio
 import logging
 from dataclasses import dataclass
 
-import msgspec
-
 from gridspine.adapters.wot_http.guard import Guard, Settings
 from gridspine.adapters.wot_http.poller import Poller, read_connection
 from gridspine.adapters.wot_http.session import Session
 from gridspine.kernel.errors import GridspineError, Invalid
 from gridspine.things.adapter import AdapterContext, Binding, ReadRequest
+from gridspine.things.adapter_settings import read_section
 
 _LOG = logging.getLogger(__name__)
 _READ_AT_ONCE = 50
@@ -38,10 +37,7 @@ class WotHttpAdapter:
         # Both libraries log addresses or headers, and a key may be in either.
         for name in ("httpx", "httpcore"):
             logging.getLogger(name).setLevel(logging.WARNING)
-        try:
-            settings = msgspec.convert(dict(context.settings), Settings)
-        except msgspec.ValidationError as error:
-            raise Invalid(f"settings of the adapter wot_http: {error}") from error
+        settings = read_section(self.name, context.settings, Settings)
         session = Session(Guard(settings, context.secrets), settings, context.clock, context.trace)
         try:
             async with asyncio.TaskGroup() as group:

@@ -10,6 +10,7 @@ import structlog
 from gridspine.apps.api.tls import node_context
 from gridspine.apps.node.adapter_tokens import AdapterTokens
 from gridspine.apps.node.authority import Authority
+from gridspine.apps.node.charging import Charging
 from gridspine.apps.node.commands import Commands
 from gridspine.apps.node.control_port import HostedControls
 from gridspine.apps.node.controls import Controls
@@ -263,12 +264,13 @@ class AdapterHost:
         self.intake, self.commands, self.meter, self.trace = intake, commands, meter, trace
         self.quotas, self.http = quotas, http
         following = Following(controls, directory, authority, identity, clock, self.may_publish)
-        self.controls = HostedControls(authority, controls, identity, following)
         self.tokens = AdapterTokens(identity)
         self.listening: dict[str, tuple[str, int]] = {}
         self.reads = Reads(directory, clock)
         self.announcements = Announcements(registry, clock)
         self.requests = Requests(directory, commands, intake.writer, clock, trace)
+        charging = Charging(directory, intake.books.twins, self.requests, commands, clock)
+        self.controls = HostedControls(authority, controls, identity, following, charging)
         self.transactions = Transactions(directory, self.requests)
         self._settings = settings
         self._adapters = adapters

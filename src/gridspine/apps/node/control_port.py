@@ -19,6 +19,7 @@ from gridspine.apps.node.caller_programmes import CallerProgrammes
 from gridspine.apps.node.caller_reports import CallerReports
 from gridspine.apps.node.caller_sites import CallerSites
 from gridspine.apps.node.controls import Controls
+from gridspine.energy.charging import ChargingPort
 from gridspine.energy.control_port import Action, Change
 from gridspine.energy.followed import FollowPort
 from gridspine.infra.identity.caller import Caller
@@ -55,10 +56,11 @@ class HostedControls:
     """What an adapter reaches them by: `gridspine.energy.control_port.Controls`."""
 
     def __init__(
-        self, authority: Authority, controls: Controls, identity: Identity, following: FollowPort
+        self, authority: Authority, controls: Controls, identity: Identity, following: FollowPort,
+        charging: ChargingPort,
     ) -> None:  # fmt: skip
         self._authority, self._controls, self._identity = authority, controls, identity
-        self.following = following
+        self.following, self.charging = following, charging
 
     @property
     def revision(self) -> int:

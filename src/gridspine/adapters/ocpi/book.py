@@ -1,0 +1,194 @@
+"""What is kept of partners, in memory and in the adapter's private store: durable when a method returns.
+
+::
+
+    partner/{Thing}                            Partner: tokens, endpoints, roles
+    object/{Thing}/{module}/{country}/{party}/{id}   what a partner pushed, or was fetched of it; as it came
+
+Tokens that only are checked are kept as hashes; the one that we show the partner is kept as it is, here alone.
+"""
+
+import base64
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote, unquote
+
+import msgspec
+
+from gridspine.adapters.ocpi.credentials import CredentialsRole, Endpoint
+from gridspine.adapters.ocpi.wire import Party
+from gridspine.infra.runtime.clock import Clock
+from gridspine.kernel.errors import Overloaded
+from gridspine.things.adapter import PrivateStore
+
+
+class Partner(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A partner, by its Thing.
+
+    ``invitation`` is the hash of token A, with which it may only register; ``shown`` that of the token it shows us
+    since, ``pending`` of one that counts besides while a registration of ours is under way. ``token`` is what we show
+    it, at ``endpoints`` of ``version``.
+    """
+
+    thing: str
+    invitation: str = ""
+    shown: str = ""
+    pending: str = ""
+    token: str = ""
+    url: str = ""
+    version: str = ""
+    endpoints: tuple[Endpoint, ...] = ()
+    roles: tuple[CredentialsRole, ...] = ()
+    since_us: int = 0
+
+    @property
+    def registered(self) -> bool:
+        """Whether tokens were exchanged."""
+        return bool(self.token and self.shown)
+
+    def endpoint(self, module: str, role: str) -> str:
+        """Return the address of a module's interface, "" where the partner has none; of *credentials* of any role."""
+        for one in self.endpoints:
+            if one.identifier == module and (one.role == role or module == "credentials"):
+                return one.url
+        return ""
+
+    def is_(self, party: Party) -> bool:
+        """Whether the partner speaks for ``party``."""
+        return any(one.party.key == party.key for one in self.roles)
+
+    def party(self, role: str) -> Party | None:
+        """Return its first party of a role, else its first."""
+        found = [one.party for one in self.roles if one.role == role] or [one.party for one in self.roles]
+        return found[0] if found else None
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """An object of a partner's, as it came, and when it was last updated [µs since 1970]."""
+
+    id: str
+    body: dict[str, Any]
+    updated_us: int
+
+
+Place = tuple[str, str, str, str]
+"""Thing, module, country, party: where objects of one party are kept."""
+
+
+class Book:
+    """All that is kept. Lives on the event loop. ``most`` objects of a module are kept of a partner."""
+
+    def __init__(self, store: PrivateStore, most: int) -> None:
+        self.store, self._most = store, most
+        self._partners: dict[str, Partner] = {}
+        self._shown: dict[str, str] = {}
+        self._objects: dict[Place, dict[str, Kept]] = {}
+        self._counts: dict[tuple[str, str], int] = {}
+
+    async def load(self) -> None:
+        """Read all when the adapter starts."""
+        for key, value in (await self.store.items()).items():
+            kind, _, rest = key.partition("/")
+            if kind == "partner":
+                self._put(msgspec.json.decode(value, type=Partner))
+            elif kind == "object":
+                thing, module, country, party, _ = rest.split("/", 4)
+                self._set((unquote(thing), module, country, party), msgspec.json.decode(value, type=Kept))
+
+    # -- partners ----------------------------------------------------------------------------------------------
+
+    def partner(self, thing: str) -> Partner:
+        """Return what is known of a partner; an empty one of one that is new."""
+        return self._partners.get(thing) or Partner(thing)
+
+    def partners(self) -> list[Partner]:
+        """Return all partners, the oldest first."""
+        return sorted(self._partners.values(), key=lambda one: (one.since_us, one.thing))
+
+    def by_token(self, tokens: tuple[str, ...]) -> tuple[Partner, str, str] | None:
+        """Return whose token it is, as what it counts (*invitation*, *shown* or *pending*), and which it is."""
+        for token in tokens:
+            hashed = hash_of(token)
+            thing = self._shown.get(hashed)
+            if thing is not None:
+                partner = self._partners[thing]
+                standings = {partner.invitation: "invitation", partner.pending: "pending", partner.shown: "shown"}
+                return partner, standings[hashed], token
+        return None
+
+    async def keep(self, partner: Partner) -> Partner:
+        """Keep a partner as it now is."""
+        await self.store.put(f"partner/{partner.thing}", msgspec.json.encode(partner))
+        self._put(partner)
+        return partner
+
+    def _put(self, partner: Partner) -> None:
+        for hashed in _hashes(self._partners.get(partner.thing)):
+            self._shown.pop(hashed, None)
+        self._partners[partner.thing] = partner
+        for hashed in _hashes(partner):
+            self._shown[hashed] = partner.thing
+
+    # -- objects -----------------------------------------------------------------------------------------------
+
+    def objects(self, thing: str, module: str) -> Iterator[tuple[Place, Kept]]:
+        """Yield what is kept of a partner's module."""
+        for place, kept in list(self._objects.items()):
+            if place[:2] == (thing, module):
+                for one in list(kept.values()):
+                    yield place, one
+
+    def object(self, place: Place, id: str) -> Kept | None:
+        """Return one, by its id without regard to case."""
+        return self._objects.get(_same(place), {}).get(id.casefold())
+
+    async def keep_object(self, place: Place, kept: Kept) -> None:
+        """Keep an object; raise `Overloaded` where a partner has as many as it may."""
+        place = _same(place)
+        if self.object(place, kept.id) is None and self._counts.get(place[:2], 0) >= self._most:
+            raise Overloaded(f"{self._most} {place[1]} of yours are kept here, and no more", retry_after_s=3600)
+        await self.store.put(_key(place, kept.id), msgspec.json.encode(kept))
+        self._set(place, kept)
+
+    async def forget_object(self, place: Place, id: str) -> None:
+        """Let an object go."""
+        place = _same(place)
+        if self._objects.get(place, {}).pop(id.casefold(), None) is not None:
+            self._counts[place[:2]] -= 1
+            await self.store.put(_key(place, id), None)
+
+    async def forget_all(self, thing: str) -> None:
+        """Let all go that is kept of a partner's objects."""
+        for module in {place[1] for place in self._objects if place[0] == thing}:
+            for place, kept in list(self.objects(thing, module)):
+                await self.forget_object(place, kept.id)
+
+    def _set(self, place: Place, kept: Kept) -> None:
+        found = self._objects.setdefault(place, {})
+        if kept.id.casefold() not in found:
+            self._counts[place[:2]] = self._counts.get(place[:2], 0) + 1
+        found[kept.id.casefold()] = kept
+
+
+def new_token(clock: Clock) -> str:
+    """Return a credentials token that nobody can guess."""
+    return base64.urlsafe_b64encode(clock.randbytes(36)).decode()
+
+
+def hash_of(token: str) -> str:
+    """Return what is kept of a token that is only checked; it is too long to be guessed from that."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def _hashes(partner: Partner | None) -> list[str]:
+    return [] if partner is None else [one for one in (partner.invitation, partner.shown, partner.pending) if one]
+
+
+def _same(place: Place) -> Place:
+    return place[0], place[1], place[2].upper(), place[3].upper()
+
+
+def _key(place: Place, id: str) -> str:
+    thing, module, country, party = place
+    return f"object/{quote(thing, safe=':')}/{module}/{country}/{party}/{quote(id.casefold(), safe='')}"

@@ -1,0 +1,204 @@
+"""Registration: credentials tokens are exchanged, renewed and given up, by whichever side begins.
+
+::
+
+    we invite:    token A ─► the partner POSTs its token B ─► we ask it what it has ─► it is answered token C
+    we register:  its token A ─► versions, details ─► POST our token B ─► it asks us, showing B ─► its token C
+
+Source: OCPI 2.2.1-d2 and 2.3.0, chapters "Credentials" and "Versions".
+"""
+
+import asyncio
+from collections import defaultdict
+from typing import Any, NamedTuple
+
+import msgspec
+
+from gridspine.adapters.ocpi.book import Book, Partner, hash_of, new_token
+from gridspine.adapters.ocpi.client import Client
+from gridspine.adapters.ocpi.credentials import Credentials, CredentialsRole, Endpoint, VersionDetails, VersionEntry
+from gridspine.adapters.ocpi.settings import Settings
+from gridspine.adapters.ocpi.wire import OcpiError, Version, is_token
+from gridspine.adapters.ocpi.words import BusinessDetails
+from gridspine.infra.runtime.clock import Clock
+from gridspine.kernel.errors import Conflict, GridspineError, Invalid, Unavailable
+
+MODULES: dict[str, tuple[tuple[str, str], ...]] = {
+    "CPO": (
+        ("locations", "SENDER"), ("sessions", "SENDER"), ("cdrs", "SENDER"), ("tariffs", "SENDER"),
+        ("tokens", "RECEIVER"), ("commands", "RECEIVER"), ("chargingprofiles", "RECEIVER"),
+    ),
+    "EMSP": (
+        ("locations", "RECEIVER"), ("sessions", "RECEIVER"), ("cdrs", "RECEIVER"), ("tariffs", "RECEIVER"),
+        ("tokens", "SENDER"), ("commands", "SENDER"), ("chargingprofiles", "SENDER"),
+    ),
+}  # fmt: skip
+"""The interfaces that each role of ours has."""
+
+
+class _Found(NamedTuple):
+    version: str
+    endpoints: tuple[Endpoint, ...]
+
+
+class Registration:
+    """Registers partners, one thing at a time for each. ``base`` is where we are reached, set when we listen."""
+
+    def __init__(self, book: Book, client: Client, settings: Settings, clock: Clock) -> None:
+        self._book, self._client, self._settings, self._clock = book, client, settings, clock
+        self.base = settings.url.rstrip("/")
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    # -- what we have ------------------------------------------------------------------------------------------
+
+    @property
+    def url(self) -> str:
+        """Where our versions are."""
+        return f"{self.base}/ocpi/versions"
+
+    def versions(self) -> list[VersionEntry]:
+        """Return the versions that we speak."""
+        return [VersionEntry(one, f"{self.base}/ocpi/{one}") for one in self._settings.versions]
+
+    def details(self, version: Version) -> VersionDetails:
+        """Return our endpoints of a version."""
+        found = [Endpoint("credentials", "RECEIVER", f"{self.base}/ocpi/{version}/credentials")]
+        for role in self._settings.roles:
+            for module, side in MODULES[role]:
+                found.append(Endpoint(module, side, f"{self.base}/ocpi/{version}/{side.lower()}/{module}"))
+        return VersionDetails(version, tuple(found))
+
+    def credentials(self, token: str) -> Credentials:
+        """Return our credentials with a token for the partner."""
+        settings = self._settings
+        details = BusinessDetails(settings.name, settings.website or None)
+        party = settings.party
+        roles = tuple(CredentialsRole(role, details, party.party_id, party.country_code) for role in settings.roles)
+        return Credentials(token, self.url, roles)
+
+    # -- the partner begins ------------------------------------------------------------------------------------
+
+    async def invite(self, thing: str) -> dict[str, str]:
+        """Return a token A with which a partner may register, once, and where; the one before does not count more."""
+        async with self._turns[thing]:
+            partner = self._book.partner(thing)
+            if partner.registered:
+                raise Conflict("the partner is registered already: unregister it first")
+            token = new_token(self._clock)
+            await self._book.keep(msgspec.structs.replace(partner, invitation=hash_of(token)))
+            return {"token": token, "url": self.url}
+
+    async def take(self, partner: Partner, version: Version, given: Credentials, *, again: bool) -> Credentials:
+        """Take a partner's credentials (POST, or PUT where ``again``), and return ours; raise `OcpiError`."""
+        async with self._turns[partner.thing]:
+            partner = self._book.partner(partner.thing)
+            if partner.registered != again:
+                word = "is not registered: POST" if again else "is registered already: PUT"
+                raise OcpiError(2000, f"the partner {word} its credentials", 405)
+            self._check_parties(partner, given)
+            try:
+                found = await self._look(given.url, given.token, version)
+            except GridspineError as error:
+                status_code = 3002 if isinstance(error, Conflict) else 3001
+                raise OcpiError(status_code, f"your API cannot be used: {error.detail}") from error
+            token = new_token(self._clock)
+            await self._book.keep(
+                Partner(
+                    partner.thing, "", hash_of(token), "", given.token, given.url, found.version, found.endpoints,
+                    given.roles, self._clock.now_us(),
+                )
+            )  # fmt: skip
+            return self.credentials(token)
+
+    async def leave(self, partner: Partner) -> None:
+        """Let a partner go that says so (DELETE); raise `OcpiError`."""
+        async with self._turns[partner.thing]:
+            if not self._book.partner(partner.thing).registered:
+                raise OcpiError(2000, "the partner is not registered", 405)
+            await self._book.keep(Partner(partner.thing))
+
+    # -- we begin ----------------------------------------------------------------------------------------------
+
+    async def register(self, thing: str, url: str, token: str) -> Partner:
+        """Register at a partner by the token A and the address of its versions that it gave us."""
+        if not is_token(token):
+            raise Invalid("token: 1 to 64 printable characters are needed, without a space")
+        self._client.check(url)
+        async with self._turns[thing]:
+            if self._book.partner(thing).registered:
+                raise Conflict("the partner is registered already: renew its credentials, or unregister it first")
+            return await self._exchange(thing, url, token, "POST")
+
+    async def renew(self, thing: str) -> Partner:
+        """Exchange new tokens with a partner, and learn anew what it has."""
+        async with self._turns[thing]:
+            partner = self._registered(thing)
+            return await self._exchange(thing, partner.url, partner.token, "PUT")
+
+    async def unregister(self, thing: str) -> bool:
+        """Give a partner up, whether or not it can be told; return whether it was."""
+        async with self._turns[thing]:
+            partner = self._registered(thing)
+            told = True
+            try:
+                await self._client.call("DELETE", partner.endpoint("credentials", ""), partner.token)
+            except GridspineError:
+                told = False
+            await self._book.keep(Partner(thing))
+            return told
+
+    async def _exchange(self, thing: str, url: str, token: str, method: str) -> Partner:
+        found = await self._look(url, token, None)
+        own = next((one.url for one in found.endpoints if one.identifier == "credentials"), "")
+        if not own:
+            raise Unavailable("the partner has no endpoint for credentials")
+        before, shown = self._book.partner(thing), new_token(self._clock)
+        await self._book.keep(msgspec.structs.replace(before, pending=hash_of(shown)))
+        try:
+            answer: Any = await self._client.call(method, own, token, self.credentials(shown))
+            given = _convert(answer, Credentials)
+            self._check_parties(before, given)
+        except GridspineError:
+            await self._book.keep(before)
+            raise
+        except asyncio.CancelledError:
+            await asyncio.shield(self._book.keep(before))
+            raise
+        return await self._book.keep(
+            Partner(
+                thing, "", hash_of(shown), "", given.token, given.url, found.version, found.endpoints, given.roles,
+                self._clock.now_us(),
+            )
+        )  # fmt: skip
+
+    async def _look(self, url: str, token: str, version: Version | None) -> _Found:
+        """Return the endpoints of ``version``, or the newest that both know; raise `Conflict` where there is none."""
+        given = _convert(await self._client.call("GET", url, token), list[VersionEntry])
+        theirs = {one.version: one.url for one in given}
+        known = [one for one in ([version] if version else self._settings.versions) if one in theirs]
+        if not known:
+            raise Conflict(f"no version in common: the partner has {', '.join(sorted(theirs))[:100] or 'none'}")
+        details = _convert(await self._client.call("GET", theirs[known[0]], token), VersionDetails)
+        for one in details.endpoints:
+            self._client.check(one.url)
+        return _Found(known[0], details.endpoints[:100])
+
+    def _registered(self, thing: str) -> Partner:
+        partner = self._book.partner(thing)
+        if not partner.registered:
+            raise Conflict("the partner is not registered")
+        return partner
+
+    def _check_parties(self, partner: Partner, given: Credentials) -> None:
+        """Raise where a partner claims to be us, or whom another partner is."""
+        others = [one for one in self._book.partners() if one.thing != partner.thing]
+        for role in given.roles:
+            if role.party.key == self._settings.party.key or any(one.is_(role.party) for one in others):
+                raise OcpiError(2001, f"roles: {role.country_code} {role.party_id} is somebody else here")
+
+
+def _convert(value: Any, kind: Any) -> Any:
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise Unavailable(f"the partner's answer is not as it should be: {str(error)[:200]}") from error

@@ -1,0 +1,76 @@
+"""Versions, credentials and tokens: between two nodes, and as a stranger asks."""
+
+import base64
+
+import pytest
+import pytest_asyncio
+from ocpi_pairing import pair
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def both(tmp_path_factory):
+    async with pair(tmp_path_factory.mktemp("both"), versions=("2.2.1",)) as made:
+        yield made
+
+
+async def test_they_register_renew_and_part(both) -> None:
+    cpo, emsp = both
+    invitation = await cpo.act("invite")
+    assert invitation["url"] == f"{cpo.url}/versions"
+    async with cpo.http(base64.b64encode(invitation["token"].encode()).decode()) as first:
+        answer = await first.get(f"{cpo.url}/2.2.1/sender/locations")
+        assert (answer.status_code, answer.json()["status_code"]) == (401, 2000), (
+            "an invitation is for registering only"
+        )
+    said = await emsp.act("register", invitation)
+    assert (said["registered"], said["version"]) == (True, "2.2.1"), "the newest that both speak"
+    assert [one["role"] for one in said["roles"]] == ["CPO", "EMSP"]
+    assert "locations SENDER" in said["modules"]
+    assert "token" not in said
+    seen = await cpo.act("partner")
+    assert seen["roles"][0]["party"] == "DE MSP"
+    with pytest.raises(RuntimeError, match="already"):
+        await emsp.act("register", invitation)
+    async with cpo.http(invitation["token"]) as used:
+        assert (await used.get(invitation["url"])).status_code == 401, "it counts once"
+    await cpo.act("renew")
+    await emsp.act("renew")
+    assert (await cpo.act("unregister")) == {"told": True}
+    assert (await emsp.act("partner")).get("registered") is False
+
+
+async def test_a_stranger_learns_nothing(both) -> None:
+    cpo, _ = both
+    async with cpo.http("wrong") as http:
+        for path in ("versions", "2.2.1", "2.2.1/credentials", "2.2.1/sender/locations", "9.9"):
+            answer = await http.get(f"{cpo.url}/{path}", headers={"x-request-id": "r1"})
+            assert answer.status_code == 401, path
+            assert set(answer.json()) == {"status_code", "status_message", "timestamp"}
+            assert answer.headers["x-request-id"] == "r1"
+        assert (await http.get(f"{cpo.url}/versions", headers={"authorization": "Bearer x"})).status_code == 401
+
+
+async def test_what_is_wrong_with_credentials_is_said_in_ocpis_own_codes(both) -> None:
+    cpo, _ = both
+    token = (await cpo.act("invite"))["token"]
+    async with cpo.http(token) as http:  # as it stands, not in Base64: many send it so
+        url = f"{cpo.url}/2.2.1/credentials"
+        assert (await http.post(url, content=b"{")).status_code == 400
+        answer = await http.post(url, json={"token": "b"})
+        assert (answer.status_code, answer.json()["status_code"]) == (200, 2001)
+        role = {"role": "EMSP", "business_details": {"name": "x"}, "party_id": "ABC", "country_code": "FR"}
+        body = {"token": "b", "url": "http://127.0.0.1:1/versions", "roles": [role]}
+        answer = await http.post(url, json=body)
+        assert (answer.status_code, answer.json()["status_code"]) == (200, 3001), "our side cannot be asked back"
+        answer = await http.post(url, json={**body, "roles": [{**role, "party_id": "cpo", "country_code": "nl"}]})
+        assert answer.json()["status_code"] == 2001, "nobody is us"
+        assert (await http.put(url, json=body)).status_code == 405
+        assert (await http.delete(url)).status_code == 405
+        assert (await http.get(url)).json()["data"]["token"] == token
+        assert (await http.patch(url)).status_code == 405
+        assert (await http.get(f"{cpo.url}/2.1.1")).status_code == 404
+        assert (await http.get(f"{cpo.url}/versions")).json()["data"] == [
+            {"version": "2.2.1", "url": f"{cpo.url}/2.2.1"}
+        ]
