@@ -270,7 +270,7 @@ class AdapterHost:
         self.announcements = Announcements(registry, clock)
         self.requests = Requests(directory, commands, intake.writer, clock, trace)
         charging = Charging(directory, intake.books.twins, self.requests, commands, clock)
-        self.controls = HostedControls(authority, controls, identity, following, charging)
+        self.controls = HostedControls(authority, controls, identity, following, charging, directory)
         self.transactions = Transactions(directory, self.requests)
         self._settings = settings
         self._adapters = adapters
