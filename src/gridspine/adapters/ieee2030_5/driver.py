@@ -70,6 +70,14 @@ class _Nobody:
     async def opt(self, source: Source, thing: str, event: str, *, out: bool, reason: str = "") -> None:
         raise NotFound("there is no such event")
 
+    async def opt_out_of(
+        self, source: Source, thing: str, programme: str, times: tuple[int, int], *, reason: str = ""
+    ) -> str:
+        raise NotFound("there is no such programme")
+
+    async def opt_back(self, source: Source, thing: str, opt: str) -> None:
+        return
+
 
 def _controls(context: AdapterContext) -> Controls | None:
     try:
