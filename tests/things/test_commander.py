@@ -19,7 +19,7 @@ def test_from_request_to_confirmation_to_the_end() -> None:
     commander = make()
     assert ask(commander, lease("a", 3000)).state == "accepted"
     (order,) = tick(commander, 0)
-    assert order == Order("a", BATTERY, "power", 3000, 60 * US, 0, 1)
+    assert order == Order("a", BATTERY, "power", 3000, 60 * US, 0, 1, principals=("by-a",))
     assert tick(commander, 1) == [], "only a change makes an order"
     keep(commander, commander.on_readings(reading(3000, 0.5)))
     assert commander.command("a").state == "accepted", "nothing was sent yet"
