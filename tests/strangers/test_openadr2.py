@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from hypothesis import HealthCheck, given, seed, settings
+
+from gridspine.adapters.openadr2 import wire
 
 TESTS = Path(__file__).parents[1]
 HERE = Path(__file__).parent / "openadr2"
@@ -36,6 +39,7 @@ def _lent(name, path):
 _lent("hosted_node", TESTS / "apps" / "hosted.py")
 _lent("csip_pki", TESTS / "adapters" / "ieee2030_5" / "pki.py")
 _lent("csip_utility", TESTS / "adapters" / "ieee2030_5" / "utility.py")
+said = _lent("openadr2_said", TESTS / "adapters" / "openadr2" / "said.py")
 vtns = _lent("openadr2_vtn", TESTS / "adapters" / "openadr2" / "vtn.py")
 
 
@@ -85,6 +89,27 @@ async def ready(process):
     return said
 
 
+async def test_what_is_written_passes_the_schema():
+    documents = []
+
+    @seed(1)
+    @settings(max_examples=300, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(said.MESSAGES)
+    def make(message):
+        documents.append(wire.write(message).decode())
+
+    await asyncio.to_thread(make)
+    assert len({text.partition("<oadr:oadrSignedObject")[2].partition("><oadr:")[2][:20] for text in documents}) > 15
+    async with asyncio.timeout(60), program("schema.py", documents) as process:
+        out, errors = await process.communicate()
+    assert process.returncode == 0, errors.decode()[-3000:]
+    assert json.loads(out) == []
+    planted = documents[0].replace("</oadr:oadrSignedObject>", "<oadr:oadrPoll/></oadr:oadrSignedObject>")
+    async with asyncio.timeout(60), program("schema.py", [planted]) as process:
+        out, _ = await process.communicate()
+    assert len(json.loads(out)) == 1
+
+
 async def test_openleadr_is_a_ven(vtn):
     ven = await vtn.ven()
     programme, _ = await vtn.enrolled(ven.thing, signals=[{"payloadType": "SIMPLE"}])
@@ -92,7 +117,8 @@ async def test_openleadr_is_a_ven(vtn):
     event = await vtn.publish(programme, (120, 720, simple), randomiseStartS=60)
     asked = {
         "name": "openleadr", "url": f"{vtn.url}/OpenADR2/Simple/2.0b", "cert": str(ven.issued.crt),
-        "key": str(ven.issued.pem), "ca": str(vtn.pki.ca.crt), "event": event.removeprefix("urn:uuid:"), "signed": False,
+        "key": str(ven.issued.pem), "ca": str(vtn.pki.ca.crt), "event": event.removeprefix("urn:uuid:"),
+        "signed": False,
     }  # fmt: skip
     async with asyncio.timeout(60), program("ven.py", asked) as process:
         await ready(process)

@@ -7,6 +7,7 @@ import msgspec
 from hypothesis import strategies as st
 
 from gridspine.adapters.openadr2 import message as m
+from gridspine.adapters.openadr2 import message_report as r
 from gridspine.adapters.openadr2 import wire
 from gridspine.adapters.openadr2.wire_event import STATES
 from gridspine.adapters.openadr2.wire_shape import DESCRIPTIONS, SCALES
@@ -29,7 +30,12 @@ NAMED = {
     "name": st.sampled_from(["SIMPLE", "x-MINE"]), "reading_type": st.sampled_from(["Direct Read", "x-notApplicable"]),
     "quality": st.sampled_from(["", "Quality Good - Non Specific"]), "scale": st.sampled_from(sorted(SCALES)),
 }  # fmt: skip
-FIXED = {(m.Descriptor, "test"): st.sampled_from(["", "false"]), (m.Profile, "name"): st.sampled_from(["2.0a", "2.0b"])}
+FIXED = {
+    (r.Description, "type"): st.sampled_from(["usage", "x-mine"]),
+    (r.Report, "name"): st.sampled_from(["", "TELEMETRY_USAGE"]),
+    (m.Descriptor, "test"): st.sampled_from(["", "false"]),
+    (m.Profile, "name"): st.sampled_from(["2.0a", "2.0b"]),
+}
 _UNITS = {
     "power:powerReal": "W",
     "power:powerApparent": "VA",

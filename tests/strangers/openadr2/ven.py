@@ -5,7 +5,7 @@ import json
 import sys
 from datetime import timedelta
 
-from openleadr import OpenADRClient, enable_default_logging
+from openleadr import OpenADRClient
 from openleadr.objects import Target
 
 asked = json.load(sys.stdin)
@@ -36,8 +36,9 @@ async def main():
     said["ven_id"], said["registration_id"] = client.ven_id, client.registration_id
     said["poll_s"] = client.poll_frequency.total_seconds()
     said["reports"] = [one["r_ids"] for one in client.report_requests]
-    opt = await client.create_opt("optOut", "economic", [Target(ven_id=client.ven_id)], event_id=asked["event"],
-                                  modification_number=0)
+    opt = await client.create_opt(
+        "optOut", "economic", [Target(ven_id=client.ven_id)], event_id=asked["event"], modification_number=0
+    )
     said["opts"] += [bool(opt), await client.cancel_opt(opt) if opt else False]
     print("ready", file=sys.stderr, flush=True)
     try:

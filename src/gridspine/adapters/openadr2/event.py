@@ -174,6 +174,13 @@ def _length(from_us: int, until_us: int) -> int:
     return 0 if until_us >= MAX_US else until_us - from_us
 
 
+def _whole(one: EventInterval, begin_us: int) -> int:
+    """Return how long an interval lasts in whole seconds [µs], so that what is cut off does not add up."""
+    if one.until_us >= MAX_US:
+        return 0
+    return (one.until_us - begin_us) // US * US - (one.from_us - begin_us) // US * US
+
+
 def _status(event: ProgrammeEvent, from_us: int, until_us: int, ramp_up_us: int, now_us: int) -> Status:
     if event.cancelled_us:
         return "cancelled"
@@ -186,8 +193,9 @@ def _signal(programme: Programme, kind: str, run: list[EventInterval], number: i
     mode = next((mode for mode in CONTROLS if mode == kind), None)
     name, type_, item = _meaning(programme, kind) if mode is None else (CONTROLS[mode], "setpoint", _WATTS)
     values = [_values(one)[kind] for one in run]
+    begin_us = run[0].from_us
     intervals = tuple(
-        SignalInterval(duration_us=_length(one.from_us, one.until_us), uid=str(at), value=value)
+        SignalInterval(duration_us=_whole(one, begin_us), uid=str(at), value=value)
         for at, (one, value) in enumerate(zip(run, values, strict=True))
     )
     current = next((value for one, value in zip(run, values, strict=True) if one.from_us <= now_us < one.until_us), 0.0)

@@ -5,9 +5,9 @@ from typing import Any
 
 import msgspec
 
-from gridspine.kernel.errors import Invalid
+from gridspine.things.adapter_settings import read_section, wrong
 
-LISTENER = "vtn"
+NAME, LISTENER = "openadr2", "vtn"
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -34,15 +34,12 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def read_settings(raw: Mapping[str, Any]) -> Settings:
     """Return the adapter's section as `Settings`; raise `Invalid` naming what is wrong."""
-    try:
-        settings = msgspec.convert(dict(raw), Settings)
-    except msgspec.ValidationError as error:
-        raise Invalid(f"settings of the adapter openadr2: {error}") from error
+    settings = read_section(NAME, raw, Settings)
     if not settings.path.startswith("/") or settings.path.endswith("/"):
-        raise Invalid("settings of the adapter openadr2: path begins with a slash and does not end with one")
+        raise wrong(NAME, "path begins with a slash and does not end with one")
     if not 0 < len(settings.vtn_id) <= 128:
-        raise Invalid("settings of the adapter openadr2: vtn_id has 1 to 128 characters")
+        raise wrong(NAME, "vtn_id has 1 to 128 characters")
     for name, least in (("poll_s", 1), ("repeat_s", 1), ("ramp_up_s", 0), ("report_s", 1)):
         if not least <= getattr(settings, name) <= 86_400:
-            raise Invalid(f"settings of the adapter openadr2: {name} is {least} to 86400")
+            raise wrong(NAME, f"{name} is {least} to 86400")
     return settings

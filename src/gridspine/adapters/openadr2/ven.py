@@ -25,7 +25,7 @@ _NAMES = {"ven_id": "venID", "ven_name": "venName", "resource_id": "resourceID"}
 class Connection(msgspec.Struct, frozen=True, rename=_NAMES, forbid_unknown_fields=True):
     """The ``connection`` of a binding.
 
-    ``ven_id`` is the VEN's. ``role``: *ven*, itself; *resource*, one that it reports of as ``resource_id``. ``ven_name``
+    ``ven_id`` is the VEN's. ``role``: *ven*, itself; *resource*, what it reports of as ``resource_id``. ``ven_name``
     is what it calls itself, where one certificate speaks for several. ``points``: which point a report's rID is, where
     its description does not say.
     """
