@@ -195,7 +195,7 @@ class Identity:
         if claims.cnf is not None and claims.cnf.jkt:
             raise refuse("wrong-scheme", "this token is bound to a DPoP key: use Authorization: DPoP and a proof")
         if claims.cnf is None:
-            if not plain:
+            if not plain or claims.door is not None:
                 raise refuse(
                     "bearer-refused",
                     "tokens bound to nothing are taken in the demo profile on loopback only",
