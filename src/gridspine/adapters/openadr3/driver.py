@@ -10,6 +10,7 @@ from gridspine.adapters.openadr3.auth import Auth
 from gridspine.adapters.openadr3.book import Book
 from gridspine.adapters.openadr3.callback import Callbacks
 from gridspine.adapters.openadr3.followed import FollowedVtns
+from gridspine.adapters.openadr3.reported import Reported
 from gridspine.adapters.openadr3.session import App
 from gridspine.adapters.openadr3.settings import Settings
 from gridspine.adapters.openadr3.vtn import Vtn
@@ -38,7 +39,8 @@ class OpenAdr3Adapter:
         await book.load()
         vtn = Vtn(book, controls, context.clock)
         callbacks = Callbacks(vtn, context, settings)
-        followed = FollowedVtns(context, settings)
+        reported = Reported(context)
+        followed, vtn.take = FollowedVtns(context, settings, reported), reported.take
         app = App(vtn, context, Auth(context, controls, settings.token_s), followed.notified)
         async with asyncio.TaskGroup() as group:
             group.create_task(callbacks.run())

@@ -1,14 +1,16 @@
-"""All VTNs that are followed: one follower for each Thing of the adapter, as Things come, change and go."""
+"""All VTNs that are followed, one by each Thing that says so, and Things that VENs report of: as they come and go."""
 
 import asyncio
 import logging
 from typing import NamedTuple
 
 import httpx
+import msgspec
 
 from gridspine.adapters.openadr3.follow import Follower
 from gridspine.adapters.openadr3.remote import read_connection
 from gridspine.adapters.openadr3.remote_call import new_client
+from gridspine.adapters.openadr3.reported import Reported, ResourceConnection
 from gridspine.adapters.openadr3.settings import Settings
 from gridspine.kernel.errors import Invalid
 from gridspine.things.adapter import AdapterContext, Binding
@@ -28,8 +30,8 @@ class _Served(NamedTuple):
 class FollowedVtns:
     """The followers. Lives on the event loop; `run` does the work."""
 
-    def __init__(self, context: AdapterContext, settings: Settings) -> None:
-        self._context, self._settings = context, settings
+    def __init__(self, context: AdapterContext, settings: Settings, reported: Reported) -> None:
+        self._context, self._settings, self._reported = context, settings, reported
         self._served: dict[str, _Served] = {}
 
     async def run(self) -> None:
@@ -60,7 +62,12 @@ class FollowedVtns:
         return one is not None
 
     async def _sync(self, group: asyncio.TaskGroup, client: httpx.AsyncClient) -> None:
-        wanted = {binding.thing: binding for binding in self._context.bindings()}
+        wanted = {binding.thing: binding for binding in self._context.bindings() if "vtn" in binding.connection}
+        self._reported.sync([
+            (binding, msgspec.convert(binding.connection, ResourceConnection))
+            for binding in self._context.bindings()
+            if isinstance(binding.connection.get("resource"), str) and len(binding.connection) == 1
+        ])  # fmt: skip
         for thing, served in list(self._served.items()):
             if wanted.get(thing) != served.binding:
                 del self._served[thing]

@@ -5,7 +5,7 @@
     Thing of the model *ven* ─ connection ─► which VTN, as whom, for which site or Thing, what it may command
 """
 
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -15,6 +15,23 @@ from gridspine.kernel.errors import Invalid
 
 MIN_POLL_S, MAX_POLL_S = 1.0, 86_400.0
 _MAX_WORD = 128
+
+
+class Way(NamedTuple):
+    """What a payload of reports is at a Thing: its ``point`` in ``node_unit``, and by what each unit is multiplied."""
+
+    point: str
+    node_unit: str
+    unit: str
+    factors: dict[str, float]
+
+
+WAYS = {
+    "USAGE": Way("activeEnergyImport", "Wh", "KWH", {"WH": 1.0, "KWH": 1e3, "MWH": 1e6}),
+    "DEMAND": Way("activePower", "W", "KW", {"W": 1.0, "KW": 1e3, "MW": 1e6}),
+    "STORAGE_CHARGE_LEVEL": Way("stateOfCharge", "%", "PERCENT", {"PERCENT": 100.0}),
+}
+"""Payloads of reports that are told of Things, or by them; PERCENT is 0 to 1 (units.schema.yaml)."""
 
 
 class Connection(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):

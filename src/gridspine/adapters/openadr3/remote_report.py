@@ -10,11 +10,11 @@ Told are USAGE (what the import register rose by), DEMAND (the mean power, impor
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
-from gridspine.adapters.openadr3.remote import Connection, Due, KnownEvent
+from gridspine.adapters.openadr3.remote import WAYS, Connection, Due, KnownEvent, Way
 from gridspine.adapters.openadr3.remote_call import Remote
 from gridspine.adapters.openadr3.remote_mirror import Mirror
 from gridspine.energy.control_port import ControlPort
@@ -27,19 +27,6 @@ GRACE_S = 10.0
 _STEPS_S = (900, 300, 60, 30, 15, 10, 5, 2, 1)
 _MAX_SLOTS = 5_000
 _TRIED_US = 86_400 * US
-
-
-class _Way(NamedTuple):
-    point: str
-    unit: str
-    factors: dict[str, float]
-
-
-_WAYS = {
-    "USAGE": _Way("activeEnergyImport", "KWH", {"WH": 1.0, "KWH": 1e3, "MWH": 1e6}),
-    "DEMAND": _Way("activePower", "KW", {"W": 1.0, "KW": 1e3, "MW": 1e6}),
-    "STORAGE_CHARGE_LEVEL": _Way("stateOfCharge", "PERCENT", {"PERCENT": 1.0}),
-}
 
 
 class Reports:
@@ -72,7 +59,7 @@ class Reports:
                 await self._mirror.keep(id_, known if known.due or known.digest else None)
 
     async def _send(self, id: str, known: KnownEvent, due: Due) -> None:
-        way = _WAYS.get(due.payload_type)
+        way = WAYS.get(due.payload_type)
         of = self._mirror.programs.get(known.program)
         if way is None or not self._connection.telemetry or of is None or not of.enrolment or not due.intervals:
             raise Invalid("nothing is told of it: the connection names no telemetry, or it is no payload of a Thing")
@@ -95,7 +82,7 @@ class Reports:
         await self._remote.ask("POST", "/reports", body)
 
     async def _values(
-        self, noun: str, enrolment: str, known: KnownEvent, due: Due, way: _Way
+        self, noun: str, enrolment: str, known: KnownEvent, due: Due, way: Way
     ) -> list[float | None]:  # fmt: skip
         """Return one value an interval, None where nothing valid was read."""
         port = self._mirror.port()
@@ -142,7 +129,7 @@ def _step_us(due: Due, whole_us: int) -> int:
     raise Invalid("its intervals are no whole seconds, or too many")
 
 
-def _value(slots: list[float | None], begin: int, end: int, way: _Way) -> float | None:
+def _value(slots: list[float | None], begin: int, end: int, way: Way) -> float | None:
     """Return what is told of the slots from ``begin`` to ``end``: what a register rose by, or the mean."""
     if way.point == "activeEnergyImport":
         first, last = (slots[at] if at < len(slots) else None for at in (begin, end))

@@ -26,6 +26,8 @@ from gridspine.apps.demo import csip
 from gridspine.apps.demo.bidding import Bidding, words
 from gridspine.apps.demo.charging import SETTINGS as CHARGING
 from gridspine.apps.demo.charging import add_charger, charger_id, save_chargers, start_charger
+from gridspine.apps.demo.evening import SETTINGS as EVENING
+from gridspine.apps.demo.evening import add_ven, publish_evening, start_ven, ven_id
 from gridspine.apps.demo.homes import MODELS, Home, start_homes, start_meter
 from gridspine.apps.demo.neighbourhood import (
     NEIGHBOURS,
@@ -74,6 +76,7 @@ class Story:
     report: dict[str, Any] = field(default_factory=dict)
     ensemble: str = ""
     chargers: str = ""
+    programme: str = ""
     bidding: Bidding = field(init=False)
     keys: csip.Keys = field(init=False)
 
@@ -184,9 +187,9 @@ port = {self.port}
 [archive]
 flush_seconds = 2.0
 [adapters]
-allow = ["mqtt", "modbus", "ocpp", "ieee2030_5"]
+allow = ["mqtt", "modbus", "ocpp", "ieee2030_5", "openadr3"]
 connect_for = ["{BRIGHTFIELD}"]
-{CHARGING}{csip.settings(self.keys)}"""
+{CHARGING}{EVENING}{csip.settings(self.keys)}"""
         (self.data / "settings.toml").write_text(settings)
         self.node = await self.processes.start("node", ["-m", "gridspine.apps.cli", "up", "--data", str(self.data)])
         self.url = (self.data / "address").read_text().strip()
@@ -219,7 +222,7 @@ connect_for = ["{BRIGHTFIELD}"]
         self.brightfield = await self._client("brightfield")
 
     async def _register(self) -> None:
-        self.say("registering eleven Things, and starting the meters, speaking MQTT; one battery announces itself")
+        self.say("registering twelve Things, and starting the meters, speaking MQTT; one battery announces itself")
         self.joining = asyncio.create_task(self._join())
         for home in self.homes:
             for kind, id_, device in (
@@ -242,6 +245,14 @@ connect_for = ["{BRIGHTFIELD}"]
 
         await self._charge(self.homes[2])
         await self._export(self.homes[0])
+        await self._follow(self.homes[0])
+
+    async def _follow(self, home: Home) -> None:
+        client, secret = await add_ven(self.northside, self.brightfield, BRIGHTFIELD, home)
+        await locate(self.brightfield, [ven_id(home)], home.number)
+        await start_ven(self.processes, home, await self._listener("openadr3.http"), client, secret)
+        self.programme = await publish_evening(self.brightfield)
+        self.say(f"the heat pump of home {home.number} is a VEN of OpenADR 3: an event has it draw 1 kW at most")
 
     async def _charge(self, home: Home) -> None:
         password = await add_charger(self.northside, self.brightfield, BRIGHTFIELD, home)
