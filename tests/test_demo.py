@@ -10,7 +10,7 @@ import pytest
 KEYS = (
     "things", "points", "received", "accepted", "suppressed", "duplicate", "refused", "stored", "delivered",
     "p50_ms", "p99_ms", "commands_applied", "cut_s", "receipts_verified",
-    "life_events", "ensemble_members", "emulated_things", "charging_w",
+    "life_events", "ensemble_members", "emulated_things", "charging_w", "csip_w", "ven_w",
     "paid_wh",
 )  # fmt: skip
 
@@ -31,8 +31,10 @@ def test_the_story_holds(tmp_path):
     assert figures["received"] == sum(figures[name] for name in verdicts) > 0
     assert figures["stored"] == figures["accepted"] > 0
     assert figures["delivered"] > 0
-    assert figures["things"] == 12 + figures["emulated_things"] == 52, "ten, two ensembles, and the neighbours"
+    assert figures["things"] == 14 + figures["emulated_things"] == 54, "twelve, two ensembles, and the neighbours"
     assert figures["charging_w"] > 3_000
+    assert -1_560 <= figures["csip_w"] <= -1_440, "an inverter that could give more keeps to its DERControl"
+    assert 900 < figures["ven_w"] <= 1_000
     assert figures["ensemble_members"] == 2
     assert figures["life_events"] >= 6
     assert figures["paid_wh"] == 8, "all that was bid: the battery took 10 Wh in its 12 s"

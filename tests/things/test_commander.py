@@ -19,7 +19,7 @@ def test_from_request_to_confirmation_to_the_end() -> None:
     commander = make()
     assert ask(commander, lease("a", 3000)).state == "accepted"
     (order,) = tick(commander, 0)
-    assert order == Order("a", BATTERY, "power", 3000, 60 * US, 0, 1)
+    assert order == Order("a", BATTERY, "power", 3000, 60 * US, 0, 1, principals=("by-a",))
     assert tick(commander, 1) == [], "only a change makes an order"
     keep(commander, commander.on_readings(reading(3000, 0.5)))
     assert commander.command("a").state == "accepted", "nothing was sent yet"
@@ -86,6 +86,34 @@ def test_a_limit_that_could_not_be_delivered_still_limits() -> None:
     assert again.effective(BATTERY, "power", 1).value == 1000
     tick(commander, 60)
     assert commander.effective(BATTERY, "power", 59 * US).at_fallback, "and is forgotten at its end"
+
+
+def test_a_limit_that_the_device_rejected_is_not_in_force_there() -> None:
+    commander = make()
+    for id_, value in (("wide", 4000), ("tight", 1000)):
+        ask(commander, lease(id_, value, thing=INVERTER, point="limit", role="limit_max", authority=Authority.NETWORK))
+    assert [order.value for order in tick(commander, 0)] == [1000]
+    keep(commander, commander.on_progress("tight", "rejected", 1, "out of range"))
+    assert [(order.command, order.value) for order in tick(commander, 1)] == [("wide", 4000)], "the next one is told"
+    assert [one.command for one in commander.leases(INVERTER, "limit")] == ["wide"]
+    keep(commander, commander.on_progress("wide", "rejected", 2, "no"))
+    assert [order.value for order in tick(commander, 2)] == [None]
+    again = make()
+    for event in commander.snapshot():
+        again.apply(event)
+    for one in (commander, again):
+        assert one.effective(INVERTER, "limit", 2).at_fallback
+        assert one.leases(INVERTER, "limit") == []
+        assert not one.counts(one.command("tight"))
+
+
+def test_a_rejected_bound_of_set_points_still_bounds_what_is_ordered() -> None:
+    commander = make()
+    ask(commander, lease("net", -1000, role="limit_max", authority=Authority.NETWORK))
+    assert [order.command for order in tick(commander, 0)] == ["net"]
+    keep(commander, commander.on_progress("net", "rejected", 1, "empty"))
+    ask(commander, lease("a", 4000))
+    assert tick(commander, 1)[0].value == -1000
 
 
 def test_rejected_makes_room_for_the_next() -> None:

@@ -135,7 +135,9 @@ class Machine(RuleBasedStateMachine):
                 for command in self.commander.commands(thing)
                 if command.lease.point == point
                 and (
-                    not command.final or (command.state in {"rejected", "failed"} and command.lease.role != "setpoint")
+                    not command.final
+                    or (command.state == "failed" and command.lease.role != "setpoint")
+                    or (command.state == "rejected" and command.lease.role != rule_.role == "setpoint")
                 )
             ]
             assert effective == resolve(live, rule_, self.now_us), "the table has no other leases than the commands"

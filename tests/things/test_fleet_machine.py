@@ -240,11 +240,12 @@ class Fleet(RuleBasedStateMachine):
     @invariant()
     def limits_are_kept(self) -> None:
         for (thing, point), device in self.devices.items():
+            held = {"rejected", "failed"} if RULES[(thing, point)].role == "setpoint" else {"failed"}
             limits = [
                 one.lease
                 for one in self.commander.commands(thing)
                 if one.lease.point == point and one.lease.role != "setpoint"
-                and (not one.final or one.state in {"rejected", "failed"}) and one.state != "awaiting-approval"
+                and (not one.final or one.state in held) and one.state != "awaiting-approval"
             ]  # fmt: skip
             bounds = intersect(limits, RULES[(thing, point)], self.now_us)
             assert bounds.low <= device.value(self.now_us) <= bounds.high, "beyond a limit in force"

@@ -224,7 +224,11 @@ class Controls(Protocol):
         ...
 
     def of(self, source: Source) -> ControlPort:
-        """Return the port in the name of ``source``; raise `Unauthenticated` when its proof holds no more."""
+        """Return the port in the name of ``source``; raise `Unauthenticated` when its proof holds no more.
+
+        An adapter that acts for a Thing it serves (`AdapterContext.source_of`) acts in the name of the application
+        among that Thing's devices, as owner and operator at most.
+        """
         ...
 
     def changes(self) -> AsyncIterator[Change]:

@@ -42,3 +42,16 @@ class FollowPort(Protocol):
     async def opt(self, source: Source, thing: str, event: str, *, out: bool, reason: str = "") -> None:
         """Let ``thing`` not take part in ``event``, or take part again; raise `NotFound`, `Conflict`."""
         ...
+
+    async def opt_out_of(
+        self, source: Source, thing: str, programme: str, times: tuple[int, int], *, reason: str = ""
+    ) -> str:
+        """Let ``thing`` not take part in a programme's events in ``times`` [µs since 1970]; return the opt-out's id.
+
+        Raises `NotFound`, `Invalid`, `Conflict`.
+        """
+        ...
+
+    async def opt_back(self, source: Source, thing: str, opt: str) -> None:
+        """Take back the opt-out with the id ``opt``; nothing happens where there is none any more."""
+        ...

@@ -80,6 +80,8 @@ class Order(msgspec.Struct, gc=False, frozen=True):
 
     ``plan`` is what follows, as far as it is known today. A device that can hold it is given it whole, and goes by it
     when nobody reaches it any more; for all others each value comes as an order of its own when it is due.
+
+    ``principals`` are those in whose names it is: of the lease that won, and of those that limit it.
     """
 
     command: str
@@ -91,6 +93,7 @@ class Order(msgspec.Struct, gc=False, frozen=True):
     sequence: int
     traceparent: str = ""
     plan: tuple[Planned, ...] = ()
+    principals: tuple[str, ...] = ()
 
 
 class ReadRequest(msgspec.Struct, frozen=True):

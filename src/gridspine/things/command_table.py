@@ -27,11 +27,16 @@ class CommandedPoint:
 
 
 class CommandTable:
-    """Commands and points; at most ``max_live`` are not final, the last ``keep_finished`` final ones are remembered."""
+    """Commands and points; at most ``max_live`` are not final, the last ``keep_finished`` final ones are remembered.
+
+    ``is_limit(thing, point)`` tells whether the point itself is a limit that the device keeps.
+    """
 
     def __init__(
-        self, max_live: int, keep_finished: int, organisation_of: Callable[[str], str] = lambda _thing: ""
-    ) -> None:
+        self, max_live: int, keep_finished: int, organisation_of: Callable[[str], str] = lambda _thing: "",
+        is_limit: Callable[[str, str], bool] = lambda _thing, _point: False,
+    ) -> None:  # fmt: skip
+        self._is_limit = is_limit
         self._live = Shares(max_live, organisation_of)
         self._keep_finished = keep_finished
         self.commands: dict[str, Command] = {}
@@ -113,7 +118,7 @@ class CommandTable:
             return
         if waited:
             del self.awaiting[command.id]
-        if counts(command):
+        if self.counts(command):
             self._finished.pop(command.id, None)
             self._live.enter(command.id, lease.thing)
             if point.leases.get(command.id) == lease:
@@ -141,6 +146,20 @@ class CommandTable:
             if not here:
                 del self._of_thing[command.lease.thing]
 
+    def counts(self, command: Command) -> bool:
+        """Whether a command's lease counts: while it runs, and a limit also where its own delivery failed.
+
+        A limit that the device rejected is not in force there. Where it bounds set-points it still bounds what the
+        node orders; where the point is the limit itself, nothing holds it.
+        """
+        if not command.final:
+            return command.state != "awaiting-approval"
+        lease = command.lease
+        if lease.role == "setpoint":
+            return False
+        rejected = command.state == "rejected" and not self._is_limit(lease.thing, lease.point)
+        return command.state == "failed" or rejected
+
     def wake(self, key: Key, wake_us: int) -> None:
         """Look at a point again at ``wake_us`` [µs since 1970]; 0 for never."""
         point = self.points[key]
@@ -158,12 +177,6 @@ class CommandTable:
         if len(self._due) > 4 * (self.live + 256):  # reminders of what was cancelled: begin afresh
             self._due = [(moment, key) for key, point in self.points.items() for moment in _moments(point)]
             heapq.heapify(self._due)
-
-
-def counts(command: Command) -> bool:
-    """Whether a command's lease counts: while it runs, and a limit also where its own delivery failed."""
-    undelivered = command.state in {"rejected", "failed"} and command.lease.role != "setpoint"
-    return undelivered or not (command.final or command.state == "awaiting-approval")
 
 
 def _moments(point: CommandedPoint) -> Iterator[int]:

@@ -32,7 +32,7 @@ from gridspine.things.command import (
     become,
     may_become,
 )
-from gridspine.things.command_table import CommandTable, counts
+from gridspine.things.command_table import CommandTable
 from gridspine.things.confirming import Confirming
 from gridspine.things.lease import Authority, Effective, Lease, resolve, shifted
 from gridspine.things.model import LeaseRule
@@ -68,7 +68,7 @@ class Commander:
     ) -> None:
         self._rule_of = rule_of
         self._gate = gate
-        self._table = CommandTable(max_live, keep_finished, organisation_of)
+        self._table = CommandTable(max_live, keep_finished, organisation_of, self._is_limit)
         self._confirming = Confirming(self._table, rule_of, number_of)
         self._stop: StopChanged | None = None
         self._blocks = Blocks()
@@ -167,7 +167,7 @@ class Commander:
 
         A note with the ``sequence`` of an order that a later one has replaced is late. A limit that shaped the order
         shares ``sent`` and ``acknowledged``; ``rejected`` and ``failed`` end the command only. A limit that could not
-        be delivered still limits what the node orders, until its time is over.
+        be delivered still limits what the node orders, until its time is over; see `counts`.
         """
         command = self._table.commands.get(id)
         if command is None or command.final:
@@ -196,7 +196,7 @@ class Commander:
         """
         events: list[CommandEvent] = []
         for command in self._table.commands.values():
-            living = counts(command) or command.state == "awaiting-approval"
+            living = self._table.counts(command) or command.state == "awaiting-approval"
             if living and command.lease.from_us <= before_us:
                 lease = shifted(command.lease, step_us)
                 events.append(CommandChanged(msgspec.structs.replace(command, lease=lease)))
@@ -265,6 +265,10 @@ class Commander:
         """Return the commands that wait for a second person, the oldest first."""
         return list(self._table.known(self._table.awaiting))
 
+    def counts(self, command: Command) -> bool:
+        """Whether a command's lease counts; see `CommandTable.counts`."""
+        return self._table.counts(command)
+
     def local(self, thing: str) -> LocalChanged | None:
         """Return who took ``thing`` into local control, or None while it is remote."""
         return self._blocks.local(thing)
@@ -326,6 +330,10 @@ class Commander:
         return [self.planned(order, now_us) for key, order in due if not self._ordering.over(key, now_us)]
 
     # -- inside -------------------------------------------------------------------------------------------------
+
+    def _is_limit(self, thing: str, point: str) -> bool:
+        rule = self._rule_of(thing, point)
+        return rule is not None and rule.role != "setpoint"
 
     def _persists(self, order: Order) -> bool:
         rule = self._rule_of(order.thing, order.point)

@@ -242,15 +242,17 @@ def _order(
         order = msgspec.structs.replace(last, value=None, fallback=rule.fallback, sequence=last.sequence + 1, plan=())
         return OrderIssued(order, now_us, ())
     carries: tuple[str, ...] = ()
+    principals = last.principals if last else ()
     if not governed.lingers:
         shaped_by = [wanted.winner, *wanted.clamped_by] if wanted.winner else list(wanted.clamped_by)
-        commands = {lease.id: lease.command for lease in point.leases.values()}
-        carries = tuple(commands[lease] for lease in shaped_by)
+        leases = {lease.id: lease for lease in point.leases.values()}
+        carries = tuple(leases[lease].command for lease in shaped_by)
+        principals = tuple(dict.fromkeys(leases[lease].principal for lease in shaped_by))
     command = carries[0] if carries else last.command if last else ""
     if last and (last.command, last.value, last.until_us) == (command, governed.value, governed.until_us):
         return None
     sequence = last.sequence + 1 if last else 1
-    order = Order(command, *key, governed.value, governed.until_us, rule.fallback, sequence)
+    order = Order(command, *key, governed.value, governed.until_us, rule.fallback, sequence, principals=principals)
     reasons = wanted.reasons if governed.lingers or not governed.reason else (*wanted.reasons, governed.reason)
     return OrderIssued(order, now_us, carries, reasons)
 

@@ -66,3 +66,32 @@ async def test_malformed_responses_are_refused(utility) -> None:
     assert await respond(http, control, issued.lfdi, 5) == 201
     enrolment = (await utility.world.op.get(f"/programmes/{programme}/enrolments")).json()[0]
     assert enrolment["optOuts"] == []
+
+
+async def test_what_a_device_follows_itself_is_told_once(utility) -> None:
+    thing, http, path, _ = await device(utility)
+    site = await utility.site(thing)
+    await utility.programme(site, defaultControl={"exportLimitW": 1500})
+
+    async def leased():
+        found = (await utility.world.op.get(f"/commands?thing={thing}")).json()
+        return [one for one in found if one["state"] in {"sent", "acknowledged"}] or None
+
+    await until(lambda: controls_read(http, path))
+    await until(leased)
+    assert xml(await http.get(f"{path}/fsa?l=9")).get("all") == "1"
+    await command(utility, thing, 1000)
+
+    async def both():
+        return xml(await http.get(f"{path}/fsa?l=9")).get("all") == "2" or None
+
+    await until(both)
+
+
+async def controls_read(http, path):
+    """Read what there is of controls, as a device does; return whether there was a program."""
+    link = xml(await http.get(f"{path}/fsa?l=9")).find(f".//{SEP}DERProgramListLink")
+    if link is None:
+        return None
+    one = xml(await http.get(f"{link.get('href')}?l=9")).find(f"{SEP}DERProgram")
+    return xml(await http.get(f"{href(one, 'DERControlListLink')}?l=9")).get("all") == "0" or None

@@ -17,7 +17,7 @@ ADAPTERS = Path(__file__).parents[1]
 for _name, _file in {
     "hosted_node": "../apps/hosted.py", "csip_pki": "ieee2030_5/pki.py", "csip_utility": "ieee2030_5/utility.py",
     "csip_device": "ieee2030_5/registered.py", "openadr3_said": "openadr3/said.py",
-    "openadr3_serving": "openadr3/conftest.py",
+    "openadr3_serving": "openadr3/conftest.py", "openadr2_vtn": "openadr2/vtn.py",
 }.items():  # fmt: skip
     if _name not in sys.modules:
         _specification = importlib.util.spec_from_file_location(_name, ADAPTERS / _file)
@@ -131,6 +131,43 @@ async def test_an_event_of_openadr(tmp_path, language, edition) -> None:
         gone = (await ven.get(f"/events/{then['id']}")).status_code == 404
         heard.states["released"] = "part" if left == [] and gone else "kept" if "cancel" in str(left) else "lost"
     judged(language, heard)
+
+
+async def test_an_event_of_openadr_2(tmp_path) -> None:
+    heard = Heard()
+    async with sys.modules["openadr2_vtn"].serving(tmp_path) as vtn:
+        ven = await vtn.ven()
+        await ven.register()
+        programme, event, body, edges = await publish(vtn.world, ven.thing, "thing")
+        seen, later = await ven.events()  # two, as LOAD_DISPATCH is in the first interval only
+        signals = {one.name: one.intervals[0].value for one in seen.signals}
+        value, target = signals["x-EXPORT_CAPACITY_LIMIT"], signals["LOAD_DISPATCH"]
+        start_us, next_us = seen.period.start_us, later.period.start_us
+        ends_us = next_us + later.period.duration_us
+        numbers(heard, edges, value, start_us, ends_us, None)
+        whole = (next_us, later.signals[0].intervals[0].value) == (edges[1], LATER_W)
+        text = str(await ven.events())
+        heard.states = {
+            "sign": "kept" if target == TARGET_W else "lost",
+            "plan": "kept" if whole and seen.period.duration_us == edges[1] - edges[0] else "part",
+            "reverts": "kept" if ends_us <= edges[2] else "lost",
+            "random-start": "kept" if seen.period.start_after_us == 5 * US else "lost",
+            "trace": "kept" if TRACE in text else "lost",
+        }
+        assert "444.4" not in text  # the default is not told
+        await ven.answer(seen, "optIn")
+        heard.states["acknowledged"] = "kept" if (await ven.answer(later, "optIn")).response.code == 200 else "lost"
+        await ven.answer(seen, "optOut")
+        heard.states["refused"] = "part" if await vtn.opts(programme) else "lost"
+        await ven.answer(seen, "optIn")
+        newer = await post(vtn.world, f"/programmes/{programme}/events", body | {"supersedes": event})
+        then = (await ven.events())[0]
+        same = then.descriptor.event_id == seen.descriptor.event_id
+        heard.states["sequence"] = "kept" if same and then.descriptor.modification_number == 1 else "part"
+        assert (await vtn.world.op.post(f"/programmes/{programme}/events/{newer}/cancel")).status_code == 200
+        gone = [(one.descriptor.status, one.descriptor.modification_number) for one in await ven.events()]
+        heard.states["released"] = "kept" if gone == [("cancelled", 2), ("cancelled", 2)] else "lost"
+    judged("OpenADR 2.0b", heard)
 
 
 # -- IEEE 2030.5 ---------------------------------------------------------------------------------------------------

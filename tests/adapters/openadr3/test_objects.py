@@ -3,6 +3,7 @@
 from openadr3_said import LIMIT, PRICE, at, event, made, program
 
 BATTERY = "https://gridspine.org/models/battery"
+APPLIANCE = "https://gridspine.org/models/appliance"
 
 
 def without(document):
@@ -209,6 +210,36 @@ async def test_reports_are_the_vens_own_and_who_runs_the_program_reads_them(vtn)
     assert (await ven.post("/reports", json=body | {"eventID": "none"})).status_code == 400
     assert (await ven.delete(f"/reports/{told['id']}")).status_code == 200
     assert (await bl.get("/reports")).json() == []
+
+
+async def test_what_a_ven_reports_of_a_thing_that_it_speaks_for_are_its_readings(vtn) -> None:
+    bl, ven, other = await vtn.client("operator"), await vtn.client("owner"), await vtn.client("owner")
+    where = {"adapter": "openadr3", "connection": {"resource": "pump"}}
+    thing = await vtn.world.thing("urn:example:p1", APPLIANCE, devices=[ven.id], **where)
+    one = await made(bl, "/events", event(await program(bl)))
+
+    def told(value, at_s, units="KW"):
+        period = {"start": at(at_s), "duration": "PT1S"}
+        intervals = [{"id": 0, "intervalPeriod": period, "payloads": [{"type": "DEMAND", "values": [value]}]}]
+        descriptor = {"objectType": "REPORT_PAYLOAD_DESCRIPTOR", "payloadType": "DEMAND", "units": units}
+        resources = [{"resourceName": name, "intervals": intervals} for name in ("pump", "another")]
+        return {"eventID": one["id"], "clientName": "v", "payloadDescriptors": [descriptor], "resources": resources}
+
+    async def power():
+        points = (await vtn.world.op.get(f"/things/{thing}/properties")).json()
+        return next(point["value"] for point in points if point["name"] == "activePower")
+
+    for _ in range(100):  # the adapter hears of the Thing a moment later
+        made_ = await made(ven, "/reports", told(1.8, -10))
+        if await power() is not None:
+            break
+        await ven.delete(f"/reports/{made_['id']}")
+    assert await power() == 1800
+    await made(other, "/reports", told(5, -5))
+    assert await power() == 1800, "only who speaks for it"
+    assert (await ven.put(f"/reports/{made_['id']}", json=told(900, -4, "W"))).status_code == 200
+    assert await power() == 900
+    assert (await ven.post("/reports", json=told(1, -3, "HORSES"))).status_code == 400
 
 
 async def test_pages_and_bad_questions(vtn) -> None:

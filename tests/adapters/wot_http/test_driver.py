@@ -14,10 +14,11 @@ import pytest
 from adapter_node import FakeNode
 
 from gridspine.adapters.wot_http import adapter
-from gridspine.adapters.wot_http.guard import Guard, SecretUse, Settings
+from gridspine.adapters.wot_http.guard import Guard, Settings
 from gridspine.adapters.wot_http.proof import Security
 from gridspine.adapters.wot_http.session import Session
 from gridspine.infra.runtime.clock import SystemClock
+from gridspine.infra.runtime.web_place import SecretUse
 from gridspine.kernel.errors import Unavailable
 from gridspine.things.adapter import Binding, Order, ReadRequest
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from gridspine.adapters.wot_http.guard import Guard, SecretUse, Settings, split_address
+from gridspine.adapters.wot_http.guard import Guard, Settings
+from gridspine.infra.runtime.web_place import SecretUse, split_address
 from gridspine.kernel.errors import Invalid, Unavailable
 
 

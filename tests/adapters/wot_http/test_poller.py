@@ -11,9 +11,10 @@ import pytest
 from adapter_node import FakeNode
 
 from gridspine.adapters.wot_http import adapter
-from gridspine.adapters.wot_http.pace import Paces, retry_after_s
+from gridspine.adapters.wot_http.pace import Paces
 from gridspine.adapters.wot_http.poller import read_connection
 from gridspine.infra.runtime.clock import SystemClock
+from gridspine.infra.runtime.web_place import retry_after_s
 from gridspine.kernel.errors import Invalid, Overloaded
 from gridspine.things.adapter import Binding, ReadRequest
 

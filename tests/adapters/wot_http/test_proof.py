@@ -13,10 +13,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from gridspine.adapters.wot_http.guard import Guard, SecretUse, Settings
+from gridspine.adapters.wot_http.guard import Guard, Settings
 from gridspine.adapters.wot_http.proof import Security, shared_key
 from gridspine.adapters.wot_http.session import Session
 from gridspine.infra.runtime.clock import SystemClock
+from gridspine.infra.runtime.web_place import SecretUse
 from gridspine.kernel.errors import Invalid, Unavailable
 
 KEY = "s3cret/key&more=1"

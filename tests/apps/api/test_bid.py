@@ -1,5 +1,6 @@
 """Bids: a home bids, its buyer accepts, the registers at both instants settle it, and anyone makes the line again."""
 
+import asyncio
 import json
 import time
 
@@ -37,9 +38,9 @@ async def sent(http, path, body, status=201):
     return answer.json()
 
 
-async def home(world, id_, model=METER):
+async def home(world, id_, model=METER, **said):
     """Make a programme of Northside, and a meter of Brightfield that takes part; return both ids."""
-    programme = (await sent(world.op, "/programmes", {"title": "Evening", "open": True}))["id"]
+    programme = (await sent(world.op, "/programmes", {"title": "Evening", "open": True, **said}))["id"]
     await sent(world.co, "/things", {"id": id_, "title": "Home", "model": model})
     asked = {"thing": id_, "until": FOREVER}
     enrolment = (await sent(world.co, f"/programmes/{programme}/enrolments", asked))["id"]
@@ -202,3 +203,55 @@ async def test_who_is_neither_side_sees_nothing_and_each_side_does_its_own(world
     await sent(world.co, "/things", {"id": "urn:example:not-enrolled", "title": "M", "model": METER})
     stranger = await world.co.post("/bids", json=asked | {"meter": "urn:example:not-enrolled"})
     assert (stranger.status_code, "enrolled" in stranger.text) == (409, True)
+
+
+async def test_one_meters_energy_is_sold_once_and_what_was_true_when_it_was_bid_is_looked_at_again(world):
+    programme, meter = await home(world, "urn:example:home-twice")
+    begin_us = now_us() + 600 * US
+    accept = {"decision": "accept"}
+    first, second, apart = [
+        (await sent(world.co, "/bids", bid(programme, meter, begin_us + shift * US, begin_us + (shift + 60) * US)))[
+            "id"
+        ]
+        for shift in (0, 59, 60)
+    ]
+    await sent(world.op, f"/bids/{first}/decision", accept, 200)
+    taken = await world.op.post(f"/bids/{second}/decision", json=accept)
+    assert (taken.status_code, "another on the same meter" in taken.text) == (409, True)
+    again = await world.co.post("/bids", json=bid(programme, meter, begin_us + 10 * US, begin_us + 20 * US))
+    assert (again.status_code, first in again.text) == (409, True), "told which: it is the bidder's own"
+    await sent(world.op, f"/bids/{apart}/decision", accept, 200)
+    other = (await sent(world.co, "/bids", bid(programme, meter, begin_us + 300 * US, begin_us + 360 * US)))["id"]
+    (enrolled,) = (await world.co.get(f"/programmes/{programme}/enrolments")).json()
+    await sent(world.co, f"/programmes/{programme}/enrolments/{enrolled['id']}/withdraw", {}, 200)
+    gone = await world.op.post(f"/bids/{other}/decision", json=accept)
+    assert (gone.status_code, "is enrolled in the programme" in gone.text) == (409, True), gone.text
+    assert (await world.op.get(f"/bids/{other}")).json()["status"] == "offered"
+
+
+async def test_of_two_that_are_accepted_at_once_one_is(world):
+    programme, meter = await home(world, "urn:example:home-race")
+    begin_us = now_us() + 600 * US
+    asked = bid(programme, meter, begin_us, begin_us + 60 * US)
+    made = [(await sent(world.co, "/bids", asked))["id"] for _ in range(4)]
+    answers = await asyncio.gather(
+        *(world.op.post(f"/bids/{one}/decision", json={"decision": "accept"}) for one in made)
+    )
+    assert sorted(one.status_code for one in answers) == [200, 409, 409, 409]
+
+
+async def test_whether_an_event_exists_that_is_for_others_a_bidder_is_not_told(world):
+    programme, meter = await home(world, "urn:example:home-unseen", signals=[{"payloadType": "PRICE"}])
+    begin_us = now_us() + 600 * US
+    event = {
+        "title": "For others", "intervals": [{"from": at(begin_us), "until": at(begin_us + 60 * US),
+        "signals": [{"type": "PRICE", "values": [0.3]}]}], "targets": ["somebody-else"],
+    }  # fmt: skip
+    answer = await world.op.post(f"/programmes/{programme}/events", json=event)
+    assert answer.status_code == 201, answer.text
+    wide = bid(programme, meter, begin_us - 60 * US, begin_us + 120 * US)
+    hidden, none = [
+        await world.co.post("/bids", json=wide | {"event": id_}) for id_ in (answer.json()["id"], "urn:none")
+    ]
+    assert (hidden.status_code, hidden.json()["detail"]) == (none.status_code, none.json()["detail"])
+    assert hidden.status_code == 404

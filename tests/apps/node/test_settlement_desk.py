@@ -259,6 +259,25 @@ def test_whatever_happens_there_is_one_chain_of_lines_and_the_last_is_what_is_kn
     asyncio.run(story())
 
 
+async def test_many_that_end_at_one_instant_are_settled_some_at_once():
+    scene = Scene()
+    await scene.start()
+    running, most, seen = 0, 0, []
+
+    async def see_to(case):
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0)
+        running -= 1
+        seen.append(case)
+
+    scene.desk._see_to = see_to
+    await scene.desk._see_to_all(range(100))
+    assert (sorted(seen), most) == (list(range(100)), 32)
+    await scene.kill()
+
+
 # -- whole nodes ------------------------------------------------------------------------------------------------
 
 

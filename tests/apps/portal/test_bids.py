@@ -52,7 +52,14 @@ async def test_a_bid_is_accepted_on_its_page_and_shown_with_what_it_comes_to(por
         while "0.50 EUR" not in (text := (await client.get("/portal/bids")).text):
             assert time.monotonic() < deadline, text
             await portal.node.clock.sleep(0.1)
-        for words in ("81240.5\xa0Wh", "81940.5\xa0Wh", "1512\xa0Wh", "Export: read then", ">settled<", ":made"):
+        for words in (
+            "81240.5\xa0Wh",
+            "81940.5\xa0Wh",
+            "1512\xa0Wh",
+            "Export: read at that time",
+            ">settled<",
+            ":made",
+        ):
             assert words in text, words
 
 

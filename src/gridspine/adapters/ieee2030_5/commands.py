@@ -15,6 +15,7 @@ from gridspine.adapters.ieee2030_5.end_device import EndDevice
 from gridspine.adapters.ieee2030_5.mrid import mrid
 from gridspine.adapters.ieee2030_5.settings import Settings
 from gridspine.energy.control import NOTHING, Mode, made_of
+from gridspine.energy.followed import Followed
 from gridspine.things.adapter import AdapterContext, Order
 from gridspine.things.adapter_orders import OrdersInForce
 
@@ -33,9 +34,17 @@ class LeasedControls:
         self.orders = OrdersInForce(context)
         self._settings = settings
 
-    def assigned(self, device: EndDevice, now_us: int) -> Assignment | None:
-        """Return the assignment of a device's controls, None when there are none."""
-        orders = [one for one in self.orders.in_force(device.thing) if one.value is not None] if device.thing else []
+    def assigned(self, device: EndDevice, now_us: int, followed: Followed) -> Assignment | None:
+        """Return the assignment of a device's controls, None when there are none.
+
+        What a device is told by the programs of what it follows is not told to it a second time.
+        """
+        told = told_by(device.thing, followed)
+        orders = [
+            one
+            for one in (self.orders.in_force(device.thing) if device.thing else ())
+            if one.value is not None and not (one.principals and told.issuperset(one.principals))
+        ]
         controls = [made for one in orders if (made := _control(device, one, now_us)) is not None]
         if not controls:
             return None
@@ -47,10 +56,11 @@ class LeasedControls:
         )  # fmt: skip
         return Assignment(names, TITLE, 1, since_us, (program,))
 
-    async def read(self, device: EndDevice) -> None:
+    async def read(self, device: EndDevice, followed: Followed) -> None:
         """Note that a device has read its controls: what it was to obey was told."""
+        told = told_by(device.thing, followed)
         for order in self.orders.in_force(device.thing):
-            if order.value is None:
+            if order.value is None or (order.principals and told.issuperset(order.principals)):
                 await self.orders.progress(order, "acknowledged")
             else:
                 await self.orders.progress(order, "sent", settles=False)
@@ -66,6 +76,17 @@ class LeasedControls:
     def known(self, device: EndDevice, point: str) -> bool:
         """Whether leases on ``point`` become controls."""
         return point in device.connection.commands
+
+
+def told_by(thing: str, followed: Followed) -> frozenset[str]:
+    """Return in whose names leases on a Thing are that say what its programs say.
+
+    Where a site has other Things as well, its limits are divided over them, and each one's share is told.
+    """
+    site = followed.site
+    alone = site is not None and thing in {site.guard, *(site.things if len(site.things) == 1 else ())}
+    found = {one.programme.principal for one in followed.parts if alone or one.enrolment.kind == "thing"}
+    return frozenset(found | {site.principal} if alone and site is not None else found)
 
 
 def _names(order: Order) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""The `Adapter`: a server of IEEE 2030.5 with CSIP-AUS, for devices and aggregators."""
+"""The `Adapter`: a server of IEEE 2030.5 with CSIP-AUS for devices and aggregators, and a client of utilities'."""
 
 import asyncio
 import logging
@@ -7,6 +7,8 @@ from pathlib import Path
 
 import msgspec
 
+from gridspine.adapters.ieee2030_5.client.end_device import is_upstream
+from gridspine.adapters.ieee2030_5.client.utility import follow_utilities
 from gridspine.adapters.ieee2030_5.commands import LeasedControls
 from gridspine.adapters.ieee2030_5.end_device import EndDevices
 from gridspine.adapters.ieee2030_5.mirror import Mirror
@@ -21,7 +23,7 @@ from gridspine.energy.followed import Followed, FollowPort
 from gridspine.infra.runtime.waiting import first_to_end
 from gridspine.kernel.errors import Invalid, NotFound, Unavailable
 from gridspine.kernel.time import US
-from gridspine.things.adapter import AdapterContext, Order, Source
+from gridspine.things.adapter import AdapterContext, Binding, Order, Source
 from gridspine.things.adapter_orders import Deliver
 
 log = logging.getLogger(__name__)
@@ -44,7 +46,7 @@ class Ieee20305Adapter:
         mirror = Mirror(context, settings, sessions)
         writes = Writes(context, settings, sessions, follow, mirror, commands)
         server = Server(context, settings, sessions, writes, commands)
-        sessions.devices = EndDevices(context.bindings())
+        sessions.devices = EndDevices(_served(context))
         await first_to_end(
             _serve(context, settings, server),
             _follow_bindings(context, sessions),
@@ -53,6 +55,7 @@ class Ieee20305Adapter:
             commands.orders.follow(_deliver(sessions, commands)),
             commands.orders.expire(lambda _order: sessions.renew()),
             Notifier(context, settings, sessions).run(),
+            _follow_utilities(context, controls, settings),
         )
 
 
@@ -70,6 +73,14 @@ class _Nobody:
     async def opt(self, source: Source, thing: str, event: str, *, out: bool, reason: str = "") -> None:
         raise NotFound("there is no such event")
 
+    async def opt_out_of(
+        self, source: Source, thing: str, programme: str, times: tuple[int, int], *, reason: str = ""
+    ) -> str:
+        raise NotFound("there is no such programme")
+
+    async def opt_back(self, source: Source, thing: str, opt: str) -> None:
+        return
+
 
 def _controls(context: AdapterContext) -> Controls | None:
     try:
@@ -80,6 +91,8 @@ def _controls(context: AdapterContext) -> Controls | None:
 
 
 async def _serve(context: AdapterContext, settings: Settings, server: Server) -> None:
+    if settings.utilities and LISTENER not in context.settings:
+        await asyncio.get_running_loop().create_future()  # it is a client only
     host, port = await context.serve(LISTENER, server)
     log.info("serving: %s:%d%s/dcap", host, port, settings.path)
     await asyncio.get_running_loop().create_future()
@@ -90,7 +103,7 @@ async def _follow_bindings(context: AdapterContext, sessions: Sessions) -> None:
     before: object = None
     clock = context.clock
     while True:
-        present, began_us = list(context.bindings()), clock.monotonic_us()
+        present, began_us = _served(context), clock.monotonic_us()
         if present != before:
             await sessions.rebind(EndDevices(present))
             before = present
@@ -103,6 +116,19 @@ async def _follow_bindings(context: AdapterContext, sessions: Sessions) -> None:
         sessions.renew()  # whose standing changed is asked for anew at once
         # While a fleet is registered, one by one, no more than a tenth of the time goes into looking.
         await clock.sleep(min(_LOOK_S, 9 * took_s))
+
+
+def _served(context: AdapterContext) -> list[Binding]:
+    """Return the Things that are EndDevices here, and not at a utility's server."""
+    return [one for one in context.bindings() if not is_upstream(one.connection)]
+
+
+async def _follow_utilities(context: AdapterContext, controls: Controls | None, settings: Settings) -> None:
+    if settings.utilities and controls is not None:
+        await follow_utilities(context, controls, settings.utilities, settings.pen)
+    if settings.utilities:
+        log.error("utilities are not followed here: there are no sites and programmes")
+    await asyncio.get_running_loop().create_future()
 
 
 async def _follow_controls(controls: Controls | None, sessions: Sessions) -> None:

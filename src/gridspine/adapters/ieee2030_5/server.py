@@ -76,7 +76,7 @@ class Server:
         if found is not None:
             shown.keep(f"{path}?{query}" if query else path, body)
             if segments[-1] in {"derc", "actderc"} and (one := shown.view.device(segments[1])) is not None:
-                await self._commands.read(one.device)
+                await self._commands.read(one.device, one.followed)
         self._trace("out", path, body)
         return body
 

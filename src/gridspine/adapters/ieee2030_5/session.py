@@ -33,7 +33,7 @@ MAX_CLIENTS, MAX_BODIES = 10_000, 400
 class Commands(Protocol):
     """What the leases on a device's points come to."""
 
-    def assigned(self, device: EndDevice, now_us: int) -> Assignment | None:
+    def assigned(self, device: EndDevice, now_us: int, followed: Followed) -> Assignment | None:
         """Return the assignment of their controls, None when there are none."""
         ...
 
@@ -177,7 +177,7 @@ class Sessions:
             except NotFound:  # its Thing went this moment: bindings follow
                 followed = Followed()
         assigned = assignments(followed, now_us, self._settings.envelope_primacy)
-        commanded = self._commands.assigned(device, now_us)
+        commanded = self._commands.assigned(device, now_us, followed)
         if commanded is not None:
             assigned.append(commanded)
         href = f"{self._settings.path}/edev/{device.key}"

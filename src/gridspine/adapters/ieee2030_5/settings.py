@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from gridspine.adapters.ieee2030_5.client.connection import Access
 from gridspine.adapters.ieee2030_5.mrid import check_pen
 from gridspine.adapters.ieee2030_5.wire import Version
 from gridspine.kernel.errors import Invalid
@@ -51,6 +52,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Readings more than ``backfill_after_s`` [s] old when they come are taken as history. A client may announce
     ``max_announced`` EndDevices that nobody has made Things of.
+
+    ``utilities`` are servers of others that the node is a client of, by names of your own.
     """
 
     path: str = ""
@@ -70,6 +73,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     notify_for_s: float = 86_400.0
     max_announced: int = 1_000
     backfill_after_s: float = 900.0
+    utilities: dict[str, Access] = {}
 
 
 def read_settings(raw: Mapping[str, Any]) -> Settings:
@@ -78,6 +82,8 @@ def read_settings(raw: Mapping[str, Any]) -> Settings:
     try:
         check_pen(settings.pen)
         settings.rates.check()
+        for name, access in settings.utilities.items():
+            access.check(f"utilities.{name}")
     except Invalid as error:
         raise wrong(NAME, error.detail) from error
     if settings.path and (not settings.path.startswith("/") or settings.path.endswith("/")):

@@ -41,7 +41,9 @@ class Book:
 
     async def load(self) -> None:
         """Read all records when the adapter starts."""
-        for value in (await self._store.items()).values():
+        for key, value in (await self._store.items()).items():
+            if key.partition("/")[0] not in MOST:  # what is kept of VTNs that are followed
+                continue
             self._put(msgspec.json.decode(value, type=Record), len(value))
 
     async def keep(self, record: Record) -> Record:

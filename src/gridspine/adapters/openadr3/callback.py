@@ -14,7 +14,6 @@ import logging
 from collections import Counter, deque
 from http.cookiejar import DefaultCookiePolicy
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 import httpx
 import msgspec
@@ -27,6 +26,7 @@ from gridspine.adapters.openadr3.vtn import Vtn
 from gridspine.adapters.openadr3.wire import Operation, Record
 from gridspine.infra.runtime.address_rule import AddressRule
 from gridspine.infra.runtime.waiting import back_off_s
+from gridspine.infra.runtime.web_place import find_place, split_address
 from gridspine.kernel.errors import GridspineError, Invalid
 from gridspine.things.adapter import AdapterContext, Source
 
@@ -34,7 +34,6 @@ MAX_CHANGES, MAX_WAITING = 10_000, 200
 """Changes that wait to be looked at, and notifications that wait for one subscription; of more the oldest go."""
 ATTEMPTS, AT_ONCE, AT_ONCE_OF_ONE = 4, 64, 8
 TIMEOUT_S = 10.0
-_PORTS = {"http": 80, "https": 443}
 _TURN = 50
 _LOG = logging.getLogger(__name__)
 
@@ -66,12 +65,9 @@ class Callbacks:
     def check(self, url: str) -> None:
         """Raise `Invalid` for an address that is never posted to."""
         try:
-            parts = urlsplit(url)
-            named = parts.scheme in _PORTS and bool(parts.hostname) and (parts.port is None or parts.port > 0)
-        except ValueError as error:
-            raise Invalid(f"callbackUrl: {error}") from error
-        if not named or parts.username is not None or parts.password is not None:
-            raise Invalid("callbackUrl: https://host[:port]/… is needed, without a user")
+            parts = split_address(url)
+        except Invalid as error:
+            raise Invalid(f"callbackUrl: {error.detail}") from error
         if not parts.netloc.isascii():
             raise Invalid("callbackUrl: a name beyond ASCII is written as A-labels (xn--…)")
         if parts.scheme == "http" and not self._settings.plain_callbacks:
@@ -161,20 +157,16 @@ class Callbacks:
         _LOG.warning("a notification of subscription %s was not taken in %d attempts", of.id, ATTEMPTS)
 
     async def _post(self, post: _Post, client: httpx.AsyncClient) -> None:
-        parts = urlsplit(post.url)
         async with asyncio.timeout(TIMEOUT_S):
-            ip = await self._rule.find(parts.hostname or "", parts.port or _PORTS[parts.scheme])
-            shown = f"[{ip}]" if ip.version == 6 else str(ip)
-            path = parts._replace(scheme="", netloc="", fragment="").geturl() or "/"
-            headers = {"host": parts.netloc, "content-type": "application/json"}
+            place = await find_place(self._rule, post.url)
+            headers = {"host": place.host, "content-type": "application/json"}
             if post.token:
                 headers["authorization"] = f"Bearer {post.token}"
-            url = f"{parts.scheme}://{shown}:{parts.port or _PORTS[parts.scheme]}{path}"
-            request = client.build_request("POST", url, content=post.body, headers=headers)
-            request.extensions["sni_hostname"] = parts.hostname or ""
-            self._context.trace("out", post.body, peer=parts.netloc)
+            request = client.build_request("POST", place.url, content=post.body, headers=headers)
+            request.extensions["sni_hostname"] = place.name
+            self._context.trace("out", post.body, peer=place.host)
             answer = await client.send(request, stream=True)
             await answer.aclose()
-        self._context.trace("in", str(answer.status_code), peer=parts.netloc)
+        self._context.trace("in", str(answer.status_code), peer=place.host)
         if not answer.is_success:
             raise _Lost(f"answered {answer.status_code}")

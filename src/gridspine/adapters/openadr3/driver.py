@@ -1,4 +1,4 @@
-"""The OpenADR 3 `Adapter`: a VTN over the node's programmes, and what it takes to tell of their changes."""
+"""The OpenADR 3 `Adapter`: a VTN over the node's programmes, and a VEN of each VTN that a Thing follows."""
 
 import asyncio
 import logging
@@ -9,6 +9,8 @@ from gridspine.adapters.openadr3 import event, program
 from gridspine.adapters.openadr3.auth import Auth
 from gridspine.adapters.openadr3.book import Book
 from gridspine.adapters.openadr3.callback import Callbacks
+from gridspine.adapters.openadr3.followed import FollowedVtns
+from gridspine.adapters.openadr3.reported import Reported
 from gridspine.adapters.openadr3.session import App
 from gridspine.adapters.openadr3.settings import Settings
 from gridspine.adapters.openadr3.vtn import Vtn
@@ -20,7 +22,7 @@ from gridspine.kernel.errors import GridspineError
 from gridspine.things.adapter import AdapterContext
 from gridspine.things.adapter_settings import read_section
 
-_ONLY_SPEAKS = "the OpenADR 3 adapter speaks of programmes and serves no Things"
+_ONLY_SPEAKS = "the OpenADR 3 adapter speaks of programmes: its Things take no orders"
 _LOG = logging.getLogger(__name__)
 
 
@@ -37,12 +39,15 @@ class OpenAdr3Adapter:
         await book.load()
         vtn = Vtn(book, controls, context.clock)
         callbacks = Callbacks(vtn, context, settings)
-        app = App(vtn, context, Auth(context, controls, settings.token_s))
+        reported = Reported(context)
+        followed, vtn.take = FollowedVtns(context, settings, reported), reported.take
+        app = App(vtn, context, Auth(context, controls, settings.token_s), followed.notified)
         async with asyncio.TaskGroup() as group:
             group.create_task(callbacks.run())
             group.create_task(_follow(vtn))
             group.create_task(_refuse_orders(context))
-            group.create_task(_refuse_reads(context))
+            group.create_task(_read_soon(context, followed))
+            group.create_task(followed.run())
             await context.serve("http", app)
 
 
@@ -90,6 +95,6 @@ async def _refuse_orders(context: AdapterContext) -> None:
         await context.progress(order.command, "rejected", _ONLY_SPEAKS, sequence=order.sequence)
 
 
-async def _refuse_reads(context: AdapterContext) -> None:
+async def _read_soon(context: AdapterContext, followed: FollowedVtns) -> None:
     async for request in context.reads():
-        context.read_ended(request.id, _ONLY_SPEAKS)
+        context.read_ended(request.id, "" if followed.read_soon(request.thing) else "no VTN is followed for this Thing")

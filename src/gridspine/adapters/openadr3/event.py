@@ -18,7 +18,8 @@ from gridspine.adapters.openadr3 import edition, program
 from gridspine.adapters.openadr3.book import no_such
 from gridspine.adapters.openadr3.call import Answer, Call, said
 from gridspine.adapters.openadr3.native import body_of_event
-from gridspine.adapters.openadr3.payload import CONTROLS, control_of, signals_of
+from gridspine.adapters.openadr3.part import parts_of
+from gridspine.adapters.openadr3.payload import CONTROLS
 from gridspine.adapters.openadr3.period import chance_s, spans
 from gridspine.adapters.openadr3.vtn import Vtn, noun_id, wire_id
 from gridspine.adapters.openadr3.wire import EventRequest, Record, body_of, read
@@ -192,14 +193,7 @@ async def _publish(
     modes = frozenset(name for name, mode in CONTROLS.items() if WIRE_NAMES[mode] in programme.modes)
     units = {one.payload_type: one.units for one in programme.signals}
     units |= {one.payload_type: one.units or "" for one in request.payload_descriptors or ()}
-    intervals = [
-        part
-        for span in spans(request, programme.interval_s, call.now_us)
-        if (part := EventInterval(
-            span.from_us, span.until_us, signals_of(span.interval.payloads, modes),
-            control_of(span.interval.payloads, modes, units),
-        )) and (part.signals or part.control.modes)
-    ]  # fmt: skip
+    intervals = parts_of(request, programme.interval_s, call.now_us, modes, units)
     if not intervals or max(one.until_us for one in intervals) <= call.now_us:
         return None
     await _describe(vtn, call, programme, request, intervals)

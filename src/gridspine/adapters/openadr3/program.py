@@ -140,7 +140,7 @@ def _record(made: Programme, request: ProgramRequest, further: edition.Further, 
 def _programme(request: ProgramRequest, before: Programme | None) -> Programme:
     """Return the noun of a request; what the wire does not say stays as it was ``before``."""
     descriptors = [one for one in request.payload_descriptors or () if isinstance(one, EventPayloadDescriptor)]
-    signals = {one.payload_type: _signal(one) for one in descriptors}
+    signals = {one.payload_type: signal_of(one) for one in descriptors}
     modes = tuple(dict.fromkeys(WIRE_NAMES[CONTROLS[name]] for name in signals if name in CONTROLS))
     period = request.interval_period
     lasts = length(period.duration if period is not None else None)
@@ -157,7 +157,8 @@ def _programme(request: ProgramRequest, before: Programme | None) -> Programme:
     return msgspec.structs.replace(before, **said_of_it)
 
 
-def _signal(one: EventPayloadDescriptor) -> SignalDescriptor:
+def signal_of(one: EventPayloadDescriptor) -> SignalDescriptor:
+    """Return what a payload means, as a programme says it."""
     currency = one.currency or ""
     return SignalDescriptor(one.payload_type, (one.units or "")[:MAX_WORD], currency if len(currency) <= 3 else "")
 

@@ -41,6 +41,7 @@ async def create(vtn: Vtn, call: Call) -> Answer:
     _check_program(further, of)
     vtn.book.check_bytes(of.organisation, "", len(call.body))
     vtn.book.check_room("REPORT", of.organisation, call.client)
+    await vtn.take(call.port.source, request)
     record = Record(
         kind="REPORT", id=vtn.new_id(), organisation=of.organisation, client=call.client, created_us=call.now_us,
         modified_us=call.now_us, body=body_of(request), parent=of.parent,
@@ -60,6 +61,7 @@ async def update(vtn: Vtn, call: Call) -> Answer:
     vtn.book.check_bytes(of.organisation, "", len(call.body))
     if of.parent != before.parent:
         raise Invalid("eventID: a report stays with its program")
+    await vtn.take(call.port.source, request)
     record = msgspec.structs.replace(before, modified_us=call.now_us, body=body_of(request))
     await vtn.kept(record, "UPDATE")
     return said(_shown(record, call))

@@ -21,6 +21,7 @@ import msgspec
 from gridspine.adapters.openadr3 import event, program, report, subscription, ven
 from gridspine.adapters.openadr3.auth import Auth
 from gridspine.adapters.openadr3.call import EDITIONS, Answer, Call, read_query, said
+from gridspine.adapters.openadr3.follow import NOTIFY
 from gridspine.adapters.openadr3.vtn import Vtn
 from gridspine.kernel.errors import GridspineError, Invalid, NotFound, TooLarge, Unauthenticated
 from gridspine.things.adapter import AdapterContext, Receive, Scope, Send, Source
@@ -31,6 +32,8 @@ _MAX_REMEMBERED_BYTES = 64 << 20
 _ID = re.compile(r"[a-zA-Z0-9_-]{1,128}", re.ASCII)
 _REASONS = frozenset({"type", "title", "status", "detail", "errors", "decision"})
 Handler = Callable[[Vtn, Call], Awaitable[Answer]]
+Notified = Callable[[str, str], bool]
+"""Takes the key of a callback and what authorisation came with it; whether it was a VTN's that is followed."""
 _LOG = logging.getLogger(__name__)
 
 _ID_PART = "{id}"
@@ -75,8 +78,8 @@ async def _no_topics(vtn: Vtn, call: Call) -> Answer:
 class App:
     """The ASGI application of one VTN."""
 
-    def __init__(self, vtn: Vtn, context: AdapterContext, auth: Auth) -> None:
-        self._vtn, self._context, self._auth = vtn, context, auth
+    def __init__(self, vtn: Vtn, context: AdapterContext, auth: Auth, notified: Notified) -> None:
+        self._vtn, self._context, self._auth, self._notified = vtn, context, auth, notified
         self._routes = _routes()
         self._known: dict[tuple[Any, ...], tuple[bytes, str]] = {}
         self._known_at: tuple[int, int] = (-1, -1)
@@ -108,6 +111,8 @@ class App:
     async def _answer(self, scope: Scope, receive: Receive, peer: str) -> Answer:
         method = str(scope["method"])
         parts = tuple(str(scope["path"]).strip("/").split("/"))
+        if parts[:2] == (BASE, NOTIFY) and len(parts) == 3:
+            return await self._taken(parts[2], method, scope, receive)
         if len(parts) < 3 or parts[0] != BASE or parts[1] not in EDITIONS:
             raise NotFound(f"a VTN is here: /{BASE}/{EDITIONS[0]}/… and /{BASE}/{EDITIONS[1]}/…")
         edition, path = parts[1], parts[2:]
@@ -131,6 +136,14 @@ class App:
         if path in _POLLED and "active" not in call.query:
             return await self._polled(handler, call, query, scope)
         return await handler(self._vtn, call)
+
+    async def _taken(self, key: str, method: str, scope: Scope, receive: Receive) -> Answer:
+        """Answer a notification of a VTN that is followed; to all others there is nothing here."""
+        given = [value.decode("latin-1") for name, value in scope["headers"] if name == b"authorization"]
+        if method != "POST" or len(given) != 1 or not self._notified(key, given[0]):
+            raise NotFound("there is nothing at this path")
+        await _body(receive)
+        return Answer(204, b"")
 
     def _call(self, method: str, edition: str, path: tuple[str, ...], query: str, body: bytes, source: Source) -> Call:
         port = self._vtn.controls.of(source)

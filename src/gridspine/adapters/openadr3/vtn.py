@@ -2,13 +2,14 @@
 
 import asyncio
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from gridspine.adapters.openadr3.book import Book, no_such
-from gridspine.adapters.openadr3.wire import Kind, Operation, Record
+from gridspine.adapters.openadr3.wire import Kind, Operation, Record, ReportRequest
 from gridspine.energy.control_port import Controls
 from gridspine.infra.runtime.clock import Clock, new_id
 from gridspine.kernel.errors import NotFound
+from gridspine.things.adapter import Source
 
 _URN = "urn:uuid:"
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII)
@@ -24,6 +25,8 @@ class Vtn:
         self.tell: Told = lambda _record, _operation, _guard: None
         self.check_callback: Callable[[str], None] = lambda _url: None
         """Raises `Invalid` for an address that is never posted to."""
+        self.take: Callable[[Source, ReportRequest], Awaitable[None]] = _taken
+        """Takes what a report tells of Things, and returns when that is durable."""
         self.done: set[tuple[str, int]] = set()
         """Nouns that were changed for a request, by id and version: what is told of them was told."""
         self.writing = asyncio.Lock()
@@ -68,6 +71,10 @@ class Vtn:
             return self.book.get("PROGRAM", record.parent).targets
         except NotFound:
             return frozenset()
+
+
+async def _taken(_source: Source, _report: ReportRequest) -> None:
+    """Nobody listens."""
 
 
 def wire_id(noun: str) -> str:

@@ -8,14 +8,13 @@
 
 from collections.abc import Mapping
 
-from gridspine.adapters.wot_http.guard import origin_of
 from gridspine.infra.runtime.clock import Clock
+from gridspine.infra.runtime.web_place import origin_of
 from gridspine.kernel.errors import Invalid, Overloaded
 from gridspine.kernel.time import US
 
 MAX_WAIT_S = 600.0
 """Who would have to wait for longer is told to come again."""
-_MAX_RETRY_S = 86_400
 
 
 class Paces:
@@ -47,11 +46,3 @@ class Paces:
         self._next_us[origin] = turn_us + apart_us
         if wait_s > 0.0:
             await self._clock.sleep(wait_s)
-
-
-def retry_after_s(text: str) -> int:
-    """Return the seconds of a ``Retry-After`` (RFC 9110 §10.2.3), at most a day; 0 where it gives none.
-
-    A date is not read: the clocks of two machines are two.
-    """
-    return min(int(text), _MAX_RETRY_S) if text.isdecimal() and len(text) <= 9 else 0

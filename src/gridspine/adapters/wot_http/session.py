@@ -11,10 +11,11 @@ import httpx
 import msgspec
 
 from gridspine.adapters.wot_http.guard import Guard, Settings
-from gridspine.adapters.wot_http.pace import Paces, retry_after_s
+from gridspine.adapters.wot_http.pace import Paces
 from gridspine.adapters.wot_http.proof import Security, api_key, basic, bearer, shared_key
 from gridspine.adapters.wot_http.wire import MAX_BODY_BYTES
 from gridspine.infra.runtime.clock import Clock
+from gridspine.infra.runtime.web_place import retry_after_s
 from gridspine.kernel.errors import Invalid, Overloaded, Unavailable
 from gridspine.kernel.time import US
 from gridspine.things.adapter import WireTrace

@@ -42,6 +42,7 @@ from gridspine.apps.node.node import Node
 from gridspine.kernel.errors import Conflict, Invalid, NotFound
 from gridspine.kernel.time import format_rfc3339
 from gridspine.things.action import ActionModel, actions_of
+from gridspine.things.action_input import check_input
 from gridspine.things.command import Command, is_of
 from gridspine.things.directory import Thing
 from gridspine.things.exposed import DEFAULT_LEASE_S, thing_url
@@ -161,6 +162,7 @@ async def _begin(node: Node, thing: Thing, action: ActionModel, given: Any, prin
         reason = _converted(given or {}, Stop).reason[:500] or "stopped by its operator"
         work: Callable[[], Awaitable[Any]] = partial(_stop, node, thing, reason)
     elif action.requested:
+        check_input(action, given)
         work = partial(node.adapters.requests.ask, thing.id, action, given, principal)
     else:
         if given not in (None, {}):

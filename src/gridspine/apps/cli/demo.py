@@ -66,9 +66,11 @@ async def _checked(story: Any, end: float) -> int:
         judge_counts,
         judge_delivery,
         judge_ensemble,
+        judge_export,
         judge_fallback,
         judge_life,
         judge_receipts,
+        judge_ven,
     )
 
     verdict = Verdict()
@@ -80,6 +82,8 @@ async def _checked(story: Any, end: float) -> int:
     await judge_channels(story, verdict)
     await judge_life(story, verdict)
     await judge_charging(story, verdict)
+    await judge_export(story, verdict)
+    await judge_ven(story, verdict)
     await asyncio.sleep(max(0.0, end - time.monotonic() - _LEASE_S - 6.0))
     line = await story.settle()
     verdict.hold("a bid was settled from registers and proven offline", true=line.get("outcome") == "settled")
@@ -109,7 +113,7 @@ async def _checked(story: Any, end: float) -> int:
         story.say(f"DID NOT HOLD: {claim}")
     order = ("things", "points", "received", "accepted", "suppressed", "duplicate", "refused", "stored", "delivered",
              "p50_ms", "p99_ms", "commands_applied", "cut_s", "receipts_verified",
-             "life_events", "ensemble_members", "emulated_things", "charging_w",
+             "life_events", "ensemble_members", "emulated_things", "charging_w", "csip_w", "ven_w",
              "paid_wh")  # fmt: skip
     story.say("the story held" if not verdict.failed else "the story did not hold")
     await story.close()
@@ -138,7 +142,8 @@ async def _show(story: Any, seconds: float, stop: asyncio.Event) -> None:
 Portal:  {story.url}   sign in as {PORTAL_USER} or brightfield, password {PORTAL_PASSWORD}
          As either: Control, Bids shows what was bid, the registers at both instants, and what was paid
          As brightfield: the life of the battery of home 2; an order to all batteries (Control, Orders to many);
-         who charged at home 3, and the actions of its charge point;
+         who charged at home 3, and the actions of its charge point; Home 1 (Control, Sites), and what its
+         CSIP-AUS inverter may export; what its VEN draws in the event of Control, Programmes;
          as {PORTAL_USER}: meters live, forty emulated neighbours, the grant to revoke (Sharing, Grants)
 
 Try (in another terminal, in this folder):
@@ -148,6 +153,8 @@ Try (in another terminal, in this folder):
   uv run gridspine curl --as brightfield /products/{story.product}/stream
   uv run gridspine curl --as brightfield /things/{story.box.thing}/history
   uv run gridspine curl --as brightfield /things/urn:example:home-3:charger/transactions
+  uv run gridspine curl --as brightfield /things/urn:example:home-1:csip-inverter/properties
+  uv run gridspine curl --as brightfield /programmes/{story.programme}/events
   uv run gridspine curl --as brightfield /ensembles/{story.ensemble}
   uv run gridspine curl --as brightfield /things/{story.ensemble}/values
   uv run gridspine curl /things/{EMULATED_BATTERY}/channels

@@ -22,9 +22,12 @@ import msgspec
 from gridspine.apps.cli.connect import check
 from gridspine.apps.cli.keys import ClientFile, new_key, read_client_file, write_client_file
 from gridspine.apps.cli.signing import SigningAuth
+from gridspine.apps.demo import csip
 from gridspine.apps.demo.bidding import Bidding, words
 from gridspine.apps.demo.charging import SETTINGS as CHARGING
 from gridspine.apps.demo.charging import add_charger, charger_id, save_chargers, start_charger
+from gridspine.apps.demo.evening import SETTINGS as EVENING
+from gridspine.apps.demo.evening import add_ven, publish_evening, start_ven, ven_id
 from gridspine.apps.demo.homes import MODELS, Home, start_homes, start_meter
 from gridspine.apps.demo.neighbourhood import (
     NEIGHBOURS,
@@ -73,7 +76,9 @@ class Story:
     report: dict[str, Any] = field(default_factory=dict)
     ensemble: str = ""
     chargers: str = ""
+    programme: str = ""
     bidding: Bidding = field(init=False)
+    keys: csip.Keys = field(init=False)
 
     def __post_init__(self) -> None:
         self.processes = Processes(self.data / "demo-logs")
@@ -173,6 +178,7 @@ class Story:
 
     async def _start_node(self) -> None:
         self.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.keys = await asyncio.to_thread(csip.make_keys, self.data / "csip")
         settings = f"""organisation = "Northside Networks"
 demo = true
 log_level = "warning"
@@ -181,9 +187,9 @@ port = {self.port}
 [archive]
 flush_seconds = 2.0
 [adapters]
-allow = ["mqtt", "modbus", "ocpp"]
+allow = ["mqtt", "modbus", "ocpp", "ieee2030_5", "openadr3"]
 connect_for = ["{BRIGHTFIELD}"]
-{CHARGING}"""
+{CHARGING}{EVENING}{csip.settings(self.keys)}"""
         (self.data / "settings.toml").write_text(settings)
         self.node = await self.processes.start("node", ["-m", "gridspine.apps.cli", "up", "--data", str(self.data)])
         self.url = (self.data / "address").read_text().strip()
@@ -216,7 +222,7 @@ connect_for = ["{BRIGHTFIELD}"]
         self.brightfield = await self._client("brightfield")
 
     async def _register(self) -> None:
-        self.say("registering ten Things, and starting the meters, speaking MQTT; one battery announces itself")
+        self.say("registering twelve Things, and starting the meters, speaking MQTT; one battery announces itself")
         self.joining = asyncio.create_task(self._join())
         for home in self.homes:
             for kind, id_, device in (
@@ -238,12 +244,27 @@ connect_for = ["{BRIGHTFIELD}"]
             await locate(self.brightfield, [home.inverter_id, home.battery_id], home.number)
 
         await self._charge(self.homes[2])
+        await self._export(self.homes[0])
+        await self._follow(self.homes[0])
+
+    async def _follow(self, home: Home) -> None:
+        client, secret = await add_ven(self.northside, self.brightfield, BRIGHTFIELD, home)
+        await locate(self.brightfield, [ven_id(home)], home.number)
+        await start_ven(self.processes, home, await self._listener("openadr3.http"), client, secret)
+        self.programme = await publish_evening(self.brightfield)
+        self.say(f"the heat pump of home {home.number} is a VEN of OpenADR 3: an event has it draw 1 kW at most")
 
     async def _charge(self, home: Home) -> None:
         password = await add_charger(self.northside, self.brightfield, BRIGHTFIELD, home)
         await locate(self.brightfield, [charger_id(home)], home.number)
         await start_charger(self.processes, home, await self._listener("ocpp.ocpp"), password)
         self.say(f"a car charges at home {home.number}: the charge point speaks OCPP 1.6")
+
+    async def _export(self, home: Home) -> None:
+        await csip.add_inverter(self.northside, self.brightfield, BRIGHTFIELD, home, self.keys)
+        await locate(self.brightfield, [csip.inverter_id(home)], home.number)
+        await csip.start_inverter(self.processes, home, await self._listener(csip.LISTENER), self.keys)
+        self.say(f"home {home.number} may export {csip.LIMIT_W:.0f} W for a while: its second inverter speaks CSIP-AUS")
 
     async def _thing(
         self, http: httpx.AsyncClient, home: Home, kind: str, id_: str, adapter: str, connection: Any, devices: Any

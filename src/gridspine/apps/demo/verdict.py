@@ -12,7 +12,9 @@ import msgspec
 from sunspec2.modbus.client import SunSpecModbusClientDeviceTCP
 
 from gridspine.apps.cli.connect import check
+from gridspine.apps.demo import csip
 from gridspine.apps.demo.charging import charging, limited
+from gridspine.apps.demo.evening import LIMIT_W, drawn
 from gridspine.apps.demo.homes import HOMES, Home
 from gridspine.apps.demo.neighbourhood import EMULATED_BATTERY, NEIGHBOURS, PREFIX, members, plant_values
 from gridspine.apps.demo.story import Story, receipts_file
@@ -138,6 +140,23 @@ async def judge_charging(story: Story, verdict: Verdict) -> None:
     story.commands.append(command["id"])
     story.say(f"  limited to 10 A a phase: {command['state']}")
     verdict.hold("the charge point says that the limit holds", true=command["state"] == "applied")
+
+
+async def judge_export(story: Story, verdict: Verdict) -> None:
+    """See that the CSIP-AUS inverter keeps what its connection point may export."""
+    found = await csip.limited(story.brightfield, story.homes[0])
+    verdict.figures["csip_w"] = None if found["power_w"] is None else round(found["power_w"])
+    story.say(f"  the CSIP-AUS inverter gives {-(found['power_w'] or 0):.0f} W, as its DERControl says")
+    verdict.hold("the CSIP-AUS inverter keeps its connection point's limit", true=found["held"])
+
+
+async def judge_ven(story: Story, verdict: Verdict) -> None:
+    """See that the VEN draws no more than the event leaves it, by what it reports."""
+    found = await drawn(story.brightfield, story.homes[0])
+    verdict.figures["ven_w"] = None if found is None else round(found["value"])
+    told = found is not None and found["value"] <= LIMIT_W
+    story.say(f"  the heat pump reports {verdict.figures['ven_w']} W upon the event")
+    verdict.hold("a VEN obeys an event and reports upon it", true=told)
 
 
 def _first(entries: list[dict[str, Any]], type_: str) -> int | None:

@@ -171,11 +171,11 @@ class HostedContext:
 
     def issue_token(self, source: Source, *, life_s: int = MAX_LIFE_S) -> tuple[str, int]:
         """Return a plain access token for ``source``, and how long it lives [s]."""
-        return self._host.tokens.issue(source, life_s)
+        return self._host.tokens.issue(source, life_s, self._name)
 
     def by_token(self, token: str) -> Source:
         """Return the source that a plain access token was made for."""
-        return self._host.tokens.find(token)
+        return self._host.tokens.find(token, self._name)
 
     def may_publish(self, source: Source, thing: str) -> bool:
         """Whether ``source`` may send readings of ``thing``."""
@@ -186,7 +186,10 @@ class HostedContext:
         return self._host.commands.orders(self._name)
 
     async def progress(self, command: str, state: ProgressState, reason: str = "", *, sequence: int = 0) -> None:
-        """Record how far an order got."""
+        """Record how far an order got; what is said of an order of another adapter's Thing does not count."""
+        if not self._host.carries(self._name, command):
+            log.warning("progress of a command that is another adapter's", adapter=self._name, command=command[:100])
+            return
         await self._host.commands.progress(command, state, reason, sequence=sequence)
 
     def reads(self) -> AsyncIterator[ReadRequest]:
@@ -195,7 +198,7 @@ class HostedContext:
 
     def read_ended(self, id: str, problem: str = "") -> None:
         """Tell that a request to read is over."""
-        self._host.reads.ended(id, problem)
+        self._host.reads.ended(id, problem, by=self._name)
 
     async def announce(self, source: Source, said: Introduced) -> None:
         """Have a device wait to be taken in; see the contract."""
@@ -215,7 +218,7 @@ class HostedContext:
 
     def request_ended(self, id: str, state: RequestEnd = "done", output: Any = None, reason: str = "") -> None:
         """Tell that a request to carry out an action is over."""
-        self._host.requests.ended(id, state, output, reason)
+        self._host.requests.ended(id, state, output, reason, by=self._name)
 
     async def listen(self, name: str, on_connection: Connection) -> tuple[str, int]:
         """Open the listener ``name``: ``host``, ``port`` and ``tls`` in its section; plain ones stay on loopback."""
@@ -270,7 +273,7 @@ class AdapterHost:
         self.announcements = Announcements(registry, clock)
         self.requests = Requests(directory, commands, intake.writer, clock, trace)
         charging = Charging(directory, intake.books.twins, self.requests, commands, clock)
-        self.controls = HostedControls(authority, controls, identity, following, charging)
+        self.controls = HostedControls(authority, controls, identity, following, charging, directory)
         self.transactions = Transactions(directory, self.requests)
         self._settings = settings
         self._adapters = adapters
@@ -312,6 +315,14 @@ class AdapterHost:
         if found.retired or source.organisation != found.organisation or source.principal not in found.devices:
             return False
         return self.identity.holds_session(source.principal, source.session, source.epoch)
+
+    def carries(self, adapter: str, command: str) -> bool:
+        """Whether a command is of a Thing that ``adapter`` serves; one that is unknown is late, which is no offence."""
+        try:
+            thing = self.commands.commander.command(command).lease.thing
+            return self.directory.get(thing).adapter == adapter
+        except NotFound:
+            return True
 
     def _runner(self, name: str, adapter: Adapter) -> Callable[[], Any]:
         async def run() -> None:

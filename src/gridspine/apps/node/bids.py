@@ -1,5 +1,6 @@
 """Bids, register records and settlement lines: documents, kept; who may offer what, and where receipts are found."""
 
+import asyncio
 import uuid
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -12,6 +13,7 @@ from gridspine.apps.node.programmes import Programmes
 from gridspine.apps.node.sites import Sites
 from gridspine.energy.bid import Bid, Verb, registers_of
 from gridspine.energy.plant import ADAPTER
+from gridspine.energy.programme import Programme
 from gridspine.energy.register_record import RegisterRecord, Which
 from gridspine.energy.settlement_line import SettlementLine
 from gridspine.infra.registry.port import Registry
@@ -51,6 +53,8 @@ class Bids:
         self.record_book = Book(RegisterRecord, "register record", registry, clock, event_id)
         self.line_book = Book(SettlementLine, "settlement line", registry, clock, event_id)
         self._of_bid: dict[str, list[str]] = {}
+        self._turn = asyncio.Lock()
+        """Held while it is looked whether a meter's energy is sold, and sold."""
 
     def load(self) -> None:
         """Read them when the node starts; blocks."""
@@ -92,7 +96,11 @@ class Bids:
         return False
 
     async def offer(self, bid: Bid, actor: str) -> Bid:
-        """Keep a new bid; its id, buyer and registers are found here. Raises `Invalid`, `NotFound`, `Overloaded`."""
+        """Keep a new bid; its id, buyer and registers are found here.
+
+        Raises `Invalid`, `NotFound`, `Overloaded`, and `Conflict` where the meter does not take part, or its energy is
+        sold for some of that time. Several may be offered for one time: one of them can be accepted.
+        """
         programme, now_us = self._programmes.get(bid.programme, bid.organisation), self._clock.now_us()
         if programme.retired_us:
             raise Conflict("the programme is retired")
@@ -104,17 +112,24 @@ class Bids:
         )  # fmt: skip
         made.check(now_us)
         self._check_taking_part(made)
-        if made.event:
-            event = self._programmes.event(programme.id, made.event)
-            if made.from_us < event.from_us or made.until_us > event.until_us:
-                raise Invalid("event: the bid must lie within its event")
-        await self._make_room(made.organisation, now_us)
-        return await self.book.keep("bid.offered", made, actor)
+        self._check_event(made, programme)
+        async with self._turn:
+            if sold := self._sold(made):
+                raise Conflict(f"from, until: the meter's energy of some of that time is sold by {sold.id} already")
+            await self._make_room(made.organisation, now_us)
+            return await self.book.keep("bid.offered", made, actor)
 
     async def decide(self, bid: Bid, verb: Verb, actor: str, reason: str) -> Bid:
-        """Accept, refuse or withdraw a bid; raise `Conflict` where it is decided already, or has begun."""
-        after = bid.decided(verb, actor, self._clock.now_us(), reason)
-        return await self.book.keep(f"bid.{after.state}", after, actor)
+        """Accept, refuse or withdraw a bid; raise `Conflict` where it is decided already, or has begun.
+
+        Who accepts is told where that is not possible any more: the meter is gone, takes part no longer, or its energy
+        is sold for some of that time.
+        """
+        async with self._turn:
+            after = bid.decided(verb, actor, self._clock.now_us(), reason)
+            if verb == "accept":
+                self._check_acceptable(bid)
+            return await self.book.keep(f"bid.{after.state}", after, actor)
 
     async def keep(self, type_: str, part: RegisterRecord | SettlementLine) -> None:
         """Keep a record or line of a bid, once."""
@@ -131,6 +146,39 @@ class Bids:
         if bid.state == "accepted":
             return bool(self.lines(bid.id)) and now_us >= bid.until_us + CORRECTED_US
         return bid.status(now_us) != "offered"
+
+    def _check_acceptable(self, bid: Bid) -> None:
+        """Raise `Conflict` where what was so when the bid was made is so no more."""
+        programme = self._programmes.find(bid.programme)
+        if programme is None or programme.retired_us:
+            raise Conflict("the bid cannot be accepted any more: its programme is retired")
+        try:
+            self._meter(bid)
+            self._check_taking_part(bid)
+        except (Invalid, Conflict) as error:
+            raise Conflict(f"the bid cannot be accepted any more: {error.detail}") from error
+        if self._sold(bid):
+            raise Conflict("the bid cannot be accepted: another on the same meter was, for some of the same time")
+
+    def _sold(self, bid: Bid) -> Bid | None:
+        """Return the accepted bid that sells some of the same energy: what a meter counts settles one bid at a time."""
+        others = (one for one in self.book.kept.values() if one.state == "accepted" and one.meter == bid.meter)
+        return next((one for one in others if one.from_us < bid.until_us and bid.from_us < one.until_us), None)
+
+    def _check_event(self, bid: Bid, programme: Programme) -> None:
+        """Raise `NotFound` for an event that the bidder may not see, whether or not there is one, and `Invalid`."""
+        if not bid.event:
+            return
+        event = self._programmes.event_book.kept.get(bid.event)
+        own = self._enrolments.seen(programme, bid.organisation)
+        seen = event is not None and (
+            programme.organisation == bid.organisation
+            or any(one.state == "active" and event.aimed_at(one.words) for one in own)
+        )
+        if event is None or event.programme != programme.id or not seen:
+            raise NotFound("there is no such event")
+        if bid.from_us < event.from_us or bid.until_us > event.until_us:
+            raise Invalid("event: the bid must lie within its event")
 
     def _meter(self, bid: Bid) -> Thing:
         thing = self._things.roll.get(bid.meter)

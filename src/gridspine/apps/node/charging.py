@@ -32,7 +32,6 @@ from gridspine.kernel.time import US
 from gridspine.things.action import actions_of
 from gridspine.things.asking import Ask
 from gridspine.things.command import Command
-from gridspine.things.command_table import counts
 from gridspine.things.directory import Directory, Thing
 from gridspine.things.lease import Authority, Lease, moments_after
 from gridspine.things.model import PointModel
@@ -140,7 +139,7 @@ class Charging:
     async def release(self, partner: str, command: str, reason: str) -> None:
         """End a ceiling of the partner's, if it still holds."""
         found = self._command(partner, command)
-        if counts(found):
+        if self._commands.commander.counts(found):
             await self._commands.end(command, reason)
 
     def limit_state(self, partner: str, command: str) -> LimitState:

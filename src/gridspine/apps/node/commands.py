@@ -43,7 +43,6 @@ from gridspine.things.command import (
     encode_event,
     may_become,
 )
-from gridspine.things.command_table import counts
 from gridspine.things.commander import Commander
 from gridspine.things.control_rule import ControlRule, most_w_per_minute, split_point
 from gridspine.things.directory import Directory
@@ -188,7 +187,12 @@ class Commands:
         async with self._turns.alone():
             check()
             now_us = self._clock.now_us()
-            held = [one for thing in things for one in self.commander.commands(thing) if counts(one) or not one.final]
+            held = [
+                one
+                for thing in things
+                for one in self.commander.commands(thing)
+                if self.commander.counts(one) or not one.final
+            ]
             ended = [one for one in held if not one.final]
             await self._turns.keep(event for one in held for event in self.commander.end(one.id, now_us, reason))
             while events := self.commander.tick(now_us):

@@ -25,7 +25,6 @@ from gridspine.kernel.errors import Conflict, DiskFull, GridspineError, NotFound
 from gridspine.kernel.time import US
 from gridspine.things.asking import Ask
 from gridspine.things.command import Command, CommandChanged, CommandEvent
-from gridspine.things.command_table import counts
 
 LOOK_S = 1.0
 PERIOD_US, RETRY_US, SOON_US = 900 * US, 300 * US, 60 * US
@@ -196,7 +195,9 @@ class ControlDesk:
         else:
             self._due_us.pop(holder, None)
             self._by_batch.pop(holder.batch, None)
-        return missing, [one for one in known if one.id not in kept and (not one.final or counts(one))]
+        return missing, [
+            one for one in known if one.id not in kept and (not one.final or self._commands.commander.counts(one))
+        ]
 
     def _ask(self, one: Obligation, holder: Holder) -> Ask:
         source = one.source
@@ -247,7 +248,7 @@ class ControlDesk:
 
     async def _end(self, command: Command) -> None:
         command = self._commands.commander.command(command.id)
-        if not command.final or counts(command):
+        if not command.final or self._commands.commander.counts(command):
             await self._commands.end(command.id, f"{WITHDRAWN}by {command.lease.principal}")
 
     def _again(self, asks: Iterable[Ask]) -> None:

@@ -4,6 +4,7 @@
 
     route: its caller ──────────────────┐
     adapter: a source ─► who is it now? ┴─► `CallerControls` ─► policies ─► documents ─► desk: leases follow
+             of a Thing ─► its application
 """
 
 import asyncio
@@ -24,7 +25,9 @@ from gridspine.energy.control_port import Action, Change
 from gridspine.energy.followed import FollowPort
 from gridspine.infra.identity.caller import Caller
 from gridspine.infra.identity.service import Identity
+from gridspine.kernel.errors import Unauthenticated
 from gridspine.things.adapter import Source
+from gridspine.things.directory import Directory
 
 MAX_WAITING = 10_000
 """Changes that wait for one listener at most."""
@@ -57,10 +60,10 @@ class HostedControls:
 
     def __init__(
         self, authority: Authority, controls: Controls, identity: Identity, following: FollowPort,
-        charging: ChargingPort,
+        charging: ChargingPort, things: Directory,
     ) -> None:  # fmt: skip
         self._authority, self._controls, self._identity = authority, controls, identity
-        self.following, self.charging = following, charging
+        self.following, self.charging, self._things = following, charging, things
 
     @property
     def revision(self) -> int:
@@ -69,8 +72,23 @@ class HostedControls:
 
     def of(self, source: Source) -> CallerControls:
         """Return the port in the name of ``source``; raise `Unauthenticated` when its proof holds no more."""
-        caller = self._identity.by_session(source.principal, source.session, source.epoch, source.roles)
+        if source.session.startswith("adapter:"):
+            caller = self._application_of(source)
+        else:
+            caller = self._identity.by_session(source.principal, source.session, source.epoch, source.roles)
         return CallerControls(self._authority, self._controls, caller)
+
+    def _application_of(self, source: Source) -> Caller:
+        """Return the application that speaks for the Thing that an adapter serves, as owner and operator at most."""
+        found = self._things.roll.get(source.session.split(":", 2)[-1])
+        served = found is not None and source.principal == source.session == f"adapter:{found.adapter}:{found.id}"
+        for device in found.devices if found is not None and served and not found.retired else ():
+            principal = self._identity.directory.active(device)
+            if principal is not None and principal.kind == "application":
+                caller = self._identity.for_adapter(device, source.session)
+                if caller.organisation == source.organisation == found.organisation:  # type: ignore[union-attr]
+                    return caller.narrowed(("owner", "operator"))
+        raise Unauthenticated("no application of its organisation speaks for this Thing: name one among its devices")
 
     def changes(self) -> AsyncIterator[Change]:
         """Yield what is kept and removed from this call on; ends when more than `MAX_WAITING` wait."""

@@ -26,7 +26,6 @@ from gridspine.infra.runtime.clock import Clock
 from gridspine.kernel.errors import Invalid
 from gridspine.things.adapter import ReadRequest
 from gridspine.things.command import Command, StopChanged
-from gridspine.things.command_table import counts
 from gridspine.things.directory import Directory
 from gridspine.things.model import PointModel
 from gridspine.things.thing import Thing
@@ -128,7 +127,7 @@ class Talk:
         if self._commands.forms.of(thing.id) != "adapter":
             return []
         commander, now_us = self._commands.commander, self._clock.now_us()
-        found = (commander.handed(one, now_us) for one in commander.commands(thing.id) if counts(one))
+        found = (commander.handed(one, now_us) for one in commander.commands(thing.id) if commander.counts(one))
         return [
             msgspec.structs.replace(command, key="", question="", changes=command.changes[-1:])
             for command in found

@@ -46,9 +46,7 @@ class Following:
 
     async def opt(self, source: Source, thing: str, event: str, *, out: bool, reason: str = "") -> None:
         """Let ``thing`` not take part in ``event``, or take part again; raise `NotFound`, `Forbidden`, `Conflict`."""
-        self._check(source, thing)
-        caller = self._identity.by_session(source.principal, source.session, source.epoch, source.roles)
-        self._authority.on_thing(caller, "programme.respond", self._things.get(thing))
+        self._check_respond(source, thing)
         found = self._controls.programmes.event_book.get(event)
         own = self._enrolments(thing, source.organisation)
         one = next((one for one in own if one.programme == found.programme), None)
@@ -62,6 +60,35 @@ class Following:
         else:
             await self._controls.enrolments.opt_in(one, source.principal, event=event)
         await self._controls.desk.carry_out([Holder(one.kind, one.subject)])
+
+    async def opt_out_of(
+        self, source: Source, thing: str, programme: str, times: tuple[int, int], *, reason: str = ""
+    ) -> str:
+        """Let ``thing`` not take part in a programme's events in ``times`` [µs since 1970]; return the opt-out's id."""
+        self._check_respond(source, thing)
+        own = self._enrolments(thing, source.organisation)
+        one = next((one for one in own if one.programme == programme), None)
+        if one is None:
+            raise NotFound("there is no such programme")
+        before, (from_us, until_us) = {opt.id for opt in one.opt_outs}, times
+        book = self._controls.enrolments
+        kept = await book.opt_out(one, source.principal, reason, from_us=from_us, until_us=until_us)
+        await self._controls.desk.carry_out([Holder(one.kind, one.subject)])
+        return next(opt.id for opt in kept.opt_outs if opt.id not in before)
+
+    async def opt_back(self, source: Source, thing: str, opt: str) -> None:
+        """Take back the opt-out with the id ``opt``; nothing happens where there is none any more."""
+        self._check_respond(source, thing)
+        for one in self._enrolments(thing, source.organisation):
+            if any(known.id == opt for known in one.opt_outs):
+                await self._controls.enrolments.opt_in(one, source.principal, opt=opt)
+                await self._controls.desk.carry_out([Holder(one.kind, one.subject)])
+                return
+
+    def _check_respond(self, source: Source, thing: str) -> None:
+        self._check(source, thing)
+        caller = self._identity.by_session(source.principal, source.session, source.epoch, source.roles)
+        self._authority.on_thing(caller, "programme.respond", self._things.get(thing))
 
     def _check(self, source: Source, thing: str) -> None:
         found = self._things.roll.get(thing)

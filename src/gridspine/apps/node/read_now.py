@@ -26,7 +26,8 @@ class Reads:
         self._directory = directory
         self._clock = clock
         self._takers: Takers[ReadRequest] = Takers(MAX_WAITING)
-        self._ends: dict[str, asyncio.Future[str]] = {}
+        self._ends: dict[str, tuple[str, asyncio.Future[str]]] = {}
+        """By request, the adapter that was asked, and the end that is waited for."""
         self._under_way: dict[tuple[str, tuple[str, ...]], str] = {}
 
     async def read(self, thing: str, points: Sequence[str] = ()) -> None:
@@ -37,7 +38,7 @@ class Reads:
         """
         wanted = (thing, tuple(sorted(set(points))))
         known = self._under_way.get(wanted)
-        end = self._ends[known] if known else self._ask(thing, wanted)
+        end = self._ends[known][1] if known else self._ask(thing, wanted)
         problem = await asyncio.shield(end)
         if problem:
             raise Unavailable(problem)
@@ -46,10 +47,10 @@ class Reads:
         """Yield requests for Things of ``adapter``."""
         return self._takers.taken(adapter)
 
-    def ended(self, id: str, problem: str = "") -> None:
-        """Note that request ``id`` is over."""
-        end = self._ends.get(id)
-        if end is not None and not end.done():
+    def ended(self, id: str, problem: str = "", *, by: str = "") -> None:
+        """Note that request ``id`` is over. Only the adapter that was asked may say it (``by``)."""
+        asked, end = self._ends.get(id, ("", None))
+        if end is not None and not end.done() and by in {"", asked}:
             end.set_result(problem)
 
     def _ask(self, thing: str, wanted: tuple[str, tuple[str, ...]]) -> "asyncio.Future[str]":
@@ -60,7 +61,7 @@ class Reads:
         if len(self._ends) >= MAX_WAITING or not self._takers.put(adapter, request):
             raise Overloaded(f"{MAX_WAITING} devices are being read: ask again later")
         end: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._ends[request.id], self._under_way[wanted] = end, request.id
+        self._ends[request.id], self._under_way[wanted] = (adapter, end), request.id
         forget = asyncio.ensure_future(self._forget(request.id, wanted, end))
         end.add_done_callback(lambda _: forget.cancel())
         return end

@@ -29,6 +29,7 @@ from gridspine.infra.runtime.trace import Trace
 from gridspine.kernel.errors import Conflict, GridspineError, Overloaded, Unavailable
 from gridspine.kernel.time import US
 from gridspine.things.action import ActionModel
+from gridspine.things.action_input import check_input
 from gridspine.things.adapter import ActionRequest, RequestEnd
 from gridspine.things.directory import Directory
 
@@ -48,7 +49,8 @@ class Requests:
         self._directory, self._commands, self._writer = directory, commands, writer
         self._clock, self._trace = clock, trace
         self._takers: Takers[ActionRequest] = Takers(MAX_WAITING)
-        self._ends: dict[str, asyncio.Future[_End]] = {}
+        self._ends: dict[str, tuple[str, asyncio.Future[_End]]] = {}
+        """By request, the adapter that was asked, and the end that is waited for."""
         self._each: Counter[str] = Counter()
 
     def served(self, adapter: str) -> bool:
@@ -61,10 +63,10 @@ class Requests:
             if request.id in self._ends:
                 yield request
 
-    def ended(self, id: str, state: RequestEnd = "done", output: Any = None, reason: str = "") -> None:
-        """Note how request ``id`` ended; the first word counts."""
-        end = self._ends.get(id)
-        if end is None or end.done():
+    def ended(self, id: str, state: RequestEnd = "done", output: Any = None, reason: str = "", *, by: str = "") -> None:
+        """Note how request ``id`` ended; the first word counts. Only the adapter that was asked may say it (``by``)."""
+        asked, end = self._ends.get(id, ("", None))
+        if end is None or end.done() or by not in {"", asked}:
             return
         try:
             if len(msgspec.json.encode(output)) > MAX_OUTPUT_BYTES:
@@ -76,13 +78,16 @@ class Requests:
     async def ask(self, thing: str, action: ActionModel, given: Any, principal: str) -> Any:
         """Have ``action`` carried out and return its output.
 
-        Raises `Conflict` when it may not be asked now, or was refused, with the reason; `Unavailable` when it failed or
-        nobody answered in time; `Overloaded` when too many wait.
+        Raises `Invalid` for an input that does not fit the model's schema; `Conflict` when it may not be asked now, or
+        was refused, with the reason; `Unavailable` when it failed or nobody answered in time; `Overloaded` when too
+        many wait.
         """
+        check_input(action, given)
         self._check(thing, action)
         id_ = new_id(self._clock)
         self._each[thing] += 1
-        end = self._ends[id_] = asyncio.get_running_loop().create_future()
+        end: asyncio.Future[_End] = asyncio.get_running_loop().create_future()
+        self._ends[id_] = self._directory.get(thing).adapter, end
         try:
             state, output, reason = await self._noted(id_, thing, action, given, principal, end)
         finally:

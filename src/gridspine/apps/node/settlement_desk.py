@@ -10,7 +10,7 @@ and settles once. A device that reports by itself is not asked: its readings aro
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -35,7 +35,7 @@ from gridspine.things.point import PointTable
 
 LOOK_S, RETRY_US, CORRECT_US = 0.5, 2 * US, 30 * US
 """How often what is due is looked for [s]; how soon readings are looked at again; how soon for a correction."""
-_READS_AT_ONCE, _CORRECTED_AT_ONCE = 200, 20
+_READS_AT_ONCE, _CORRECTED_AT_ONCE, _SETTLED_AT_ONCE = 200, 20, 32
 _ENDS: tuple[Which, ...] = ("start", "end")
 log = structlog.get_logger(__name__)
 
@@ -163,16 +163,21 @@ class SettlementDesk:
     async def _settle_all(self) -> None:
         while True:
             settled = [one for one in self._cases.values() if self._bids.lines(one.bid.id)]
-            for case in [one for one in self._cases.values() if not self._bids.lines(one.bid.id)]:
-                await self._see_to(case)
+            now_us = self._clock.now_us()
+            open_ = [one for one in self._cases.values() if not self._bids.lines(one.bid.id)]
+            await self._see_to_all([one for one in open_ if now_us >= one.bid.from_us])
             # After a start all may want to be looked at again: what is to be settled first does not wait for them.
-            for case in [one for one in settled if one.news][:_CORRECTED_AT_ONCE]:
-                await self._see_to(case)
+            await self._see_to_all([one for one in settled if one.news][:_CORRECTED_AT_ONCE])
             for case in settled:
                 if self._bids.over(case.bid, self._clock.now_us()):
                     del self._cases[case.bid.id]
                     self._by_number = None
             await self._clock.sleep(LOOK_S)
+
+    async def _see_to_all(self, cases: Sequence[_Case]) -> None:
+        """See to bids, some at once: many begin and end at one instant, and each waits for disks and registers."""
+        for part in (cases[at : at + _SETTLED_AT_ONCE] for at in range(0, len(cases), _SETTLED_AT_ONCE)):
+            await asyncio.gather(*map(self._see_to, part))
 
     async def _see_to(self, case: _Case) -> None:
         """Make the records and the line of a bid as far as they can be made; one that fails stops no other."""

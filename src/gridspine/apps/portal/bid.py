@@ -32,6 +32,12 @@ TONES = {
 }  # fmt: skip
 
 
+HOW = {
+    "exact": "read at that time", "near": "read just before or after", "interpolated": "estimated from readings around",
+}  # fmt: skip
+"""How the value of a register at an instant is known."""
+
+
 class Register(NamedTuple):
     """A register as it is shown: what it was at start and end, and how that is known."""
 
@@ -114,7 +120,7 @@ def _registers(one: BidView, records: list[RecordView]) -> list[Register]:
             for which in ("start", "end")
         ]
         words = {
-            {"exact": "read then", "near": "read beside it", "interpolated": "estimated between readings"}[found.method]
+            HOW[found.method]
             for found in at.values()
             if found is not None
         }  # fmt: skip

@@ -7,7 +7,7 @@ import msgspec
 
 from gridspine.infra.identity.principal import Kind
 
-How = Literal["dpop", "mtls", "cookie", "bearer", "password"]
+How = Literal["dpop", "mtls", "cookie", "bearer", "password", "adapter"]
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -15,9 +15,10 @@ class Caller(msgspec.Struct, frozen=True):
 
     ``session`` is what offences are counted against: it stays the same when a client renews its token
     (``key:<kid>``, ``certificate:<thumbprint>``, ``portal:<id>``, ``password:<principal>/<when made>``,
-    ``demo:<principal>``).
+    ``demo:<principal>``, ``adapter:<name>:<thing>``).
     ``how`` tells what proved it: a DPoP key, a client certificate, the portal's cookie, a plain bearer token (demo
-    profile on loopback only), or a device password. ``epoch`` lets a long stream ask whether all this still holds.
+    profile on loopback only), a device password, or that the node's own adapter acts for it. ``epoch`` lets a long
+    stream ask whether all this still holds.
     """
 
     principal: str

@@ -195,7 +195,7 @@ class Identity:
         if claims.cnf is not None and claims.cnf.jkt:
             raise refuse("wrong-scheme", "this token is bound to a DPoP key: use Authorization: DPoP and a proof")
         if claims.cnf is None:
-            if not plain:
+            if not plain or claims.door is not None:
                 raise refuse(
                     "bearer-refused",
                     "tokens bound to nothing are taken in the demo profile on loopback only",
@@ -244,6 +244,17 @@ class Identity:
         """Return the caller who proved itself before, by ``roles`` at most; raise a 401 when that holds no more."""
         how: How = "password" if session.startswith("password:") else "mtls"
         return self._caller(principal, roles, session, how, epoch)
+
+    def for_adapter(self, principal: str, session: str) -> Caller:
+        """Return ``principal`` as one whom an adapter of the node acts for; raise a 401 where it is gone.
+
+        Who calls it has made sure that the adapter may.
+        """
+        found = self.directory.active(principal)
+        if found is None:
+            raise refuse("inactive", "the principal is deactivated or gone")
+        epoch, roles = self.directory.epoch(principal), frozenset(found.roles)
+        return Caller(principal, found.organisation, found.kind, found.name, roles, session, "adapter", epoch)
 
     def by_ticket(self, ticket: str, path: str) -> Caller:
         """Return the caller who was given ``ticket`` for ``path``; raise a 401. A ticket works once."""

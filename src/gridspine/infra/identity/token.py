@@ -45,7 +45,10 @@ class Confirmation(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class AccessClaims(msgspec.Struct, frozen=True):
-    """The claims of an access token. ``sid`` names the key or certificate it was obtained with."""
+    """The claims of an access token. ``sid`` names the key or certificate it was obtained with.
+
+    ``door`` is the adapter whose clients it is for, and which alone takes it; a token without is the API's.
+    """
 
     iss: str
     aud: str
@@ -58,6 +61,7 @@ class AccessClaims(msgspec.Struct, frozen=True):
     sid: str
     epoch: int
     cnf: Confirmation | None = None
+    door: str | None = None
 
 
 class RevokedToken(msgspec.Struct, frozen=True):
@@ -116,8 +120,9 @@ class AccessTokens:
         return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest() in self._cache
 
     def issue(
-        self, subject: str, *, scope: str, sid: str, epoch: int, cnf: Confirmation | None, life_s: int = MAX_LIFE_S
-    ) -> str:
+        self, subject: str, *, scope: str, sid: str, epoch: int, cnf: Confirmation | None, life_s: int = MAX_LIFE_S,
+        door: str | None = None,
+    ) -> str:  # fmt: skip
         """Return a new access token for ``subject`` that lives ``life_s`` [s], `MAX_LIFE_S` at most."""
         now_s = self._clock.now_us() // US
         claims = AccessClaims(
@@ -132,8 +137,9 @@ class AccessTokens:
             sid=sid,
             epoch=epoch,
             cnf=cnf,
+            door=door,
         )
-        # cnf must be absent, not null, in a token that is bound to nothing.
+        # What a token is not bound to must be absent, not null.
         body = {name: value for name, value in msgspec.to_builtins(claims).items() if value is not None}
         return jws.sign({"typ": "at+jwt", "kid": str(self._signing.kid)}, body, self._signing)
 

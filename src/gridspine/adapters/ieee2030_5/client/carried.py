@@ -1,0 +1,266 @@
+"""A server's programs as programmes of the node: made, changed, cancelled and ended as the server says.
+
+::
+
+    DERProgram ──────────► programme of the site's organisation (primacy, default) ─► enrolment of the site
+    DERControl, new ─────► event of it: priority by creationTime, chance drawn by the node
+    cancelled, superseded, listed no more ─► the event is cancelled
+    listed no more ──────► the programme is retired: what it commanded ends, its default, too
+
+What was made is found again by the mRID in its title, so that nothing is made twice when the node stops in between.
+"""
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+
+import msgspec
+
+from gridspine.adapters.ieee2030_5.client.answer import Standing
+from gridspine.adapters.ieee2030_5.client.der_control import EXPIRED, INVALID, SUPERSEDED, SeenControl, SeenProgram
+from gridspine.adapters.ieee2030_5.client.end_device import Upstream
+from gridspine.adapters.ieee2030_5.client.held import rank
+from gridspine.adapters.ieee2030_5.client.record import ControlRecord, ProgramRecord, Record
+from gridspine.adapters.ieee2030_5.mrid import short
+from gridspine.energy.control import WIRE_NAMES
+from gridspine.energy.control_port import ControlPort
+from gridspine.energy.programme import Programme, ReportDescriptor
+from gridspine.energy.programme_enrolment import ProgrammeEnrolment
+from gridspine.energy.programme_event import EventInterval, ProgrammeEvent, drawn, spans
+from gridspine.energy.timeline import Claim, resolve
+from gridspine.infra.runtime.clock import Clock
+from gridspine.kernel.errors import Conflict, GridspineError, Invalid, NotFound
+from gridspine.kernel.time import MAX_US, MIN_US
+
+log = logging.getLogger(__name__)
+_KEPT_OVER_US = 86_400_000_000
+"""How long a control that is over stays known [µs]: its server may list it for a while."""
+
+
+class Carrier:
+    """Carries what one EndDevice is told, in the name of ``port``; ``thing`` stands for it."""
+
+    def __init__(self, port: ControlPort, clock: Clock, thing: str, upstream: Upstream) -> None:
+        self._port, self._clock, self._thing, self._upstream = port, clock, thing, upstream
+
+    async def carry(self, record: Record, seen: Iterable[SeenProgram], offset_us: int) -> Record:
+        """Make the node's nouns what ``seen`` says; ``offset_us`` [µs] is how much the server's clock is before ours.
+
+        Returns what is to be kept of it.
+        """
+        programs = dict(record.programs)
+        listed: set[str] = set()
+        for one in seen:
+            listed.add(one.mrid)
+            programs[one.mrid] = await self._program(programs.get(one.mrid), one, offset_us)
+        for mrid in programs.keys() - listed:
+            programs[mrid] = await self._gone(programs[mrid])
+        kept = {mrid: one for mrid, one in programs.items() if mrid in listed or one.controls}
+        return msgspec.structs.replace(record, programs=kept)
+
+    async def end(self, record: Record) -> None:
+        """End all that was made: the Thing stands for it no more."""
+        mirror = () if record.mirror is None else (record.mirror,)
+        for one in (*record.programs.values(), *mirror):
+            await self._gone(one)
+
+    async def mirror(self, record: Record) -> Record:
+        """Make the programme by which the node's readings are had, where they are wanted."""
+        wanted = tuple(
+            ReportDescriptor(payload_type="READING", point=point, interval_s=self._upstream.post_s)
+            for point in self._upstream.mirror
+        )
+        if not wanted:
+            return record
+        made = await self._programme(record.mirror, "readings", "Readings for the utility", Programme(
+            id="", organisation="", title="", reports=wanted,
+        ))  # fmt: skip
+        return msgspec.structs.replace(record, mirror=made)
+
+    def enrolment(self, one: ProgramRecord) -> ProgrammeEnrolment | None:
+        """Return the enrolment by which a program is followed, None where it is there no more."""
+        try:
+            return self._port.enrolments.get(one.programme, one.enrolment) if one.enrolment else None
+        except NotFound:
+            return None
+
+    # -- programmes ----------------------------------------------------------------------------------------------------
+
+    async def _program(self, before: ProgramRecord | None, seen: SeenProgram, offset_us: int) -> ProgramRecord:
+        wanted = Programme(
+            id="", organisation="", title="", primacy=seen.primacy, modes=tuple(WIRE_NAMES.values()),
+            default_control=seen.default,
+        )  # fmt: skip
+        found = await self._programme(before, seen.mrid, seen.title or "DERProgram", wanted)
+        controls = dict(found.controls)
+        for one in sorted(seen.controls, key=lambda control: control.created_s):
+            try:
+                controls[one.mrid] = await self._control(found, controls.get(one.mrid), one, offset_us)
+            except GridspineError as error:
+                log.warning("a control is not followed: mRID=%s %s", one.mrid, error.detail)
+        listed = {one.mrid for one in seen.controls}
+        for mrid in controls.keys() - listed:
+            await self._cancel(found.programme, controls[mrid].event, "the server lists it no more")
+        over_us = self._clock.now_us() - _KEPT_OVER_US
+        kept = {mrid: one for mrid, one in controls.items() if mrid in listed or one.until_us > over_us}
+        return msgspec.structs.replace(found, controls=kept)
+
+    async def _programme(
+        self, before: ProgramRecord | None, mrid: str, title: str, wanted: Programme
+    ) -> ProgramRecord:  # fmt: skip
+        """Return the programme and enrolment that a program became, as ``wanted``; they are made where they lack."""
+        tail = f" ({mrid}, {short(self._thing)})"
+        wanted = msgspec.structs.replace(wanted, title=title[:64] + tail)
+        found = self._known(before, tail)
+        if found is None:
+            found = await self._port.programmes.create(wanted)
+        elif not found.retired_us and _differs(found, wanted):
+            found = await self._port.programmes.change(found.id, _as(found, wanted))
+        if before is not None and before.programme == found.id and before.enrolment:
+            return before
+        return ProgramRecord(found.id, await self._enrolled(found))
+
+    def _known(self, before: ProgramRecord | None, tail: str) -> Programme | None:
+        if before is not None:
+            try:
+                return self._port.programmes.own(before.programme)
+            except NotFound:
+                pass
+        own = (one for one in self._port.programmes.all() if one.title.endswith(tail) and not one.retired_us)
+        return next(own, None)
+
+    async def _enrolled(self, programme: Programme) -> str:
+        known = [one for one in self._port.enrolments.all(programme.id) if one.stands(self._clock.now_us())]
+        if known:
+            return known[0].id
+        given = self._upstream
+        asked = ProgrammeEnrolment(
+            id="", programme=programme.id, owner="", organisation="", subject=given.site or given.thing,
+            kind="site" if given.site else "thing", from_us=self._clock.now_us(), until_us=MAX_US, authority="network",
+        )  # fmt: skip
+        return (await self._port.enrolments.ask(asked)).id
+
+    async def _gone(self, one: ProgramRecord) -> ProgramRecord:
+        """End a programme; its controls stay known until they are answered."""
+        try:
+            if not self._port.programmes.own(one.programme).retired_us:
+                await self._port.programmes.retire(one.programme)
+        except (NotFound, Conflict):
+            pass
+        over_us = self._clock.now_us() - _KEPT_OVER_US
+        kept = {mrid: control for mrid, control in one.controls.items() if control.until_us > over_us}
+        return msgspec.structs.replace(one, controls=kept)
+
+    # -- controls ------------------------------------------------------------------------------------------------------
+
+    async def _control(
+        self, of: ProgramRecord, before: ControlRecord | None, seen: SeenControl, offset_us: int
+    ) -> ControlRecord:  # fmt: skip
+        from_us, until_us = seen.from_us - offset_us, seen.until_us - offset_us
+        if before is None:
+            fresh = ControlRecord("", until_us, seen.reply_to, seen.required, seen.problem)
+            if seen.problem or seen.cancelled or seen.status == SUPERSEDED:
+                return fresh
+            if until_us <= self._clock.now_us():
+                return msgspec.structs.replace(fresh, problem=EXPIRED)
+            event = ProgrammeEvent(
+                id="", programme=of.programme, organisation="", title=_title(seen),
+                intervals=(EventInterval(from_us, until_us, control=seen.control),), priority=rank(seen),
+                randomise_start_s=seen.randomise_start_s, randomise_duration_s=seen.randomise_duration_s,
+            )  # fmt: skip
+            known = (one for one in self._port.programmes.events(of.programme) if one.title == event.title)
+            try:
+                made = next(known, None) or await self._port.programmes.publish(event)
+            except Invalid as error:
+                log.warning("a control cannot be followed: mRID=%s %s", seen.mrid, error.detail)
+                return msgspec.structs.replace(fresh, problem=INVALID)
+            return msgspec.structs.replace(fresh, event=made.id)
+        if seen.cancelled or seen.status == SUPERSEDED:
+            await self._cancel(of.programme, before.event, "the server says so")
+        return msgspec.structs.replace(before, reply_to=seen.reply_to, required=seen.required)
+
+    async def _cancel(self, programme: str, event: str, reason: str) -> None:
+        try:
+            found = self._port.programmes.event(programme, event) if event else None
+            if found is not None and found.status(self._clock.now_us()) in {"scheduled", "active"}:
+                await self._port.programmes.cancel(programme, event, reason)
+        except (NotFound, Conflict):
+            pass
+
+    # -- how it stands -------------------------------------------------------------------------------------------------
+
+    def standings(
+        self, record: Record, seen: Mapping[str, SeenControl] | None
+    ) -> Iterator[tuple[str, str, ControlRecord, Standing]]:
+        """Yield program, mRID and record of each control, and how it stands by the node's documents.
+
+        ``seen`` are the controls that the server lists by their mRIDs, None while it is away: then nothing is gone.
+        """
+        now_us = self._clock.now_us()
+        events = {mrid: self._events(one) for mrid, one in record.programs.items()}
+        held = self._held(record, events, now_us)
+        for program, one in record.programs.items():
+            enrolment = self.enrolment(one)
+            for mrid, control in one.controls.items():
+                event = events[program].get(control.event)
+                said = None if seen is None else seen.get(mrid)
+                superseded = said is not None and said.status == SUPERSEDED
+                gone = not superseded and (said.cancelled if said is not None else seen is not None)
+                problem = 0 if control.problem == EXPIRED else control.problem
+                if event is None or enrolment is None:
+                    stands = Standing(control.until_us, control.until_us, False, False, gone, superseded, problem)
+                else:
+                    begin_us, end_us = _span(event, enrolment)
+                    part = enrolment.takes_part(event.id, max(begin_us, now_us), max(end_us, now_us + 1))
+                    out = now_us < end_us and (not enrolment.stands(now_us) or not any(part))
+                    stands = Standing(
+                        begin_us, end_us, event.id in held, out, gone, superseded, problem
+                    )  # fmt: skip
+                yield program, mrid, control, stands
+
+    def _events(self, one: ProgramRecord) -> dict[str, ProgrammeEvent]:
+        try:
+            return {event.id: event for event in self._port.programmes.events(one.programme)}
+        except NotFound:
+            return {}
+
+    def _held(
+        self, record: Record, events: Mapping[str, Mapping[str, ProgrammeEvent]], now_us: int
+    ) -> frozenset[str]:  # fmt: skip
+        """Return the events of which anything holds, among those of this EndDevice."""
+        claims = []
+        for program, one in record.programs.items():
+            enrolment = self.enrolment(one)
+            if enrolment is None:
+                continue
+            primacy = self._port.programmes.get(one.programme).primacy
+            for event in events[program].values():
+                if event.cancelled_us or not any(enrolment.takes_part(event.id, now_us, now_us + 1)):
+                    continue
+                begin_us, end_us = _span(event, enrolment)
+                control = event.intervals[0].control
+                claims.append(Claim(
+                    one.programme, event.id, primacy, event.priority, event.created_us, begin_us, end_us, control
+                ))  # fmt: skip
+        found = resolve(claims, now_us, now_us + 1) if claims else []
+        return frozenset(claim.by for stretch in found for claim in stretch.held.values())
+
+
+def _span(event: ProgrammeEvent, enrolment: ProgrammeEnrolment) -> tuple[int, int]:
+    """Return when an event is carried out, after chance took its part [µs since 1970]."""
+    found = [(begin, end) for begin, end, _ in spans(event, drawn(event, enrolment.id), MIN_US, MAX_US)]
+    return found[0] if found else (event.from_us, event.until_us)
+
+
+def _title(seen: SeenControl) -> str:
+    return f"{seen.title or 'DERControl'} ({seen.mrid})"
+
+
+def _differs(found: Programme, wanted: Programme) -> bool:
+    return _as(found, wanted) != found
+
+
+def _as(found: Programme, wanted: Programme) -> Programme:
+    return msgspec.structs.replace(
+        found, title=wanted.title, primacy=wanted.primacy, default_control=wanted.default_control,
+        reports=wanted.reports,
+    )  # fmt: skip

@@ -1,0 +1,151 @@
+"""One utility's server: mutual TLS, requests of XML, and nothing beyond that server.
+
+A link leads to the server itself or nowhere: what a server writes into its documents sends nobody elsewhere.
+"""
+
+import ssl
+from collections.abc import Callable
+from urllib.parse import urljoin, urlsplit
+
+import httpx
+import msgspec
+
+from gridspine.adapters.ieee2030_5.wire import MEDIA, Element, Part, Version, decode
+from gridspine.kernel.errors import Conflict, Forbidden, GridspineError, Invalid, NotFound, TooLarge, Unavailable
+
+MAX_BODY_BYTES = 4_194_304
+TIMEOUT_S = 20.0
+Trace = Callable[[str, str], None]
+"""Is told each message: its direction, and what was said."""
+
+
+class Access(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a utility's server is reached, and whom the node is there.
+
+    ``url`` is that of its DeviceCapability. ``certificate`` and ``key`` are the files (PEM) of the client's own
+    certificate, with the chain that the server asks for; ``ca`` is the file of the authorities that the server's is
+    from. ``ciphers`` are OpenSSL's names, "" for its own choice. Certificates of IEEE 2030.5 often name no host: with
+    ``check_name`` false the server's authority is all that is checked. What the server says is asked for anew at its
+    own rates, and after ``poll_most_s`` [s] at the latest.
+    """
+
+    url: str
+    certificate: str
+    key: str
+    ca: str
+    ciphers: str = ""
+    check_name: bool = True
+    csip_aus: Version = "1.2"
+    poll_most_s: float = 86_400.0
+
+    def check(self, where: str) -> None:
+        """Raise `Invalid` naming the field that is wrong."""
+        address = urlsplit(self.url)
+        if address.scheme != "https" or not address.hostname or address.username:
+            raise Invalid(f"{where}.url: an https address is needed, without a user's name")
+        if not 0.1 <= self.poll_most_s <= 86_400:
+            raise Invalid(f"{where}.poll_most_s: 0.1 s to a day")
+
+
+def tls_of(access: Access) -> ssl.SSLContext:
+    """Return the context of a server's connections; blocks. Raises `Invalid` for files that cannot be used."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.check_hostname = access.check_name
+    try:
+        context.load_verify_locations(access.ca)
+        context.load_cert_chain(access.certificate, access.key)
+    except OSError as error:  # ssl.SSLError is one, too
+        raise Invalid(f"certificate, key, ca: they cannot be used: {error}") from error
+    try:
+        if access.ciphers:
+            context.set_ciphers(access.ciphers)
+    except ssl.SSLError as error:
+        raise Invalid(f"ciphers: {access.ciphers!r} is no list of ciphers that this OpenSSL has") from error
+    return context
+
+
+class Connection:
+    """Requests to one server. Close it by ``close``."""
+
+    def __init__(self, access: Access, tls: ssl.SSLContext, trace: Trace = lambda _direction, _said: None) -> None:
+        self._access, self._trace = access, trace
+        self._root = urlsplit(access.url)
+        limits = httpx.Limits(max_connections=4, max_keepalive_connections=4)
+        self._http = httpx.AsyncClient(
+            verify=tls, timeout=TIMEOUT_S, follow_redirects=False, trust_env=False, limits=limits
+        )
+
+    @property
+    def path(self) -> str:
+        """Where DeviceCapability is."""
+        return self._root.path or "/dcap"
+
+    async def close(self) -> None:
+        """Close what is open."""
+        await self._http.aclose()
+
+    async def get(self, href: str) -> Element:
+        """Return a document; raise `NotFound`, `Forbidden`, `Invalid`, and `Unavailable` where nobody answers."""
+        _, _, body = await self._ask("GET", href, None)
+        return decode(body)
+
+    async def put(self, href: str, said: Part) -> None:
+        """Replace a resource."""
+        await self._ask("PUT", href, said)
+
+    async def post(self, href: str, said: Part) -> str:
+        """Add a resource; return where it is, "" where the server says nothing of it."""
+        _, headers, _ = await self._ask("POST", href, said)
+        return str(headers.get("location", ""))
+
+    async def _ask(self, method: str, href: str, said: Part | None) -> tuple[int, httpx.Headers, bytes]:
+        url = self._url(href)
+        content = None if said is None else said.document(self._access.csip_aus)
+        headers = {"accept": MEDIA} | ({} if content is None else {"content-type": MEDIA})
+        if content is not None:
+            self._trace("out", f"{method} {url.path}\n{content.decode()}")
+        try:
+            async with self._http.stream(method, url, content=content, headers=headers) as answer:
+                body = await _body(answer)
+        except (httpx.HTTPError, ssl.SSLError, OSError) as error:
+            raise Unavailable(f"{self._root.hostname}: {type(error).__name__}: {str(error)[:200]}") from error
+        shown = body.decode(errors="replace")
+        self._trace("in", f"{answer.status_code} {method} {url.path}\n{shown}")
+        if not answer.is_success:
+            raise _refused(method, url.path, answer.status_code)
+        return answer.status_code, answer.headers, body
+
+    def _url(self, href: str) -> httpx.URL:
+        try:
+            found = urlsplit(urljoin(self._access.url, href))
+            port = found.port
+        except ValueError as error:
+            raise Invalid(f"{href[:200]!r} is no address") from error
+        same = (found.scheme, found.hostname, port) == (self._root.scheme, self._root.hostname, self._root.port)
+        if not same or len(href) > 2_000:
+            raise Invalid(f"{href[:200]!r} leads away from the server")
+        return httpx.URL(urljoin(self._access.url, href))
+
+
+async def _body(answer: httpx.Response) -> bytes:
+    parts, size = [], 0
+    async for piece in answer.aiter_bytes():
+        parts.append(piece)
+        size += len(piece)
+        if size > MAX_BODY_BYTES:
+            raise TooLarge(f"the server's answer has more than {MAX_BODY_BYTES} bytes")
+    return b"".join(parts)
+
+
+def _refused(method: str, path: str, status: int) -> GridspineError:
+    said = f"the server answers {status} to {method} {path[:200]}"
+    if status in {401, 403}:
+        return Forbidden(said)
+    if status in {404, 410} or 300 <= status < 400:
+        return NotFound(said)
+    if status == 409:
+        return Conflict(said)
+    if status == 429 or status >= 500:
+        return Unavailable(said)
+    return Invalid(said)

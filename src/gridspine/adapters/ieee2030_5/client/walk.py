@@ -1,0 +1,192 @@
+"""A server's tree of resources, read at the rates that it asks for.
+
+::
+
+    DeviceCapability ─► EndDeviceList ─► EndDevice (by its LFDI) ─► FunctionSetAssignmentsList ─► DERProgramList
+          └─► Time                            └─► DER, ConnectionPoint, Registration      DERControlList ◄─┘
+
+A list is asked for anew when its pollRate has passed; until then what it said is what it says. A server that moved
+something answers 404: then all of it is read anew.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from gridspine.adapters.ieee2030_5.client.connection import Connection
+from gridspine.adapters.ieee2030_5.client.der_control import SeenProgram, read_program
+from gridspine.adapters.ieee2030_5.der_document import TIME_MAX
+from gridspine.adapters.ieee2030_5.wire import Element
+from gridspine.infra.runtime.clock import Clock
+from gridspine.kernel.errors import Invalid, NotFound, TooLarge
+from gridspine.kernel.time import US
+
+PAGE, MAX_ITEMS = 100, 2_000
+"""Items that are asked for at once; items of one list that are read at most."""
+USUAL_S, LEAST_S, MOST_S = 900, 1, 86_400
+"""Rate of a list that says none [s], and what rates are kept within."""
+
+_NOTHING_S = 60.0
+"""When a server that shows nothing is looked at again [s]."""
+
+
+class Kept(NamedTuple):
+    """What a list said, and until when that is good [µs, monotonic]."""
+
+    items: Sequence[Element]
+    until_us: int
+
+
+class Walk:
+    """The tree of one server, as one client sees it; nothing is kept for longer than ``most_s`` [s]."""
+
+    def __init__(self, connection: Connection, clock: Clock, *, most_s: float = MOST_S) -> None:
+        self.connection = connection
+        self._clock, self._most_s = clock, most_s
+        self._kept: dict[str, Kept] = {}
+        self._rates: dict[str, float] = {}
+        self.offset_us = 0
+        """How much the server's clock is before ours [µs]."""
+
+    def forget(self) -> None:
+        """Ask for everything anew."""
+        self._kept.clear()
+
+    @property
+    def due_s(self) -> float:
+        """In what time something is to be asked for again [s]; what was not asked for in time is forgotten."""
+        now_us = self._clock.monotonic_us()
+        self._kept = {href: one for href, one in self._kept.items() if one.until_us > now_us}
+        return min(((one.until_us - now_us) / US for one in self._kept.values()), default=_NOTHING_S)
+
+    async def capability(self) -> Element:
+        """Return DeviceCapability."""
+        return (await self._one(self.connection.path, "DeviceCapability"))[0]
+
+    async def end_devices(self) -> Sequence[Element]:
+        """Return the EndDevices that the server shows; its clock is asked for as often as they are."""
+        capability = await self.capability()
+        href = _href(capability, "EndDeviceListLink")
+        if not href:
+            raise NotFound("the server has no EndDeviceList")
+        if href not in self._kept or self._kept[href].until_us <= self._clock.monotonic_us():
+            await self._time(_href(capability, "TimeLink"))
+        return await self._list(href, "EndDevice", {})
+
+    async def programs(self, device: Element, rated_w: float) -> list[SeenProgram]:
+        """Return the programs that are assigned to an EndDevice, each once; ``rated_w`` [W] is its rating."""
+        href = _href(device, "FunctionSetAssignmentsListLink")
+        if not href:
+            return []
+        found: dict[str, SeenProgram] = {}
+        for assigned in await self._list(href, "FunctionSetAssignments", {}):
+            if not (programs := _href(assigned, "DERProgramListLink")):
+                continue
+            below: dict[str, float] = {}
+            listed = await self._list(programs, "DERProgram", below)
+            for one in listed:
+                seen = await self._program(one, rated_w, below["rate"])
+                found[seen.mrid] = seen
+        return list(found.values())
+
+    async def children(self, device: Element, link: str, name: str) -> Sequence[Element]:
+        """Return the items of a list that an EndDevice links to."""
+        href = _href(device, link)
+        return await self._list(href, name, {}) if href else ()
+
+    async def _program(self, given: Element, rated_w: float, rate_s: float) -> SeenProgram:
+        default: Element | None = None
+        if href := _href(given, "DefaultDERControlLink"):
+            try:
+                default = (await self._one(href, "DefaultDERControl", rate_s))[0]
+            except NotFound:
+                default = None
+        controls = _href(given, "DERControlListLink")
+        listed = await self._list(controls, "DERControl", {}, rate_s) if controls else ()
+        return read_program(given, default, list(listed), rated_w)
+
+    async def _one(self, href: str, name: str, rate_s: float = USUAL_S) -> Sequence[Element]:
+        kept = self._fresh(href)
+        if kept is not None:
+            return kept
+        found = await self.connection.get(href)
+        if found.name != name:
+            raise Invalid(f"{href[:200]}: a {name} is needed, this is a {found.name[:60]}")
+        self._keep(href, [found], _rate(found, rate_s))
+        return [found]
+
+    async def _list(
+        self, href: str, name: str, below: dict[str, float], rate_s: float = USUAL_S
+    ) -> Sequence[Element]:  # fmt: skip
+        """Return all items of a list; ``below`` is told its rate, which is that of what hangs on it, too."""
+        kept = self._fresh(href)
+        if kept is not None:
+            below["rate"] = self._rates.get(href, rate_s)
+            return kept
+        items: list[Element] = []
+        while True:
+            mark = "&" if "?" in href else "?"
+            page = await self.connection.get(f"{href}{mark}s={len(items)}&l={PAGE}")
+            if page.name != f"{name}List":
+                raise Invalid(f"{href[:200]}: a {name}List is needed, this is a {page.name[:60]}")
+            rate_s = _rate(page, rate_s)
+            got = page.all(name)
+            items += got
+            if not got or len(items) >= _number(page, "all"):
+                break
+            if len(items) > MAX_ITEMS:
+                raise TooLarge(f"{href[:200]}: more than {MAX_ITEMS} items")
+        self._rates[href] = below["rate"] = rate_s
+        self._keep(href, items, rate_s)
+        return items
+
+    async def _time(self, href: str) -> None:
+        if not href:
+            return
+        asked_us = self._clock.now_us()
+        found = await self.connection.get(href)
+        said_s = found.whole("currentTime", 0, TIME_MAX)
+        if said_s is None:
+            raise Invalid("Time: currentTime is needed")
+        between_us = (asked_us + self._clock.now_us()) // 2
+        offset_us = said_s * US + US // 2 - between_us
+        # It says whole seconds: less than that is no difference.
+        self.offset_us = offset_us if abs(offset_us) >= 2 * US else 0
+
+    def _fresh(self, href: str) -> Sequence[Element] | None:
+        kept = self._kept.get(href)
+        return kept.items if kept is not None and kept.until_us > self._clock.monotonic_us() else None
+
+    def _keep(self, href: str, items: Sequence[Element], rate_s: float) -> None:
+        wait_s = min(max(LEAST_S, rate_s), self._most_s)
+        self._kept[href] = Kept(items, self._clock.monotonic_us() + round(wait_s * US))
+
+
+def own(devices: Sequence[Element], lfdi: str) -> Element | None:
+    """Return the EndDevice with that LFDI."""
+    return next((one for one in devices if (one.said("lFDI") or "").upper() == lfdi), None)
+
+
+def link_of(given: Element, name: str) -> str:
+    """Return where a link leads, "" where there is none."""
+    return _href(given, name)
+
+
+def hrefs(items: Sequence[Element]) -> Iterator[str]:
+    """Yield where items are."""
+    for one in items:
+        yield one.attributes.get("href", "")
+
+
+def _href(given: Element, name: str) -> str:
+    found = given.find(name)
+    return "" if found is None else found.attributes.get("href", "")
+
+
+def _rate(given: Element, usual_s: float) -> float:
+    text = given.attributes.get("pollRate", "")
+    return float(text) if text.isascii() and text.isdigit() and len(text) < 10 else usual_s
+
+
+def _number(given: Element, name: str) -> int:
+    text = given.attributes.get(name, "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0

@@ -1,0 +1,70 @@
+"""The OpenADR 2.0b `Adapter`: a VTN over the node's programmes."""
+
+import asyncio
+import logging
+
+from gridspine.adapters.openadr2.book import Book
+from gridspine.adapters.openadr2.desk import Desk
+from gridspine.adapters.openadr2.session import App
+from gridspine.adapters.openadr2.settings import LISTENER, read_settings
+from gridspine.energy.control_port import controls_of
+from gridspine.infra.runtime.waiting import first_to_end
+from gridspine.things.adapter import AdapterContext
+
+_LOG = logging.getLogger(__name__)
+_LOOK_S = 0.5
+_ONLY_SPEAKS = "a VEN is told of programmes, not of leases: enrol its Thing, or the site it is behind, in one"
+
+
+class OpenAdr2Adapter:
+    """A VTN of OpenADR 2.0b."""
+
+    name = "openadr2"
+
+    async def run(self, context: AdapterContext) -> None:
+        """Serve until cancelled; raises `Invalid` when the settings are wrong."""
+        settings = read_settings(context.settings)
+        book = Book(context.store)
+        await book.load()
+        desk = Desk(context, settings, book, controls_of(context))
+        await first_to_end(
+            _serve(context, desk), _follow_bindings(desk), _follow_controls(desk), _refuse_orders(context),
+            _refuse_reads(context),
+        )  # fmt: skip
+
+
+async def _serve(context: AdapterContext, desk: Desk) -> None:
+    host, port = await context.serve(LISTENER, App(desk))
+    _LOG.info("serving: %s:%d%s", host, port, desk.settings.path)
+    await asyncio.get_running_loop().create_future()
+
+
+async def _follow_bindings(desk: Desk) -> None:
+    said: set[str] = set()
+    while True:
+        await desk.rebind()
+        for problem in desk.vens.problems:
+            if problem not in said:
+                _LOG.error("binding left out: %s", problem)
+        said = set(desk.vens.problems)
+        await desk.context.bindings_changed()
+        desk.renew()  # whose standing changed is asked for anew at once
+        await desk.clock.sleep(_LOOK_S)
+
+
+async def _follow_controls(desk: Desk) -> None:
+    while True:
+        changes = desk.controls.changes()
+        desk.renew()
+        async for _ in changes:
+            desk.renew()
+
+
+async def _refuse_orders(context: AdapterContext) -> None:
+    async for order in context.orders():
+        await context.progress(order.command, "rejected", _ONLY_SPEAKS, sequence=order.sequence)
+
+
+async def _refuse_reads(context: AdapterContext) -> None:
+    async for request in context.reads():
+        context.read_ended(request.id, _ONLY_SPEAKS)

@@ -1,0 +1,45 @@
+"""Settings of the OpenADR 2.0b adapter; certificates are the node's to know, never here."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from gridspine.things.adapter_settings import read_section, wrong
+
+NAME, LISTENER = "openadr2", "vtn"
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the adapter works.
+
+    ``vtn`` is the listener: ``host``, ``port``, ``tls``, ``ca``, … (`gridspine.things.adapter_tls.Tls`).
+    All paths begin with ``path``. ``vtn_id`` is the VTN's name. VENs are told to poll every ``poll_s`` [s]; an event
+    that one has not answered is told again after ``repeat_s`` [s]. ``ramp_up_s`` [s] before its start an event is
+    *near*, and VENs are told to ramp then; 0: not at all.
+
+    Reports are asked for every ``report_s`` [s], as far as a VEN can. Readings that are more than ``backfill_after_s``
+    [s] old when they come are taken as history.
+    """
+
+    vtn: dict[str, Any] = {}
+    path: str = "/OpenADR2/Simple/2.0b"
+    vtn_id: str = "GRIDSPINE"
+    poll_s: int = 10
+    repeat_s: int = 60
+    ramp_up_s: int = 0
+    report_s: int = 60
+    backfill_after_s: float = 900.0
+
+
+def read_settings(raw: Mapping[str, Any]) -> Settings:
+    """Return the adapter's section as `Settings`; raise `Invalid` naming what is wrong."""
+    settings = read_section(NAME, raw, Settings)
+    if not settings.path.startswith("/") or settings.path.endswith("/"):
+        raise wrong(NAME, "path begins with a slash and does not end with one")
+    if not 0 < len(settings.vtn_id) <= 128:
+        raise wrong(NAME, "vtn_id has 1 to 128 characters")
+    for name, least in (("poll_s", 1), ("repeat_s", 1), ("ramp_up_s", 0), ("report_s", 1)):
+        if not least <= getattr(settings, name) <= 86_400:
+            raise wrong(NAME, f"{name} is {least} to 86400")
+    return settings

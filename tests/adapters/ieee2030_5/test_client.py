@@ -1,0 +1,187 @@
+"""A node as client of another node's utility server, over mutual TLS: what the utility says, the other follows."""
+
+import asyncio
+import contextlib
+
+import pytest
+from csip_utility import METER, SEP, until, xml
+from hosted_node import hosting
+
+from gridspine.adapters.ieee2030_5 import Ieee20305Adapter
+from gridspine.adapters.ieee2030_5.record import Book
+from gridspine.apps.node.adapters import RegistryStore
+
+LINK_MODEL = "https://gridspine.org/models/utility_connection"
+LINK, METER_ID = "urn:example:link", "urn:example:home-meter"
+
+
+class Home:
+    """A node that follows the utility for its site."""
+
+    def __init__(self, utility, folder):
+        self.utility, self.folder = utility, folder
+        self.issued = utility.pki.device("gateway")
+        self.world, self.site, self._open = None, "", contextlib.AsyncExitStack()
+
+    async def start(self, **more):
+        access = {
+            "url": f"{self.utility.url}/dcap", "certificate": str(self.issued.crt), "key": str(self.issued.pem),
+            "ca": str(self.utility.pki.ca.crt), "poll_most_s": 0.2,
+        }  # fmt: skip
+        section = {"utilities": {"grid": access | more}, "pen": 12345}
+        hosted = hosting(self.folder, section, _Watched())
+        self.world, _ = await self._open.enter_async_context(hosted)
+
+    async def stop(self):
+        await self._open.aclose()
+
+    async def settle(self, **more):
+        """Know the client, make the site, and register the Thing that stands for the EndDevice."""
+        op = self.world.op
+        body = {"kind": "application", "name": "grid", "roles": ["operator", "owner"]}
+        principal = (await op.post("/principals", json=body)).json()["id"]
+        known = {"certificate": self.issued.crt.read_text()}
+        answer = await op.post(f"/principals/{principal}/known-certificates", json=known)
+        assert answer.status_code == 201, answer.text
+        await self.world.thing(METER_ID, METER)
+        answer = await op.post("/sites", json={"title": "Home", "things": [METER_ID], "connectionPointId": "NMI7"})
+        self.site = answer.json()["id"]
+        await self.link(**more)
+        return principal
+
+    async def link(self, **more):
+        body = {
+            "id": LINK, "title": "The grid", "model": LINK_MODEL, "adapter": "ieee2030_5",
+            "connection": {"utility": "grid", "site": self.site, **more},
+        }  # fmt: skip
+        answer = await self.world.op.post("/things", json=body)
+        assert answer.status_code == 201, answer.text
+
+    async def says(self, **wanted):
+        """Return whether the Thing that stands for the EndDevice says so."""
+        found = (await self.world.op.get(f"/things/{LINK}/properties")).json()
+        points = {one["name"]: one["value"] for one in found}
+        return all(points[name] == value for name, value in wanted.items()) or None
+
+    async def programmes(self):
+        found = (await self.world.op.get("/programmes")).json()
+        return [one for one in found if not one.get("retired")]
+
+    async def events(self):
+        return [
+            event
+            for one in await self.programmes()
+            for event in (await self.world.op.get(f"/programmes/{one['id']}/events")).json()
+        ] or None
+
+
+class _Watched(Ieee20305Adapter):
+    def __init__(self):
+        super().__init__()
+        self.there, self.context = asyncio.Event(), None
+
+    async def run(self, context):
+        self.context = context
+        self.there.set()
+        await super().run(context)
+
+
+@pytest.fixture
+async def home(utility, tmp_path):
+    made = Home(utility, tmp_path / "home")
+    await made.start()
+    try:
+        yield made
+    finally:
+        await made.stop()
+
+
+async def registered(utility, home):
+    """Let the utility know the home's gateway; return its Thing there."""
+    principal = await utility.known(home.issued)
+    return await utility.thing(principal, home.issued.lfdi)
+
+
+async def responses(utility, home):
+    """Return what the home answered: (subject, status)."""
+    record = await Book(RegistryStore(utility.world.node.registry, "ieee2030_5")).device(home.issued.lfdi)
+    return [(one.subject, one.status) for one in record.responses]
+
+
+async def test_a_utilitys_words_are_followed(utility, home) -> None:
+    thing = await registered(utility, home)
+    site = await utility.site(thing)
+    programme, _ = await utility.programme(site, defaultControl={"exportLimitW": 1500}, primacy=3)
+    event = await utility.event(programme, {"exportLimitW": 0, "rampS": 30})
+    await home.settle()
+
+    (own,) = await until(home.events)
+    assert own["intervals"][0]["control"] == {"exportLimitW": 0, "rampS": 30}
+    (mirrored,) = await home.programmes()
+    assert (mirrored["primacy"], mirrored["defaultControl"]) == (3, {"exportLimitW": 1500})
+
+    async def answered(*wanted):
+        found = [status for _, status in await responses(utility, home)]
+        return set(wanted) <= set(found) or None
+
+    await until(lambda: answered(1, 2))
+    await until(lambda: home.says(serverReached=1, controlsHeld=1))
+    assert (await utility.world.op.post(f"/programmes/{programme}/events/{event}/cancel", json={})).status_code == 200
+
+    async def over():
+        return [one for one in await home.events() if one["status"] == "cancelled"] or None
+
+    await until(over)
+    await until(lambda: answered(6))
+    assert (await utility.world.op.get(f"/things/{thing}")).status_code == 200
+    point = xml(await (await utility.client(home.issued)).get("/edev?l=9")).find(f"{SEP}EndDevice").get("href")
+    assert "NMI7" in (await (await utility.client(home.issued)).get(f"{point}/cp")).text
+
+
+async def test_what_was_said_holds_while_the_utility_is_away(utility, home) -> None:
+    thing = await registered(utility, home)
+    programme, _ = await utility.programme(thing, kind="thing", defaultControl={"importLimitW": 9000})
+    await utility.event(programme, {"importLimitW": 2000}, start_s=1, duration_s=3)
+    await home.settle()
+    await until(home.events)
+    await utility.stop()
+
+    async def held(limit):
+        answer = await home.world.op.get(f"/sites/{home.site}/limits")
+        assert answer.status_code == 200, answer.text
+        first = answer.json()[0] if isinstance(answer.json(), list) else answer.json()
+        return limit in str(first) or None
+
+    await until(lambda: held("2000"))
+    await until(lambda: held("9000"))
+
+    await until(lambda: home.says(serverReached=0))
+    await utility.start()
+
+
+async def test_a_stop_in_between_makes_nothing_twice(utility, home) -> None:
+    thing = await registered(utility, home)
+    programme, _ = await utility.programme(thing, kind="thing")
+    await utility.event(programme, {"generationLimitW": 500})
+    await home.settle()
+    await until(home.events)
+    await home.stop()
+    await home.start()
+
+    await until(lambda: home.says(serverReached=1))
+    assert len(await home.events()) == 1
+    assert (await home.world.op.delete(f"/things/{LINK}")).status_code == 204
+
+    async def ended():
+        return not await home.programmes() or None
+
+    await until(ended)
+    assert await home.events() is None
+
+
+async def test_another_pin_is_another_server(utility, home) -> None:
+    await registered(utility, home)
+    await home.settle(pin=222220)
+
+    await until(lambda: home.says(serverReached=1))
+    assert await home.programmes() == []

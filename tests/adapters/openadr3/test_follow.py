@@ -1,0 +1,196 @@
+"""The node as a VEN of another node's VTN: what that publishes becomes programmes, leases and reports of this one."""
+
+import asyncio
+import contextlib
+import os
+import time
+from unittest import mock
+
+import pytest
+from openadr3_said import LIMIT, PRICE, at, event, made, program
+from running_node import BATTERY, World, settings_for, until
+
+from gridspine.infra.runtime.settings import Adapters
+
+VEN = "https://gridspine.org/models/ven"
+SECRET = "GRIDSPINE_SECRET_OPENADR3_UTILITY"
+
+
+class Home:
+    """A node that follows a VTN: ``world``, and what its Thing's connection says."""
+
+    def __init__(self, world, connection):
+        self.world, self.connection = world, connection
+
+    async def follow(self, **more):
+        """Register the battery and the Thing that follows the VTN."""
+        await self.world.thing("urn:example:b1", BATTERY)
+        speaker, _ = self.world.client("northside-networks", "owner", "operator")
+        connection = {**self.connection, "thing": "urn:example:b1", "modes": ["importLimitW"], **more}
+        await self.world.thing("urn:example:ven", VEN, adapter="openadr3", devices=[speaker], connection=connection)
+
+    async def programmes(self):
+        return (await self.world.op.get("/programmes")).json()
+
+    async def events(self):
+        return [
+            one
+            for of in await self.programmes()
+            for one in (await self.world.op.get(f"/programmes/{of['id']}/events")).json()
+        ]
+
+    async def commands(self):
+        return (await self.world.op.get("/commands", params={"thing": "urn:example:b1"})).json()
+
+    async def connected(self):
+        points = (await self.world.op.get("/things/urn:example:ven/properties")).json()
+        return next(one["value"] for one in points if one["name"] == "connected")
+
+
+async def eventually(ask, wanted, seconds=20):
+    """Return when ``ask`` gives what is ``wanted`` (a value, or what takes one)."""
+    end = time.monotonic() + seconds
+    while True:
+        found = await ask()
+        if wanted(found) if callable(wanted) else found == wanted:
+            return found
+        assert time.monotonic() < end, found
+        await asyncio.sleep(0.05)
+
+
+@contextlib.asynccontextmanager
+async def home(folder, vtn, edition="3.1.0", client=None, **more):
+    """Yield a `Home` whose node may follow ``vtn``."""
+    id_, secret = client or await asyncio.to_thread(vtn.credentials, "owner")
+    host = "http://" + vtn.url.split("/")[2]
+    section = {
+        "allow": ["127.0.0.0/8"], "plain_vtns": True, "plain_callbacks": True,
+        "vtns": {"utility": {"origins": [host], "organisations": ["northside-networks"]}}, **more,
+    }  # fmt: skip
+    with mock.patch.dict(os.environ, {SECRET: secret}):
+        settings = settings_for(archive=True, adapters=Adapters(allow=["openadr3"], settings={"openadr3": section}))
+        world = await World.start(folder, settings)
+        try:
+            await until(lambda: "openadr3.http" in world.node.adapters.listening)
+            connection = {"vtn": f"{vtn.url}/{edition}", "edition": edition, "clientId": id_, "secret": "utility",
+                          "venName": "home", "pollS": 1}  # fmt: skip
+            yield Home(world, connection)
+        finally:
+            await world.stop()
+
+
+def limited(of, kw, begin_s=0, **more):
+    payloads = [{"type": "IMPORT_CAPACITY_LIMIT", "values": [kw]}, {"type": "PRICE", "values": [0.3]}]
+    return event(of, begin_s, **more) | {"intervals": [{"id": 0, "payloads": payloads}]}
+
+
+@pytest.mark.parametrize("edition", ["3.1.0", "3.0.1"])
+async def test_events_become_leases_and_end_with_them(vtn, tmp_path, edition) -> None:
+    bl = await vtn.client("operator")
+    of = await program(bl, "Evening", payloadDescriptors=[PRICE, LIMIT])
+    async with home(tmp_path / "home", vtn, edition) as one:
+        await one.follow()
+        (programme,) = await eventually(one.programmes, lambda found: len(found) == 1)
+        assert (programme["title"], programme["modes"], programme["open"]) == ("Evening", ["importLimitW"], False)
+        published = await made(bl, "/events", limited(of, 2.5, eventName="Tonight"))
+        (found,) = await eventually(one.events, lambda found: len(found) == 1)
+        assert (found["title"], found["intervals"][0]["control"]["importLimitW"]) == ("Tonight", 2500)
+        assert found["intervals"][0]["signals"] == [{"type": "PRICE", "values": [0.3]}]
+        await eventually(one.commands, lambda found: [command["value"] for command in found] == [2500])
+        await bl.put(f"/events/{published['id']}", json=limited(of, 1.5, eventName="Less"))
+        found = await eventually(one.events, lambda found: len(found) == 2)
+        assert [(e["title"], e["status"]) for e in found] == [("Less", "active"), ("Tonight", "cancelled")]
+        await bl.delete(f"/events/{published['id']}")
+        await eventually(one.events, lambda found: {e["status"] for e in found} == {"cancelled"})
+        over = {"cancelled", "ended", "superseded"}
+        await eventually(one.commands, lambda found: {command["state"] for command in found} <= over)
+        await bl.delete(f"/programs/{of['id']}")
+        await eventually(one.programmes, lambda found: all(p["retired"] for p in found))
+        assert await one.connected() == 1
+        assert [v["venName"] for v in (await bl.get("/vens")).json()] == ["home"]
+
+
+async def test_what_was_read_holds_while_the_vtn_is_gone_and_after_a_restart(served, tmp_path) -> None:
+    async with served(tmp_path / "utility") as vtn:
+        bl = await vtn.client("operator")
+        client = await asyncio.to_thread(vtn.credentials, "owner")
+        of = await program(bl, "P", payloadDescriptors=[LIMIT])
+        await made(bl, "/events", limited(of, 2.5))
+        async with home(tmp_path / "home", vtn, client=client) as one:
+            await one.follow()
+            before = await eventually(one.events, lambda found: len(found) == 1)
+            await eventually(one.commands, lambda found: len(found) == 1)
+    async with home(tmp_path / "home", vtn, client=client) as one:
+        await eventually(one.connected, 0)
+        assert await one.events() == before
+        assert len(await one.programmes()) == 1
+        assert [command["value"] for command in await one.commands()] == [2500]
+
+
+async def test_a_ven_follows_what_is_aimed_at_it_and_commands_only_what_was_consented_to(vtn, tmp_path) -> None:
+    bl = await vtn.client("operator")
+    client = await asyncio.to_thread(vtn.credentials, "owner")
+    north = await program(bl, "north", payloadDescriptors=[PRICE, LIMIT], targets=["north"])
+    await program(bl, "south", targets=["south"])
+    await made(bl, "/events", limited(north, 3, begin_s=60, targets=["elsewhere"]))
+    body = {"objectType": "BL_VEN_REQUEST", "clientID": client[0], "venName": "home", "targets": ["north"]}
+    await made(bl, "/vens", body)
+    await made(bl, "/events", limited(north, 4, begin_s=60, targets=["north"]))
+    async with home(tmp_path / "home", vtn, client=client) as one:
+        await one.follow(modes=[])
+        (found,) = await eventually(one.events, lambda found: len(found) == 1)
+        assert [p["title"] for p in await one.programmes()] == ["north"]
+        assert (found["commands"], len(found["intervals"][0]["signals"])) == (False, 2)
+        assert await one.commands() == []
+
+
+async def test_a_notification_is_read_at_once_and_only_the_vtns(vtn, tmp_path) -> None:
+    bl = await vtn.client("operator")
+    of = await program(bl, "P")
+    async with home(tmp_path / "home", vtn) as one:
+        host, port = one.world.node.adapters.listening["openadr3.http"]
+        await one.follow(pollS=3600, callback=f"http://{host}:{port}")
+        await eventually(one.programmes, lambda found: len(found) == 1)
+        (subscribed,) = await eventually(lambda: _subscriptions(bl), lambda found: len(found) == 1)
+        url = subscribed["objectOperations"][0]["callbackUrl"]
+        for bearer in ("", "Bearer nonsense"):
+            answer = await one.world.nobody.post(url, json={}, headers={"authorization": bearer})
+            assert answer.status_code == 404
+        await made(bl, "/events", event(of))
+        await eventually(one.events, lambda found: len(found) == 1)
+
+
+async def _subscriptions(bl):
+    return (await bl.get("/subscriptions")).json()
+
+
+@pytest.mark.slow
+async def test_what_a_thing_reported_is_told(vtn, tmp_path) -> None:
+    bl = await vtn.client("operator")
+    of = await program(bl, "P")
+    intervals = [{"id": n, "payloads": [{"type": "PRICE", "values": [0.1]}]} for n in range(2)]
+    asked = [{"payloadType": "USAGE", "units": "KWH"}, {"payloadType": "DEMAND"}, {"payloadType": "UNHEARD_OF"}]
+    async with home(tmp_path / "home", vtn) as one:
+        await one.follow(telemetry="urn:example:b1", resource="battery")
+        await eventually(one.programmes, lambda found: len(found) == 1)
+        period = {"start": at(1), "duration": "PT2S"}
+        more = {"intervals": intervals, "reportDescriptors": asked, "intervalPeriod": period}
+        published = await made(bl, "/events", {"programID": of["id"], **more})
+        await eventually(one.events, lambda found: len(found) == 1)
+        for n in range(7):
+            rows = [{"n": "urn:example:b1/activePower", "v": 1000 + n, "t": time.time()},
+                    {"n": "urn:example:b1/activeEnergyImport", "v": 5000 + 100 * n, "t": time.time()}]  # fmt: skip
+            assert (await one.world.op.post("/readings", json=rows)).status_code == 200
+            await asyncio.sleep(1)
+        told = await eventually(lambda: _reports(bl), lambda found: len(found) == 2, seconds=60)
+        by_type = {r["payloadDescriptors"][0]["payloadType"]: r for r in told}
+        assert set(by_type) == {"USAGE", "DEMAND"}
+        usage = by_type["USAGE"]["resources"][0]
+        assert (by_type["USAGE"]["eventID"], usage["resourceName"]) == (published["id"], "battery")
+        assert sum(i["payloads"][0]["values"][0] for i in usage["intervals"]) > 0.1
+        powers = [i["payloads"][0]["values"][0] for i in by_type["DEMAND"]["resources"][0]["intervals"]]
+        assert all(1.0 <= power <= 1.01 for power in powers), powers
+
+
+async def _reports(bl):
+    return (await bl.get("/reports")).json()
