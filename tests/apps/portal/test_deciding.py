@@ -6,9 +6,15 @@ import msgspec
 from playwright.async_api import expect
 
 from gridspine.apps.cli.keys import new_key
+from gridspine.apps.portal.command import command_row
 from gridspine.infra.identity import jws
+from gridspine.infra.identity.caller import Caller
+from gridspine.kernel.time import US
 from gridspine.things.approval import ApprovalRule
 from gridspine.things.behaviour import SIGNATURE_TYPE, Behaviour, digest_of
+from gridspine.things.command import Change, Command
+from gridspine.things.lease import Authority
+from gridspine.things.schedule import Step
 from tests.apps.portal.conftest import BATTERY, METER, MODELS, PASSWORD, Opens, Portal
 from tests.apps.portal.test_browser import CONTRAST, NAMELESS, PHONE, fits, live
 from tests.apps.portal.test_things_alive import EVIL
@@ -42,6 +48,19 @@ async def order(portal: Portal, opens: Opens, value: str = "1500") -> Any:
     await page.locator("#order-reason").fill("<b>peak</b> at six")
     await page.get_by_role("button", name="See what it would do").click()
     return page
+
+
+async def test_of_a_schedule_the_value_is_shown_that_holds_now(portal: Portal) -> None:
+    now_us = portal.node.clock.now_us()
+    steps = (Step(now_us - 90 * US, 4000.0), Step(now_us - 30 * US, 1500.0), Step(now_us + 90 * US, 10.0))
+    lease = portal.node.commands.new_lease(
+        thing=BATTERY, point="activePowerSetpoint", value=4000.0, role="setpoint", authority=Authority.OWNER,
+        principal=portal.device.id, from_us=steps[0].from_us, until_us=now_us + 200 * US, steps=steps,
+    )  # fmt: skip
+    caller = Caller(portal.device.id, "northside-networks", "user", "olga", frozenset({"owner"}), "portal:x", "cookie")
+    row = command_row(portal.node, caller, Command(lease.command, "", lease, (Change("accepted", now_us),)))
+    assert row.text == "1.5\N{NO-BREAK SPACE}kW"
+    assert row.steps[0][1] == "4\N{NO-BREAK SPACE}kW"
 
 
 async def test_an_order_is_looked_at_given_followed_and_ended(portal: Portal, opens: Opens) -> None:

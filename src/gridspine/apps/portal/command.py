@@ -101,8 +101,9 @@ def command_row(node: Node, caller: Caller, command: Command) -> CommandRow:
     tone, meaning = STATES[command.state]
     final = command.state not in TRANSITIONS
     return CommandRow(
-        command.id, command.state, tone, meaning, command.reason, point.title, point_text(point, lease.value),
-        person_name(node, lease.principal), lease.from_us, lease.until_us, final, command.changes,
+        command.id, command.state, tone, meaning, command.reason, point.title,
+        point_text(point, lease.at(now_us).value), person_name(node, lease.principal), lease.from_us, lease.until_us,
+        final, command.changes,
         "" if final else node.commands.commander.waiting(lease.thing, lease.point, now_us),
         tuple((step.from_us, point_text(point, step.value)) for step in lease.steps),
         command.state == "awaiting-approval", lease.principal == caller.principal, command.approve_by_us,
