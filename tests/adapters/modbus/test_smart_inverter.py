@@ -148,7 +148,7 @@ async def test_trips_are_kept_and_adopted_for_good_and_droop_has_settings(start_
             ({"function": "voltVar", "curve": 9, "settings": {"RspTms": 1}}, "stores 3"),
             ({"function": "voltVar", "curve": 2, "points": [{"x": 1, "y": 1}] * 5}, "4 at most"),
             ({"function": "voltVar", "curve": 2, "points": [{"x": 1e9, "y": 1}]}, "does not fit"),
-            ({"function": "voltVar", "curve": 2, "zone": "MustTrip", "settings": {}}, "zone"),
+            ({"function": "voltVar", "curve": 2, "zone": "MustTrip", "settings": {"RspTms": 1}}, "zone"),
             ({"function": "lowVoltageTrip", "curve": 2, "points": points}, "zone"),
             ({"function": "highVoltageTrip", "curve": 2, "zone": "MustTrip", "points": points}, "no SunSpec 708"),
             ({"function": "nothing", "curve": 2, "settings": {"a": 1}}, "no function"),

@@ -73,8 +73,8 @@ class Control(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields
         """Return every point that must be read to know what is in force."""
         names = (self.value, self.enable, self.reversion_time, self.mirror, self.mode[0] if self.mode else "")
         more = (self.reversion_value, self.reversion_enable, self.remaining, self.excitation, self.reversion_excitation)
-        more += (self.result, self.count)
-        return tuple(PointRef(self.model, name) for name in names + more if name) + self.percent_of
+        adopted = (self.result, self.count)
+        return tuple(PointRef(self.model, name) for name in names + more + adopted if name) + self.percent_of
 
 
 class Property(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
