@@ -92,10 +92,10 @@ async def _join(data: Path, client: str, pem: str, title: str, connection: dict[
             principal = check(await http.post("/principals", json=body)).json()["id"]
         path = f"/principals/{quote(principal, safe=':')}/known-certificates"
         check(await http.post(path, json={"certificate": pem}))
-        body = {
+        wanted: dict[str, Any] = {
             "title": title, "model": f"{MODELS}utility_connection", "adapter": ADAPTER, "connection": connection,
         }  # fmt: skip
-        return {"principal": principal, "thing": check(await http.post("/things", json=body)).json()["id"]}
+        return {"principal": principal, "thing": check(await http.post("/things", json=wanted)).json()["id"]}
 
 
 async def _register(
