@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 
 import pytest
 from csip_utility import METER, SEP, until, xml
@@ -23,13 +24,13 @@ class Home:
         self.issued = utility.pki.device("gateway")
         self.world, self.site, self._open = None, "", contextlib.AsyncExitStack()
 
-    async def start(self, **more):
+    async def start(self, *, archive=False, **more):
         access = {
             "url": f"{self.utility.url}/dcap", "certificate": str(self.issued.crt), "key": str(self.issued.pem),
             "ca": str(self.utility.pki.ca.crt), "poll_most_s": 0.2,
         }  # fmt: skip
         section = {"utilities": {"grid": access | more}, "pen": 12345}
-        hosted = hosting(self.folder, section, _Watched())
+        hosted = hosting(self.folder, section, _Watched(), archive=archive)
         self.world, _ = await self._open.enter_async_context(hosted)
 
     async def stop(self):
@@ -138,6 +139,7 @@ async def test_a_utilitys_words_are_followed(utility, home) -> None:
     assert "NMI7" in (await (await utility.client(home.issued)).get(f"{point}/cp")).text
 
 
+@pytest.mark.slow
 async def test_what_was_said_holds_while_the_utility_is_away(utility, home) -> None:
     thing = await registered(utility, home)
     programme, _ = await utility.programme(thing, kind="thing", defaultControl={"importLimitW": 9000})
@@ -159,6 +161,7 @@ async def test_what_was_said_holds_while_the_utility_is_away(utility, home) -> N
     await utility.start()
 
 
+@pytest.mark.slow
 async def test_a_stop_in_between_makes_nothing_twice(utility, home) -> None:
     thing = await registered(utility, home)
     programme, _ = await utility.programme(thing, kind="thing")
@@ -179,9 +182,79 @@ async def test_a_stop_in_between_makes_nothing_twice(utility, home) -> None:
     assert await home.events() is None
 
 
-async def test_another_pin_is_another_server(utility, home) -> None:
-    await registered(utility, home)
-    await home.settle(pin=222220)
+async def test_an_owner_opts_out_and_the_utility_is_told(utility, home) -> None:
+    thing = await registered(utility, home)
+    programme, _ = await utility.programme(thing, kind="thing")
+    await utility.event(programme, {"generationLimitW": 500})
+    await home.settle()
+    (event,) = await until(home.events)
+    path = f"/programmes/{event['programme']}/enrolments"
+    (enrolment,) = (await home.world.op.get(path)).json()
+    answer = await home.world.op.post(f"{path}/{enrolment['id']}/opt-out", json={"event": event["id"]})
+    assert answer.status_code == 200, answer.text
 
+    async def held():
+        found = (await home.world.op.get(f"/sites/{home.site}/limits")).json()
+        return not any("generationLimitW" in str(one["tightest"]) for one in found) or None
+
+    await until(held)
+    await until(lambda: home.says(controlsListed=1, controlsHeld=0))
+    assert (await utility.world.op.delete(f"/programmes/{programme}")).status_code == 204
+    await until(lambda: home.says(controlsListed=0))
+
+
+async def test_another_pin_is_another_server_and_a_lost_certificate_ends_it(utility, home) -> None:
+    thing = await registered(utility, home)
+    programme, _ = await utility.programme(thing, kind="thing")
+    principal = await home.settle(pin=222220)
     await until(lambda: home.says(serverReached=1))
     assert await home.programmes() == []
+    headers = {"content-type": "application/merge-patch+json"}
+    patch = {"gs:connection": {"utility": "grid", "site": home.site, "pin": 111115}}
+    answer = await home.world.op.patch(f"/things/{LINK}", json=patch, headers=headers)
+    assert answer.status_code == 204, answer.text
+
+    async def followed():
+        return await home.programmes() or None
+
+    await until(followed)
+    answer = await home.world.op.post(f"/principals/{principal}/deactivate", json={})
+    assert answer.status_code == 200, answer.text
+    await until(lambda: home.says(serverReached=0))
+    await utility.event(programme, {"generationLimitW": 500})
+    await until(lambda: home.says(controlsListed=0))
+    assert await home.events() is None
+
+
+@pytest.mark.slow
+async def test_readings_are_mirrored_and_those_it_missed(utility, home, monkeypatch) -> None:
+    monkeypatch.setattr("gridspine.adapters.ieee2030_5.client.mirror.SETTLE_S", 3)
+    principal = await utility.known(home.issued)
+    thing = await utility.thing(principal, home.issued.lfdi)
+    await utility.thing(principal, home.issued.lfdi, model=METER, name="urn:example:seen", role="site")
+    await home.stop()
+    await home.start(archive=True)
+    await home.settle(mirror=["activePower", "activeEnergyImport"], postS=10, meter=METER_ID)
+    await until(lambda: home.says(serverReached=1))
+    sending = asyncio.create_task(_measuring(home))
+    try:
+
+        async def mirrored():
+            found = (await utility.world.op.get("/things/urn:example:seen/properties")).json()
+            points = {one["name"]: one["value"] for one in found}
+            power_w, energy_wh = points["activePower"], points["activeEnergyImport"]
+            return (power_w is not None and -1_300 <= power_w <= -1_100 and energy_wh == 5000) or None
+
+        await until(mirrored, 45)
+    finally:
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
+    assert (await utility.world.op.get(f"/things/{thing}")).status_code == 200
+
+
+async def _measuring(home):
+    for power_w in itertools.cycle((-1_100, -1_300)):  # what does not change is not read anew
+        now_s = home.world.node.clock.now_us() / 1e6
+        for name, value in (("activePower", power_w), ("activeEnergyImport", 5000)):
+            await home.world.send(f"{METER_ID}/{name}", [value], begin_s=now_s)
+        await asyncio.sleep(1)

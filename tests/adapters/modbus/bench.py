@@ -38,7 +38,7 @@ StartDevice = Callable[..., DeviceProcess]
 
 def binding(kind: str, port: int, thing: str = THING, **connection: Any) -> Binding:
     """Return the binding of a device at a TCP port, polled five times a second."""
-    model = {"inverter": "pv_inverter", "battery": "battery"}[kind]
+    model = {"inverter": "pv_inverter"}.get(kind, kind)
     defaults = {"port": port, "intervalS": 0.2, "timeoutS": 2.0}
     return Binding(thing, kind, "org", load_models()[model].id, defaults | connection)
 

@@ -12,7 +12,7 @@ from gridspine.adapters.modbus.view import View
 from gridspine.apps.demo.sunspec_registers import Registers
 from gridspine.kernel.errors import Invalid
 
-PV, BATTERY = builtin_mappings()
+PV, BATTERY, SMART = builtin_mappings()
 LIMIT = PV.properties["activePowerLimit"].controls
 SETPOINT = BATTERY.properties["activePowerSetpoint"].controls
 NOW_US = 1_767_225_600_000_000

@@ -15,6 +15,7 @@ from one_command import Side, binding
 from gridspine.adapters.modbus import adapter
 from gridspine.apps.demo.battery import Battery
 from gridspine.apps.demo.inverter import Inverter
+from gridspine.apps.demo.smart_inverter import SmartInverter
 from gridspine.infra.runtime.clock import VirtualClock
 from gridspine.kernel.time import US
 from gridspine.testing.node import FakeNode
@@ -130,7 +131,7 @@ class SunSpecSide(ModbusSide):
 
     def __init__(self, clock: VirtualClock) -> None:
         super().__init__(clock)
-        size = {"capacity_wh": 10_000, "soc": 50.0, "hour": 12.0, "day_s": 86_400.0}
+        size = {"capacity_wh": 10_000, "soc": 50.0, "hour": 12.0, "day_s": 86_400.0, "network_v": 230.0}
         options = argparse.Namespace(seed=1, legacy=self.legacy, fault="none", base=40000, **size)
         self.sunspec = SunSpec(clock, self.plant(options))
         self.memory = self.sunspec
@@ -218,6 +219,88 @@ class LegacySetPoint(SetPoint):
         return charge
 
 
+class Reactive(SunSpecSide):
+    """An inverter with grid support: reactive power, injection positive in its registers."""
+
+    point = "reactivePowerSetpoint"
+    model = "https://gridspine.org/models/smart_inverter"
+    enable, timer = "VarSetEna", "VarSetRvrtTms"
+    value, fallback, other_fallback, older = -2_222.6, -700.4, -700.4, 900.0
+    step = 1.0
+
+    def plant(self, options: argparse.Namespace) -> Any:
+        return SmartInverter(options)
+
+    def reads(self) -> float:
+        if not self.raw("VarSetEna"):
+            return 0.0
+        assert self.raw("VarSetMod") == 4, "a set-point that is not in vars"
+        return -self.raw("VarSet") * 10.0 ** self.raw("VarSet_SF")
+
+
+class Exporting(Reactive):
+    """A power factor: under-excited is negative here, and a code of its own in its registers."""
+
+    point, name = "powerFactorExportSetpoint", "PFWInj"
+    enable, timer = "PFWInjEna", "PFWInjRvrtTms"
+    value, fallback, other_fallback, older = -0.9304, -0.9801, -0.9801, 0.9
+    step = 0.001
+
+    def reads(self) -> float:
+        if not self.raw(f"{self.name}Ena"):
+            return 1.0
+        size = self.raw(f"{self.name}.PF") * 10.0 ** self.raw("PF_SF")
+        return -size if self.raw(f"{self.name}.Ext") else size
+
+
+class Importing(Exporting):
+    point, name = "powerFactorImportSetpoint", "PFWAbs"
+    enable, timer = "PFWAbsEna", "PFWAbsRvrtTms"
+
+
+class VoltVar(Reactive):
+    """A stored curve: its number; it goes back to another one, and never to none."""
+
+    number, point, word = 705, "voltVarCurve", "Crv"
+    enable, timer = "Ena", "RvrtTms"
+    value, fallback, other_fallback, older = 3.0, 2.0, 2.0, 2.0
+
+    def reads(self) -> float:
+        """Return which of the stored curves the first, which is in force, is a copy of."""
+        if not self.raw("Ena"):
+            return self.fallback
+        found = [number for number in (2, 3) if self._set(number) == self._set(1)]
+        assert len(found) == 1
+        return float(found[0])
+
+    def __init__(self, clock: VirtualClock) -> None:
+        super().__init__(clock)
+        self._tell_apart()
+
+    def _tell_apart(self) -> None:
+        first = next(name for name in self.sunspec.registers.names(self.number, f"{self.word}.3.") if "RspTms" in name)
+        self.sunspec.registers.set(self.number, first, 9)
+
+    def _set(self, number: int) -> list[int]:
+        names = self.sunspec.registers.names(self.number, f"{self.word}.{number}.")
+        return [self.raw(name) for name in names if not name.endswith("ReadOnly")]
+
+
+class VoltWatt(VoltVar):
+    number, point = 706, "voltWattCurve"
+
+
+class Droop(VoltVar):
+    number, point, word = 711, "frequencyDroopCurve", "Ctl"
+
+
+class WattVar(VoltVar):
+    number, point = 712, "wattVarCurve"
+
+    def _tell_apart(self) -> None:
+        self.sunspec.registers.set(712, "Crv.3.Pri", 0)
+
+
 # -- registers of a description ------------------------------------------------------------------------------------
 
 
@@ -274,5 +357,8 @@ LANGUAGES = {
     "SunSpec 704 WSet": (SetPoint,),
     "SunSpec 123 WMaxLimPct": (LegacyLimited,),
     "SunSpec 124 InWRte, OutWRte": (LegacySetPoint,),
+    "SunSpec 704 VarSet": (Reactive,),
+    "SunSpec 704 PFWInj, PFWAbs": (Exporting, Importing),
+    "SunSpec 705, 706, 711, 712, a stored curve": (VoltVar, VoltWatt, Droop, WattVar),
     "Modbus registers": (RegisterSide, HeldSide),
 }

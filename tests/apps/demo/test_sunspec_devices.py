@@ -21,7 +21,7 @@ from gridspine.apps.demo.battery import Battery
 from gridspine.apps.demo.inverter import RATED_W, Sun
 from gridspine.apps.demo.sunspec_device import Function, Timer
 from gridspine.apps.demo.sunspec_registers import Registers
-from gridspine.apps.demo.sunspec_tables import TABLES
+from gridspine.apps.demo.sunspec_tables import CURVES, POINTS, TABLES
 
 Start = Callable[..., dict[str, Any]]
 MODBUS_SERIAL = Path(__file__).parents[2] / "strangers" / "modbus"
@@ -48,13 +48,23 @@ def start() -> Iterator[Start]:
         process.stdout.close()
 
 
+def _grouped(group: dict[str, Any], prefix: str) -> list[tuple[str, str, int]]:
+    """Return the points of inner groups, as often as the demonstration's devices have each."""
+    found = []
+    for inner in group.get("groups", []):
+        times = {None: 0, "NPt": POINTS}.get(inner.get("count"), CURVES)
+        for head in [f"{prefix}{inner['name']}.{at + 1}." for at in range(times)] or [f"{prefix}{inner['name']}."]:
+            found += [(f"{head}{point['name']}", point["type"], point["size"]) for point in inner["points"]]
+            found += _grouped(inner, head)
+    return found
+
+
 @pytest.mark.parametrize("model", sorted(TABLES))
 def test_tables_agree_with_the_published_definitions(model: int):
     folder = Path(str(resources.files("sunspec2"))) / "models" / "json"
     group = json.loads((folder / f"model_{model}.json").read_text())["group"]
     published = [(point["name"], point["type"], point["size"]) for point in group["points"]]
-    for inner in group.get("groups", []):
-        published += [(f"{inner['name']}.{point['name']}", point["type"], point["size"]) for point in inner["points"]]
+    published += _grouped(group, "")
     words = {"u": "uint", "i": "int", "a": "acc", "e": "enum", "b": "bitfield"}
     sizes = {"16": 1, "32": 2, "64": 4}
     ours = [("ID", "uint16", 1), ("L", "uint16", 1)]
@@ -73,6 +83,7 @@ def test_tables_agree_with_the_published_definitions(model: int):
     ("kind", "options", "models"),
     [
         ("inverter", (), [1, 701, 702, 704]),
+        ("smart_inverter", (), [1, 701, 702, 704, 705, 706, 707, 711, 712, 713, 715, 802]),
         ("inverter", ("--legacy",), [1, 103, 120, 121, 123]),
         ("battery", (), [1, 701, 702, 704, 713, 802]),
         ("battery", ("--legacy",), [1, 103, 124, 802]),

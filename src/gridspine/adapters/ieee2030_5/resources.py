@@ -190,7 +190,7 @@ def default_control(settings: Settings, program: DerProgram, href: str) -> Part 
 
 def der_control(settings: Settings, control: DerControl, href: str, reply_to: str) -> Part:
     """A control: what is to be done from when for how long, and how it stands."""
-    start_s, end_s = control.from_us // US, control.until_us // US
+    start_s, end_s = control.from_us // US, -(-control.until_us // US)  # it is never over before it was to be
     status = [
         text("currentStatus", control.status), text("dateTime", control.status_us // US),
         text("potentiallySuperseded", control.potentially_superseded), text("reason", control.reason[:180] or None),

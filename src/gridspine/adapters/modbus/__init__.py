@@ -10,7 +10,11 @@
     mapping   Thing Model properties ↔ SunSpec points, and the sign table, as data
     device    one Thing at one unit: identify, poll, read, write
     control   an order as register values, and whether a device holds it
+    applying  one setting into one device, and out again when it did not stay
     keeper    carries orders out: write, read back, renew, end
+    curve     stored curves of grid support functions: registers ↔ values
+    asked     carries out actions: curves, start and stop, alarms
+    heartbeat whether the device and its controller live
     driver    the `Adapter`
 
     register       a register of no standard: bytes ↔ number, by a description

@@ -37,7 +37,8 @@ class Address(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields
     ``stopbits``. ``unit`` is the Modbus unit id. ``interval_s`` [s] is the time from poll to poll, ``timeout_s`` [s]
     how long one answer may take. ``mapping`` names the mapping when the model has several. ``base`` is the address
     of the SunSpec marker where it is none of the usual three. ``serial_number`` is compared with what the device
-    says of itself: another device at the same address is neither read nor commanded.
+    says of itself: another device at the same address is neither read nor commanded. With ``heartbeat`` the
+    controller's heartbeat of SunSpec 715 is written at each poll.
 
     With ``registers`` it is a device of no standard, and all that is known of it are these points, by name.
 
@@ -57,6 +58,7 @@ class Address(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields
     mapping: str = ""
     base: int | None = None
     serial_number: str = ""
+    heartbeat: bool = False
     registers: dict[str, Served] = {}
     guarded: bool = False
 

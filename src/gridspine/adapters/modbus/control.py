@@ -5,9 +5,11 @@ SunSpec's way to set a function is to write its values first and to enable it la
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from gridspine.adapters.modbus.mapping import Control, DeviceClass, sign_factor
+import msgspec
+
+from gridspine.adapters.modbus.mapping import Control, DeviceClass, PointRef, sign_factor
 from gridspine.adapters.modbus.view import Decoded, View
 from gridspine.adapters.modbus.wire import FLOAT_TYPES, NUMBER_TYPES, Words, encode_number, unscaled
 from gridspine.kernel.errors import Invalid
@@ -16,6 +18,10 @@ from gridspine.things.adapter import Order
 
 TIMER_TOLERANCE_S = 5
 """How far [s] a device's timer may be from the end of the lease before it is set again."""
+ADOPTED, ADOPTION_FAILED = 1, 2
+"""What ``AdptCrvRslt`` says of a curve; 0 is that the device is not done (SunSpec model definitions 705 to 712)."""
+_FIRST_ADOPTABLE = 2
+_OVER_EXCITED, _UNDER_EXCITED = 0, 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +65,27 @@ def in_force(control: Control, view: View, device_class: DeviceClass) -> Decoded
         return None if neutral is None else Decoded(float(neutral))
     if control.mode and view.raw(control.model, control.mode[0]) != control.mode[1]:
         return None
+    if control.result:
+        return _adopted(control, view)
     found = view.value(control.model, control.value)
     if found is None or (control.percent_of and whole is None):
         return None
     factor = sign_factor(control.model, control.value, device_class)
     part = found.value / 100.0 * whole if control.percent_of and whole is not None else found.value
+    if control.excitation and view.raw(control.model, control.excitation) == _UNDER_EXCITED:
+        factor = -factor
     return Decoded(part * factor + 0.0, found.quality)
+
+
+def _adopted(control: Control, view: View) -> Decoded | None:
+    """Return the number of the curve in force; None while it is not known.
+
+    A device whose timer has run out may still show what it was last asked to adopt.
+    """
+    fell_back = view.raw(control.model, control.reversion_time) and timer_left_s(control, view) == 0
+    raw = view.raw(control.model, control.reversion_value if fell_back else control.value)
+    known = raw and (fell_back or view.raw(control.model, control.result) == ADOPTED)
+    return Decoded(float(raw)) if raw and known else None
 
 
 def to_setting(control: Control, view: View, order: Order, device_class: DeviceClass, now_us: int) -> Setting:
@@ -86,7 +107,10 @@ def to_setting(control: Control, view: View, order: Order, device_class: DeviceC
 
 def holds_values(setting: Setting, view: View) -> bool:
     """Whether every value but the enable flag and the timer is as it must be."""
-    return all(view.raw(setting.control.model, name) == value for name, value in setting.raw.items())
+    control = setting.control
+    if control.result and setting.raw and view.raw(control.model, control.result) != ADOPTED:
+        return False
+    return all(view.raw(control.model, name) == value for name, value in setting.raw.items())
 
 
 def holds(setting: Setting, view: View, *, timer_known: bool) -> bool:
@@ -117,12 +141,54 @@ def timer_left_s(control: Control, view: View) -> int | None:
 
 
 def values_to_write(setting: Setting, view: View) -> dict[str, Words]:
-    """Return registers by point to write before enabling: changed values, and the timer."""
+    """Return registers by point to write before enabling: changed values, and the timer.
+
+    The number of a curve is not among them: to write it is to have it adopted (`adoption_to_write`).
+    """
     control = setting.control
     changed = {name: raw for name, raw in setting.raw.items() if view.raw(control.model, name) != raw}
+    if control.result:
+        changed.pop(control.value, None)
     if setting.enable == control.enabled:
         changed[control.reversion_time] = setting.timer_s
     return {name: _encode(control, view, name, raw) for name, raw in changed.items()}
+
+
+def without_curve(setting: Setting) -> Setting:
+    """Return what must be held before a curve is adopted: timer, and what is fallen back to."""
+    control = setting.control
+    raw = {name: value for name, value in setting.raw.items() if name != control.value}
+    return replace(setting, control=msgspec.structs.replace(control, result=""), raw=raw)
+
+
+def adoption_to_write(setting: Setting, view: View) -> dict[str, Words]:
+    """Return the register that has the device adopt a curve."""
+    control = setting.control
+    return {control.value: _encode(control, view, control.value, setting.raw[control.value])}
+
+
+def timed_anew(setting: Setting, until_us: int, now_us: int) -> Setting:
+    """Return a setting whose timer counts from now: what was written meanwhile took its time.
+
+    ::
+
+        now ── values, read back ── timer ── enable ─────────── until
+                                     └───── what is left ─────────┘
+    """
+    if not setting.timer_s or setting.capped:
+        return setting
+    return replace(setting, timer_s=max(1, math.ceil((until_us - now_us) / US)))
+
+
+def timer_to_write(setting: Setting, view: View) -> dict[str, Words]:
+    """Return the timer's registers."""
+    control = setting.control
+    return {control.reversion_time: _encode(control, view, control.reversion_time, setting.timer_s)}
+
+
+def local_hands(refs: tuple[PointRef, ...], view: View) -> bool:
+    """Whether somebody beside the device has it in his hands."""
+    return any(view.raw(ref.model, ref.point) == 1 for ref in refs)
 
 
 def enable_to_write(setting: Setting, view: View) -> dict[str, Words]:
@@ -170,13 +236,33 @@ def _raw(control: Control, view: View, name: str, value: float, device_class: De
         return math.floor(number / 10.0**scale + 1e-9)
     if control.percent_of and abs(number) > 100.0:
         raise Invalid(f"{value} is beyond what the device can do")
+    if control.result:
+        return _stored(control, view, number)
+    if control.excitation:
+        number = abs(number)
     return number if found[1].type in FLOAT_TYPES else unscaled(number, scale)
+
+
+def _stored(control: Control, view: View, number: float) -> float:
+    """Return the number of a curve that can be adopted; raise `Invalid` for one that cannot."""
+    count = view.raw(control.model, control.count) or 0
+    if number != int(number) or not _FIRST_ADOPTABLE <= number <= count:
+        raise Invalid(
+            f"the device has no stored curve {number:g}: it has {count:g} in SunSpec {control.model}, of which the "
+            "first only shows what is in force"
+        )
+    return number
+
+
+def _excited(name: str, value: float) -> dict[str, float]:
+    return {name: _UNDER_EXCITED if value < 0.0 else _OVER_EXCITED} if name else {}
 
 
 def _value(control: Control, view: View, value: float, device_class: DeviceClass) -> dict[str, float]:
     raw = {name: _raw(control, view, name, value, device_class) for name in (control.value, control.mirror) if name}
     if control.mode:
         raw[control.mode[0]] = control.mode[1]
+    raw |= _excited(control.excitation, value)
     for name, number in raw.items():
         _encode(control, view, name, number)
     return raw
@@ -188,11 +274,15 @@ def _reversion(
     """Return what the device falls back to: nothing in force where that is the fallback, else the value."""
     has_enable = bool(control.reversion_enable) and view.raw(control.model, control.reversion_enable) is not None
     has_value = bool(control.reversion_value) and view.raw(control.model, control.reversion_value) is not None
+    if control.result and has_value:
+        # It always falls back to a curve, and stays enabled.
+        return {control.reversion_value: _raw(control, view, control.reversion_value, fallback, device_class)}
     if not falls_to_neutral and not (has_enable and has_value):
         raise Invalid(f"the device cannot fall back to {fallback} by itself, only to what it does uncommanded")
     raw: dict[str, float] = {}
     if has_value:
         raw[control.reversion_value] = _raw(control, view, control.reversion_value, fallback, device_class)
+        raw |= _excited(control.reversion_excitation, fallback)
     if has_enable:
         raw[control.reversion_enable] = control.disabled if falls_to_neutral else control.enabled
     return raw

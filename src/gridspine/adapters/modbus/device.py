@@ -4,14 +4,16 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 
 from gridspine.adapters.modbus.address import Address
-from gridspine.adapters.modbus.control import in_force
+from gridspine.adapters.modbus.control import in_force, local_hands
+from gridspine.adapters.modbus.heartbeat import CONTROLLER_HEARTBEAT, HEARTBEAT, HEARTBEAT_MODEL, Heartbeat
+from gridspine.adapters.modbus.layout import HEADER_REGISTERS
 from gridspine.adapters.modbus.mapping import Mapping as ThingMapping
 from gridspine.adapters.modbus.mapping import PointRef, Property, Source, sign_factor
-from gridspine.adapters.modbus.plan import Span, plan_reads
+from gridspine.adapters.modbus.plan import MAX_WRITTEN, Span, plan_reads
 from gridspine.adapters.modbus.session import Refused, Session
 from gridspine.adapters.modbus.sunspec import BASES, Chain, discover
 from gridspine.adapters.modbus.view import Decoded, View, locate
-from gridspine.adapters.modbus.wire import Words
+from gridspine.adapters.modbus.wire import Words, encode_number
 from gridspine.infra.runtime.clock import Clock
 from gridspine.kernel.errors import Invalid, Unavailable
 from gridspine.kernel.ids import point_id
@@ -44,6 +46,7 @@ class Device:
         self._clock = clock
         self._chain: Chain | None = None
         self._generation = 0
+        self._heartbeat = Heartbeat(clock)
 
     def forget(self) -> None:
         """Identify the device again before the next read: it was away, or answered as another one would."""
@@ -77,6 +80,8 @@ class Device:
     async def poll(self) -> NamedReadings:
         """Read every property the Thing has, and return its readings in our units and sign."""
         view = await self.read(self._wanted())
+        stands = self._heartbeat.stands(view.raw(HEARTBEAT_MODEL, HEARTBEAT))
+        await self._beat(view)
         rows: list[tuple[str, str, int, float, int]] = []
         problems: list[ItemProblem] = []
         for name, wanted in self._properties():
@@ -87,8 +92,18 @@ class Device:
                 problems.append(ItemProblem(len(problems), "unknown-code", str(error), point))
                 continue
             if found is not None:
-                rows.append((point, wanted.unit, view.observed_us, found.value, int(found.quality)))
+                rows.append((point, wanted.unit, view.observed_us, found.value, int(found.quality | stands)))
         return dataclasses.replace(named_readings(rows), problems=problems)
+
+    async def _beat(self, view: View) -> None:
+        """Show the device that its controller is there, where its connection asks for it."""
+        found = view.locate(HEARTBEAT_MODEL, CONTROLLER_HEARTBEAT)
+        if self.address.heartbeat and found is not None:
+            words = encode_number(found[1].type, self._heartbeat.beat())
+            try:
+                await self.write(HEARTBEAT_MODEL, {CONTROLLER_HEARTBEAT: words})
+            except Invalid as refusal:
+                self._heartbeat.refused(self.binding.thing, refusal.detail)
 
     async def write(self, model: int, words: Mapping[str, Words]) -> None:
         """Write points of one model: each stretch of neighbouring registers in one request, in order of address.
@@ -96,15 +111,46 @@ class Device:
         Raises `Invalid` when the device refuses, `Unreachable` or `Silent` when it is away.
         """
         chain = await self.chain()
-        runs: list[tuple[int, list[int]]] = []
         places = []
         for name, value in words.items():
             found = locate(chain, model, name)
             if found is None:
                 raise Invalid(f"the device has no SunSpec {model} {name}")
             places.append((found[0], value))
+        await self._write(model, places)
+
+    async def write_offsets(self, model: int, words: Mapping[int, Words]) -> None:
+        """Write registers of a model by their offsets from its start; raises as `write` does."""
+        start = await self._start(model, max(offset + len(value) for offset, value in words.items()))
+        await self._write(model, [(start + offset, value) for offset, value in words.items()])
+
+    async def read_offsets(self, model: int, blocks: Iterable[Span]) -> dict[int, int]:
+        """Return registers of a model by their offsets from its start; raises what the session raises."""
+        blocks = list(blocks)
+        start = await self._start(model, max(block.end for block in blocks))
+        words: dict[int, int] = {}
+        for block in blocks:
+            came = await self._session.read(self.address.unit, start + block.start, block.end - block.start)
+            words.update(zip(range(block.start, block.end), came, strict=True))
+        return words
+
+    async def _start(self, model: int, end: int) -> int:
+        """Return where a model starts that has registers up to the offset ``end``."""
+        instance = (await self.chain()).find(model)
+        if instance is None or end > HEADER_REGISTERS + instance.length:
+            raise Invalid(f"the device has no SunSpec {model}, or a shorter one")
+        return instance.address
+
+    def check_remote(self, view: View) -> None:
+        """Raise `Invalid` while somebody beside the device has it in his hands."""
+        if local_hands(self.mapping.local, view):
+            raise Invalid("the device is in local control: somebody beside it must give it back first")
+
+    async def _write(self, model: int, places: Iterable[tuple[int, Words]]) -> None:
+        runs: list[tuple[int, list[int]]] = []
         for address, value in sorted(places):
-            if runs and runs[-1][0] + len(runs[-1][1]) == address:
+            last = runs[-1] if runs else None
+            if last and last[0] + len(last[1]) == address and len(last[1]) + len(value) <= MAX_WRITTEN:
                 runs[-1][1].extend(value)
             else:
                 runs.append((address, list(value)))
@@ -144,7 +190,7 @@ class Device:
         for _, wanted in self._properties():
             refs += [PointRef(source.model, point) for source in wanted.sources for point in source.points]
             refs += [ref for control in wanted.controls for ref in control.points()]
-        return refs
+        return [*refs, PointRef(HEARTBEAT_MODEL, HEARTBEAT)]
 
     def _value(self, wanted: Property, view: View) -> Decoded | None:
         for source in wanted.sources:

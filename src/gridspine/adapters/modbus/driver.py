@@ -8,13 +8,14 @@ from typing import Any
 import msgspec
 
 from gridspine.adapters.modbus.address import Address, Endpoint, parse_address
+from gridspine.adapters.modbus.asked import Asked, NoActions
 from gridspine.adapters.modbus.device import Device
 from gridspine.adapters.modbus.keeper import Keeper
 from gridspine.adapters.modbus.mapping import choose_mapping
 from gridspine.adapters.modbus.plain_device import PlainDevice
 from gridspine.adapters.modbus.plain_keeper import PlainKeeper
 from gridspine.adapters.modbus.session import Session
-from gridspine.adapters.modbus.worker import Keeping, Polled, Worker
+from gridspine.adapters.modbus.worker import Asking, Keeping, Polled, Worker
 from gridspine.infra.runtime.address_rule import AddressRule
 from gridspine.kernel.errors import Invalid
 from gridspine.things.adapter import AdapterContext, Binding, Order
@@ -73,6 +74,7 @@ class ModbusAdapter:
                 await self._sync(context, settings, group)
                 group.create_task(self._take_orders(context, settings, group))
                 group.create_task(self._take_reads(context))
+                group.create_task(self._take_requests(context))
                 while True:
                     await context.bindings_changed()
                     await self._sync(context, settings, group)
@@ -96,6 +98,15 @@ class ModbusAdapter:
             else:
                 _, reason = self._faulty.get(request.thing, (None, "the Modbus adapter does not serve this Thing"))
                 context.read_ended(request.id, reason)
+
+    async def _take_requests(self, context: AdapterContext) -> None:
+        async for request in context.requests():
+            served = self._served.get(request.thing)
+            if served:
+                served.worker.request(request)
+            else:
+                _, reason = self._faulty.get(request.thing, (None, "the Modbus adapter does not serve this Thing"))
+                context.request_ended(request.id, "failed", None, reason)
 
     async def _hand_over(self, context: AdapterContext, order: Order) -> None:
         served = self._served.get(order.thing)
@@ -128,24 +139,24 @@ class ModbusAdapter:
     def _start(self, context: AdapterContext, settings: Settings, group: asyncio.TaskGroup, binding: Binding) -> None:
         try:
             address = parse_address(binding.connection)
-            device, keeper = self._device(context, settings, binding, address)
+            device, keeper, asking = self._device(context, settings, binding, address)
         except Invalid as problem:
             _LOG.warning("%s cannot be served: %s", binding.thing, problem.detail)
             self._faulty[binding.thing] = (binding, problem.detail)
             return
-        worker = Worker(context, device, keeper, max_backoff_s=settings.max_backoff_s)
+        worker = Worker(context, device, keeper, asking, max_backoff_s=settings.max_backoff_s)
         task = group.create_task(worker.run(), name=f"modbus {binding.thing}")
         self._served[binding.thing] = _Served(binding, address.endpoint, worker, task)
 
     def _device(
         self, context: AdapterContext, settings: Settings, binding: Binding, address: Address
-    ) -> tuple[Polled, Keeping]:
+    ) -> tuple[Polled, Keeping, Asking]:
         if address.registers:
             plain = PlainDevice(binding, address, self._session(context, settings, address), context.clock)
-            return plain, PlainKeeper(context, plain)
+            return plain, PlainKeeper(context, plain), NoActions()
         mapping = choose_mapping(binding.model, address.mapping, settings.mappings)
         device = Device(binding, address, mapping, self._session(context, settings, address), context.clock)
-        return device, Keeper(context, device)
+        return device, Keeper(context, device), Asked(device, context.clock)
 
     def _session(self, context: AdapterContext, settings: Settings, address: Address) -> Session:
         session = self._sessions.get(address.endpoint)

@@ -19,16 +19,8 @@ from typing import Literal
 
 import msgspec
 
-from gridspine.adapters.modbus.control import (
-    Setting,
-    choose_control,
-    enable_to_write,
-    holds,
-    holds_values,
-    timer_left_s,
-    to_setting,
-    values_to_write,
-)
+from gridspine.adapters.modbus.applying import apply
+from gridspine.adapters.modbus.control import Setting, choose_control, holds, in_force, to_setting
 from gridspine.adapters.modbus.device import Device
 from gridspine.adapters.modbus.mapping import Control
 from gridspine.adapters.modbus.view import View
@@ -38,8 +30,6 @@ from gridspine.kernel.time import US
 from gridspine.things.adapter import AdapterContext, Order
 
 _LOG = logging.getLogger(__name__)
-_TIMER_LOOKS = 4
-_TIMER_PAUSE_S = 0.5
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -112,7 +102,9 @@ class Keeper:
     async def _carry_out(self, order: Order, record: Record | None) -> bool:
         controls = self._controls(order.point)
         refs = [ref for control in controls for ref in control.points()]
-        view = await self._device.read(refs)
+        local = self._device.mapping.local
+        view = await self._device.read((*refs, *local))
+        self._device.check_remote(view)
         # Taken after the read, which may have identified the device anew.
         epoch, now_us = self._device.epoch, self._context.clock.now_us()
         control = choose_control(controls, view)
@@ -123,7 +115,7 @@ class Keeper:
         written = self._waiting.renews(order) or not holds(setting, view, timer_known=known)
         if written:
             await self._context.progress(order.command, "sent", sequence=order.sequence)
-            await self._apply(setting, view)
+            await self._apply(setting, view, order)
         if not known:
             await self._context.progress(order.command, "acknowledged", sequence=order.sequence)
             await self._keep(order, "acknowledged")
@@ -142,38 +134,8 @@ class Keeper:
         else:
             self._waiting.settle(order, epoch, now_us + setting.timer_s * US // 2 if setting.capped else None)
 
-    async def _apply(self, setting: Setting, view: View) -> None:
-        """Write values and timer, look at them, enable, look again. Raises `Invalid` when they did not stay."""
-        control = setting.control
-        if setting.enable == control.enabled:
-            await self._device.write(control.model, values_to_write(setting, view))
-            after = await self._device.read(control.points())
-            timer_stayed = after.raw(control.model, control.reversion_time) == setting.timer_s
-            if not timer_stayed or not holds_values(setting, after):
-                await self._disable(control, after)
-                raise Invalid("the device did not keep the value and the reversion timer that were written")
-        await self._device.write(control.model, enable_to_write(setting, view))
-        after = await self._device.read(control.points())
-        if after.raw(control.model, control.enable) != setting.enable:
-            raise Invalid("the device did not keep the enable flag that was written")
-        if setting.timer_s and not await self._timer_runs(control, after):
-            await self._disable(control, after)
-            raise Invalid("the device's reversion timer does not run: it would not end the lease by itself")
-
-    async def _timer_runs(self, control: Control, view: View) -> bool:
-        """Whether the device shows time left, now or within a moment; one that does not tell is believed."""
-        for _ in range(_TIMER_LOOKS):
-            if timer_left_s(control, view) != 0:
-                return True
-            await self._context.clock.sleep(_TIMER_PAUSE_S)
-            view = await self._device.read(control.points())
-        return timer_left_s(control, view) != 0
-
-    async def _disable(self, control: Control, view: View) -> None:
-        """Take the function out of force: what a device would not end by itself must not stay in it."""
-        if view.raw(control.model, control.enable) == control.enabled:
-            off = Setting(control, {}, control.disabled)
-            await self._device.write(control.model, enable_to_write(off, view))
+    async def _apply(self, setting: Setting, view: View, order: Order) -> None:
+        await apply(self._device, self._context.clock, setting, view, order)
 
     async def _end(self, order: Order, setting: Setting, view: View, *, known: bool) -> bool:
         """After the lease's end: the device has fallen back by itself; where it still holds on, it is told to."""
@@ -188,9 +150,12 @@ class Keeper:
             and view.raw(control.model, control.value) == value
             and setting.raw.get(control.value) != value
         )
+        if control.result:  # what was asked for last may still stand there; what counts is what is in force
+            shown = in_force(control, view, self._device.mapping.device_class)
+            held_on = held_on and shown is not None and shown.value == value
         if held_on:
             _LOG.warning("%s did not fall back at the end of a lease and is told to", order.thing)
-            await self._apply(setting, view)
+            await self._apply(setting, view, order)
         await self._keep(order, "done")
         self._waiting.drop(order)
         return True

@@ -14,6 +14,7 @@ import msgspec
 
 from gridspine.kernel.errors import Invalid
 
+_BUILTIN = ("pv_inverter", "battery", "smart_inverter")
 DeviceClass = Literal["generator", "storage", "meter"]
 
 
@@ -44,6 +45,10 @@ class Control(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields
     ``percent_of`` lists what a value in per cent is a part of, best first. ``reversion_time`` [s] is the device's
     own timer and ``remaining`` [s] what is left of it; ``reversion_value`` and ``reversion_enable`` say what it falls
     back to. ``neutral`` is the value that means that nothing is in force: a number, or the rated value.
+
+    ``excitation`` of a power factor tells over-excited (0, positive here) from under-excited (1, negative). Where there
+    is a ``result`` the value is the number of a stored curve that the device adopts, and tells how that went; it has
+    ``count`` of them, and of those the first only shows what is in force.
     """
 
     model: int
@@ -59,12 +64,17 @@ class Control(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields
     reversion_value: str = ""
     reversion_enable: str = ""
     remaining: str = ""
+    excitation: str = ""
+    reversion_excitation: str = ""
+    result: str = ""
+    count: str = ""
 
     def points(self) -> tuple[PointRef, ...]:
         """Return every point that must be read to know what is in force."""
         names = (self.value, self.enable, self.reversion_time, self.mirror, self.mode[0] if self.mode else "")
-        more = (self.reversion_value, self.reversion_enable, self.remaining)
-        return tuple(PointRef(self.model, name) for name in names + more if name) + self.percent_of
+        more = (self.reversion_value, self.reversion_enable, self.remaining, self.excitation, self.reversion_excitation)
+        adopted = (self.result, self.count)
+        return tuple(PointRef(self.model, name) for name in names + more + adopted if name) + self.percent_of
 
 
 class Property(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
@@ -76,12 +86,16 @@ class Property(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_field
 
 
 class Mapping(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
-    """How one Thing Model is served by SunSpec devices of one class."""
+    """How one Thing Model is served by SunSpec devices of one class.
+
+    ``local`` are points that are 1 while somebody beside the device has it in his hands: it is not commanded then.
+    """
 
     name: str
     model: str
     device_class: DeviceClass
     properties: dict[str, Property]
+    local: tuple[PointRef, ...] = ()
 
 
 class Sign(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
@@ -131,7 +145,7 @@ def sign_factor(model: int, point: str, device_class: DeviceClass) -> int:
 @cache
 def builtin_mappings() -> tuple[Mapping, ...]:
     """Return the mappings that come with the adapter."""
-    return tuple(msgspec.convert(_file(f"{name}.json"), Mapping) for name in ("pv_inverter", "battery"))
+    return tuple(msgspec.convert(_file(f"{name}.json"), Mapping) for name in _BUILTIN)
 
 
 def choose_mapping(model: str, name: str = "", more: MappingOf[str, Any] | None = None) -> Mapping:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 MAX_REGISTERS = 125
 """Registers in one read request at most (Modbus Application Protocol V1.1b3 §6.3)."""
+MAX_WRITTEN = 123
+"""Registers in one write request at most (Modbus Application Protocol V1.1b3 §6.12)."""
 MAX_GAP = 16
 """Unwanted registers worth reading to save a request."""
 

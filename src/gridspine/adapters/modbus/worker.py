@@ -1,17 +1,19 @@
-"""The life of one device: orders first, then the poll when it is due; back-off while it is away."""
+"""The life of one device: orders first, then actions, then the poll when it is due; back-off while it is away."""
 
 import asyncio
 import logging
-from typing import Protocol
+from collections import deque
+from typing import Any, Protocol
 
 from gridspine.adapters.modbus.address import Address
 from gridspine.adapters.modbus.session import Backoff
-from gridspine.kernel.errors import GridspineError, Overloaded, Unavailable
+from gridspine.kernel.errors import GridspineError, Invalid, Overloaded, Unavailable
 from gridspine.kernel.readings import NamedReadings
 from gridspine.kernel.time import US
-from gridspine.things.adapter import AdapterContext, Binding, Order, ReadRequest
+from gridspine.things.adapter import ActionRequest, AdapterContext, Binding, Order, ReadRequest, RequestEnd
 
 _LOG = logging.getLogger(__name__)
+_MAX_REQUESTS = 16
 
 
 class Polled(Protocol):
@@ -49,10 +51,20 @@ class Keeping(Protocol):
         ...
 
 
-class Worker:
-    """Polls one device and keeps its leases, in one task, so that the two never cross on the wire."""
+class Asking(Protocol):
+    """Whoever carries out the actions of one device."""
 
-    def __init__(self, context: AdapterContext, device: Polled, keeper: Keeping, *, max_backoff_s: float) -> None:
+    async def carry_out(self, request: ActionRequest) -> Any:
+        """Return the output of an action; raise `Invalid` when it is refused, `Unavailable` when the device is away."""
+        ...
+
+
+class Worker:
+    """Polls one device, keeps its leases and carries out its actions, in one task, so that none cross on the wire."""
+
+    def __init__(
+        self, context: AdapterContext, device: Polled, keeper: Keeping, asking: Asking, *, max_backoff_s: float
+    ) -> None:
         self._context = context
         self._device = device
         self._keeper = keeper
@@ -63,6 +75,17 @@ class Worker:
         self._backoff = Backoff(context.clock, min(1.0, device.address.interval_s), max_backoff_s)
         self._away = False
         self._asked: list[ReadRequest] = []
+        self._asking = asking
+        self._requests: deque[ActionRequest] = deque()
+
+    def request(self, request: ActionRequest) -> None:
+        """Carry out an action as soon as the wire is free, and tell what came of it."""
+        if len(self._requests) >= _MAX_REQUESTS:
+            words = f"{_MAX_REQUESTS} requests wait for this device: ask again"
+            self._context.request_ended(request.id, "refused", None, words)
+            return
+        self._requests.append(request)
+        self._wake()
 
     def read(self, request: ReadRequest) -> None:
         """Poll the device as soon as the wire is free, and tell when that is done."""
@@ -85,6 +108,8 @@ class Worker:
         try:
             if await self._keeper.attend():
                 self._next_poll_us = self._context.clock.monotonic_us()
+            while self._requests:
+                await self._carry_out(self._requests.popleft())
             if self._asked or self._context.clock.monotonic_us() >= self._next_poll_us:
                 await self._poll()
         except Unavailable as problem:
@@ -95,12 +120,33 @@ class Worker:
         self._backoff.succeeded()
         return self._until_due_s()
 
+    async def _carry_out(self, request: ActionRequest) -> None:
+        if self._context.clock.now_us() >= request.until_us:
+            return  # nobody waits for it any more
+        state: RequestEnd = "failed"
+        output, reason = None, "the device's connection ends; whether it was done, nobody knows"
+        try:
+            output = await self._asking.carry_out(request)
+            state, reason = "done", ""
+            self._next_poll_us = self._context.clock.monotonic_us()
+        except Invalid as refusal:
+            state, reason = "refused", refusal.detail
+        except Unavailable as problem:
+            reason = f"{problem.detail}; whether it was done, nobody knows"
+            raise
+        finally:
+            self._context.request_ended(request.id, state, output, reason)
+            _LOG.info("asked: thing=%s action=%s %s %s", request.thing, request.action, state, reason)
+
     async def _failed_s(self, problem: Unavailable) -> float:
         if not self._away:
             _LOG.warning("%s does not answer: %s", self._device.binding.thing, problem.detail)
         self._away = True
         self._device.forget()
         self._answer(self._take_asked(), problem.detail)
+        while self._requests:
+            waiting = self._requests.popleft()
+            self._context.request_ended(waiting.id, "failed", None, f"{problem.detail}; nothing was sent")
         await self._keeper.give_up_expired(problem.detail)
         self._next_poll_us = self._context.clock.monotonic_us()
         return self._backoff.failed_s()

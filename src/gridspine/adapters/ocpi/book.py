@@ -151,6 +151,10 @@ class Book:
         await self.store.put(_key(place, kept.id), msgspec.json.encode(kept))
         self._set(place, kept)
 
+    def full(self, thing: str, module: str) -> bool:
+        """Whether no more objects of a module are kept of a partner."""
+        return self._counts.get((thing, module), 0) >= self._most
+
     async def forget_object(self, place: Place, id: str) -> None:
         """Let an object go."""
         place = _same(place)

@@ -47,12 +47,12 @@ async def status_notification(point: ChargePoint, said: Payload) -> Payload:
 
 async def authorize(point: ChargePoint, said: Payload) -> Payload:
     """Say whether a token may charge."""
-    return {"idTagInfo": _info(point.judge(said["idTag"]))}
+    return {"idTagInfo": _info(await point.authorise(said["idTag"]))}
 
 
 async def start_transaction(point: ChargePoint, said: Payload) -> Payload:
     """Begin a transaction; a repetition, known by all that it says, gets the number it had."""
-    info = _info(point.judge(said["idTag"]))
+    info = _info(await point.authorise(said["idTag"], evse=said["connectorId"]))
     asked = "|".join(str(said[name]) for name in ("connectorId", "idTag", "meterStart", "timestamp"))
     known = point.record.asked(asked)
     if known is not None:
@@ -87,7 +87,7 @@ async def stop_transaction(point: ChargePoint, said: Payload) -> Payload:
         reason=said.get("reason", "Local"),
     )  # fmt: skip
     await point.keep_transaction(record, with_signed(ended, taken.number), ended=True)
-    return {"idTagInfo": _info(point.judge(said["idTag"]))} if "idTag" in said else {}
+    return {"idTagInfo": _info(await point.authorise(said["idTag"], evse=evse))} if "idTag" in said else {}
 
 
 async def meter_values(point: ChargePoint, said: Payload) -> Payload:

@@ -42,7 +42,7 @@ async def status_notification(point: ChargePoint, said: Payload) -> Payload:
 
 async def authorize(point: ChargePoint, said: Payload) -> Payload:
     """Say whether a token may charge."""
-    return {"idTokenInfo": _info(said["idToken"], point)}
+    return {"idTokenInfo": await _info(said["idToken"], point)}
 
 
 async def meter_values(point: ChargePoint, said: Payload) -> Payload:
@@ -67,7 +67,7 @@ async def transaction_event(point: ChargePoint, said: Payload) -> Payload:
         record, transaction = (point.record, known) if known else point.record.begin(id_)
         ended = said["eventType"] == "Ended" or transaction.stopped_us is not None
         await point.keep_transaction(record, _changed(transaction, said, evse, taken), ended=ended)
-    return {"idTokenInfo": _info(said["idToken"], point)} if "idToken" in said else {}
+    return {"idTokenInfo": await _info(said["idToken"], point, evse)} if "idToken" in said else {}
 
 
 def _state(said: Payload) -> list[Row]:
@@ -113,8 +113,8 @@ async def der_report(point: ChargePoint, said: Payload) -> Payload:
     return {}
 
 
-def _info(token: Payload, point: ChargePoint) -> Payload:
-    verdict: Verdict = point.judge(token["idToken"], token["type"])
+async def _info(token: Payload, point: ChargePoint, evse: int = 0) -> Payload:
+    verdict: Verdict = await point.authorise(token["idToken"], token["type"], evse)
     info: Payload = {"status": verdict.status}
     if verdict.expires:
         info["cacheExpiryDateTime"] = verdict.expires

@@ -11,6 +11,7 @@ from gridspine.adapters.ocpp.counters import Counters
 from gridspine.adapters.ocpp.meter import Row, Taken, encode_signed, take
 from gridspine.adapters.ocpp.report import Report
 from gridspine.adapters.ocpp.settings import Settings
+from gridspine.adapters.ocpp.shared import Shared
 from gridspine.adapters.ocpp.station import Place, Station
 from gridspine.adapters.ocpp.token import Tokens, Verdict
 from gridspine.adapters.ocpp.transaction import Record, Transaction
@@ -36,6 +37,7 @@ class Common:
         self.counters = counters
         self.book = Book(context.store, settings)
         self.tokens = Tokens(settings)
+        self.shared = Shared(context)
 
 
 class ChargePoint:
@@ -90,6 +92,14 @@ class ChargePoint:
         if self._expected.get(id_.casefold(), 0) > self.now_us:
             return Verdict("Accepted")
         return self.common.tokens.judge(id_, self.station.organisation, self.now_us, type_)
+
+    async def authorise(self, id_: str, type_: str = "", evse: int = 0) -> Verdict:
+        """Return what is answered for a token; of one that is not on the own list, others may know."""
+        verdict = self.judge(id_, type_)
+        place = self.station.place(evse) or next(iter(self.station.places.values()), None)
+        if verdict.status != "Invalid" or place is None:
+            return verdict
+        return await self.common.shared.ask(place.thing, id_, type_) or verdict
 
     def expect(self, token: str) -> None:
         """Let ``token`` charge for a while: the node itself asked the charge point to start with it."""
@@ -163,6 +173,9 @@ class ChargePoint:
         if ended:
             await self.common.book.keep_ended(self.station.key, transaction)
         await self.keep(record.end(transaction) if ended else record.change(transaction))
+        place = self.station.place(transaction.evse)
+        if place is not None:
+            await self.common.shared.tell(place.thing, transaction)
 
     async def booted(self, boot: dict[str, Any]) -> dict[str, Any]:
         """Keep a BootNotification and accept it: who has no Thing here was not let in."""

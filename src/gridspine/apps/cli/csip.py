@@ -1,4 +1,4 @@
-"""``gridspine csip``: devices and aggregators of IEEE 2030.5 made known by their certificates, and registered."""
+"""``gridspine csip``: devices of IEEE 2030.5 made known by their certificates, and utilities' servers joined."""
 
 import asyncio
 from pathlib import Path
@@ -12,7 +12,7 @@ from gridspine.apps.cli.connect import check, connected
 from gridspine.apps.node.paths import data_directory
 from gridspine.kernel.errors import Invalid
 
-app = typer.Typer(help="Devices and aggregators of IEEE 2030.5 and CSIP-AUS.", no_args_is_help=True)
+app = typer.Typer(help="Devices, aggregators and utilities of IEEE 2030.5 and CSIP-AUS.", no_args_is_help=True)
 MODELS = "https://gridspine.org/models/"
 ADAPTER = "ieee2030_5"
 
@@ -46,6 +46,56 @@ def register(
     if site or point:
         made_site = asyncio.run(_site(data_directory(data), client, title, point, made["thing"]))
         typer.echo(f"site      {made_site}")
+
+
+@app.command()
+def join(
+    utility: Annotated[str, typer.Argument(metavar="UTILITY", help="Its name in the settings of the adapter.")],
+    certificate: Annotated[Path, typer.Argument(metavar="CERTIFICATE", help="The node's certificate there, PEM.")],
+    site: Annotated[str, typer.Option(help="Id of the site whose limits it sets.")] = "",
+    thing: Annotated[str, typer.Option(help="Id of the one Thing whose limits it sets, instead.")] = "",
+    title: Annotated[str, typer.Option(help="What people call it.")] = "Utility",
+    lfdi: Annotated[str, typer.Option(help="LFDI of the EndDevice, where it is not the certificate's own.")] = "",
+    pin: Annotated[int, typer.Option(help="The PIN that the utility's server must show; 0 for any.")] = 0,
+    rated_power_w: Annotated[float, typer.Option(help="What percentages are of [W]; told as DERCapability.")] = 0.0,
+    mirror: Annotated[
+        list[str] | None, typer.Option(help="A point whose readings are posted; may be repeated.")
+    ] = None,
+    meter: Annotated[str, typer.Option(help="Id of the Thing that measures the connection point.")] = "",
+    post_s: Annotated[int, typer.Option(help="How often readings are posted [s].")] = 300,
+    data: Data = None,
+    client: Client = "operator",
+) -> None:
+    """Let a utility's server set the limits of a site; print the ids of principal and Thing.
+
+    The node acts there, and here, as whom CERTIFICATE names: an application that may operate and enrol the sites of
+    its organisation. Deactivate it, and the utility says nothing here any more.
+    """
+    if bool(site) == bool(thing):
+        raise Invalid("--site or --thing: one of them is needed")
+    upstream = {
+        "utility": utility, "site": site, "thing": thing, "lfdi": lfdi, "pin": pin, "ratedPowerW": rated_power_w,
+        "mirror": mirror or [], "meter": meter, "postS": post_s,
+    }  # fmt: skip
+    connection = {name: value for name, value in upstream.items() if value}
+    made = asyncio.run(_join(data_directory(data), client, certificate.read_text(), title, connection))
+    typer.echo(f"principal {made['principal']}\nthing     {made['thing']}")
+
+
+async def _join(data: Path, client: str, pem: str, title: str, connection: dict[str, Any]) -> dict[str, str]:
+    async with connected(data, client) as http:
+        name = f"utility {connection['utility']}"
+        known = check(await http.get("/principals")).json()
+        principal = next((one["id"] for one in known if one["name"] == name and one["active"]), "")
+        if not principal:
+            body = {"kind": "application", "name": name, "roles": ["operator", "owner"]}
+            principal = check(await http.post("/principals", json=body)).json()["id"]
+        path = f"/principals/{quote(principal, safe=':')}/known-certificates"
+        check(await http.post(path, json={"certificate": pem}))
+        wanted: dict[str, Any] = {
+            "title": title, "model": f"{MODELS}utility_connection", "adapter": ADAPTER, "connection": connection,
+        }  # fmt: skip
+        return {"principal": principal, "thing": check(await http.post("/things", json=wanted)).json()["id"]}
 
 
 async def _register(

@@ -23,7 +23,7 @@ from pymodbus.simulator import DataType, SimData, SimDevice
 from gridspine.apps.demo.sunspec_registers import Registers
 
 TICK_S = 0.2
-FAULTS = ("none", "reversed-sign", "wrong-scale", "no-timer", "dead-timer", "refuse-writes", "forgetful")
+FAULTS = ("none", "reversed-sign", "wrong-scale", "no-timer", "dead-timer", "refuse-writes", "forgetful", "local")
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,10 @@ class Registers:
         start = point.address - self.base
         return self.words[start : start + point.size] != _encode(point, None)
 
+    def names(self, model: int, prefix: str) -> list[str]:
+        """Return the points of a model whose names begin with ``prefix``, in their order."""
+        return [name for one, name in self._points if one == model and name.startswith(prefix)]
+
     def may_write(self, address: int, count: int) -> bool:
         """Whether every one of ``count`` registers from ``address`` may be written."""
         touched = [self._at.get(at) for at in range(address, address + count)]

@@ -4,6 +4,26 @@ They share no code with the node. Each point is ``name:type``, with ``*`` where 
 is in registers. Types: u, i, a (counter), e (code), b (bits) with their bits, sf (scale factor), s (string), pad.
 """
 
+CURVES, POINTS = 3, 4
+"""How many curves the demonstration's smart inverter stores of each function, and of how many points."""
+
+
+def _sets(name: str, each: str, points: str = "", zones: tuple[str, ...] = ("",)) -> str:
+    """Return the stored sets of a function: what is in ``each``, then the points of its curves."""
+    found = []
+    for number in range(1, CURVES + 1):
+        head = f"{name}.{number}."
+        found += [head + one for one in each.split()]
+        for zone in zones if points else ():
+            found += [f"{head}{zone}ActPt:u16*"] * bool(zone)
+            found += [f"{head}{zone}Pt.{at}.{one}" for at in range(1, POINTS + 1) for one in points.split()]
+    return " ".join(found)
+
+
+_ADOPTED = "Ena:e16* AdptCrvReq:u16* AdptCrvRslt:e16 NPt:u16 "
+_REVERTED = "NCrv:u16 RvrtTms:u32* RvrtRem:u32 RvrtCrv:u16* "
+_TRIPS = ("MustTrip.", "MayTrip.", "MomCess.")
+
 TABLES: dict[int, str] = {
     1: "Mn:s16 Md:s16 Opt:s8 Vr:s8 SN:s16 DA:u16* Pad:pad",
     103: """
@@ -50,21 +70,42 @@ TABLES: dict[int, str] = {
         VADisChaRteMax:u16 VNom:u16 VMax:u16 VMin:u16 AMax:u16 PFOvrExt:u16 PFUndExt:u16 IntIslandCat:b16 W_SF:sf
         PF_SF:sf VA_SF:sf Var_SF:sf V_SF:sf A_SF:sf S_SF:sf""",
     704: """
-        PFWInjEna:e16 PFWInjEnaRvrt:e16 PFWInjRvrtTms:u32 PFWInjRvrtRem:u32 PFWAbsEna:e16 PFWAbsEnaRvrt:e16
-        PFWAbsRvrtTms:u32 PFWAbsRvrtRem:u32 WMaxLimPctEna:e16* WMaxLimPct:u16* WMaxLimPctRvrt:u16*
+        PFWInjEna:e16* PFWInjEnaRvrt:e16* PFWInjRvrtTms:u32* PFWInjRvrtRem:u32 PFWAbsEna:e16* PFWAbsEnaRvrt:e16*
+        PFWAbsRvrtTms:u32* PFWAbsRvrtRem:u32 WMaxLimPctEna:e16* WMaxLimPct:u16* WMaxLimPctRvrt:u16*
         WMaxLimPctEnaRvrt:e16* WMaxLimPctRvrtTms:u32* WMaxLimPctRvrtRem:u32 WSetEna:e16* WSetMod:e16* WSet:i32*
-        WSetRvrt:i32* WSetPct:i16* WSetPctRvrt:i16* WSetEnaRvrt:e16* WSetRvrtTms:u32* WSetRvrtRem:u32 VarSetEna:e16
-        VarSetMod:e16 VarSetPri:e16 VarSet:i32 VarSetRvrt:i32 VarSetPct:i16 VarSetPctRvrt:i16 VarSetEnaRvrt:e16
-        VarSetRvrtTms:u32 VarSetRvrtRem:u32 WRmp:u16 WRmpRef:e16 VarRmp:u16 AntiIslEna:e16 PF_SF:sf WMaxLimPct_SF:sf
-        WSet_SF:sf WSetPct_SF:sf VarSet_SF:sf VarSetPct_SF:sf PFWInj.PF:u16 PFWInj.Ext:e16 PFWInjRvrt.PF:u16
-        PFWInjRvrt.Ext:e16 PFWAbs.PF:u16 PFWAbs.Ext:e16 PFWAbsRvrt.PF:u16 PFWAbsRvrt.Ext:e16""",
+        WSetRvrt:i32* WSetPct:i16* WSetPctRvrt:i16* WSetEnaRvrt:e16* WSetRvrtTms:u32* WSetRvrtRem:u32 VarSetEna:e16*
+        VarSetMod:e16* VarSetPri:e16* VarSet:i32* VarSetRvrt:i32* VarSetPct:i16* VarSetPctRvrt:i16* VarSetEnaRvrt:e16*
+        VarSetRvrtTms:u32* VarSetRvrtRem:u32 WRmp:u16 WRmpRef:e16 VarRmp:u16 AntiIslEna:e16 PF_SF:sf WMaxLimPct_SF:sf
+        WSet_SF:sf WSetPct_SF:sf VarSet_SF:sf VarSetPct_SF:sf PFWInj.PF:u16* PFWInj.Ext:e16* PFWInjRvrt.PF:u16*
+        PFWInjRvrt.Ext:e16* PFWAbs.PF:u16* PFWAbs.Ext:e16* PFWAbsRvrt.PF:u16* PFWAbsRvrt.Ext:e16*""",
+    705: _ADOPTED
+    + _REVERTED
+    + "V_SF:sf DeptRef_SF:sf RspTms_SF:sf "
+    + _sets(
+        "Crv",
+        "ActPt:u16* DeptRef:e16* Pri:e16* VRef:u16* VRefAuto:u16 VRefAutoEna:e16* VRefAutoTms:u16* RspTms:u32* "
+        "ReadOnly:e16",
+        "V:u16* Var:i16*",
+    ),
+    706: _ADOPTED
+    + _REVERTED
+    + "V_SF:sf DeptRef_SF:sf RspTms_SF:sf "
+    + _sets("Crv", "ActPt:u16* DeptRef:e16* RspTms:u32* ReadOnly:e16", "V:u16* W:i16*"),
+    707: _ADOPTED + "NCrvSet:u16 V_SF:sf Tms_SF:sf " + _sets("Crv", "ReadOnly:e16", "V:u16* Tms:u32*", _TRIPS),
+    711: "Ena:e16* AdptCtlReq:u16* AdptCtlRslt:e16 NCtl:u16 RvrtTms:u32* RvrtRem:u32 RvrtCtl:u16* Db_SF:sf K_SF:sf "
+    "RspTms_SF:sf " + _sets("Ctl", "DbOf:u32* DbUf:u32* KOf:u16* KUf:u16* RspTms:u32* PMin:i16* ReadOnly:e16"),
+    712: _ADOPTED
+    + _REVERTED
+    + "W_SF:sf DeptRef_SF:sf "
+    + _sets("Crv", "ActPt:u16* DeptRef:e16* Pri:e16* ReadOnly:e16", "W:i16* Var:i16*"),
     713: "WHRtg:u16 WHAvail:u16 SoC:u16 SoH:u16 Sta:e16 WH_SF:sf Pct_SF:sf",
+    715: "LocRemCtl:e16 DERHb:u32 ControllerHb:u32* AlarmReset:u16* OpCtl:e16*",
     802: """
-        AHRtg:u16 WHRtg:u16 WChaRteMax:u16 WDisChaRteMax:u16 DisChaRte:u16 SoCMax:u16 SoCMin:u16 SocRsvMax:u16
-        SoCRsvMin:u16 SoC:u16 DoD:u16 SoH:u16 NCyc:u32 ChaSt:e16 LocRemCtl:e16 Hb:u16 CtrlHb:u16 AlmRst:u16 Typ:e16
+        AHRtg:u16 WHRtg:u16 WChaRteMax:u16 WDisChaRteMax:u16 DisChaRte:u16 SoCMax:u16 SoCMin:u16 SocRsvMax:u16*
+        SoCRsvMin:u16* SoC:u16 DoD:u16 SoH:u16 NCyc:u32 ChaSt:e16 LocRemCtl:e16 Hb:u16 CtrlHb:u16 AlmRst:u16* Typ:e16
         State:e16 StateVnd:e16 WarrDt:u32 Evt1:b32 Evt2:b32 EvtVnd1:b32 EvtVnd2:b32 V:u16 VMax:u16 VMin:u16
         CellVMax:u16 CellVMaxStr:u16 CellVMaxMod:u16 CellVMin:u16 CellVMinStr:u16 CellVMinMod:u16 CellVAvg:u16 A:i16
-        AChaMax:u16 ADisChaMax:u16 W:i16 ReqInvState:e16 ReqW:i16 SetOp:e16 SetInvState:e16 AHRtg_SF:sf WHRtg_SF:sf
+        AChaMax:u16 ADisChaMax:u16 W:i16 ReqInvState:e16 ReqW:i16 SetOp:e16* SetInvState:e16 AHRtg_SF:sf WHRtg_SF:sf
         WChaDisChaMax_SF:sf DisChaRte_SF:sf SoC_SF:sf DoD_SF:sf SoH_SF:sf V_SF:sf CellV_SF:sf A_SF:sf AMax_SF:sf
         W_SF:sf""",
 }

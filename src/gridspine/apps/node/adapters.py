@@ -208,9 +208,13 @@ class HostedContext:
         one = Announcement(
             id="", organisation=source.organisation, make=said.make, model=said.model, serial=said.serial,
             by=source.principal, at_us=0, firmware=said.firmware, thing_model=known, adapter=self._name,
-            connection=said.connection, devices=(source.principal,),
+            connection=said.connection, devices=self._speakers(source),
         )  # fmt: skip
         await self._host.announcements.announce(one)
+
+    def _speakers(self, source: Source) -> tuple[str, ...]:
+        """Return who speaks for what ``source`` announced: nobody, where the adapter itself found it."""
+        return () if source.principal.startswith(f"adapter:{self._name}:") else (source.principal,)
 
     def requests(self) -> AsyncIterator[ActionRequest]:
         """Yield requests to carry out actions."""

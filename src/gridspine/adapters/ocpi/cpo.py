@@ -1,0 +1,62 @@
+"""All that we do as an operator of charge points, put together."""
+
+import asyncio
+
+from gridspine.adapters.ocpi.call import Handlers
+from gridspine.adapters.ocpi.cpo_commands import CpoCommands
+from gridspine.adapters.ocpi.cpo_locations import CpoLocations
+from gridspine.adapters.ocpi.cpo_profiles import CpoProfiles
+from gridspine.adapters.ocpi.cpo_sessions import CpoSessions
+from gridspine.adapters.ocpi.cpo_tariffs import CpoTariffs
+from gridspine.adapters.ocpi.cpo_tokens import CpoTokens
+from gridspine.adapters.ocpi.later import Later
+from gridspine.adapters.ocpi.push import Pushes
+from gridspine.adapters.ocpi.roaming import Roaming
+
+TARIFFS_S = 2.0
+
+
+class Cpo:
+    """The operator."""
+
+    def __init__(self, roaming: Roaming, pushes: Pushes, later: Later) -> None:
+        self._roaming, self._pushes = roaming, pushes
+        self.locations = CpoLocations(roaming, pushes)
+        self.tokens = CpoTokens(roaming, self.locations)
+        self.sessions = CpoSessions(roaming, pushes, self.locations, self.tokens)
+        self._tariffs = CpoTariffs(roaming, self.locations, self.sessions)
+        commands = CpoCommands(roaming, later, self.locations, self.tokens, self.sessions)
+        profiles = CpoProfiles(roaming, later, self.locations, self.sessions)
+        self.modules: dict[tuple[str, str], Handlers] = {
+            ("sender", "locations"): self.locations.handlers,
+            ("sender", "sessions"): self.sessions.session_handlers,
+            ("sender", "cdrs"): self.sessions.cdr_handlers,
+            ("sender", "tariffs"): self._tariffs.handlers,
+            ("receiver", "tokens"): self.tokens.handlers,
+            ("receiver", "commands"): commands.handlers,
+            ("receiver", "chargingprofiles"): profiles.handlers,
+        }
+
+    async def load(self) -> None:
+        """Take up what is kept."""
+        await self.locations.load()
+        self.tokens.load()
+        self.sessions.load()
+
+    async def run(self) -> None:
+        """Hear of sessions, answer for tokens and tell partners, until cancelled."""
+        end = self._roaming.charging.listen(self.sessions.on_session, self.tokens.on_token)
+        try:
+            for session in self._roaming.charging.recent():
+                await self.sessions.on_session(session)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.locations.run())
+                group.create_task(self.sessions.run())
+                group.create_task(self._tell_tariffs())
+        finally:
+            end()
+
+    async def _tell_tariffs(self) -> None:
+        while True:
+            self._tariffs.tell(self._pushes)
+            await self._roaming.clock.sleep(TARIFFS_S)

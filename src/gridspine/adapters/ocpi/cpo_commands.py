@@ -1,0 +1,177 @@
+"""Commands of partners: checked, answered at once, carried out as requests to the charging point, and answered again.
+
+::
+
+    POST /commands/START_SESSION ─► location? action? room? ─► ACCEPTED ─► request ─► POST response_url: ACCEPTED, …
+
+Source: OCPI 2.2.1-d2 and 2.3.0, chapter "Commands module". A reservation's id is the partner's own: the charging
+point is told a number that only this node knows.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from gridspine.adapters.ocpi.book import Kept, Place
+from gridspine.adapters.ocpi.call import Call, Reply
+from gridspine.adapters.ocpi.command import (
+    CancelReservation,
+    CommandResponse,
+    CommandResult,
+    ReserveNow,
+    ResultType,
+    StartSession,
+    StopSession,
+    UnlockConnector,
+)
+from gridspine.adapters.ocpi.cpo_locations import CONNECTOR, CpoLocations, Published
+from gridspine.adapters.ocpi.cpo_sessions import CpoSessions
+from gridspine.adapters.ocpi.cpo_tokens import CpoTokens
+from gridspine.adapters.ocpi.later import TIMEOUT_S, Later
+from gridspine.adapters.ocpi.roaming import Roaming
+from gridspine.adapters.ocpi.token import Token
+from gridspine.adapters.ocpi.wire import OcpiError, nothing_here
+from gridspine.adapters.ocpi.words import DisplayText
+from gridspine.kernel.errors import Conflict, GridspineError
+
+T = TypeVar("T")
+_KIND = {"RFID": "ISO14443", "EMAID": "eMAID"}
+_RESERVATIONS = "reservations"
+
+
+class CpoCommands:
+    """What partners ask of our charging points."""
+
+    def __init__(
+        self, roaming: Roaming, later: Later, locations: CpoLocations, tokens: CpoTokens, sessions: CpoSessions
+    ) -> None:
+        self._roaming, self._later = roaming, later
+        self._locations, self._tokens, self._sessions = locations, tokens, sessions
+        self._commands: dict[str, Callable[[Call], Awaitable[CommandResponse]]] = {
+            "START_SESSION": self._start, "STOP_SESSION": self._stop, "UNLOCK_CONNECTOR": self._unlock,
+            "RESERVE_NOW": self._reserve, "CANCEL_RESERVATION": self._cancel,
+        }  # fmt: skip
+        self.handlers = {"POST": self._post}
+
+    async def _post(self, call: Call) -> Reply:
+        if len(call.rest) != 1 or call.rest[0] not in self._commands:
+            raise nothing_here()
+        return Reply(await self._commands[call.rest[0]](call))
+
+    async def _start(self, call: Call) -> CommandResponse:
+        given = self._read(call, StartSession)
+        self._own_token(call, given.token)
+        one = self._place(call, given.location_id, given.evse_uid)
+        asked = {"token": given.token.uid, "idType": _KIND.get(given.token.type, "Central")}
+
+        def expect() -> None:
+            self._tokens.expect(one.evse.thing, call.partner, given.token, given.authorization_reference)
+
+        return self._begin(call, given.response_url, one.evse.thing, "remoteStart", asked, before=expect)
+
+    async def _stop(self, call: Call) -> CommandResponse:
+        given = self._read(call, StopSession)
+        own = self._sessions.find(call.partner.thing, given.session_id)
+        if own is None or own.ended_us:
+            return CommandResponse("UNKNOWN_SESSION", TIMEOUT_S)
+        asked = {"transaction": own.transaction}
+        return self._begin(call, given.response_url, own.thing, "remoteStop", asked)
+
+    async def _unlock(self, call: Call) -> CommandResponse:
+        given = self._read(call, UnlockConnector)
+        one = self._place(call, given.location_id, given.evse_uid)
+        if given.connector_id != CONNECTOR:
+            raise OcpiError(2003, "that EVSE has no such connector")
+        return self._begin(call, given.response_url, one.evse.thing, "unlock", {})
+
+    async def _reserve(self, call: Call) -> CommandResponse:
+        given = self._read(call, ReserveNow)
+        self._own_token(call, given.token)
+        one = self._place(call, given.location_id, given.evse_uid)
+        until = given.expiry_date if given.expiry_date.endswith("Z") else f"{given.expiry_date}Z"
+        asked: dict[str, Any] = {
+            "token": given.token.uid, "until": until, "idType": _KIND.get(given.token.type, "Central")
+        }  # fmt: skip
+        place = self._reservations(call)
+        known = self._roaming.book.object(place, given.reservation_id)
+        if known is not None and known.body["thing"] == one.evse.thing:
+            asked["reservation"] = known.body["number"]
+        if given.token.group_id:
+            asked["group"] = given.token.group_id
+
+        async def after(output: Any) -> None:
+            body = {"thing": one.evse.thing, "number": output["reservation"]}
+            await self._roaming.book.keep_object(place, Kept(given.reservation_id, body, call.now_us))
+            self._tokens.expect(one.evse.thing, call.partner, given.token, given.authorization_reference)
+
+        return self._begin(call, given.response_url, one.evse.thing, "reserve", asked, after=after)
+
+    async def _cancel(self, call: Call) -> CommandResponse:
+        given = self._read(call, CancelReservation)
+        place = self._reservations(call)
+        known = self._roaming.book.object(place, given.reservation_id)
+        if known is None:
+            return _rejected("there is no such reservation of yours")
+
+        async def after(output: Any) -> None:
+            await self._roaming.book.forget_object(place, given.reservation_id)
+
+        asked = {"reservation": known.body["number"]}
+        return self._begin(call, given.response_url, known.body["thing"], "cancelReservation", asked, after=after)
+
+    # -- what they share ---------------------------------------------------------------------------------------
+
+    def _read(self, call: Call, kind: type[T]) -> T:
+        given: Any = call.read(kind)
+        self._later.check(call, given.response_url)
+        made: T = given
+        return made
+
+    def _own_token(self, call: Call, token: Token) -> None:
+        """Raise unless the token is the partner's own."""
+        if not any(
+            (one.country_code.upper(), one.party_id.upper()) == (token.country_code.upper(), token.party_id.upper())
+            for one in call.partner.roles
+        ):
+            raise OcpiError(2004, "that token is none of yours")
+
+    def _place(self, call: Call, location: str, evse: str | None) -> Published:
+        """Return the charging point, or the first that is free; raise `OcpiError` 2003."""
+        found = self._locations.find(location, evse)
+        points = zip(found, self._locations.points(call.partner, found), strict=True)
+        there = [(one, point) for one, point in points if point is not None]
+        free = [one for one, point in there if point.state in {1, 2}]
+        if not there:
+            raise OcpiError(2003, "there is no such location or EVSE")
+        return free[0] if free else there[0][0]
+
+    def _reservations(self, call: Call) -> Place:
+        party = call.sender or call.partner.party("EMSP")
+        country, id_ = ("", "") if party is None else party.key
+        return call.partner.thing, _RESERVATIONS, country, id_
+
+    def _begin(
+        self, call: Call, url: str, thing: str, action: str, asked: dict[str, Any], *,
+        before: Callable[[], None] = lambda: None, after: Callable[[Any], Awaitable[None]] | None = None,
+    ) -> CommandResponse:  # fmt: skip
+        (point,) = self._roaming.charging.points(call.partner.thing, [thing])
+        if point is None or action not in point.actions:
+            return CommandResponse("NOT_SUPPORTED", TIMEOUT_S)
+
+        async def work() -> CommandResult:
+            try:
+                output = await self._roaming.charging.ask(call.partner.thing, thing, action, asked)
+                if after is not None:
+                    await after(output)
+            except GridspineError as error:
+                result: ResultType = "REJECTED" if isinstance(error, Conflict) else "FAILED"
+                return CommandResult(result, (DisplayText("en", error.detail[:512]),))
+            return CommandResult("ACCEPTED")
+
+        before()
+        if not self._later.begin(call, url, work):
+            return _rejected("too many commands of yours are under way")
+        return CommandResponse("ACCEPTED", TIMEOUT_S)
+
+
+def _rejected(why: str) -> CommandResponse:
+    return CommandResponse("REJECTED", TIMEOUT_S, (DisplayText("en", why),))

@@ -1,0 +1,84 @@
+"""All that we do as a provider for drivers, put together; and what is fetched of partners of either role."""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from gridspine.adapters.ocpi.call import Handlers
+from gridspine.adapters.ocpi.desk import Action
+from gridspine.adapters.ocpi.emsp_commands import EmspCommands
+from gridspine.adapters.ocpi.emsp_objects import EmspObjects
+from gridspine.adapters.ocpi.emsp_orders import EmspOrders
+from gridspine.adapters.ocpi.emsp_things import EmspThings
+from gridspine.adapters.ocpi.emsp_tokens import EmspTokens
+from gridspine.adapters.ocpi.push import Pushes
+from gridspine.adapters.ocpi.roaming import Roaming
+from gridspine.kernel.errors import GridspineError
+from gridspine.kernel.time import US
+
+LOOK_S = 1.0
+FETCHED = ("locations", "tariffs", "sessions", "cdrs")
+log = logging.getLogger(__name__)
+
+
+class Emsp:
+    """The provider."""
+
+    def __init__(self, roaming: Roaming, pushes: Pushes) -> None:
+        self._roaming = roaming
+        self.things = EmspThings(roaming)
+        self._objects = EmspObjects(roaming, self.things)
+        self._tokens = EmspTokens(roaming, pushes)
+        self._commands = EmspCommands(roaming, self._tokens)
+        self._orders = EmspOrders(roaming, self._commands)
+        self._fetched: dict[str, tuple[int, int]] = {}
+        self.actions: Mapping[str, Action] = self._commands.actions | {"pull": self.pull}
+        self.modules: dict[tuple[str, str], Handlers] = {
+            ("receiver", "locations"): self._objects.locations,
+            ("receiver", "sessions"): self._objects.sessions,
+            ("receiver", "tariffs"): self._objects.tariffs,
+            ("receiver", "cdrs"): self._objects.cdrs,
+            ("sender", "tokens"): self._tokens.handlers,
+            ("sender", "commands"): self._commands.handlers,
+            ("sender", "chargingprofiles"): self._commands.handlers,
+        }
+
+    async def load(self) -> None:
+        """Take up what is kept."""
+        await self._tokens.load()
+
+    async def pull(self, thing: str, given: Any) -> Any:
+        """Fetch all that an operator has; return how many objects of each kind were kept."""
+        partner = self._roaming.book.partner(thing)
+        kept: dict[str, int] = {}
+        for module in FETCHED:
+            where = partner.endpoint(module, "SENDER")
+            if where:
+                found = await self._roaming.client.pages(where, partner.token, to=partner.party("CPO"))
+                kept[module] = await self._objects.keep_all(partner, module, found)
+        return kept
+
+    async def run(self) -> None:
+        """Fetch, push and tell orders, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._orders.run())
+            group.create_task(self._fetch())
+
+    async def _fetch(self) -> None:
+        """Fetch of operators that have just registered, and every now and then of all."""
+        every_us = round(self._roaming.settings.pull_s * US)
+        while True:
+            self._tokens.tell()
+            for partner in self._roaming.partners("CPO"):
+                since_us, due_us = self._fetched.get(partner.thing, (0, 0))
+                now_us = self._roaming.clock.monotonic_us()
+                if since_us == partner.since_us and now_us < due_us:
+                    continue
+                self._fetched[partner.thing] = partner.since_us, now_us + every_us
+                try:
+                    await self.pull(partner.thing, None)
+                except GridspineError as error:
+                    log.warning("nothing could be fetched of %s: %s", partner.thing, error.detail)
+                    self._fetched[partner.thing] = partner.since_us, now_us + min(every_us, 300 * US)
+            await self._roaming.clock.sleep(LOOK_S)

@@ -1,0 +1,210 @@
+"""What operators push, or is fetched of them: locations, tariffs, sessions and records; kept as it came, and checked.
+
+Source: OCPI 2.2.1-d2 and 2.3.0, chapters "Locations module", "Tariffs module", "Sessions module" and "CDRs module",
+receiver interfaces. In a PATCH ``charging_periods`` are added to those there are.
+"""
+
+import logging
+from typing import Any
+
+import msgspec
+
+from gridspine.adapters.ocpi.book import Kept, Partner, Place
+from gridspine.adapters.ocpi.call import Call, Reply
+from gridspine.adapters.ocpi.charging import Cdr, OldPrice, Price, Session
+from gridspine.adapters.ocpi.emsp_things import EmspThings
+from gridspine.adapters.ocpi.location import Connector, Evse, Location
+from gridspine.adapters.ocpi.roaming import Roaming
+from gridspine.adapters.ocpi.tariff import OldTariff, Tariff
+from gridspine.adapters.ocpi.wire import OcpiError, Party, bad, nothing_here, plain, read, read_time
+from gridspine.kernel.errors import Invalid
+
+Body = dict[str, Any]
+_NEW: dict[str, Any] = {"locations": Location, "tariffs": Tariff, "sessions": Session[Price], "cdrs": Cdr[Price]}
+_OLD: dict[str, Any] = _NEW | {"tariffs": OldTariff, "sessions": Session[OldPrice], "cdrs": Cdr[OldPrice]}
+log = logging.getLogger(__name__)
+
+
+def kind_of(module: str, version: str) -> Any:
+    """Return what an object of a module is in a version."""
+    return (_OLD if version == "2.2.1" else _NEW)[module]
+
+
+class EmspObjects:
+    """Objects of operators."""
+
+    def __init__(self, roaming: Roaming, things: EmspThings) -> None:
+        self._roaming, self._things = roaming, things
+        self.locations = {"GET": self._get_location, "PUT": self._put_location, "PATCH": self._patch_location}
+        self.sessions = {"GET": self._getter("sessions"), "PUT": self._putter("sessions"), "PATCH": self._patch_session}
+        self.tariffs = {
+            "GET": self._getter("tariffs"), "PUT": self._putter("tariffs"), "DELETE": self._delete_tariff
+        }  # fmt: skip
+        self.cdrs = {"GET": self._getter("cdrs"), "POST": self._post_cdr}
+
+    async def keep(self, partner: Partner, module: str, version: str, given: Any) -> None:
+        """Keep an object as it came, and read what it tells; raise `OcpiError` for one that is none."""
+        made = read(given, kind_of(module, version))
+        if not partner.is_(Party(made.country_code, made.party_id)):
+            raise bad("country_code, party_id: that party is none of yours")
+        try:
+            updated_us = read_time(made.last_updated)
+        except Invalid as error:
+            raise bad(f"last_updated: {error.detail}") from error
+        place: Place = (partner.thing, module, made.country_code, made.party_id)
+        await self._roaming.book.keep_object(place, Kept(made.id, given, updated_us))
+        if module == "locations":
+            await self._things.on_location(partner, made)
+        elif module == "sessions":
+            await self._things.on_session(partner, made)
+
+    async def keep_all(self, partner: Partner, module: str, found: list[Any]) -> int:
+        """Keep what was fetched; what is no good is left out, and the rest kept. Return how many were."""
+        kept = 0
+        for one in found:
+            try:
+                await self.keep(partner, module, partner.version, plain(msgspec.json.encode(one)))
+                kept += 1
+            except (OcpiError, Invalid) as error:
+                log.warning("%s of %s is left out: %s", module, partner.thing, error.detail)
+        return kept
+
+    # -- one object --------------------------------------------------------------------------------------------
+
+    def _getter(self, module: str) -> Any:
+        async def get(call: Call) -> Reply:
+            return Reply(self._known(call, module).body)
+
+        return get
+
+    def _putter(self, module: str) -> Any:
+        async def put(call: Call) -> Reply:
+            given = self._given(call, module)
+            return await self._done(call, module, given)
+
+        return put
+
+    async def _patch_session(self, call: Call) -> Reply:
+        known, given = self._known(call, "sessions").body, self._patch(call)
+        more = given.pop("charging_periods", [])
+        if not isinstance(more, list):
+            raise bad("charging_periods: a list is needed")
+        periods = [*known.get("charging_periods", []), *more]
+        return await self._done(call, "sessions", known | given | ({"charging_periods": periods} if periods else {}))
+
+    async def _delete_tariff(self, call: Call) -> Reply:
+        place, id_ = call.own_place("tariffs")
+        self._known(call, "tariffs")
+        await self._roaming.book.forget_object(place, id_)
+        return Reply()
+
+    async def _post_cdr(self, call: Call) -> Reply:
+        if call.rest:
+            raise nothing_here()
+        given = plain(call.body)
+        made = read(given, kind_of("cdrs", call.version))
+        place: Place = (call.partner.thing, "cdrs", made.country_code, made.party_id)
+        known = self._roaming.book.object(place, made.id)
+        if known is not None and known.body != given:
+            raise bad("there is a record of that id already, and records are not replaced")
+        await self.keep(call.partner, "cdrs", call.version, given)
+        where = f"{call.url}/{made.country_code}/{made.party_id}/{made.id}"
+        return Reply(headers=[("location", where)] if where.isascii() and where.isprintable() else [], http=201)
+
+    async def _done(self, call: Call, module: str, given: Body) -> Reply:
+        existed = self._roaming.book.object(*call.own_place(module)) is not None
+        await self.keep(call.partner, module, call.version, given)
+        return Reply(http=200 if existed else 201)
+
+    # -- locations and what is in them -------------------------------------------------------------------------
+
+    async def _get_location(self, call: Call) -> Reply:
+        body = self._known(call, "locations").body
+        for name, key, id_ in _inner(call):
+            body = _one(body, name, key, id_)
+        return Reply(body)
+
+    async def _put_location(self, call: Call) -> Reply:
+        inner = _inner(call)
+        if not inner:
+            return await self._done(call, "locations", self._given(call, "locations"))
+        location, given = self._known(call, "locations").body, plain(call.body)
+        made: Any = read(given, Evse if len(inner) == 1 else Connector)
+        name, key, id_ = inner[-1]
+        call.check_same(given, {key: id_})
+        changed = _with(location, inner[:-1], lambda parent: _put(parent, name, key, id_, given))
+        return await self._keep_inner(call, changed, inner[0][2], made.last_updated)
+
+    async def _patch_location(self, call: Call) -> Reply:
+        location, given, inner = self._known(call, "locations").body, self._patch(call), _inner(call)
+        if not inner:
+            return await self._done(call, "locations", location | given)
+        changed = _with(location, inner, lambda one: one | given)
+        return await self._keep_inner(call, changed, inner[0][2], given["last_updated"])
+
+    async def _keep_inner(self, call: Call, location: Body, evse: str, updated: Any) -> Reply:
+        """Keep a location of which an EVSE or a connector changed: it was updated then, too."""
+        newest = max(str(location.get("last_updated", "")), str(updated))
+        location = location | {"last_updated": newest}
+        made = read(location, Location)
+        place, id_ = call.own_place("locations")
+        await self._roaming.book.keep_object(place, Kept(id_, location, read_time(made.last_updated)))
+        await self._things.on_location(call.partner, made, evse)
+        return Reply()
+
+    # -- what they share ---------------------------------------------------------------------------------------
+
+    def _known(self, call: Call, module: str) -> Kept:
+        kept = self._roaming.book.object(*call.own_place(module))
+        if kept is None or (module != "locations" and len(call.rest) != 3):
+            raise nothing_here()
+        return kept
+
+    def _given(self, call: Call, module: str) -> Body:
+        place, id_ = call.own_place(module)
+        if len(call.rest) != 3:
+            raise nothing_here()
+        given: Any = plain(call.body)
+        read(given, kind_of(module, call.version))
+        call.check_same(given, {"id": id_, "country_code": place[2], "party_id": place[3]})
+        made: Body = given
+        return made
+
+    def _patch(self, call: Call) -> Body:
+        given: Any = plain(call.body)
+        if not isinstance(given, dict) or "last_updated" not in given:
+            raise bad("last_updated is needed")
+        country, party, id_ = call.rest[:3]
+        own = {"country_code": country, "party_id": party} | ({"id": id_} if len(call.rest) == 3 else {})
+        call.check_same(given, own)
+        return given
+
+
+def _inner(call: Call) -> list[tuple[str, str, str]]:
+    """Return which EVSE, and which connector of it, an address names."""
+    if len(call.rest) > 5:
+        raise nothing_here()
+    return list(zip(("evses", "connectors"), ("uid", "id"), call.rest[3:], strict=False))
+
+
+def _one(body: Body, name: str, key: str, id_: str) -> Body:
+    for one in body.get(name, []):
+        if str(one.get(key)).casefold() == id_.casefold():
+            found: Body = one
+            return found
+    raise nothing_here()
+
+
+def _put(parent: Body, name: str, key: str, id_: str, given: Body) -> Body:
+    others = [one for one in parent.get(name, []) if str(one.get(key)).casefold() != id_.casefold()]
+    return parent | {name: [*others, given]}
+
+
+def _with(body: Body, inner: list[tuple[str, str, str]], change: Any) -> Body:
+    """Return ``body`` with the part that ``inner`` names changed."""
+    if not inner:
+        changed: Body = change(body)
+        return changed
+    name, key, id_ = inner[0]
+    part = _with(_one(body, name, key, id_), inner[1:], change)
+    return body | {name: [part if str(one.get(key)).casefold() == id_.casefold() else one for one in body[name]]}

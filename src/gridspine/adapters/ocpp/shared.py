@@ -1,0 +1,40 @@
+"""What others hear of transactions, and whom they know: sessions and tokens in the node's own words.
+
+::
+
+    transaction kept ─► session ─► whoever listens (roaming)          unknown token ─► whoever may know it ─► verdict
+
+Where a node has nobody to tell, as an edge has not, nothing is told and nobody is asked.
+"""
+
+from gridspine.adapters.ocpp.token import Verdict
+from gridspine.adapters.ocpp.transaction import Transaction
+from gridspine.energy.charging import ChargingPort, ChargingSession, charging_of
+from gridspine.kernel.errors import Unavailable
+from gridspine.things.adapter import AdapterContext
+
+
+class Shared:
+    """The port of an adapter's context, or none."""
+
+    def __init__(self, context: AdapterContext) -> None:
+        self._port: ChargingPort | None
+        try:
+            self._port = charging_of(context)
+        except Unavailable:
+            self._port = None
+
+    async def tell(self, thing: str, transaction: Transaction) -> None:
+        """Tell of a transaction at ``thing``; returns when whoever listens has kept it."""
+        if self._port is not None:
+            await self._port.report(
+                ChargingSession(
+                    thing, transaction.id, transaction.token, transaction.started_us, transaction.stopped_us,
+                    transaction.meter_start_wh, transaction.meter_stop_wh, transaction.reason,
+                )
+            )  # fmt: skip
+
+    async def ask(self, thing: str, token: str, type_: str) -> Verdict | None:
+        """Return what others say of a token at ``thing``, None where nobody knows it."""
+        said = None if self._port is None else await self._port.authorise(thing, token, type_)
+        return None if said is None else Verdict(said.status, group=said.group)
