@@ -12,7 +12,6 @@ Only what is newest is told: who was away is not sent what is past. Where notifi
 import asyncio
 import logging
 import ssl
-from urllib.parse import urlsplit
 
 import httpx
 import msgspec
@@ -25,6 +24,7 @@ from gridspine.adapters.ieee2030_5.tree import digest_of, subscribed
 from gridspine.adapters.ieee2030_5.view import ClientView
 from gridspine.adapters.ieee2030_5.wire import MEDIA
 from gridspine.infra.runtime.address_rule import AddressRule
+from gridspine.infra.runtime.guarded_http import guarded_client
 from gridspine.kernel.errors import GridspineError, Invalid
 from gridspine.kernel.time import US
 from gridspine.things.adapter import AdapterContext
@@ -55,15 +55,15 @@ class Notifier:
 
     def __init__(self, context: AdapterContext, settings: Settings, sessions: Sessions) -> None:
         self._context, self._settings, self._sessions = context, settings, sessions
-        self._rule = AddressRule(settings.notify_allow, settings.notify_only, _SECTION)
         self._told: dict[tuple[str, str], _Told] = {}
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._wake_us = 0
 
     async def run(self) -> None:
         """Tell whoever subscribed, until cancelled. Raises `Invalid` for authorities that cannot be read."""
-        verify = await asyncio.to_thread(_trust, self._settings.notify_ca)
-        async with httpx.AsyncClient(verify=verify, timeout=TIMEOUT_S, follow_redirects=False, trust_env=False) as http:
+        tls = await asyncio.to_thread(_trust, self._settings.notify_ca)
+        rule = AddressRule(self._settings.notify_allow, self._settings.notify_only, _SECTION)
+        async with guarded_client(rule, TIMEOUT_S, tls) as http:
             await self._look(http)
             while True:
                 await self._changed()
@@ -152,17 +152,9 @@ class Notifier:
         self._sessions.renew()
 
     async def _post(self, http: httpx.AsyncClient, uri: str, body: bytes) -> str:
-        """Send a notification to the very address that the rule allows; return what went wrong, "" for nothing."""
+        """Send a notification where the rule allows it; return what went wrong, "" for nothing."""
         try:
-            address = urlsplit(uri)
-            host, secure = address.hostname or "", address.scheme == "https"
-            port = address.port or (443 if secure else 80)
-            ip = await self._rule.find(host, port)
-            there = f"[{ip}]" if ip.version == 6 else str(ip)
-            url = httpx.URL(uri).copy_with(host=there.strip("[]"), port=port)
-            headers = {"host": address.netloc.rpartition("@")[2], "content-type": MEDIA}
-            extensions = {"sni_hostname": host} if secure else {}
-            answer = await http.post(url, content=body, headers=headers, extensions=extensions)
+            answer = await http.post(uri, content=body, headers={"content-type": MEDIA})
         except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError, OSError, ValueError) as error:
             return f"{type(error).__name__}: {str(error)[:200]}"
         except GridspineError as error:

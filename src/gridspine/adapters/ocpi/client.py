@@ -18,6 +18,7 @@ from gridspine.adapters.ocpi.settings import Settings
 from gridspine.adapters.ocpi.wire import Party, next_link, read_envelope, write_token
 from gridspine.infra.runtime.address_rule import AddressRule
 from gridspine.infra.runtime.clock import new_id
+from gridspine.infra.runtime.guarded_http import guarded_client
 from gridspine.kernel.errors import GridspineError, Invalid, Unavailable
 from gridspine.things.adapter import AdapterContext
 
@@ -53,8 +54,8 @@ class Client:
 
     def __init__(self, context: AdapterContext, settings: Settings) -> None:
         self._context, self._plain, self._us = context, settings.plain, settings.party
-        self._rule = AddressRule(settings.allow, settings.only, "adapters.settings.ocpi")
-        self._http = httpx.AsyncClient(timeout=TIMEOUT_S, follow_redirects=False, trust_env=False)
+        rule = AddressRule(settings.allow, settings.only, "adapters.settings.ocpi")
+        self._http = guarded_client(rule, TIMEOUT_S)
 
     async def close(self) -> None:
         """Close connections."""
@@ -89,36 +90,31 @@ class Client:
 
     async def _ask(self, method: str, url: str, token: str, body: Any, to: Party | None) -> tuple[Any, httpx.Headers]:
         self.check(url)
-        parts, (scheme, host, port) = urlsplit(url), origin_of(url)
+        parts = urlsplit(url)
         sent = b"" if body is msgspec.UNSET else msgspec.json.encode(body)
         trace = self._context.trace
         try:
             async with asyncio.timeout(TIMEOUT_S):
-                ip = await self._rule.find(host, port)
-                shown = f"[{ip}]" if ip.version == 6 else str(ip)
-                path = parts._replace(scheme="", netloc="", fragment="").geturl() or "/"
-                headers = self._headers(parts.netloc, token, to, with_body=bool(sent))
-                where = f"{scheme}://{shown}:{port}{path}"
-                request = self._http.build_request(method, where, content=sent, headers=headers)
-                request.extensions["sni_hostname"] = host
+                headers = self._headers(token, to, with_body=bool(sent))
+                request = self._http.build_request(method, url, content=sent, headers=headers)
                 if trace.on:
-                    trace("out", f"{method} {path}\n".encode() + sent, peer=parts.netloc)
+                    trace("out", f"{method} {request.url.raw_path.decode()}\n".encode() + sent, peer=parts.netloc)
                 answer = await self._http.send(request, stream=True)
                 try:
                     got = await _body(answer)
                 finally:
                     await answer.aclose()
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, OSError) as error:
-            raise Unavailable(f"{host} cannot be reached: {type(error).__name__}") from error
+            raise Unavailable(f"{parts.hostname} cannot be reached: {type(error).__name__}") from error
         if trace.on:
             trace("in", b"%d " % answer.status_code + got, peer=parts.netloc)
         return _read(answer, got), answer.headers
 
-    def _headers(self, host: str, token: str, to: Party | None, *, with_body: bool) -> dict[str, str]:
+    def _headers(self, token: str, to: Party | None, *, with_body: bool) -> dict[str, str]:
         clock = self._context.clock
         headers = {
-            "host": host, "authorization": write_token(token), "x-request-id": new_id(clock),
-            "x-correlation-id": new_id(clock), "accept": "application/json",
+            "authorization": write_token(token), "x-request-id": new_id(clock), "x-correlation-id": new_id(clock),
+            "accept": "application/json",
         }  # fmt: skip
         if with_body:
             headers["content-type"] = "application/json"

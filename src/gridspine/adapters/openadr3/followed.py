@@ -38,7 +38,7 @@ class FollowedVtns:
         """Follow what Things say, until cancelled."""
         for name in ("httpx", "httpcore"):  # both log addresses
             logging.getLogger(name).setLevel(logging.WARNING)
-        client = new_client()
+        client = new_client(self._settings)
         try:
             async with asyncio.TaskGroup() as group:
                 while True:

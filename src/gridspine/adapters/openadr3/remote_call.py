@@ -5,7 +5,6 @@ RFC 6749 §4.4 (client credentials); RFC 9110 §10.2.3 (Retry-After), §13.1.2 (
 """
 
 from collections.abc import Mapping
-from http.cookiejar import DefaultCookiePolicy
 from typing import Any, NamedTuple
 
 import httpx
@@ -15,7 +14,8 @@ from gridspine.adapters.openadr3.remote import Connection
 from gridspine.adapters.openadr3.settings import Settings
 from gridspine.infra.runtime.address_rule import AddressRule
 from gridspine.infra.runtime.clock import Clock
-from gridspine.infra.runtime.web_place import find_place, origin_of, retry_after_s, split_address
+from gridspine.infra.runtime.guarded_http import guarded_client
+from gridspine.infra.runtime.web_place import origin_of, retry_after_s, split_address
 from gridspine.kernel.errors import Invalid, NotFound, Overloaded, Unavailable
 from gridspine.kernel.time import US
 from gridspine.things.adapter import AdapterContext
@@ -35,11 +35,9 @@ class Said(NamedTuple):
     body: bytes
 
 
-def new_client() -> httpx.AsyncClient:
-    """Return a client that keeps no cookies, follows no redirect, and goes by nothing of the environment."""
-    client = httpx.AsyncClient(timeout=_TIMEOUT_S, follow_redirects=False, trust_env=False)
-    client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=()))
-    return client
+def new_client(settings: Settings) -> httpx.AsyncClient:
+    """Return a client that connects where the settings let it."""
+    return guarded_client(AddressRule(settings.allow, settings.only, "adapters.settings.openadr3"), _TIMEOUT_S)
 
 
 class Remote:
@@ -52,7 +50,6 @@ class Remote:
         self._connection, self._organisation, self._settings = connection, organisation, settings
         self._secrets, self._trace, self._client = context.secrets, context.trace, client
         self._clock: Clock = context.clock
-        self._rule = AddressRule(settings.allow, settings.only, "adapters.settings.openadr3")
         self._base = connection.vtn.rstrip("/")
         self._token, self._renew_us = "", 0
         self._token_url = connection.token_url
@@ -162,11 +159,7 @@ class Remote:
         if split_address(url).scheme == "http" and not self._settings.plain_vtns:
             raise Invalid("vtn: https is needed: a secret and its tokens are not sent in plain text")
         try:
-            place = await find_place(self._rule, url)
-            request = self._client.build_request(
-                method, place.url, headers={**headers, "host": place.host}, content=body
-            )
-            request.extensions["sni_hostname"] = place.name
+            request = self._client.build_request(method, url, headers=headers, content=body)
             answer = await self._client.send(request, stream=True)
             try:
                 parts, size = [], 0

@@ -1,0 +1,71 @@
+"""HTTP to addresses that others name: a client that connects only where an `AddressRule` lets it.
+
+::
+
+    request to https://name/… ─► kept connection of that name? ─────────────────────────────────► sent
+                                  └ none: name ─► `AddressRule` ─► its address ─► TLS proves name ┘
+
+Who answers is proven once, when a connection is made, so a connection is kept under the name it was proven for. To ask
+an address instead, with the name beside it, would hand what is meant for one name to whoever proved another at the
+same address. The rule looks the name up and says which address to take: a name that leads elsewhere a moment later
+leads nowhere.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Iterable
+from http.cookiejar import DefaultCookiePolicy
+
+import httpcore
+import httpx
+
+from gridspine.infra.runtime.address_rule import AddressRule
+
+_LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=20)
+
+
+class _Guarded(httpcore.AsyncNetworkBackend):
+    """Connects to the address that ``rule`` gives for a name."""
+
+    def __init__(self, rule: AddressRule) -> None:
+        self._rule = rule
+        self._within = httpcore.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        try:
+            async with asyncio.timeout(timeout):
+                address = await self._rule.find(host, port)
+        except TimeoutError as error:
+            raise httpcore.ConnectTimeout(f"{host[:100]} was not looked up in time") from error
+        return await self._within.connect_tcp(str(address), port, timeout, local_address, socket_options)
+
+    async def sleep(self, seconds: float) -> None:
+        await self._within.sleep(seconds)
+
+
+def guarded_client(
+    rule: AddressRule, timeout_s: float, tls: ssl.SSLContext | None = None, limits: httpx.Limits = _LIMITS
+) -> httpx.AsyncClient:
+    """Return a client that keeps no cookies, follows no redirect, and goes by nothing of the environment.
+
+    Its requests raise what `AddressRule.find` does, besides httpx's own errors. ``tls`` is whom to believe, by default
+    the authorities that httpx brings.
+    """
+    context = httpx.create_ssl_context(trust_env=False) if tls is None else tls
+    transport = httpx.AsyncHTTPTransport(verify=context)
+    # httpx lets nobody say how to connect; the pool that it makes, with the rule in it, in place of its own.
+    transport._pool = httpcore.AsyncConnectionPool(
+        ssl_context=context, max_connections=limits.max_connections,
+        max_keepalive_connections=limits.max_keepalive_connections, keepalive_expiry=limits.keepalive_expiry,
+        network_backend=_Guarded(rule),
+    )  # fmt: skip
+    client = httpx.AsyncClient(transport=transport, timeout=timeout_s, follow_redirects=False, trust_env=False)
+    client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=()))
+    return client

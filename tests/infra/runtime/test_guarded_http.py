@@ -1,0 +1,109 @@
+"""A client that connects only where a rule lets it, against a server that two names lead to."""
+
+import asyncio
+import contextlib
+import ipaddress
+import ssl
+
+import httpx
+import pytest
+
+from gridspine.infra.runtime.address_rule import AddressRule
+from gridspine.infra.runtime.guarded_http import guarded_client
+from gridspine.kernel.errors import Invalid
+from tests.adapters.mqtt.authority import Authority
+
+_ANSWER = b"HTTP/1.1 200 OK\r\nset-cookie: a=b\r\ncontent-length: 2\r\n\r\nok"
+
+
+class _Here(AddressRule):
+    """Every name is this machine."""
+
+    def __init__(self) -> None:
+        super().__init__((), (), "settings")
+        self.asked: list[str] = []
+
+    async def find(self, name, port):
+        self.asked.append(name)
+        return ipaddress.ip_address("127.0.0.1")
+
+
+class Server:
+    """Says for whom each connection was proven, and what was asked on it."""
+
+    def __init__(self) -> None:
+        self.connections: list[tuple[str, list[bytes]]] = []
+        self.named = ""
+        self.port = 0
+
+    async def take(self, reader, writer) -> None:
+        asked: list[bytes] = []
+        self.connections.append((self.named, asked))
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                asked.append(await reader.readuntil(b"\r\n\r\n"))
+                writer.write(_ANSWER)
+        writer.close()
+
+
+@pytest.fixture
+async def server(tmp_path):
+    authority = Authority(tmp_path)
+    contexts = {}
+    for name in ("one.example", "two.example"):
+        contexts[name] = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        contexts[name].load_cert_chain(*authority.issue(name, name))
+    found = Server()
+
+    def choose(connection, name, _):
+        found.named = name
+        connection.context = contexts[name]
+
+    front = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    front.sni_callback = choose
+    listening = await asyncio.start_server(found.take, "127.0.0.1", 0, ssl=front)
+    found.port = listening.sockets[0].getsockname()[1]
+    found.tls = ssl.create_default_context(cafile=authority.path)
+    async with listening:
+        yield found
+
+
+async def test_a_connection_is_kept_for_the_name_that_it_was_proven_for(server):
+    rule = _Here()
+    async with guarded_client(rule, 5.0, server.tls) as http:
+        for name in ("one.example", "two.example", "one.example"):
+            answer = await http.get(f"https://{name}:{server.port}/at", headers={"authorization": f"for {name}"})
+            assert answer.text == "ok"
+        assert not http.cookies
+    assert rule.asked == ["one.example", "two.example"]
+    assert [(name, len(asked)) for name, asked in server.connections] == [("one.example", 2), ("two.example", 1)]
+    for name, asked in server.connections:
+        assert all(b"for " + name.encode() in one and b"\r\nHost: " + name.encode() in one for one in asked)
+        assert not any(b"cookie" in one.lower() for one in asked)
+
+
+async def test_who_cannot_prove_the_name_gets_nothing(server):
+    async with guarded_client(_Here(), 5.0) as http:
+        with pytest.raises(httpx.ConnectError):
+            await http.get(f"https://one.example:{server.port}/")
+    assert server.connections == []
+
+
+async def test_nothing_connects_where_the_rule_forbids_it(server):
+    async with guarded_client(AddressRule((), (), "settings"), 5.0, server.tls) as http:
+        for name in ("127.0.0.1", "localhost", "[::1]"):
+            with pytest.raises(Invalid, match="no address that may be connected to"):
+                await http.get(f"https://{name}:{server.port}/")
+    assert server.connections == []
+
+
+async def test_a_name_that_nobody_answers_for_is_waited_for_so_long_only(server):
+    rule = _Here()
+
+    async def never(name, port):
+        await asyncio.Event().wait()
+
+    rule.find = never
+    async with guarded_client(rule, 0.05, server.tls) as http:
+        with pytest.raises(httpx.ConnectTimeout):
+            await http.get(f"https://one.example:{server.port}/")
