@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
-from adapter_node import FakeNode
+from adapter_node import DictStore, FakeNode
 
 from gridspine.adapters.wot_http import adapter
 from gridspine.adapters.wot_http.guard import Guard, Settings
@@ -225,7 +225,7 @@ async def test_who_answers_byte_by_byte_is_not_waited_for_for_ever() -> None:
 
     server = await asyncio.start_server(drip, "127.0.0.1", 0)
     settings = Settings(allow=("127.0.0.0/8",), timeout_s=0.3)
-    session = Session(Guard(settings, {}), settings, SystemClock())
+    session = Session(Guard(settings, {}), settings, SystemClock(), DictStore())
     try:
         with pytest.raises(Unavailable, match="no whole answer"):
             await asyncio.wait_for(
@@ -244,7 +244,7 @@ async def test_a_refusal_of_one_device_takes_nobody_elses_token(device: Device) 
     settings = Settings(
         allow=("127.0.0.0/8",), secrets={"client": SecretUse(origins=(device.url,), organisations=("acme", "other"))}
     )
-    session = Session(Guard(settings, {"client": "client:secret"}), settings, SystemClock())
+    session = Session(Guard(settings, {"client": "client:secret"}), settings, SystemClock(), DictStore())
     oauth = Security("oauth2", "client", f"{device.url}/token", "read")
     try:
         await session.get(f"{device.url}/power", oauth, "acme")
