@@ -1,3 +1,3 @@
 """The targets, by what they decode."""
 
-from decoders import chargers, devices, identity, programmes, readings, store, things, utilities  # noqa: F401
+from decoders import answers, chargers, devices, identity, programmes, readings, store, things, utilities  # noqa: F401

@@ -27,11 +27,15 @@ _SEEDS = (
     b'"intervals":[{"id":0,"payloads":[{"type":"IMPORT_CAPACITY_LIMIT","values":[2.5]},{"type":"PRICE","values":[1]}]}]}',
     b'{"programID":"p","targets":[{"type":"GROUP","values":["a"]}],"intervals":[{"id":1,"intervalPeriod":{"start":'
     b'"2026-01-01T00:00:00Z","duration":"P9999Y"},"payloads":[{"type":"CURVE","values":[{"x":1,"y":2}]}]}]}',
+    b'{"programID":"p","intervals":[{"id":0,"payloads":[{"type":"IMPORT_CAPACITY_LIMIT","values":['
+    + b"9" * 400
+    + b']},{"type":"PRICE","values":[1e308]}]}]}',
     b'{"programName":"P","payloadDescriptors":[{"objectType":"EVENT_PAYLOAD_DESCRIPTOR","payloadType":"PRICE"}]}',
     b'{"eventID":"e","clientName":"c","resources":[{"resourceName":"r","intervals":[]}]}',
     b'{"clientName":"c","objectOperations":[{"objects":["EVENT"],"operations":["GET"],"callbackUrl":"https://a/"}]}',
     b'{"objectType":"BL_VEN_REQUEST","clientID":"c","venName":"v","targets":["t"]}',
 )
+_WORDS = (b"9" * 400, b"-1e308", b"1e999", b"P1Y2M3DT4H5M6S", b'"0000"', b"[[[[", b"\\ud800", b"9999-12-31T23:59:60Z")
 _NOW_US = 1_770_000_000_000_000
 _UNITS = dict.fromkeys(CONTROLS, "KW")
 
@@ -43,7 +47,7 @@ def openadr3_requests() -> Target:
     def run(data: bytes) -> tuple[str, ...]:
         return tuple(f"{_as(data, kind, older=False)}{_as(data, kind, older=True)}" for kind in _KINDS)
 
-    return Target("openadr3-requests", "requests of OpenADR 3.1.0 and 3.0.1", run, (), _SEEDS, shape="".join)
+    return Target("openadr3-requests", "requests of OpenADR 3.1.0 and 3.0.1", run, (), _SEEDS, _WORDS, shape="".join)
 
 
 def _as(data: bytes, kind: Any, *, older: bool) -> str:

@@ -1,7 +1,8 @@
-"""What clients of IEEE 2030.5 send: XML documents, and what is in those that are taken."""
+"""What clients and servers of IEEE 2030.5 send: XML documents, and what is in those that are taken."""
 
 from target import Target, target
 
+from gridspine.adapters.ieee2030_5.client.der_control import read_control, read_program
 from gridspine.adapters.ieee2030_5.der_document import NAMES, der_readings, read_document
 from gridspine.adapters.ieee2030_5.meter import point_of, read_meter, read_usage_point, readings_of
 from gridspine.adapters.ieee2030_5.wire import CSIP_AUS, SEP, Element, decode
@@ -45,6 +46,41 @@ def ieee2030_5_documents() -> Target:
     seeds = [f"<{name} {spaces}>{inner}</{name}>".encode() for name, inner in _INNER.items()]
     return Target(
         "ieee2030-5-documents", "IEEE 2030.5 documents", run, (Invalid,), seeds, _WORDS, shape=lambda said: said
+    )
+
+
+_BASE = f"<DERControlBase><opModConnect>true</opModConnect><opModTargetW>{_POWER}</opModTargetW><rampTms>100</rampTms>"
+_BASE += f"<c:opModExpLimW>{_POWER}</c:opModExpLimW><opModMaxLimW>5000</opModMaxLimW></DERControlBase>"
+_SAID = {
+    "DERControl": "<mRID>AA00</mRID><creationTime>1767225000</creationTime><EventStatus><currentStatus>1</currentStatus>"
+    "<dateTime>1767225000</dateTime><potentiallySuperseded>false</potentiallySuperseded></EventStatus><interval>"
+    "<duration>600</duration><start>1767225500</start></interval><randomizeDuration>-60</randomizeDuration>"
+    f"<randomizeStart>60</randomizeStart>{_BASE}",
+    "DERProgram": "<mRID>AA01</mRID><description>P</description><primacy>3</primacy>",
+    "DefaultDERControl": f"<mRID>AA02</mRID>{_BASE}<setGradW>27</setGradW>",
+}  # fmt: skip
+
+
+@target
+def ieee2030_5_controls() -> Target:
+    """What a utility's server says, and what becomes of it at its client: a control within its bounds, or none."""
+
+    def run(data: bytes) -> str:
+        given = decode(data)
+        if given.name == "DERControl":
+            found = read_control(given, 5_000.0)
+            found.control.check("control")
+            if found.until_us < found.from_us or (found.control.modes and found.problem):
+                raise AssertionError("a control that cannot be is followed")
+            return f"control {found.problem} {found.control.modes}"
+        seen = read_program(given, given, [given], 5_000.0)
+        seen.default.check("default")
+        return f"program {seen.default.modes}"
+
+    spaces = f'xmlns="{SEP}" xmlns:c="{CSIP_AUS["1.3"]}" responseRequired="03" replyTo="/rsp"'
+    seeds = [f"<{name} {spaces}>{inner}</{name}>".encode() for name, inner in _SAID.items()]
+    return Target(
+        "ieee2030-5-controls", "IEEE 2030.5 controls", run, (Invalid,), seeds, _WORDS, shape=lambda said: said
     )
 
 

@@ -12,7 +12,7 @@ All calls raise `Unauthenticated` when the source's proof holds no more, `Forbid
 for what there is not (or is not to be seen), and as their names say `Invalid`, `Conflict`, `Overloaded`.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -33,6 +33,7 @@ Action = Literal[
 ]  # fmt: skip
 Match = Callable[[int], None]
 """Is called with the version of the document that is to be replaced, or ended; what it raises prevents it."""
+Beside = Callable[[ProgrammeEvent], Awaitable[None]]
 Kept = Site | Envelope | Programme | ProgrammeEvent | ProgrammeEnrolment | ProgrammeReport
 
 
@@ -127,8 +128,16 @@ class ProgrammePort(Protocol):
         """Return one, under the same rule."""
         ...
 
-    async def publish(self, event: ProgrammeEvent) -> ProgrammeEvent:
-        """Keep a new event of an own programme; its id, seed and organisation are given here."""
+    def find_event(self, id: str) -> ProgrammeEvent:
+        """Return one of whichever programme, under the same rule."""
+        ...
+
+    async def publish(self, event: ProgrammeEvent, beside: Beside | None = None) -> ProgrammeEvent:
+        """Keep a new event of an own programme; its id, seed and organisation are given here.
+
+        ``beside`` is called with the event as it will be, and does its own work meanwhile: this returns when both are
+        done. Where either fails this raises, and what the other kept may be there.
+        """
         ...
 
     async def cancel(self, programme: str, id: str, reason: str = "") -> ProgrammeEvent:

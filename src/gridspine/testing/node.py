@@ -102,6 +102,7 @@ class FakeNode:
         self.settings: Mapping[str, Any] = settings or {}
         self.secrets: Mapping[str, str] = secrets or {}
         self.store: PrivateStore = store or DictStore()
+        self.keyring: PrivateStore = DictStore()
         self.traced = RingTrace(self.clock, self.secrets.values())
         self.trace: WireTrace = self.traced
         self.users: dict[tuple[str, str], str] = {}

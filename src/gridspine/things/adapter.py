@@ -198,6 +198,9 @@ class AdapterContext(Protocol):
     secrets: Mapping[str, str]
     """The adapter's own secrets; never logged, never described."""
     store: PrivateStore
+    keyring: PrivateStore
+    """Secrets that change while it runs, such as refresh tokens, by the names of the adapter's secrets: kept where the
+    node's own keys are, for nobody else to read. A person puts them there by ``gridspine account login``."""
     trace: WireTrace
 
     @property

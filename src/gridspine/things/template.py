@@ -119,7 +119,11 @@ class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a device or a cloud is asked: ``at`` is the path at its address; how the asker proves itself.
 
     ``base`` is the address of a cloud, which is the same for all. ``scheme`` and what belongs to it are as in a Thing
-    Description; ``optional``: the device asks for a proof only where its owner wants it.
+    Description; ``optional``: the device asks for a proof only where its owner wants it. ``grant`` of oauth2 is by the
+    client itself, or by a person who logs in once at ``authorise`` (`gridspine account login`).
+
+    An answer that lists all devices of an account has them at ``items``, each with its key at ``key`` (JSON pointers);
+    this device's is ``item``. ``next`` leads to the next page.
     """
 
     at: str = "/"
@@ -130,7 +134,13 @@ class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str = ""
     token: str = ""
     scopes: str = ""
+    grant: Literal["client_credentials", "authorization_code"] = "client_credentials"
+    authorise: str = ""
     optional: bool = False
+    items: str = ""
+    key: str = ""
+    item: str = ""
+    next: str = ""
 
 
 class Mqtt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

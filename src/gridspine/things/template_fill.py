@@ -178,6 +178,9 @@ def _http(template: HttpTemplate, at: str, values: Mapping[str, str], secret: st
             form["form"] = template.http.form
         forms[name] = form
     connection: dict[str, Any] = {"forms": forms, "intervalS": template.interval_s}
+    if template.http.items:
+        connection["listing"] = {name: getattr(template.http, name) for name in ("items", "key", "next")}
+        connection["item"] = _put(template.http.item, values)
     return connection | {"security": _security(template, values, secret)}
 
 
@@ -194,6 +197,8 @@ def _security(template: HttpTemplate, values: Mapping[str, str], secret: str) ->
         security |= {"in": template.http.place, "name": template.http.name}
     if scheme == "oauth2":
         security |= {"token": _put(template.http.token, values), "scopes": template.http.scopes}
+        if template.http.grant != "client_credentials":
+            security["grant"] = template.http.grant
     return security
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from gridspine.kernel.codecs.pick import Pick
+from gridspine.kernel.codecs.pick import Pick, parts_of
 from gridspine.kernel.errors import GridspineError, Invalid, TooLarge
 from gridspine.kernel.units import conversion, unit
 from gridspine.things.model import PointModel, ThingModel
@@ -84,6 +84,7 @@ def check_template(template: Template, models: Models) -> list[Finding]:
     if not 0 < len(template.points) <= MAX_POINTS:
         found.append(finding(("points",), f"1 to {MAX_POINTS} are needed"))
     found += _against(template, model)
+    found += _asked(template)
     for name, point in template.points.items():
         one = next((point_ for point_ in model.points if point_.name == name), None)
         path = ("points", name)
@@ -105,6 +106,26 @@ def _against(template: Template, model: ThingModel) -> Iterator[Finding]:
     for name in template.lacks:
         if name not in names or name in template.points:
             yield finding(("lacks",), f"{name[:64]} is no point of the class, or is there after all")
+
+
+def _asked(template: Template) -> Iterator[Finding]:
+    """Yield what is wrong with how a device or cloud is asked."""
+    if not isinstance(template, HttpTemplate):
+        return
+    http = template.http
+    if http.scheme == "oauth2" and not http.token:
+        yield finding(("http", "token"), "where a token is had is needed")
+    if (http.scheme, http.grant) == ("oauth2", "authorization_code") and not http.authorise:
+        yield finding(("http", "authorise"), "where a person logs in is needed")
+    if bool(http.items) != bool(http.item) or (http.next and not http.items):
+        yield finding(("http", "item"), "a listing has items, their key, and which of them this device is")
+    if http.items and http.form != "json":
+        yield finding(("http", "form"), "only JSON lists several devices")
+    for name in ("items", "key", "next"):
+        try:
+            parts_of(getattr(http, name))
+        except Invalid as error:
+            yield finding(("http", name), error.detail)
 
 
 def _meaning(point: ModbusPoint | ValuePoint, model: PointModel) -> Iterator[tuple[str, str]]:
@@ -200,7 +221,13 @@ def texts(template: Template) -> Sequence[str]:
     found = [text for point in template.points.values() for text in (point.at, point.pointer or "", *point.plus)]
     found += [text for point in template.points.values() for text in point.minus]
     if isinstance(template, HttpTemplate):
-        found += [template.http.at, template.http.base, template.http.token]
+        found += [
+            template.http.at,
+            template.http.base,
+            template.http.token,
+            template.http.authorise,
+            template.http.item,
+        ]
     elif isinstance(template, MqttTemplate):
         found.append(template.mqtt.at)
     return found

@@ -115,12 +115,13 @@ class Utility:
 
 
 @contextlib.asynccontextmanager
-async def serving(folder, **settings):
+async def serving(folder, listener=None, **settings):
     """Yield a node that serves; it is started in ``folder``, and again by `Utility.restart`."""
+    more = listener or {}
     pki = Pki(folder / "pki")
     listener = {
         "tls": True, "client": "required", "ca": [str(pki.ca.crt)], "certificate": str(pki.server.crt),
-        "key": str(pki.server.pem),
+        "key": str(pki.server.pem), **more,
     }  # fmt: skip
     made = Utility(pki, folder, {"server": listener, "pen": 12345, **settings})
     await made.start()

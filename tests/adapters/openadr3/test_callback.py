@@ -152,9 +152,31 @@ async def test_of_too_many_the_oldest_go(tmp_path, served, monkeypatch) -> None:
         await asyncio.sleep(0.05)
         hold.set()
         await asyncio.sleep(0.05)
-        names = [msgspec.json.decode(one.body)["object"]["programName"] for one in posted]
+        names = [msgspec.json.decode(one.body.data)["object"]["programName"] for one in posted]
         assert names[-1] == "e"
         assert len(names) <= 4
+
+
+async def test_what_waits_has_so_many_bytes_and_what_many_are_told_counts_once(vtn, monkeypatch) -> None:
+    monkeypatch.setattr(callback, "MAX_BYTES", 3_000)
+    bl, hold = await vtn.client("operator"), asyncio.Event()
+    made_of = []
+    posting = lambda self, post, client: made_of.append((self, post)) or hold.wait()  # noqa: E731
+    monkeypatch.setattr(callback.Callbacks, "_post", posting)
+    for _ in range(4):
+        await made(bl, "/subscriptions", subscription("http://127.0.0.1:1", "PROGRAM", operations=("CREATE",)))
+    for name in "abcdefghij":
+        await program(bl, name, attributes=[{"type": "T", "values": ["x" * 900]}])
+    await asyncio.sleep(0.05)
+    callbacks = made_of[0][0]
+    assert 0 < callbacks._bytes <= 3_000 + 2_000, "one at most beyond it: what is being posted"
+    assert callbacks.counts["lost"] > 0
+    hold.set()
+    async with asyncio.timeout(10):
+        while callbacks._waiting:
+            await asyncio.sleep(0.01)
+    assert callbacks._bytes == 0
+    assert msgspec.json.decode(made_of[-1][1].body.data)["object"]["programName"] == "j"
 
 
 async def test_the_machine_itself_is_not_posted_to_unless_allowed(tmp_path, served, monkeypatch) -> None:

@@ -4,7 +4,7 @@ import asyncio
 
 from openadr3_said import event, made, program
 
-from gridspine.adapters.openadr3 import book
+from gridspine.adapters.openadr3 import book, report
 from gridspine.kernel.errors import DiskFull
 
 
@@ -102,3 +102,31 @@ async def test_a_change_that_cannot_be_kept_ends_nothing(vtn, monkeypatch) -> No
     assert (await bl.get(f"/programs/{of['id']}")).json()["programName"] == "Q"
     await program(bl, "R")
     assert vtn.world.node.adapters.listening["openadr3.http"] == address
+
+
+async def test_who_reports_much_makes_no_other_report_go(vtn, monkeypatch) -> None:
+    monkeypatch.setattr(report, "KEPT", 4)
+    bl, quiet, loud = await vtn.client("operator"), await vtn.client("owner"), await vtn.client("owner")
+    one = await made(bl, "/events", event(await program(bl)))
+    told = {"eventID": one["id"], "clientName": "v", "resources": []}
+    first = await made(quiet, "/reports", told)
+    for _ in range(6):
+        last = await made(loud, "/reports", told)
+    kept = [found["id"] for found in (await bl.get("/reports")).json()]
+    assert len(kept) == 4
+    assert {first["id"], last["id"]} <= set(kept)
+
+
+async def test_an_event_that_could_not_be_published_leaves_nothing(vtn, monkeypatch) -> None:
+    bl = await vtn.client("operator")
+    of = await program(bl)
+
+    async def full(*_):
+        raise DiskFull("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(vtn.world.node.controls.programmes.event_book, "keep_all", full)
+        assert (await bl.post("/events", json=event(of))).status_code == 507
+    assert (await bl.get("/events")).json() == []
+    one = await made(bl, "/events", event(of))
+    assert [found["id"] for found in (await bl.get("/events")).json()] == [one["id"]]

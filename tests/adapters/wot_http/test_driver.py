@@ -4,6 +4,8 @@ import asyncio
 import base64
 import contextlib
 import json
+import ssl
+import subprocess
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,7 +13,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
-from adapter_node import FakeNode
+from adapter_node import DictStore, FakeNode
 
 from gridspine.adapters.wot_http import adapter
 from gridspine.adapters.wot_http.guard import Guard, Settings
@@ -225,7 +227,7 @@ async def test_who_answers_byte_by_byte_is_not_waited_for_for_ever() -> None:
 
     server = await asyncio.start_server(drip, "127.0.0.1", 0)
     settings = Settings(allow=("127.0.0.0/8",), timeout_s=0.3)
-    session = Session(Guard(settings, {}), settings, SystemClock())
+    session = Session(Guard(settings, {}), settings, SystemClock(), DictStore())
     try:
         with pytest.raises(Unavailable, match="no whole answer"):
             await asyncio.wait_for(
@@ -244,7 +246,7 @@ async def test_a_refusal_of_one_device_takes_nobody_elses_token(device: Device) 
     settings = Settings(
         allow=("127.0.0.0/8",), secrets={"client": SecretUse(origins=(device.url,), organisations=("acme", "other"))}
     )
-    session = Session(Guard(settings, {"client": "client:secret"}), settings, SystemClock())
+    session = Session(Guard(settings, {"client": "client:secret"}), settings, SystemClock(), DictStore())
     oauth = Security("oauth2", "client", f"{device.url}/token", "read")
     try:
         await session.get(f"{device.url}/power", oauth, "acme")
@@ -257,3 +259,35 @@ async def test_a_refusal_of_one_device_takes_nobody_elses_token(device: Device) 
         assert device.tokens == 3, "what was good is used on"
     finally:
         await session.close()
+
+
+async def test_a_device_whose_certificate_nobody_vouches_for_is_not_read(tmp_path, device: Device) -> None:
+    """Another device stands at the address, or somebody between: it is not even told which path is asked for."""
+    own, crt = tmp_path / "own.pem", tmp_path / "crt.pem"
+    words = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
+    words += [
+        "-subj",
+        "/CN=d",
+        "-addext",
+        "subjectAltName=IP:127.0.0.1",
+        "-keyout",
+        str(own),
+        "-out",
+        str(tmp_path / "crt.pem"),
+    ]
+    subprocess.run(words, check=True, capture_output=True, timeout=60)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(crt, own)
+    device.socket = context.wrap_socket(device.socket, server_side=True)
+    device.handle_error = lambda *_: None  # type: ignore[method-assign]
+    node = node_of(device, binding(device))
+    secure = Binding("urn:x:2", "t", "org", "m", {
+        "forms": {"power": {"href": f"https://127.0.0.1:{device.server_address[1]}/power"}}, "intervalS": 1,
+        "security": {"scheme": "nosec"},
+    })  # fmt: skip
+    node.set_bindings([secure])
+    async with node.running(adapter()):
+        node.reading.put_nowait(ReadRequest("r", "urn:x:2"))
+        await node.until(lambda: "r" in node.read)
+    assert node.read["r"]
+    assert (node.stored, device.asked) == ([], [])

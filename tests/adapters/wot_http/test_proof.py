@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from adapter_node import DictStore
 
 from gridspine.adapters.wot_http.guard import Guard, Settings
 from gridspine.adapters.wot_http.proof import Security, shared_key
@@ -65,7 +66,7 @@ def device() -> Iterator[Any]:
 def session(url: str, **secrets: str) -> Session:
     use = SecretUse((url,), ("org",))
     settings = Settings(allow=("127.0.0.0/8",), secrets=dict.fromkeys(secrets, use), timeout_s=5.0)
-    return Session(Guard(settings, secrets), settings, SystemClock())
+    return Session(Guard(settings, secrets), settings, SystemClock(), DictStore())
 
 
 async def asked(url: str, security: Security, path: str = "/power", times: int = 1, **secrets: str) -> bytes:

@@ -208,7 +208,7 @@ GET  /things/{thing_id}/commissioning                   aowu    -       -      4
 POST /things/{thing_id}/commissioning                   o       -       -      403 403
 GET  /things/{thing_id}/commissioning/{report_id}       aowu    -       -      403 403
 GET  /things/{thing_id}/transactions                    aowu    -       -      403 403
-GET  /things/{thing_id}/transactions/{transaction_id}/signed-values aowu - -    403 403
+GET  /things/{thing_id}/transactions/{transaction_id}/signed-values o - -       403 403
 GET  /things/{thing_id}/attachments                     aowu    -       -      403 403
 POST /things/{thing_id}/attachments                     aow     -       -      403 403
 GET  /things/{thing_id}/attachments/{attachment_id}     aowu    -       -      403 403

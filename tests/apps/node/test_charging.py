@@ -223,6 +223,16 @@ async def test_transactions_are_listed_and_their_signed_values_handed_out(tmp_pa
         assert (await world.op.get(f"{where}/7/signed-values")).status_code == 404
         assert (await world.op.get("/things/urn:example:m9/transactions")).status_code == 409
         assert (await world.co.get(where)).status_code == 403
+        # Who plugged in is told to who may command the charging point, and to nobody else who may read it.
+        _, reader = world.client("northside-networks", "auditor")
+        (seen,) = (await reader.get(where)).json()["transactions"]
+        assert ("token" in seen, seen["energyWh"]) == (False, 2500)
+        assert (await reader.get(f"{where}/{id_}/signed-values")).status_code == 403
+        invoked = await invoke(world, "transactions")
+        assert "CAFE01" in json.dumps(await ended(world, invoked))
+        for path in ("/things/" + invoked.partition("/things/")[2], ACTIONS):
+            answer_ = await reader.get(path)
+            assert (answer_.status_code, "completed" in answer_.text, "CAFE01" in answer_.text) == (200, True, False)
         assert json.loads(answer.text)["thing"] == THING
 
 

@@ -1,8 +1,10 @@
 """The port by which adapters reach sites and programmes: in a source's name, with the policies' word, and its news."""
 
 import asyncio
+import gc
 import time
 
+import msgspec
 import pytest
 from hosted_node import hosting
 
@@ -16,6 +18,7 @@ from gridspine.energy.site import Site
 from gridspine.infra.identity.token import Confirmation
 from gridspine.kernel.errors import Conflict, Forbidden, NotFound, Unauthenticated
 from gridspine.kernel.time import US
+from gridspine.things.adapter import Source
 
 NEW = {"id": "", "organisation": ""}
 
@@ -199,3 +202,44 @@ async def test_the_private_store_is_read_whole(hosted) -> None:
     assert await context.store.items() == {"a": b"y", "b/1": b"z"}
     await context.store.put("a", None)
     assert await context.store.items() == {"b/1": b"z"}
+
+
+async def test_who_forgets_its_listener_is_told_no_more(hosted) -> None:
+    world, context = hosted
+    controls: Controls = controls_of(context)
+    listeners = world.node.controls.listeners
+    before = len(listeners)
+    forgotten = controls.changes()
+    assert len(listeners) == before + 1
+    del forgotten
+    gc.collect()
+    port = controls.of(await source_of(world, context, "northside-networks", "operator"))
+    await port.programmes.create(Programme(title="P", **NEW))
+    assert len(listeners) == before
+
+
+async def test_an_adapter_acts_for_a_thing_in_the_name_of_its_application(hosted) -> None:
+    world, context = hosted
+    controls: Controls = controls_of(context)
+    thing = await world.thing("urn:example:follower")
+    source = Source(f"adapter:probe:{thing}", "northside-networks", f"adapter:probe:{thing}")
+    for devices, adapter in (([], "probe"), (["urn:example:nobody"], "probe")):
+        await change(world, thing, devices=devices, adapter=adapter)
+        with pytest.raises(Unauthenticated):
+            controls.of(source)
+    id_, _ = world.client("northside-networks", "administrator", "operator")
+    await change(world, thing, devices=[id_], adapter="probe")
+    assert controls.of(source).may("programme.manage")
+    assert controls.of(source).source.roles == ("operator",), "no more than owner and operator"
+    others = msgspec.structs.replace(source, session=f"adapter:other:{thing}", principal=f"adapter:other:{thing}")
+    with pytest.raises(Unauthenticated):
+        controls.of(others)
+    await change(world, thing, devices=[id_], adapter="other")
+    with pytest.raises(Unauthenticated):
+        controls.of(source)
+
+
+async def change(world, thing, devices, adapter):
+    things = world.node.things
+    expected, fields = things.get(thing).version, {"devices": tuple(devices), "adapter": adapter}
+    return await things.change(thing, actor="test", expected=expected, **fields)

@@ -51,6 +51,9 @@ _READS: dict[Entity, Callable[[_Client], Callable[..., Awaitable[ModbusPDU]]]] =
     "holding": lambda client: client.read_holding_registers,
     "input": lambda client: client.read_input_registers,
 }
+_READ_BY: dict[Entity, int] = {"coil": 1, "discrete": 2, "holding": 3, "input": 4}
+_WRITES = {(True, True): 5, (False, True): 6, (True, False): 15, (False, False): 16}
+"""Functions that write (Modbus Application Protocol 1.1b3 §6), by whether it is a coil, and one."""
 
 
 class Unreachable(Unavailable):
@@ -72,6 +75,12 @@ class Refused(Unavailable):
         words = _CODE_WORDS.get(exception_code, "an exception of its own")
         super().__init__(f"the device answered with exception {exception_code} ({words})")
         self.exception_code = exception_code
+
+
+def _check_function(response: ModbusPDU, function: int) -> None:
+    """Raise `Silent` for what answers another function: the library takes it for the answer."""
+    if response.function_code != function:
+        raise Silent(f"function {function} was asked for and {response.function_code} answered")
 
 
 class Backoff:
@@ -151,6 +160,7 @@ class Session:
                 if refusal.exception_code not in BUSY_CODES or attempt == _BUSY_TRIES - 1:
                     raise
             await self._clock.sleep(_BUSY_PAUSE_S * 2**attempt)
+        _check_function(response, _READ_BY[entity])
         came = tuple(int(bit) for bit in response.bits[:count]) if entity in BITS else tuple(response.registers)
         if len(came) != count:
             raise Silent(f"asked for {count} registers, {len(came)} came")
@@ -166,13 +176,14 @@ class Session:
         if entity == "coil":
             bits = [bool(word) for word in words]
             if single:
-                await self._exchange(unit, lambda client: client.write_coil(address, bits[0], device_id=unit))
+                done = await self._exchange(unit, lambda client: client.write_coil(address, bits[0], device_id=unit))
             else:
-                await self._exchange(unit, lambda client: client.write_coils(address, bits, device_id=unit))
+                done = await self._exchange(unit, lambda client: client.write_coils(address, bits, device_id=unit))
         elif single:
-            await self._exchange(unit, lambda client: client.write_register(address, words[0], device_id=unit))
+            done = await self._exchange(unit, lambda client: client.write_register(address, words[0], device_id=unit))
         else:
-            await self._exchange(unit, lambda client: client.write_registers(address, list(words), device_id=unit))
+            done = await self._exchange(unit, lambda client: client.write_registers(address, [*words], device_id=unit))
+        _check_function(done, _WRITES[entity == "coil", single])
 
     async def close(self) -> None:
         """End the connection."""

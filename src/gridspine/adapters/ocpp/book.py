@@ -5,6 +5,8 @@
     station/{key}                    Record; the key is organisation/name
     transaction/{key}/{slot}         a transaction that has ended; slots come round
     signed/{key}/{slot}              signed meter values of one message, as they came; slots come round
+
+The format has a number: `gridspine.adapters.ocpp.store_format`.
 """
 
 import msgspec

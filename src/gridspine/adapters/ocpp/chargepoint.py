@@ -14,7 +14,7 @@ from gridspine.adapters.ocpp.settings import Settings
 from gridspine.adapters.ocpp.shared import Shared
 from gridspine.adapters.ocpp.station import Place, Station
 from gridspine.adapters.ocpp.token import Tokens, Verdict
-from gridspine.adapters.ocpp.transaction import Record, Transaction
+from gridspine.adapters.ocpp.transaction import Record, Transaction, doubted
 from gridspine.adapters.ocpp.wire import Version
 from gridspine.kernel.ids import point_id
 from gridspine.kernel.readings import ItemProblem, NamedReadings, named_readings
@@ -167,6 +167,9 @@ class ChargePoint:
 
     async def keep_transaction(self, record: Record, transaction: Transaction, *, ended: bool) -> None:
         """Keep a transaction as it now is, and the record with it; what that gives up is kept as what it was."""
+        transaction = doubted(transaction, self.now_us)
+        if transaction.doubts:
+            self.common.counters.add("doubted_transactions")
         for given_up in self.record.open:
             if given_up.id != transaction.id and record.find(given_up.id) not in record.open:
                 await self.common.book.keep_ended(self.station.key, given_up)

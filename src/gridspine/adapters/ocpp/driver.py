@@ -14,6 +14,7 @@ from gridspine.adapters.ocpp.schema import schemas
 from gridspine.adapters.ocpp.server import Server
 from gridspine.adapters.ocpp.settings import read_settings
 from gridspine.adapters.ocpp.station import Stations
+from gridspine.adapters.ocpp.store_format import bring_up_to_date
 from gridspine.infra.runtime.waiting import first_to_end
 from gridspine.kernel.time import US
 from gridspine.things.adapter import ActionRequest, AdapterContext, ReadRequest
@@ -43,6 +44,7 @@ class OcppAdapter:
         settings = read_settings(context.settings)
         for version in settings.versions:
             schemas(version)
+        await bring_up_to_date(context.store, Stations(context.bindings()))
         common = Common(context, settings, self.counters)
         self.server = server = Server(common, Stations(()))
         await first_to_end(

@@ -12,7 +12,7 @@ import msgspec
 from gridspine.adapters.ocpp.asked import Payload, Refused
 from gridspine.adapters.ocpp.book import Book
 from gridspine.adapters.ocpp.station import Place, Stations
-from gridspine.adapters.ocpp.transaction import Record, Transaction
+from gridspine.adapters.ocpp.transaction import FELL, Record, Transaction
 from gridspine.kernel.time import format_rfc3339
 from gridspine.things.adapter import ActionRequest
 
@@ -109,7 +109,7 @@ def _input(request: ActionRequest, kind: type[Any]) -> Any:
 
 def _shown(one: Transaction) -> Payload:
     energy_wh = None
-    if one.meter_start_wh is not None and one.meter_stop_wh is not None:
+    if one.meter_start_wh is not None and one.meter_stop_wh is not None and FELL not in one.doubts:
         energy_wh = one.meter_stop_wh - one.meter_start_wh
     said = {
         "id": one.id, "evse": one.evse if one.evse >= 0 else None, "token": one.token,
@@ -117,6 +117,7 @@ def _shown(one: Transaction) -> Payload:
         "meterStopWh": one.meter_stop_wh, "energyWh": energy_wh, "state": one.state, "reason": one.reason,
         "remoteStart": one.remote_start, "missing": one.missing or None,
         "signed": None if one.signed is None else True, "offline": one.offline or None,
+        "doubts": list(one.doubts) or None,
     }  # fmt: skip
     return {key: value for key, value in said.items() if value not in (None, "")}
 

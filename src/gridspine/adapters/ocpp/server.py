@@ -1,7 +1,9 @@
 """The listener ``ocpp``: lets charge points in, one connection each, and serves them."""
 
 import asyncio
+import contextlib
 import logging
+import math
 import ssl
 from http import HTTPStatus
 from typing import Any
@@ -28,6 +30,11 @@ from gridspine.things.adapter_orders import OrdersInForce
 log = logging.getLogger(__name__)
 
 LISTENER = "ocpp"
+_BUSY = (
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: %d\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+)  # fmt: skip
+_LEAVING_S, _LEAVING_BYTES = 1.0, 65_536
+"""For how long, and how much, is read of who is turned away."""
 _SHARES = 30
 """How often in the time between two refreshments it is looked who is due: not all at once."""
 _ANSWERS: dict[Version, answers_16.Answers] = {
@@ -35,6 +42,10 @@ _ANSWERS: dict[Version, answers_16.Answers] = {
     "2.0.1": answers_2.ANSWERS,
     "2.1": answers_2.ANSWERS,
 }
+
+
+class _Busy(Closed):
+    """There are too many of its kind: it is to come again later."""
 
 
 class _Live:
@@ -74,7 +85,7 @@ class Server:
         self._connections: set[asyncio.Task[Any]] = set()
         self._addresses = AddressCount(common.settings.max_per_address)
         self._unknown = AddressCount(common.settings.max_handshakes_per_address)
-        self._opening = 0
+        self._opening = self._leaving = 0
 
     @property
     def connected(self) -> list[str]:
@@ -160,9 +171,7 @@ class Server:
         settings, task = self._common.settings, asyncio.current_task()
         assert task is not None
         if len(self._live) >= settings.max_connections or self._opening >= settings.max_handshakes:
-            log.warning("connection refused: %d are served, %d in handshake", len(self._live), self._opening)
-            self._common.counters.add("too_many")
-            writer.close()
+            await self._turn_away(reader, writer, f"{len(self._live)} are served, {self._opening} in handshake")
             return
         ours = [f"ocpp{version}" for version in settings.versions]
         socket = WebSocket(
@@ -170,15 +179,15 @@ class Server:
         )
         address = socket.address
         if not self._addresses.enter(address):
-            log.warning("connection refused: %s has %d already", address, settings.max_per_address)
-            self._common.counters.add("too_many")
-            writer.close()
+            await self._turn_away(reader, writer, f"{address} has {settings.max_per_address} already")
             return
         self._connections.add(task)
         try:
             admitted = await self._opened(socket)
             if admitted is not None:
                 await self._serve(socket, *admitted)
+        except _Busy as error:
+            await self._turn_away(reader, writer, str(error))
         except (Closed, TimeoutError, OSError, ssl.SSLError, GridspineError) as error:
             log.info("connection dropped: peer=%s %s", socket.peer, error or type(error).__name__)
         finally:
@@ -186,10 +195,27 @@ class Server:
             self._connections.discard(task)
             writer.close()
 
+    async def _turn_away(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, why: str) -> None:
+        """Tell who comes to come again later; what it asks for is read out, else a reset could overtake the answer."""
+        log.warning("connection refused: %s", why)
+        self._common.counters.add("too_many")
+        with contextlib.suppress(OSError, RuntimeError):
+            writer.write(_BUSY % math.ceil(self._common.settings.hold_off_s))
+            if writer.can_write_eof():
+                writer.write_eof()
+        self._leaving += 1
+        try:
+            if self._leaving <= self._common.settings.max_handshakes:
+                await within(self._common.context.clock, _LEAVING_S, _read_out(reader))
+        except (TimeoutError, OSError):
+            pass
+        finally:
+            self._leaving -= 1
+            writer.close()
+
     async def _opened(self, socket: WebSocket) -> tuple[Station, Source, Version] | None:
         if not self._unknown.enter(socket.address):
-            self._common.counters.add("too_many")
-            raise Closed("too many of its address are in handshake")
+            raise _Busy(f"too many of {socket.address} are in handshake")
         self._opening += 1
         try:
             return await within(self._common.context.clock, self._common.settings.connect_timeout_s, self._open(socket))
@@ -267,3 +293,9 @@ class Server:
             return answered
 
         return answer
+
+
+async def _read_out(reader: asyncio.StreamReader) -> None:
+    read = 0
+    while read < _LEAVING_BYTES and (data := await reader.read(_LEAVING_BYTES)):
+        read += len(data)

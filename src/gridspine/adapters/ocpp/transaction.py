@@ -29,7 +29,7 @@ class Transaction(msgspec.Struct, frozen=True, omit_defaults=True):
     ``meter_start_wh``, ``meter_stop_wh`` [Wh] stand in the import register. ``seen`` are the sequence numbers that came
     (2.x) as closed ranges; ``last`` the highest. ``slot`` counts the charge point's transactions from 0. ``asked`` is
     what a StartTransaction said (1.6), by which its repetition is known. ``signed`` are the first and the last of the
-    charge point's messages with signed values that has some of it.
+    charge point's messages with signed values that has some of it. ``doubts`` say what cannot be so, see `doubted`.
     """
 
     id: str
@@ -48,6 +48,7 @@ class Transaction(msgspec.Struct, frozen=True, omit_defaults=True):
     asked: str = ""
     remote_start: int | None = None
     signed: tuple[int, int] | None = None
+    doubts: tuple[str, ...] = ()
 
     @property
     def missing(self) -> int:
@@ -93,8 +94,10 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
         return kept, transaction
 
     def next_id(self, now_us: int) -> tuple["Record", int]:
-        """Return the record and a transaction id for 1.6, greater than all before."""
+        """Return the record and a transaction id for 1.6, greater than all given before, and none it ended unbegun."""
         id_ = max(self.last_id + 1, now_us // US - _2020_S)
+        while self.find(str(id_)) is not None:
+            id_ += 1
         return msgspec.structs.replace(self, last_id=id_), id_
 
     def change(self, transaction: Transaction) -> "Record":
@@ -113,6 +116,29 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
             open=tuple(one for one in self.open if one.id != transaction.id),
             recent=(*others, transaction)[-RECENT:],
         )
+
+
+FELL, BACKWARDS, AHEAD = "register-fell", "ended-before-it-began", "clock-ahead"
+AHEAD_US = 300 * US
+"""How far a charge point's clock may be ahead of the node's before what it says of time is doubted [µs]."""
+
+
+def doubted(transaction: Transaction, now_us: int) -> Transaction:
+    """Return ``transaction`` with what cannot be so noted; it stays as the charge point said it, and is no bill.
+
+    A register that ends below where it began, an end before the start, a time that lies ahead of the node's clock when
+    it is told.
+    """
+    found = set(transaction.doubts) - {FELL, BACKWARDS}
+    start_wh, stop_wh = transaction.meter_start_wh, transaction.meter_stop_wh
+    if start_wh is not None and stop_wh is not None and stop_wh < start_wh:
+        found.add(FELL)
+    started_us, stopped_us = transaction.started_us, transaction.stopped_us
+    if started_us is not None and stopped_us is not None and stopped_us < started_us:
+        found.add(BACKWARDS)
+    if any(at_us is not None and at_us > now_us + AHEAD_US for at_us in (started_us, stopped_us)):
+        found.add(AHEAD)
+    return msgspec.structs.replace(transaction, doubts=tuple(sorted(found)))
 
 
 def with_signed(transaction: Transaction, number: int) -> Transaction:

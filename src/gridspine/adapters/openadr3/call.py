@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 from urllib.parse import parse_qs
 
 import msgspec
@@ -12,7 +12,8 @@ from gridspine.adapters.openadr3.wire import Record
 from gridspine.energy.control_port import ControlPort
 from gridspine.kernel.errors import Forbidden, Invalid
 
-EDITIONS = ("3.1.0", "3.0.1")
+Edition = Literal["3.1.0", "3.0.1"]
+EDITIONS: tuple[Edition, ...] = get_args(Edition)
 MOST_AT_ONCE = 50
 _MAX_QUERY = 200
 
@@ -30,7 +31,7 @@ class Call:
     """A request, after it was known who asks. ``path`` has the parts below the base path."""
 
     method: str
-    edition: str
+    edition: Edition
     path: tuple[str, ...]
     query: dict[str, list[str]]
     body: bytes
@@ -63,8 +64,12 @@ class Call:
 
     def page(self, found: Iterable[Any]) -> list[Any]:
         """Return the part of what was found that ``skip`` and ``limit`` ask for: 50 at most."""
-        skip, limit = self._number("skip", 0, 2**31 - 1), self._number("limit", MOST_AT_ONCE, MOST_AT_ONCE)
+        skip, limit = self.window()
         return list(islice(found, skip, skip + limit))
+
+    def window(self) -> tuple[int, int]:
+        """Return ``skip`` and ``limit``; raise `Invalid`."""
+        return self._number("skip", 0, 2**31 - 1), self._number("limit", MOST_AT_ONCE, MOST_AT_ONCE)
 
     def targets(self) -> frozenset[str] | None:
         """Return the words of which one is asked for, None where any will do; raise `Invalid`."""

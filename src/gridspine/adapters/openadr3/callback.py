@@ -20,28 +20,40 @@ import msgspec
 
 from gridspine.adapters.openadr3 import edition
 from gridspine.adapters.openadr3.call import Call
+from gridspine.adapters.openadr3.seats import Seats
 from gridspine.adapters.openadr3.settings import Settings
 from gridspine.adapters.openadr3.subscription import may_see, wanting
 from gridspine.adapters.openadr3.vtn import Vtn
 from gridspine.adapters.openadr3.wire import Operation, Record
 from gridspine.infra.runtime.address_rule import AddressRule
 from gridspine.infra.runtime.waiting import back_off_s
-from gridspine.infra.runtime.web_place import find_place, split_address
+from gridspine.infra.runtime.web_place import find_place, origin_of, split_address
 from gridspine.kernel.errors import GridspineError, Invalid
 from gridspine.things.adapter import AdapterContext, Source
 
 MAX_CHANGES, MAX_WAITING = 10_000, 200
 """Changes that wait to be looked at, and notifications that wait for one subscription; of more the oldest go."""
-ATTEMPTS, AT_ONCE, AT_ONCE_OF_ONE = 4, 64, 8
+MAX_BYTES = 64 << 20
+"""What all that waits has at most [bytes]; what is told to many is counted once."""
+ATTEMPTS = 4
 TIMEOUT_S = 10.0
 _TURN = 50
 _LOG = logging.getLogger(__name__)
 
 
+class _Body:
+    """A notification that waits for so many subscriptions."""
+
+    __slots__ = ("data", "users")
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.users = data, 0
+
+
 class _Post(NamedTuple):
     url: str
     token: str
-    body: bytes
+    body: _Body
 
 
 class _Lost(GridspineError):
@@ -57,7 +69,7 @@ class Callbacks:
         self._changes: deque[tuple[Record, Operation, frozenset[str]]] = deque(maxlen=MAX_CHANGES)
         self._wake = asyncio.Event()
         self._waiting: dict[str, deque[_Post]] = {}
-        self._room, self._rooms = asyncio.Semaphore(AT_ONCE), dict[str, asyncio.Semaphore]()
+        self._seats, self._bytes = Seats(), 0
         self.counts: Counter[str] = Counter()
         """Notifications that were told, and lost."""
         vtn.tell, vtn.check_callback = self._tell, self.check
@@ -97,7 +109,7 @@ class Callbacks:
         self, record: Record, operation: Operation, guard: frozenset[str], group: asyncio.TaskGroup,
         client: httpx.AsyncClient,
     ) -> None:  # fmt: skip
-        bodies: dict[str, bytes] = {}
+        bodies: dict[str, _Body] = {}
         for at, (subscription, part) in enumerate(wanting(self._vtn, record, operation)):
             if at % _TURN == _TURN - 1:
                 await asyncio.sleep(0)  # others are served between them
@@ -109,7 +121,7 @@ class Callbacks:
             body = bodies.get(subscription.edition)
             if body is None:
                 told = edition.notified(record, operation, subscription.edition)
-                body = bodies[subscription.edition] = msgspec.json.encode(told)
+                body = bodies[subscription.edition] = _Body(msgspec.json.encode(told))
             self._offer(subscription, _Post(part["callbackUrl"], part.get("bearerToken") or "", body), group, client)
 
     def _call(self, subscription: Record) -> Call | None:
@@ -124,27 +136,41 @@ class Callbacks:
     def _offer(self, of: Record, post: _Post, group: asyncio.TaskGroup, client: httpx.AsyncClient) -> None:
         queue = self._waiting.get(of.id)
         if queue is None:
-            queue = self._waiting[of.id] = deque(maxlen=MAX_WAITING)
+            queue = self._waiting[of.id] = deque()
             group.create_task(self._work(of, queue, client))
-        if len(queue) == MAX_WAITING:
-            self.counts["lost"] += 1
+        self._hold(post)
         queue.append(post)
+        while len(queue) > MAX_WAITING or (self._bytes > MAX_BYTES and queue):
+            self._let_go(queue.popleft())
+            self.counts["lost"] += 1
+
+    def _hold(self, post: _Post) -> None:
+        self._bytes += 0 if post.body.users else len(post.body.data)
+        post.body.users += 1
+
+    def _let_go(self, post: _Post) -> None:
+        post.body.users -= 1
+        self._bytes -= 0 if post.body.users else len(post.body.data)
 
     async def _work(self, of: Record, queue: deque[_Post], client: httpx.AsyncClient) -> None:
         try:
             while queue:
-                await self._deliver(of, queue.popleft(), client)
+                post = queue.popleft()
+                try:
+                    await self._deliver(of, post, client)
+                finally:
+                    self._let_go(post)
         except Exception:  # what one subscription asks for never ends the others'
             self.counts["lost"] += 1 + len(queue)
             _LOG.exception("notifications of subscription %s could not be sent", of.id)
         finally:
-            del self._waiting[of.id]
+            for post in self._waiting.pop(of.id):
+                self._let_go(post)
 
     async def _deliver(self, of: Record, post: _Post, client: httpx.AsyncClient) -> None:
         for attempt in range(ATTEMPTS):
             try:
-                room = self._rooms.setdefault(of.client, asyncio.Semaphore(AT_ONCE_OF_ONE))
-                async with room, self._room:
+                async with self._seats.seat(of.client, origin_of(post.url)):
                     await self._post(post, client)
             except (_Lost, GridspineError, httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
                 self._context.trace("note", f"notification not taken: {type(error).__name__}", peer=post.url[:100])
@@ -162,9 +188,9 @@ class Callbacks:
             headers = {"host": place.host, "content-type": "application/json"}
             if post.token:
                 headers["authorization"] = f"Bearer {post.token}"
-            request = client.build_request("POST", place.url, content=post.body, headers=headers)
+            request = client.build_request("POST", place.url, content=post.body.data, headers=headers)
             request.extensions["sni_hostname"] = place.name
-            self._context.trace("out", post.body, peer=place.host)
+            self._context.trace("out", post.body.data, peer=place.host)
             answer = await client.send(request, stream=True)
             await answer.aclose()
         self._context.trace("in", str(answer.status_code), peer=place.host)

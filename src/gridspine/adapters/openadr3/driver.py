@@ -60,6 +60,7 @@ async def _follow(vtn: Vtn) -> None:
                     await _take(vtn, change)
                 except GridspineError as error:  # no room: who asks is told what the nouns say all the same
                     _LOG.warning("a change of %s was not told: %s", change.document.id, error.detail)
+        vtn.done.clear()  # what was lost takes nothing from it any more
         _LOG.warning("changes of programmes came too fast: some were not told")
 
 

@@ -9,6 +9,7 @@
 An event that says nothing for any time to come has no noun behind it: it is kept for the wire alone.
 """
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
@@ -24,26 +25,34 @@ from gridspine.adapters.openadr3.period import chance_s, spans
 from gridspine.adapters.openadr3.vtn import Vtn, noun_id, wire_id
 from gridspine.adapters.openadr3.wire import EventRequest, Record, body_of, read
 from gridspine.energy.control import WIRE_NAMES
+from gridspine.energy.control_port import Beside
 from gridspine.energy.programme import Programme, SignalDescriptor
 from gridspine.energy.programme_event import EventInterval, ProgrammeEvent
 from gridspine.kernel.errors import Invalid, NotFound
+from gridspine.kernel.time import MAX_US
 
 NO_PRIORITY = 2**31 - 1
 """What an event without a priority has: it gives way to all that have one."""
-_KEPT = 3_000
+_KEPT, _TURN, _ENDS = 3_000, 200, 50_000
 
 
 async def search(vtn: Vtn, call: Call) -> Answer:
     """Answer ``GET /events``."""
     wanted, of, active = call.targets(), call.one("programID"), call.flag("active")
-    found = (
-        record
-        for one in program.seen(vtn, call)
-        if of in {None, one.id}
-        for record in below(vtn, call, one)
-        if (wanted is None or record.targets & wanted) and not (active and _over(vtn, record, call.now_us))
-    )
-    return said([edition.shown(one, call.edition) for one in call.page(found)])
+    skip, limit = call.window()
+    found: list[Record] = []
+    records = (record for one in program.seen(vtn, call) if of in {None, one.id} for record in below(vtn, call, one))
+    for at, record in enumerate(records):
+        if at % _TURN == _TURN - 1:
+            await asyncio.sleep(0)  # others are served between them
+        if (wanted is None or record.targets & wanted) and not (active and _over(vtn, call, record)):
+            if skip:
+                skip -= 1
+                continue
+            found.append(record)
+            if len(found) >= limit:
+                break
+    return said([edition.shown(one, call.edition) for one in found])
 
 
 async def get(vtn: Vtn, call: Call) -> Answer:
@@ -57,14 +66,26 @@ async def create(vtn: Vtn, call: Call) -> Answer:
     request, further = edition.read_request(call, "EVENT", EventRequest)
     programme = _programme(call, request.program_id)
     vtn.book.check_room("EVENT", call.organisation)
-    made = await _publish(vtn, call, programme, request, "")
-    id_ = vtn.new_id() if made is None else wire_id(made.id)
-    record = Record(
-        kind="EVENT", id=id_, organisation=programme.organisation, client=call.client, created_us=call.now_us,
-        modified_us=call.now_us, body=body_of(request), parent=request.program_id,
-        noun="" if made is None else made.id, types=further.types,
-    )  # fmt: skip
-    await vtn.kept(record, "CREATE")
+    kept: list[Record] = []
+
+    def record_of_it(noun: ProgrammeEvent | None) -> Record:
+        return Record(
+            kind="EVENT", id=vtn.new_id() if noun is None else wire_id(noun.id), organisation=programme.organisation,
+            client=call.client, created_us=call.now_us, modified_us=call.now_us, body=body_of(request),
+            parent=request.program_id, noun="" if noun is None else noun.id, types=further.types,
+        )  # fmt: skip
+
+    async def beside(noun: ProgrammeEvent) -> None:
+        kept.append(record_of_it(noun))
+        await vtn.book.keep(kept[0])
+
+    try:
+        made = await _publish(vtn, call, programme, request, "", beside)
+    except Exception:
+        await vtn.book.forget(kept)
+        raise
+    record = kept[0] if kept else await vtn.book.keep(record_of_it(made))
+    vtn.tell(record, "CREATE", vtn.guard(record))
     await _make_room(vtn, call, programme)
     return said(edition.shown(record, call.edition), 201)
 
@@ -141,15 +162,15 @@ def record_of(vtn: Vtn, event: ProgrammeEvent) -> Record:
 
 
 def _native(vtn: Vtn, call: Call, noun: str) -> Record:
-    for one in program.seen(vtn, call):
-        try:
-            found = call.port.programmes.event(one.noun, noun)
-        except NotFound:
-            continue
-        record = record_of(vtn, found)
-        if not found.cancelled_us and record.id == wire_id(noun) and visible(vtn, call, record):
-            return record
-    raise no_such("EVENT")
+    try:
+        found = call.port.programmes.find_event(noun)
+        program.find(vtn, call, wire_id(found.programme))
+    except NotFound as error:
+        raise no_such("EVENT") from error
+    record = record_of(vtn, found)
+    if found.cancelled_us or record.id != wire_id(noun) or not visible(vtn, call, record):
+        raise no_such("EVENT")
+    return record
 
 
 def visible(vtn: Vtn, call: Call, record: Record) -> bool:
@@ -187,7 +208,7 @@ def _live(call: Call, programme: Programme, record: Record) -> str:
 
 
 async def _publish(
-    vtn: Vtn, call: Call, programme: Programme, request: EventRequest, supersedes: str
+    vtn: Vtn, call: Call, programme: Programme, request: EventRequest, supersedes: str, beside: Beside | None = None
 ) -> ProgrammeEvent | None:
     """Publish what an event says for the time to come; return None where it says nothing."""
     modes = frozenset(name for name, mode in CONTROLS.items() if WIRE_NAMES[mode] in programme.modes)
@@ -204,7 +225,7 @@ async def _publish(
         targets=tuple(dict.fromkeys(request.targets or ())), supersedes=supersedes,
         randomise_start_s=chance_s(request) if commands else 0.0,
     )  # fmt: skip
-    made = await call.port.programmes.publish(event)
+    made = await call.port.programmes.publish(event, beside)
     if supersedes:
         vtn.done.add((supersedes, call.port.programmes.event(programme.id, supersedes).version))
     return made
@@ -236,13 +257,26 @@ async def _describe(
     vtn.done.add((after.id, after.version))
 
 
-def _over(vtn: Vtn, record: Record, now_us: int) -> bool:
-    request = read(record.body, EventRequest)
+def _over(vtn: Vtn, call: Call, record: Record) -> bool:
+    """Whether an event is over: by its noun, or by what it says where it has none, which is read once."""
+    if record.noun:
+        return call.port.programmes.find_event(record.noun).until_us <= call.now_us
+    until_us = vtn.ends.get((record.id, record.modified_us))
+    if until_us is None:
+        until_us = _until_us(record)
+        if len(vtn.ends) >= _ENDS:
+            vtn.ends.clear()
+        vtn.ends[record.id, record.modified_us] = until_us
+    return until_us <= call.now_us
+
+
+def _until_us(record: Record) -> int:
+    """Return when the last interval of an event is over [µs since 1970]: never, where it has none."""
     try:
-        found = spans(request, 0, record.created_us)
+        found = spans(read(record.body, EventRequest), 0, record.created_us)
     except Invalid:
-        return False
-    return bool(found) and max(one.until_us for one in found) <= now_us
+        return MAX_US
+    return max((one.until_us for one in found), default=MAX_US)
 
 
 async def _make_room(vtn: Vtn, call: Call, programme: Programme) -> None:

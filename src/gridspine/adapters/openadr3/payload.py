@@ -34,20 +34,20 @@ def control_of(payloads: list[ValuesMap], modes: frozenset[str], units: Mapping[
     for one in payloads:
         if one.type not in modes:
             continue
-        value = one.values[0] if len(one.values) == 1 else None
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        value = _number(one.values[0]) if len(one.values) == 1 else None
+        if value is None:
             raise Invalid(f"{one.type}: one number is needed")
         factor = FACTOR_W.get(units.get(one.type, ""))
         if factor is None:
             raise Invalid(f"{one.type}: its units must be described, as one of {', '.join(FACTOR_W)}")
         if CONTROLS[one.type] in asked:
             raise Invalid(f"{one.type}: it stands twice in one interval")
-        asked[CONTROLS[one.type]] = float(value) * factor
+        asked[CONTROLS[one.type]] = value * factor
     return made_of(asked)
 
 
 def signals_of(payloads: list[ValuesMap], modes: frozenset[str]) -> tuple[Signal, ...]:
-    """Return what of ``payloads`` is to be known."""
+    """Return what of ``payloads`` is to be known; raise `Invalid` for a number that is none."""
     return tuple(
         Signal(one.type, tuple(_value(value) for value in one.values))
         for one in payloads
@@ -55,7 +55,22 @@ def signals_of(payloads: list[ValuesMap], modes: frozenset[str]) -> tuple[Signal
     )
 
 
+def _number(value: float | int | str | bool | Point) -> float | None:
+    """Return a number that a float can be, else None: JSON's whole numbers may have hundreds of digits."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
 def _value(value: float | int | str | bool | Point) -> float | str | bool:
     if isinstance(value, Point):
         return msgspec.json.encode(value).decode()
-    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if isinstance(value, bool | str):
+        return value
+    if (number := _number(value)) is None:
+        raise Invalid("a value is no number that there can be")
+    return number

@@ -1,5 +1,7 @@
 """Reports: what a VEN tells of an event; kept as it was told, for itself and for who runs the programme."""
 
+from collections import Counter
+
 import msgspec
 
 from gridspine.adapters.openadr3 import edition, event, program
@@ -10,7 +12,7 @@ from gridspine.adapters.openadr3.wire import Record, ReportRequest, body_of
 from gridspine.kernel.errors import Invalid, NotFound
 
 KEPT = 5_000
-"""Reports of a programme that are kept; the oldest go."""
+"""Reports of a programme that are kept; of more the oldest of who has most go."""
 
 
 async def search(vtn: Vtn, call: Call) -> Answer:
@@ -47,8 +49,7 @@ async def create(vtn: Vtn, call: Call) -> Answer:
         modified_us=call.now_us, body=body_of(request), parent=of.parent,
     )  # fmt: skip
     await vtn.kept(record, "CREATE")
-    reports = [one for one in vtn.book.below(of.parent) if one.kind == "REPORT"]
-    await vtn.book.forget(reports[: max(0, len(reports) - KEPT)])
+    await _make_room(vtn, of.parent)
     return said(_shown(record, call), 201)
 
 
@@ -72,6 +73,16 @@ async def delete(vtn: Vtn, call: Call) -> Answer:
     found = _own(vtn, call)
     await vtn.gone([found])
     return said(_shown(found, call))
+
+
+async def _make_room(vtn: Vtn, program: str) -> None:
+    """Let reports go where a programme has too many: none of who tells little makes room for who tells much."""
+    reports = [one for one in vtn.book.below(program) if one.kind == "REPORT"]
+    while len(reports) > KEPT:
+        most = Counter(one.client for one in reports).most_common(1)[0][0]
+        oldest = next(one for one in reports if one.client == most)
+        await vtn.book.forget([oldest])
+        reports.remove(oldest)
 
 
 def _shown(record: Record, call: Call) -> dict[str, object]:

@@ -20,7 +20,7 @@ import msgspec
 
 from gridspine.adapters.openadr3 import event, program, report, subscription, ven
 from gridspine.adapters.openadr3.auth import Auth
-from gridspine.adapters.openadr3.call import EDITIONS, Answer, Call, read_query, said
+from gridspine.adapters.openadr3.call import EDITIONS, Answer, Call, Edition, read_query, said
 from gridspine.adapters.openadr3.follow import NOTIFY
 from gridspine.adapters.openadr3.vtn import Vtn
 from gridspine.kernel.errors import GridspineError, Invalid, NotFound, TooLarge, Unauthenticated
@@ -113,9 +113,10 @@ class App:
         parts = tuple(str(scope["path"]).strip("/").split("/"))
         if parts[:2] == (BASE, NOTIFY) and len(parts) == 3:
             return await self._taken(parts[2], method, scope, receive)
-        if len(parts) < 3 or parts[0] != BASE or parts[1] not in EDITIONS:
+        edition = next((one for one in EDITIONS if (one,) == parts[1:2]), None)
+        if len(parts) < 3 or parts[0] != BASE or edition is None:
             raise NotFound(f"a VTN is here: /{BASE}/{EDITIONS[0]}/… and /{BASE}/{EDITIONS[1]}/…")
-        edition, path = parts[1], parts[2:]
+        path = parts[2:]
         if path[0] == "auth":
             return await self._auth.answer(edition, path, method, scope, await _body(receive))
         handler, allowed = self._find(edition, path, method)
@@ -145,7 +146,9 @@ class App:
         await _body(receive)
         return Answer(204, b"")
 
-    def _call(self, method: str, edition: str, path: tuple[str, ...], query: str, body: bytes, source: Source) -> Call:
+    def _call(
+        self, method: str, edition: Edition, path: tuple[str, ...], query: str, body: bytes, source: Source
+    ) -> Call:  # fmt: skip
         port = self._vtn.controls.of(source)
         return Call(method, edition, path, read_query(query), body, port, self._vtn.clock.now_us())
 

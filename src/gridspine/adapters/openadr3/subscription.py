@@ -44,7 +44,7 @@ async def create(vtn: Vtn, call: Call) -> Answer:
     record = Record(
         kind="SUBSCRIPTION", id=vtn.new_id(), organisation=call.organisation, client=call.client,
         created_us=call.now_us, modified_us=call.now_us, body=body_of(request), types=further.types,
-        edition=_edition(call), proof=_proof(call),
+        edition=call.edition, proof=_proof(call),
     )  # fmt: skip
     await vtn.kept(record, "CREATE")
     return said(_shown(record, call), 201)
@@ -55,7 +55,7 @@ async def update(vtn: Vtn, call: Call) -> Answer:
     before = _own(vtn, call)
     request, further = _read(vtn, call)
     record = msgspec.structs.replace(
-        before, modified_us=call.now_us, body=body_of(request), types=further.types, edition=_edition(call),
+        before, modified_us=call.now_us, body=body_of(request), types=further.types, edition=call.edition,
         proof=_proof(call),
     )  # fmt: skip
     await vtn.kept(record, "UPDATE")
@@ -119,10 +119,6 @@ def _read(vtn: Vtn, call: Call) -> tuple[SubscriptionRequest, edition.Further]:
         if one.bearer_token and not (one.bearer_token.isascii() and one.bearer_token.isprintable()):
             raise Invalid("bearerToken: printable characters of ASCII are needed")
     return request, further
-
-
-def _edition(call: Call) -> Any:
-    return call.edition
 
 
 def _proof(call: Call) -> tuple[str, int, tuple[str, ...] | None]:

@@ -29,6 +29,8 @@ class Vtn:
         """Takes what a report tells of Things, and returns when that is durable."""
         self.done: set[tuple[str, int]] = set()
         """Nouns that were changed for a request, by id and version: what is told of them was told."""
+        self.ends: dict[tuple[str, int], int] = {}
+        """When events without a noun are over [µs since 1970], by id and when they changed."""
         self.writing = asyncio.Lock()
         """Held by each request that writes, from its looking up to its answer: what it found holds until then."""
         self._modified_us: dict[str, int] = {}

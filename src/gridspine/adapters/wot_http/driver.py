@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from gridspine.adapters.wot_http.guard import Guard, Settings
 from gridspine.adapters.wot_http.poller import Poller, read_connection
 from gridspine.adapters.wot_http.session import Session
+from gridspine.adapters.wot_http.shared import Shared
 from gridspine.kernel.errors import GridspineError, Invalid
 from gridspine.things.adapter import AdapterContext, Binding, ReadRequest
 from gridspine.things.adapter_settings import read_section
@@ -38,19 +39,24 @@ class WotHttpAdapter:
         for name in ("httpx", "httpcore"):
             logging.getLogger(name).setLevel(logging.WARNING)
         settings = read_section(self.name, context.settings, Settings)
-        session = Session(Guard(settings, context.secrets), settings, context.clock, context.trace)
+        session = Session(
+            Guard(settings, context.secrets), settings, context.clock, context.keyring, context.trace
+        )  # fmt: skip
+        shared = Shared(session, context.clock)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._refuse_orders(context))
                 group.create_task(self._read_at_once(context))
                 while True:
-                    self._sync(context, session, group)
+                    self._sync(context, session, shared, group)
                     await context.bindings_changed()
         finally:
             self._served.clear()
             await session.close()
 
-    def _sync(self, context: AdapterContext, session: Session, group: asyncio.TaskGroup) -> None:
+    def _sync(
+        self, context: AdapterContext, session: Session, shared: Shared, group: asyncio.TaskGroup
+    ) -> None:  # fmt: skip
         wanted = {binding.thing: binding for binding in context.bindings()}
         for thing, served in list(self._served.items()):
             if wanted.get(thing) != served.binding:
@@ -64,7 +70,7 @@ class WotHttpAdapter:
             except Invalid as error:
                 _LOG.warning("%s cannot be served: connection: %s", thing, error.detail)
                 continue
-            poller = Poller(context, session, binding, connection)
+            poller = Poller(context, session, shared, binding, connection)
             self._served[thing] = _Served(binding, poller, group.create_task(poller.run(), name=f"wot_http {thing}"))
 
     async def _refuse_orders(self, context: AdapterContext) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from gridspine.adapters.wot_http.pace import Limit
 from gridspine.infra.runtime.address_rule import AddressRule
 from gridspine.infra.runtime.web_place import Place, SecretUse, find_place, origin_of
 from gridspine.kernel.errors import Invalid
@@ -20,7 +21,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``GRIDSPINE_SECRET_WOT_HTTP_<NAME>``: ``user:password`` (basic, digest), a token (bearer), a key (apikey),
     ``client:secret`` (oauth2), ``identity:key`` (psk, the key in hexadecimal digits).
     ``timeout_s`` [s] bounds a request, ``max_requests`` how many are under way at once. ``per_hour`` says for an
-    origin how many requests it allows in an hour: those of all Things together are spread over it.
+    origin how many requests it allows in an hour: those of all Things together are spread over it. ``accounts`` says
+    the same of what is proven by a secret, by its name, as a budget of which some may be spent at once.
     """
 
     allow: tuple[str, ...] = ()
@@ -29,6 +31,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     timeout_s: float = 10.0
     max_requests: int = 64
     per_hour: dict[str, float] = {}
+    accounts: dict[str, Limit] = {}
 
 
 class Guard:

@@ -8,7 +8,8 @@ import msgspec
 
 from gridspine.adapters.wot_http.proof import Security
 from gridspine.adapters.wot_http.session import Session
-from gridspine.adapters.wot_http.wire import Form, decode_values
+from gridspine.adapters.wot_http.shared import Listing, Shared
+from gridspine.adapters.wot_http.wire import Form, decode_values, pick_values
 from gridspine.kernel.errors import GridspineError, Invalid, Overloaded, Unavailable
 from gridspine.kernel.ids import point_id
 from gridspine.kernel.readings import named_readings
@@ -20,11 +21,17 @@ _MAX_TAG = 256
 
 
 class Connection(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
-    """The ``connection`` of a binding: ``forms`` by point, read every ``interval_s`` [s], proven by ``security``."""
+    """The ``connection`` of a binding: ``forms`` by point, read every ``interval_s`` [s], proven by ``security``.
+
+    With ``listing`` an answer is of many devices, and this Thing's is the item whose key is ``item``: Things with the
+    same address and secret are read by one request.
+    """
 
     forms: dict[str, Form]
     security: Security = Security()
     interval_s: float = 60.0
+    listing: Listing | None = None
+    item: str = ""
 
 
 class _Known(NamedTuple):
@@ -43,6 +50,10 @@ def read_connection(connection: Any) -> Connection:
         found = msgspec.convert(connection, Connection)
     except msgspec.ValidationError as error:
         raise Invalid(str(error)) from error
+    if found.listing is not None:
+        found.listing.check()
+        if not found.item or any(form.pick is None for form in found.forms.values()):
+            raise Invalid("item: with a listing it is needed, and so is each form's pick")
     for name, form in found.forms.items():
         if form.pick is not None:
             try:
@@ -55,8 +66,11 @@ def read_connection(connection: Any) -> Connection:
 class Poller:
     """Reads the points of one Thing."""
 
-    def __init__(self, context: AdapterContext, session: Session, binding: Binding, connection: Connection) -> None:
+    def __init__(
+        self, context: AdapterContext, session: Session, shared: Shared, binding: Binding, connection: Connection
+    ) -> None:
         self._context = context
+        self._shared, self._listing, self._item = shared, connection.listing, connection.item
         self._session = session
         self._binding = binding
         self._security = connection.security
@@ -107,6 +121,8 @@ class Poller:
     async def _ask(self, href: str, names: tuple[str, ...]) -> tuple[list[Row], list[str], Overloaded | None]:
         """Return the readings that an address gives, what is wrong, and who asked for a pause."""
         forms, known = self._at[href], self._known.get(href)
+        if self._listing is not None:
+            return await self._ask_listing(href, self._listing, names)
         try:
             answer = await self._session.get(
                 href, self._security, self._binding.organisation, known.tag if known else ""
@@ -125,13 +141,36 @@ class Poller:
             tag = answer.headers.get("etag", "")
             if 0 < len(tag) <= _MAX_TAG:
                 self._known[href] = _Known(tag, values)
+        return (*self._rows(values, forms, names, now_us), None)
+
+    async def _ask_listing(
+        self, href: str, listing: Listing, names: tuple[str, ...]
+    ) -> tuple[list[Row], list[str], Overloaded | None]:
+        """Return what `_ask` does, of the item of a listing that is this Thing's."""
+        forms = self._at[href]
+        # Things that were registered together ask within a tenth of their interval; who asks now wants it newer.
+        max_age_s = min(5.0, self._interval_s / 2) if names else self._interval_s / 2
+        try:
+            listed = await self._shared.get(href, self._security, self._binding.organisation, listing, max_age_s)
+        except Overloaded as refusal:
+            return [], [], refusal
+        except (Invalid, Unavailable) as error:
+            return [], [f"{next(iter(forms))}: {error.detail}"], None
+        if self._item not in listed.items:
+            return [], [f"{self._item[:60]} is not among what the account has: {len(listed.items)} items"], None
+        values = pick_values(listed.items[self._item], forms)
+        return (*self._rows(values, forms, names, listed.at_us), None)
+
+    def _rows(
+        self, values: dict[str, float | str], forms: dict[str, Form], names: tuple[str, ...], now_us: int
+    ) -> tuple[list[Row], list[str]]:
         wanted = {name: value for name, value in values.items() if not names or name in names}
         rows = [
             (point_id(self._binding.thing, name), forms[name].unit, now_us, value, 0)
             for name, value in wanted.items()
             if not isinstance(value, str)
         ]
-        return rows, [f"{name}: {value}" for name, value in wanted.items() if isinstance(value, str)], None
+        return rows, [f"{name}: {value}" for name, value in wanted.items() if isinstance(value, str)]
 
     def _say(self, problem: str) -> None:
         """Log what is wrong once, and that it is over."""

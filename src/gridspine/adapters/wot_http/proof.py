@@ -20,7 +20,7 @@ _PSK_SUITES = "kECDHEPSK:kDHEPSK:kPSK:!eNULL:!RC4:!3DES"
 
 
 class Security(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How requests are proven; ``secret`` is its name, ``token`` where oauth2 gets one, for ``scopes``.
+    """How requests are proven; ``secret`` is its name, ``token`` where oauth2 gets one, for ``scopes``, by ``grant``.
 
     An apikey goes into the parameter, header or cookie ``name``, as ``place`` says.
     """
@@ -29,6 +29,7 @@ class Security(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     secret: str = ""
     token: str = ""
     scopes: str = ""
+    grant: Literal["client_credentials", "authorization_code"] = "client_credentials"
     place: Literal["header", "query", "cookie"] = msgspec.field(default="query", name="in")
     name: str = ""
 

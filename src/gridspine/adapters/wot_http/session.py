@@ -4,29 +4,23 @@ import asyncio
 import ssl
 from collections.abc import Mapping
 from http.cookiejar import DefaultCookiePolicy
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import httpx
-import msgspec
 
 from gridspine.adapters.wot_http.guard import Guard, Settings
-from gridspine.adapters.wot_http.pace import Paces
+from gridspine.adapters.wot_http.pace import Buckets, Paces, exhausted_s
 from gridspine.adapters.wot_http.proof import Security, api_key, basic, bearer, shared_key
+from gridspine.adapters.wot_http.tokens import Tokens
 from gridspine.adapters.wot_http.wire import MAX_BODY_BYTES
 from gridspine.infra.runtime.clock import Clock
-from gridspine.infra.runtime.web_place import retry_after_s
+from gridspine.infra.runtime.web_place import origin_of, retry_after_s
 from gridspine.kernel.errors import Invalid, Overloaded, Unavailable
-from gridspine.kernel.time import US
-from gridspine.things.adapter import WireTrace
+from gridspine.things.adapter import PrivateStore, WireTrace
 
-_EARLY_S = 30.0
-"""A token is renewed so long before its end."""
-_TOKEN_S = 300.0
-"""How long a token is taken to hold that says nothing of its end."""
 _PAUSE_S = 60
 """How long one that is asked too much is left alone, where it does not say how long."""
-_MAX_TOKENS = 1_000
 _MAX_DIGESTS = 10_000
 
 
@@ -46,15 +40,17 @@ class Answer(NamedTuple):
 class Session:
     """All requests of the adapter."""
 
-    def __init__(self, guard: Guard, settings: Settings, clock: Clock, trace: WireTrace | None = None) -> None:
+    def __init__(
+        self, guard: Guard, settings: Settings, clock: Clock, keyring: PrivateStore, trace: WireTrace | None = None
+    ) -> None:
         self._guard = guard
         self._clock = clock
         self._trace = trace
         self._timeout_s = settings.timeout_s
         self._room = asyncio.Semaphore(settings.max_requests)
         self._paces = Paces(settings.per_hour, clock)
-        self._tokens: dict[tuple[str, str, str, str], tuple[str, int]] = {}
-        """Token and when it ends, by whose it is and how it was had; the one had longest ago first."""
+        self._buckets = Buckets(settings.accounts, clock)
+        self._tokens = Tokens(guard, clock, keyring, self._post)
         self._digests: dict[tuple[str, str], httpx.DigestAuth] = {}
         self._client = _new_client(settings.timeout_s)
         self._by_key: dict[str, httpx.AsyncClient] = {}
@@ -67,16 +63,23 @@ class Session:
         `Unavailable`.
         """
         more = {"if-none-match": tag} if tag else {}
+        account = f"{organisation} {security.secret}" if security.secret else ""
+        place = origin_of(href)
+        self._buckets.take(security.secret, f"{account}@{place}")
         await self._paces.turn(href)
         async with self._room:
             answer = await self._asked(href, security, organisation, more)
             if answer.status == 401 and security.scheme == "oauth2":
-                self._tokens.pop(_key(security, organisation), None)  # nobody else's: others must not pay for it
+                self._tokens.forget(security, organisation)  # nobody else's: others must not pay for it
                 answer = await self._asked(href, security, organisation, more)
+        left_alone_s = exhausted_s(answer.headers)
         if answer.status in {429, 503}:
-            pause_s = retry_after_s(answer.headers.get("retry-after", ""))
+            pause_s = retry_after_s(answer.headers.get("retry-after", "")) or left_alone_s
             if pause_s or answer.status == 429:
+                self._buckets.hold(f"{account}@{place}", pause_s or _PAUSE_S)
                 raise Overloaded(f"it answers {answer.status}: too much is asked", retry_after_s=pause_s or _PAUSE_S)
+        if left_alone_s:
+            self._buckets.hold(f"{account}@{place}", left_alone_s)
         if answer.status != 200 and not (tag and answer.status == 304):
             raise Unavailable(f"it answers {answer.status}")
         return answer
@@ -100,7 +103,7 @@ class Session:
             headers, query = api_key(security, secret)
             return await self._send("GET", href, {**more, **headers}, query=query)
         if scheme == "oauth2":
-            secret = await self._token(security, organisation)
+            secret = await self._tokens.get(security, organisation)
         return await self._send("GET", href, {**more, **(basic(secret) if scheme == "basic" else bearer(secret))})
 
     async def _digested(self, href: str, name: str, secret: str, more: Mapping[str, str]) -> Answer:
@@ -127,29 +130,11 @@ class Session:
             self._by_key[name] = _new_client(self._timeout_s, shared_key(secret))
         return self._by_key[name]
 
-    async def _token(self, security: Security, organisation: str) -> str:
-        """Return an access token by client credentials (RFC 6749 §4.4)."""
-        key = _key(security, organisation)
-        known = self._tokens.get(key)
-        if known is not None and known[1] > self._clock.monotonic_us():
-            return known[0]
-        client = self._guard.secret(security.secret, security.token, organisation)
-        headers = {
-            **basic(client),
-            "content-type": "application/x-www-form-urlencoded", "accept": "application/json",
-        }  # fmt: skip
-        form = {"grant_type": "client_credentials", **({"scope": security.scopes} if security.scopes else {})}
-        status, body, _ = await self._send("POST", security.token, headers, str(httpx.QueryParams(form)).encode())
-        try:
-            said: Any = msgspec.json.decode(body)
-            token, holds_s = str(said["access_token"]), float(said.get("expires_in", _TOKEN_S))
-        except (msgspec.MsgspecError, UnicodeDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
-            raise Unavailable(f"no token: {status} from {security.token[:100]}") from error
-        self._tokens.pop(key, None)
-        while len(self._tokens) >= _MAX_TOKENS:
-            del self._tokens[next(iter(self._tokens))]
-        self._tokens[key] = token, self._clock.monotonic_us() + round(max(0.0, holds_s - _EARLY_S) * US)
-        return token
+    async def _post(self, href: str, headers: Mapping[str, str], body: bytes) -> tuple[int, bytes]:
+        # Not shown to who watches the wire: all that is said there are secrets.
+        request = await self._request("POST", href, dict(headers), body)
+        answer = await self._whole(request, self._client, shown=False)
+        return answer.status, answer.body
 
     async def _send(
         self, method: str, href: str, headers: dict[str, str], content: bytes | None = None, *, query: str = "",
@@ -175,13 +160,15 @@ class Session:
         request.extensions["sni_hostname"] = place.name
         return request
 
-    async def _whole(self, request: httpx.Request, client: httpx.AsyncClient) -> Answer:
+    async def _whole(self, request: httpx.Request, client: httpx.AsyncClient, *, shown: bool = True) -> Answer:
         """Send a request and read its answer, all of it in time: who answers byte by byte holds up nobody else."""
-        self._show_request(request)
+        if shown:
+            self._show_request(request)
         try:
             async with asyncio.timeout(self._timeout_s):
                 answer = await self._sent(request, client)
-                self._show_answer(request, answer)
+                if shown:
+                    self._show_answer(request, answer)
                 return answer
         except TimeoutError as error:
             raise Unavailable(f"no whole answer within {self._timeout_s:g} s") from error
@@ -229,7 +216,3 @@ def _new_client(timeout_s: float, tls: ssl.SSLContext | None = None) -> httpx.As
     # What a device sets for one Thing would be shown to whoever answers for another at the same address.
     client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=()))
     return client
-
-
-def _key(security: Security, organisation: str) -> tuple[str, str, str, str]:
-    return organisation, security.token, security.secret, security.scopes

@@ -47,6 +47,17 @@ def decode_values(body: bytes, media_type: str, forms: Mapping[str, Form]) -> di
     return values
 
 
+def pick_values(document: Any, forms: Mapping[str, Form]) -> dict[str, float | str]:
+    """Return for each point what a document says, or in words why it says nothing; forms without a pick have none."""
+    values: dict[str, float | str] = {}
+    for name, form in forms.items():
+        try:
+            values[name] = picked(document, form.pick) if form.pick is not None else "its form says not where it is"
+        except Invalid as error:
+            values[name] = error.detail
+    return values
+
+
 def _read(body: bytes, form: str) -> Any:
     """Return an answer's document, or why it is none: a long one that is no good is not read again for each point."""
     try:

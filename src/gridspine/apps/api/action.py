@@ -116,10 +116,11 @@ async def invoke_action(
 async def query_action(
     request: AnyRequest, node: TheNode, thing_id: FromPath[str], name: Name, invocation: InvocationId
 ) -> ActionStatus:
-    """Return the status of an invocation."""
+    """Return the status of an invocation; its output only to who may invoke the action."""
     thing = permitted_to(node, request.user, thing_id, "thing.read")
-    found = _found(node, thing, _named(node, thing, name), invocation)
-    return _shown(found, thing, name, origin(request.scope))
+    action = _named(node, thing, name)
+    found = _found(node, thing, action, invocation)
+    return _shown(found, thing, name, origin(request.scope), whole=_may_invoke(node, request, thing, action))
 
 
 @delete("/things/{thing_id:str}/actions/{name:str}/{invocation:str}", summary="Cancel an action", tags=["things"])
@@ -137,11 +138,12 @@ async def cancel_action(
 
 @get("/things/{thing_id:str}/actions", summary="List the invocations of a Thing's actions", tags=["things"])
 async def query_actions(request: AnyRequest, node: TheNode, thing_id: FromPath[str]) -> dict[str, list[ActionStatus]]:
-    """Return the last invocations of each action, the newest first."""
+    """Return the last invocations of each action, the newest first; outputs only to who may invoke it."""
     thing = permitted_to(node, request.user, thing_id, "thing.read")
     base, listed = origin(request.scope), {}
     for action in actions_of(node.things.model(thing), services_of(node, thing)):
-        listed[action.name] = [_shown(one, thing, action.name, base) for one in _all(node, thing, action)[:LISTED]]
+        found, whole = _all(node, thing, action)[:LISTED], _may_invoke(node, request, thing, action)
+        listed[action.name] = [_shown(one, thing, action.name, base, whole=whole) for one in found]
     return listed
 
 
@@ -152,6 +154,12 @@ def _invocable(node: Node, request: AnyRequest, thing_id: str, name: str) -> tup
     if action.does == "maintain":
         node.authority.on_thing(request.user, "thing.manage", thing)
     return thing, action
+
+
+def _may_invoke(node: Node, request: AnyRequest, thing: Thing, action: ActionModel) -> bool:
+    """Whether the caller could have the output by asking for it: of a request it may tell of persons and secrets."""
+    needed = ("thing.command", "thing.manage") if action.does == "maintain" else ("thing.command",)
+    return not action.requested or all(node.authority.would_allow(request.user, one, thing) for one in needed)
 
 
 async def _begin(node: Node, thing: Thing, action: ActionModel, given: Any, principal: str, base: str) -> ActionStatus:
@@ -225,12 +233,14 @@ def _found(node: Node, thing: Thing, action: ActionModel, invocation: str) -> In
     return command
 
 
-def _shown(one: Invocation | Command, thing: Thing, name: str, base: str) -> ActionStatus:
+def _shown(one: Invocation | Command, thing: Thing, name: str, base: str, *, whole: bool = True) -> ActionStatus:
     """Return how far something is; every command of a Thing can be followed as its ``hold``."""
     href = f"{thing_url(base, thing.id)}/actions/{name}/{one.id.removeprefix(_URN)}"
     if isinstance(one, Invocation):
         ended = format_rfc3339(one.ended_us) if one.ended_us else ""
-        return ActionStatus(one.status, href, format_rfc3339(one.requested_us), ended, one.output, one.error)
+        return ActionStatus(
+            one.status, href, format_rfc3339(one.requested_us), ended, one.output if whole else None, one.error
+        )
     status = _STATUS.get(one.state, "failed")
     last = one.changes[-1]
     output = {"command": one.id, "state": one.state, "reason": one.reason}

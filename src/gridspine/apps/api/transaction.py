@@ -1,4 +1,8 @@
-"""Transactions of a charging point, and their signed meter values for download."""
+"""Transactions of a charging point, and their signed meter values for download.
+
+Who plugged in is a person's affair: tokens, and signed values, in which they stand too, are for who may command the
+charging point. Whoever else reads its Thing sees when and how much was charged.
+"""
 
 from typing import Annotated, Any
 
@@ -27,8 +31,15 @@ class SignedValues(msgspec.Struct, frozen=True):
 async def list_transactions(
     request: Request[Any, Any, Any], node: TheNode, thing_id: FromPath[str], before: Before = 0
 ) -> TransactionPage:
-    """Return who plugged in when, with the register at start and end, the newest first; 409: it keeps none."""
-    return await node.adapters.transactions.page(permitted(node, request, thing_id, "thing.read"), before)
+    """Return when somebody plugged in, with the register at start and end, the newest first; 409: it keeps none.
+
+    By which token is told to who may command the Thing.
+    """
+    thing = permitted(node, request, thing_id, "thing.read")
+    found = await node.adapters.transactions.page(thing, before)
+    if node.authority.would_allow(request.user, "thing.command", thing):
+        return found
+    return TransactionPage([msgspec.structs.replace(one, token="") for one in found.transactions], found.next)
 
 
 @get(
@@ -39,8 +50,8 @@ async def list_transactions(
 async def get_signed_values(
     request: Request[Any, Any, Any], node: TheNode, thing_id: FromPath[str], transaction_id: TransactionId
 ) -> Response[SignedValues]:
-    """Return the signed meter values of a transaction, as they came."""
-    thing = permitted(node, request, thing_id, "thing.read")
+    """Return the signed meter values of a transaction, as they came; for who may command the Thing."""
+    thing = permitted(node, request, thing_id, "thing.command")
     values = await node.adapters.transactions.signed_values(thing, transaction_id)
     headers = {"Content-Disposition": disposition("signed-values.json")}
     return Response(SignedValues(thing.id, transaction_id, values), headers=headers)

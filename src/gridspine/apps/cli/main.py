@@ -8,6 +8,7 @@ import typer
 
 from gridspine import __version__
 from gridspine.apps.cli import (
+    account,
     adapter,
     behaviour,
     bid,
@@ -49,6 +50,7 @@ app.command("certificate")(node.certificate)
 app.command("doctor")(doctor.doctor)
 app.command("backup")(node.backup)
 app.command("restore")(node.restore)
+app.add_typer(account.app, name="account")
 app.add_typer(adapter.app, name="adapter")
 app.add_typer(behaviour.app, name="behaviour")
 app.add_typer(csip.app, name="csip")

@@ -188,6 +188,7 @@ class EdgeContext:
         self.settings = settings
         self.secrets: Mapping[str, str] = adapter_secrets(name)
         self.store: PrivateStore = AdapterStore(host.documents, name)
+        self.keyring: PrivateStore = AdapterStore(host.documents, f"{name}:keyring")
         self.trace: WireTrace = SilentTrace()
         self._host, self._name = host, name
         self._listeners = Listeners(settings)

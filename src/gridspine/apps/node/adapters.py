@@ -8,6 +8,7 @@ import msgspec
 import structlog
 
 from gridspine.apps.api.tls import node_context
+from gridspine.apps.node.adapter_keyring import AdapterKeyring
 from gridspine.apps.node.adapter_tokens import AdapterTokens
 from gridspine.apps.node.authority import Authority
 from gridspine.apps.node.charging import Charging
@@ -106,6 +107,7 @@ class HostedContext:
         self.settings = settings
         self.secrets: Mapping[str, str] = adapter_secrets(name)
         self.store: PrivateStore = RegistryStore(host.registry, name)
+        self.keyring: PrivateStore = AdapterKeyring(host.identity.custody, name)
         self.trace: WireTrace = host.wire_trace(name)
         self._host = host
         self._name = name

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import msgspec
 
 from gridspine.apps.node.asked import Asked, any_version
-from gridspine.energy.control_port import Match
+from gridspine.energy.control_port import Beside, Match
 from gridspine.energy.programme import Programme
 from gridspine.energy.programme_event import ProgrammeEvent
 from gridspine.kernel.errors import NotFound
@@ -68,11 +68,19 @@ class CallerProgrammes:
             raise NotFound("there is no such event")
         return event
 
-    async def publish(self, event: ProgrammeEvent) -> ProgrammeEvent:
+    def find_event(self, id: str) -> ProgrammeEvent:
+        """Return one of whichever programme."""
+        found = self._programmes.event_book.kept.get(id)
+        if found is None:
+            self._asked.check("programme.read")
+            raise NotFound("there is no such event")
+        return self.event(found.programme, id)
+
+    async def publish(self, event: ProgrammeEvent, beside: Beside | None = None) -> ProgrammeEvent:
         """Keep a new event of an own programme; what it commands within a day is asked for before this returns."""
         programme = self.own(event.programme)
         own = msgspec.structs.replace(event, id="", organisation=programme.organisation)
-        made = await self._programmes.publish(own, self._asked.actor)
+        made = await self._programmes.publish(own, self._asked.actor, beside)
         if made.commands or made.supersedes:
             desk = self._asked.controls.desk
             await desk.look(desk.holders_of(programme.id))

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from gridspine.apps.node.asked import Asked
+from gridspine.apps.node.caller_programmes import CallerProgrammes
 from gridspine.energy.programme_report import ProgrammeReport, ReportValues
 from gridspine.kernel.errors import NotFound
 
@@ -35,7 +36,7 @@ class CallerReports:
         if one.organisation != self._asked.organisation:
             raise NotFound("there is no such enrolment")
         if event:
-            self._asked.controls.programmes.event(found.id, event)
+            CallerProgrammes(self._asked).event(found.id, event)  # one that is not for it is as one that is not there
         return await self._reports.deliver(
             found, one, payload_type, point, from_us, until_us, event=event, actor=self._asked.actor
         )

@@ -8,6 +8,7 @@
 """
 
 import asyncio
+import weakref
 from collections import deque
 from collections.abc import AsyncIterator
 
@@ -103,7 +104,17 @@ class _Changes:
         self._waiting: deque[Change] = deque()
         self._wake = asyncio.Event()
         self._over = False
-        controls.listeners.append(self._on_change)
+        me = weakref.ref(self)
+
+        def heard(change: Change) -> None:  # by a weak name: who forgets its listener would else be told for ever
+            found = me()
+            if found is None:
+                controls.listeners.remove(heard)
+            else:
+                found._on_change(change)
+
+        self._heard = heard
+        controls.listeners.append(heard)
 
     def __aiter__(self) -> AsyncIterator[Change]:
         return self
@@ -131,4 +142,4 @@ class _Changes:
     def _end(self) -> None:
         if not self._over:
             self._over = True
-            self._controls.listeners.remove(self._on_change)
+            self._controls.listeners.remove(self._heard)

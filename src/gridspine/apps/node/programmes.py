@@ -1,7 +1,7 @@
 """Programmes and their events: documents, kept; who may see them."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import islice
 
 import msgspec
@@ -11,6 +11,7 @@ from gridspine.energy.programme import Programme
 from gridspine.energy.programme_event import ProgrammeEvent
 from gridspine.infra.registry.port import Registry
 from gridspine.infra.runtime.clock import Clock, new_urn
+from gridspine.infra.runtime.waiting import all_done
 from gridspine.kernel.errors import Conflict, NotFound, Overloaded
 
 MAX_PROGRAMMES, MAX_EVENTS, KEPT_EVENTS, MAX_INTERVALS = 200, 2_000, 500, 20_000
@@ -114,8 +115,13 @@ class Programmes:
             raise NotFound("there is no such event")
         return found
 
-    async def publish(self, event: ProgrammeEvent, actor: str) -> ProgrammeEvent:
-        """Keep a new event; its id and seed are given here. What it supersedes is cancelled in the same moment."""
+    async def publish(
+        self, event: ProgrammeEvent, actor: str, beside: Callable[[ProgrammeEvent], Awaitable[None]] | None = None
+    ) -> ProgrammeEvent:  # fmt: skip
+        """Keep a new event; its id and seed are given here. What it supersedes is cancelled in the same moment.
+
+        ``beside`` runs meanwhile; this returns when both are done, and raises where either fails.
+        """
         programme, now_us = self.get(event.programme), self._clock.now_us()
         if programme.retired_us:
             raise Conflict("the programme is retired")
@@ -132,7 +138,8 @@ class Programmes:
             older = self.event(programme.id, event.supersedes)
             changes.append(("programme-event.cancelled", older.cancel(now_us, actor, f"superseded by {made.id}")))
         try:
-            kept = (await self.event_book.keep_all(changes, actor))[0]
+            keeping = self.event_book.keep_all(changes, actor)
+            kept = (await keeping if beside is None else (await all_done(keeping, beside(made)))[0])[0]
         finally:  # it may be kept although the log did not take it at once
             self._standing.pop(programme.id, None)
             if made.id in self.event_book.kept:

@@ -76,6 +76,7 @@ async def thing_page(request: PortalRequest, node: TheNode, thing_id: FromPath[s
         key=new_id(node.clock),
         standing=node.intake.standings.state(thing.id), refuses=node.commands.gate(thing.id, False),
         emulated=is_emulated(node, thing), transactions=await transaction_rows(node, thing),
+        sees_who=node.authority.would_allow(request.user, "thing.command", thing),
     )  # fmt: skip
 
 

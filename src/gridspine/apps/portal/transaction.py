@@ -34,8 +34,8 @@ async def transaction_rows(node: Node, thing: Thing) -> list[TransactionView] | 
 async def signed_values_file(
     request: PortalRequest, node: TheNode, thing_id: FromPath[str], transaction: TransactionId
 ) -> Response[Any]:
-    """Hand out the signed values of a transaction as a file, as they came."""
-    thing = permitted(node, request, thing_id, "thing.read")
+    """Hand out the signed values of a transaction as a file, as they came; to who may command the Thing."""
+    thing = permitted(node, request, thing_id, "thing.command")
     values = await node.adapters.transactions.signed_values(thing, transaction)
     headers = {**SECURITY_HEADERS, **NO_STORE, "Content-Disposition": disposition("signed-values.json")}
     return Response(msgspec.json.format(msgspec.json.encode(values)), media_type="application/json", headers=headers)

@@ -10,9 +10,11 @@ services' own IPv6 addresses as known in the field, their vendors' pages were no
 """
 
 import asyncio
+import functools
 import ipaddress
 import socket
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from gridspine.kernel.errors import Invalid, Unavailable
 
@@ -25,6 +27,8 @@ _INSIDE: tuple[Network, ...] = (
     ipaddress.ip_network("fd20:ce::254/128"),
 )
 """A carrier's inside, and where clouds tell a machine its secrets; the usual 169.254.169.254 is of the link."""
+_LOOK_UPS = ThreadPoolExecutor(max_workers=8, thread_name_prefix="names")
+"""Apart from the threads that passwords are checked by; one starts when a name is looked up."""
 _NOBODY = {4: ipaddress.ip_address("192.0.2.1"), 6: ipaddress.ip_address("2001:db8::1")}
 """Addresses of documents (RFC 5737, RFC 3849): no machine has them."""
 
@@ -43,11 +47,10 @@ class AddressRule:
     async def find(self, name: str, port: int) -> Address:
         """Return an address of ``name`` that may be connected to; raise `Invalid`, or `Unavailable` if unknown."""
         try:
-            found = await asyncio.get_running_loop().getaddrinfo(name, port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError) as error:
-            raise Unavailable(f"{name[:100]} cannot be looked up") from error
-        for *_, address in found:
-            ip = ipaddress.ip_address(str(address[0]).partition("%")[0])
+            found = [ipaddress.ip_address(name)]  # an address needs nobody to look it up
+        except ValueError:
+            found = await _look_up(name, port)
+        for ip in found:
             if self.permits(ip):
                 return ip
         raise Invalid(f"{name[:100]} is at no address that may be connected to: see {self._section}.allow")
@@ -68,6 +71,16 @@ class AddressRule:
             return ipaddress.ip_network(text, strict=False)
         except ValueError as error:
             raise Invalid(f"{self._section}.{field}: {error}") from error
+
+
+async def _look_up(name: str, port: int) -> list[Address]:
+    """Return the addresses of a name; raise `Unavailable`. Names that nobody knows keep waiting other names only."""
+    ask = functools.partial(socket.getaddrinfo, name, port, type=socket.SOCK_STREAM)
+    try:
+        found = await asyncio.get_running_loop().run_in_executor(_LOOK_UPS, ask)
+    except (OSError, UnicodeError) as error:
+        raise Unavailable(f"{name[:100]} cannot be looked up") from error
+    return [ipaddress.ip_address(str(address[0]).partition("%")[0]) for *_, address in found]
 
 
 def is_own(ip: Address) -> bool:

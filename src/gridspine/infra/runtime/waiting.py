@@ -1,11 +1,12 @@
 """Waiting with the injected clock: time-outs, back-off, and tasks that stand or fall together."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine
 from typing import Any, TypeVar
 
 from gridspine.infra.runtime.clock import Clock
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -22,6 +23,16 @@ async def within(clock: Clock, timeout_s: float, work: Coroutine[Any, Any, T] | 
         task.cancel()
         timer.cancel()
         await asyncio.gather(task, timer, return_exceptions=True)
+
+
+async def all_done(one: Coroutine[Any, Any, T], other: Awaitable[S]) -> tuple[T, S]:
+    """Return what both give when both have ended; raise what one of them raised, then too only when both have."""
+    found, beside = await asyncio.gather(one, other, return_exceptions=True)
+    if isinstance(found, BaseException):
+        raise found
+    if isinstance(beside, BaseException):
+        raise beside
+    return found, beside
 
 
 def back_off_s(clock: Clock, attempt: int, *, least_s: float, most_s: float) -> float:

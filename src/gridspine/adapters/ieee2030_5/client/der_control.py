@@ -110,7 +110,8 @@ def read_control(given: Element, rated_w: float) -> SeenControl:
         problem = INVALID
     return SeenControl(
         mrid, _words(given), given.whole("creationTime", 0, TIME_MAX) or 0, current,
-        begin_s * US, min(end_s * US, MAX_US), float(abs(start)), float(abs(duration)), control,
+        begin_s * US, min(end_s * US, MAX_US), float(abs(start)), float(abs(duration)),
+        NOTHING if problem else control,
         given.attributes.get("replyTo", ""), _required(given), problem,
     )  # fmt: skip
 

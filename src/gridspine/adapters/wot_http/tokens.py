@@ -1,0 +1,149 @@
+"""Access tokens of OAuth 2: had by client credentials, or in the name of who logged in, and renewed before their end.
+
+::
+
+    login (a person, once) ─► keyring: refresh token ─► token endpoint ─► access token, held in memory only
+                                  ▲                          │
+                                  └── the next refresh token ┘   kept before the access token is used
+
+Sources: RFC 6749 §4.4 (client credentials), §5.2 (errors), §6 (refreshing); RFC 9700 (refresh tokens are replaced at
+each use, and all of a grant's end when an old one comes again: two refreshes at once would end it). The clauses were
+not read again. Tokens end by a clock that nobody sets: how far a vendor's clock is off does not matter.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import httpx
+import msgspec
+
+from gridspine.adapters.wot_http.guard import Guard
+from gridspine.adapters.wot_http.proof import Security, basic
+from gridspine.infra.runtime.clock import Clock
+from gridspine.kernel.errors import Invalid, Unavailable
+from gridspine.kernel.time import US
+from gridspine.things.adapter import PrivateStore
+
+EARLY_S = 30.0
+"""A token is renewed so long before its end."""
+_USUAL_S = 300.0
+"""How long a token is taken to hold that says nothing of its end."""
+_MAX_TOKENS = 1_000
+_MAX_TOKEN_CHARS = 16_384
+Post = Callable[[str, Mapping[str, str], bytes], Awaitable[tuple[int, bytes]]]
+"""Send a form to an address, and return status and body."""
+_Key = tuple[str, str, str, str]
+
+
+class Account(msgspec.Struct, frozen=True, rename="camel"):
+    """What the keyring holds of who logged in: the refresh token, and the endpoint it is for."""
+
+    refresh_token: str
+    token: str
+
+
+class Tokens:
+    """The access tokens of all Things."""
+
+    def __init__(self, guard: Guard, clock: Clock, keyring: PrivateStore, post: Post) -> None:
+        self._guard, self._clock, self._keyring, self._post = guard, clock, keyring, post
+        self._held: dict[_Key, tuple[str, int]] = {}
+        """Token and when it ends; the one had longest ago first."""
+        self._getting: dict[_Key, asyncio.Lock] = {}
+        self._ended: dict[str, str] = {}
+        """What of an account was refused for good: it is not asked for again until somebody logs in."""
+
+    async def get(self, security: Security, organisation: str) -> str:
+        """Return an access token.
+
+        Raises `Invalid` when somebody must log in, and `Unavailable` when there is none now.
+        """
+        key = _key(security, organisation)
+        lock = self._getting.setdefault(key, asyncio.Lock())
+        async with lock:
+            known = self._held.get(key)
+            if known is not None and known[1] > self._clock.monotonic_us():
+                return known[0]
+            client = self._guard.secret(security.secret, security.token, organisation)
+            by_person = security.grant == "authorization_code"
+            token, holds_s = await (self._refreshed(security, client) if by_person else self._own(security, client))
+            self._held.pop(key, None)
+            while len(self._held) >= _MAX_TOKENS:
+                oldest = next(iter(self._held))
+                del self._held[oldest]
+                self._getting.pop(oldest, None)
+            self._held[key] = token, self._clock.monotonic_us() + round(max(0.0, holds_s - EARLY_S) * US)
+            return token
+
+    def forget(self, security: Security, organisation: str, token: str = "") -> None:
+        """Forget a token that was not taken; another that was had meanwhile stays."""
+        key = _key(security, organisation)
+        if not token or self._held.get(key, ("", 0))[0] == token:
+            self._held.pop(key, None)
+
+    async def _own(self, security: Security, client: str) -> tuple[str, float]:
+        form = {"grant_type": "client_credentials", **({"scope": security.scopes} if security.scopes else {})}
+        status, said = await self._asked(security.token, client, form)
+        return _token_of(status, said, security.token)
+
+    async def _refreshed(self, security: Security, client: str) -> tuple[str, float]:
+        name = security.secret
+        kept = await self._keyring.get(name)
+        if kept is None:
+            raise Invalid(f"nobody has logged in for {name}: run gridspine account login {name}")
+        seen = hashlib.sha256(kept).hexdigest()
+        if self._ended.get(name) == seen:
+            raise Invalid(_over(name))
+        account = msgspec.json.decode(kept, type=Account)
+        if account.token != security.token:
+            raise Invalid(f"{name} was logged in for at another address: run gridspine account login {name}")
+        form = {"grant_type": "refresh_token", "refresh_token": account.refresh_token}
+        status, said = await self._asked(security.token, client, form)
+        if status in {400, 401} and _text(said, "error") in {"invalid_grant", "unauthorized_client"}:
+            self._ended[name] = seen
+            raise Invalid(_over(name))
+        token, holds_s = _token_of(status, said, security.token)
+        following = _text(said, "refresh_token")
+        if following and following != account.refresh_token:
+            await self._keyring.put(name, msgspec.json.encode(Account(following, account.token)))
+        return token, holds_s
+
+    async def _asked(self, href: str, client: str, form: dict[str, str]) -> tuple[int, Any]:
+        """Return the status and the document of a token endpoint's answer, None for what is no document."""
+        name, _, password = client.partition(":")
+        headers = {"content-type": "application/x-www-form-urlencoded", "accept": "application/json"}
+        if password:
+            headers |= basic(client)
+        else:
+            form = form | {"client_id": name}  # a client that can keep no secret
+        status, body = await self._post(href, headers, str(httpx.QueryParams(form)).encode())
+        try:
+            return status, msgspec.json.decode(body)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return status, None
+
+
+def _over(name: str) -> str:
+    return f"the grant of {name} has ended or was revoked: run gridspine account login {name}"
+
+
+def _text(said: Any, name: str) -> str:
+    value = said.get(name) if isinstance(said, dict) else None
+    return value if isinstance(value, str) and len(value) <= _MAX_TOKEN_CHARS else ""
+
+
+def _token_of(status: int, said: Any, endpoint: str) -> tuple[str, float]:
+    token = _text(said, "access_token")
+    try:
+        holds_s = float(said.get("expires_in", _USUAL_S)) if token else 0.0
+    except (TypeError, ValueError):
+        holds_s = _USUAL_S
+    if not token or status != 200:
+        raise Unavailable(f"no token: {status} from {endpoint[:100]}")
+    return token, min(holds_s, 86_400.0) if holds_s > 0.0 else 0.0
+
+
+def _key(security: Security, organisation: str) -> _Key:
+    return organisation, security.token, security.secret, security.scopes
