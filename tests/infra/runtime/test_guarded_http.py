@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import ipaddress
+import socket
 import ssl
 
 import httpx
@@ -80,6 +81,20 @@ async def test_a_connection_is_kept_for_the_name_that_it_was_proven_for(server):
     for name, asked in server.connections:
         assert all(b"for " + name.encode() in one and b"\r\nHost: " + name.encode() in one for one in asked)
         assert not any(b"cookie" in one.lower() for one in asked)
+
+
+async def test_the_address_that_was_checked_is_the_one_that_is_asked(server, monkeypatch):
+    """A name that leads elsewhere a moment later leads nowhere else."""
+    answers = ["127.0.0.1", "127.0.0.2"]
+    rule = AddressRule(("127.0.0.1/32",), (), "settings")
+    look_up = lambda *_, **__: [(socket.AF_INET, 1, 6, "", (answers.pop(0), server.port))]  # noqa: E731
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    async with guarded_client(rule, 5.0, server.tls, httpx.Limits(max_keepalive_connections=0)) as http:
+        assert (await http.get(f"https://one.example:{server.port}/")).text == "ok"
+        with pytest.raises(Invalid):
+            await http.get(f"https://one.example:{server.port}/")
+    assert len(server.connections) == 1
+    assert not answers
 
 
 async def test_who_cannot_prove_the_name_gets_nothing(server):

@@ -12,7 +12,6 @@ Where a stranger says where to post, the node connects to no address of its own 
 import asyncio
 import logging
 from collections import Counter, deque
-from http.cookiejar import DefaultCookiePolicy
 from typing import NamedTuple
 
 import httpx
@@ -26,8 +25,9 @@ from gridspine.adapters.openadr3.subscription import may_see, wanting
 from gridspine.adapters.openadr3.vtn import Vtn
 from gridspine.adapters.openadr3.wire import Operation, Record
 from gridspine.infra.runtime.address_rule import AddressRule
+from gridspine.infra.runtime.guarded_http import guarded_client
 from gridspine.infra.runtime.waiting import back_off_s
-from gridspine.infra.runtime.web_place import find_place, origin_of, split_address
+from gridspine.infra.runtime.web_place import origin_of, split_address
 from gridspine.kernel.errors import GridspineError, Invalid
 from gridspine.things.adapter import AdapterContext, Source
 
@@ -65,7 +65,6 @@ class Callbacks:
 
     def __init__(self, vtn: Vtn, context: AdapterContext, settings: Settings) -> None:
         self._vtn, self._context, self._settings = vtn, context, settings
-        self._rule = AddressRule(settings.allow, settings.only, "adapters.settings.openadr3")
         self._changes: deque[tuple[Record, Operation, frozenset[str]]] = deque(maxlen=MAX_CHANGES)
         self._wake = asyncio.Event()
         self._waiting: dict[str, deque[_Post]] = {}
@@ -87,8 +86,8 @@ class Callbacks:
 
     async def run(self) -> None:
         """Look at changes and post, until cancelled."""
-        client = httpx.AsyncClient(timeout=TIMEOUT_S, follow_redirects=False, trust_env=False)
-        client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=()))
+        rule = AddressRule(self._settings.allow, self._settings.only, "adapters.settings.openadr3")
+        client = guarded_client(rule, TIMEOUT_S)
         try:
             async with asyncio.TaskGroup() as group:
                 while True:
@@ -184,15 +183,13 @@ class Callbacks:
 
     async def _post(self, post: _Post, client: httpx.AsyncClient) -> None:
         async with asyncio.timeout(TIMEOUT_S):
-            place = await find_place(self._rule, post.url)
-            headers = {"host": place.host, "content-type": "application/json"}
+            headers = {"content-type": "application/json"}
             if post.token:
                 headers["authorization"] = f"Bearer {post.token}"
-            request = client.build_request("POST", place.url, content=post.body.data, headers=headers)
-            request.extensions["sni_hostname"] = place.name
-            self._context.trace("out", post.body.data, peer=place.host)
+            request = client.build_request("POST", post.url, content=post.body.data, headers=headers)
+            self._context.trace("out", post.body.data, peer=request.url.host)
             answer = await client.send(request, stream=True)
             await answer.aclose()
-        self._context.trace("in", str(answer.status_code), peer=place.host)
+        self._context.trace("in", str(answer.status_code), peer=request.url.host)
         if not answer.is_success:
             raise _Lost(f"answered {answer.status_code}")

@@ -9,7 +9,7 @@ import msgspec
 
 from gridspine.adapters.wot_http.pace import Limit
 from gridspine.infra.runtime.address_rule import AddressRule
-from gridspine.infra.runtime.web_place import Place, SecretUse, find_place, origin_of
+from gridspine.infra.runtime.web_place import SecretUse, origin_of
 from gridspine.kernel.errors import Invalid
 
 
@@ -40,11 +40,7 @@ class Guard:
     def __init__(self, settings: Settings, secrets: Mapping[str, str]) -> None:
         self._settings = settings
         self._secrets = secrets
-        self._addresses = AddressRule(settings.allow, settings.only, "adapters.settings.wot_http")
-
-    async def place(self, href: str) -> Place:
-        """Look up where ``href`` leads; raise `Invalid` when it may not be gone to, `Unavailable` without an answer."""
-        return await find_place(self._addresses, href)
+        self.addresses = AddressRule(settings.allow, settings.only, "adapters.settings.wot_http")
 
     def secret(self, name: str, href: str, organisation: str) -> str:
         """Return a secret to take to ``href`` for a Thing of ``organisation``; raise `Invalid` when it has no leave."""

@@ -1,9 +1,7 @@
 """Requests for properties: to a checked address, bounded in size and time, never redirected, proven as described."""
 
 import asyncio
-import ssl
 from collections.abc import Mapping
-from http.cookiejar import DefaultCookiePolicy
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -15,7 +13,8 @@ from gridspine.adapters.wot_http.proof import Security, api_key, basic, bearer, 
 from gridspine.adapters.wot_http.tokens import Tokens
 from gridspine.adapters.wot_http.wire import MAX_BODY_BYTES
 from gridspine.infra.runtime.clock import Clock
-from gridspine.infra.runtime.web_place import origin_of, retry_after_s
+from gridspine.infra.runtime.guarded_http import guarded_client
+from gridspine.infra.runtime.web_place import origin_of, retry_after_s, split_address
 from gridspine.kernel.errors import Invalid, Overloaded, Unavailable
 from gridspine.things.adapter import PrivateStore, WireTrace
 
@@ -52,7 +51,7 @@ class Session:
         self._buckets = Buckets(settings.accounts, clock)
         self._tokens = Tokens(guard, clock, keyring, self._post)
         self._digests: dict[tuple[str, str], httpx.DigestAuth] = {}
-        self._client = _new_client(settings.timeout_s)
+        self._client = guarded_client(guard.addresses, settings.timeout_s)
         self._by_key: dict[str, httpx.AsyncClient] = {}
         """Clients that prove themselves by a shared key, by its secret's name."""
 
@@ -127,7 +126,7 @@ class Session:
         if urlsplit(href).scheme != "https":
             raise Invalid("psk is a way of TLS, and its address is not https")
         if name not in self._by_key:
-            self._by_key[name] = _new_client(self._timeout_s, shared_key(secret))
+            self._by_key[name] = guarded_client(self._guard.addresses, self._timeout_s, shared_key(secret))
         return self._by_key[name]
 
     async def _post(self, href: str, headers: Mapping[str, str], body: bytes) -> tuple[int, bytes]:
@@ -145,20 +144,15 @@ class Session:
     async def _request(
         self, method: str, href: str, headers: dict[str, str], content: bytes | None = None, query: str = ""
     ) -> httpx.Request:
-        """Return a request to the address that ``href`` leads to; ``query`` is added to what it has."""
+        """Return a request to ``href``; ``query`` is added to what it has."""
+        url = split_address(href)._replace(fragment="").geturl()
+        url += ("&" if "?" in url else "?") + query if query else ""
         try:
-            async with asyncio.timeout(self._timeout_s):
-                place = await self._guard.place(href)
-        except TimeoutError as error:
-            raise Unavailable(f"no address within {self._timeout_s:g} s") from error
-        url = place.url + (("&" if "?" in place.url else "?") + query if query else "")
-        headers = {"host": place.host, "accept-encoding": "identity", **headers}
-        try:
-            request = self._client.build_request(method, url, content=content, headers=headers)
+            return self._client.build_request(
+                method, url, content=content, headers={"accept-encoding": "identity", **headers}
+            )
         except httpx.InvalidURL as error:
             raise Invalid("it is no address that can be asked") from error
-        request.extensions["sni_hostname"] = place.name
-        return request
 
     async def _whole(self, request: httpx.Request, client: httpx.AsyncClient, *, shown: bool = True) -> Answer:
         """Send a request and read its answer, all of it in time: who answers byte by byte holds up nobody else."""
@@ -207,12 +201,3 @@ def _lines(headers: httpx.Headers) -> list[str]:
 
 def _body(content: bytes) -> str:
     return content.decode(errors="backslashreplace")
-
-
-def _new_client(timeout_s: float, tls: ssl.SSLContext | None = None) -> httpx.AsyncClient:
-    client = httpx.AsyncClient(
-        verify=True if tls is None else tls, timeout=timeout_s, follow_redirects=False, trust_env=False
-    )
-    # What a device sets for one Thing would be shown to whoever answers for another at the same address.
-    client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=()))
-    return client

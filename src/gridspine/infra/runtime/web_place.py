@@ -1,28 +1,16 @@
-"""Addresses of the web that others name: read, looked up by the rule, and which secret may be taken there.
+"""Addresses of the web that others name: read, and which secret may be taken there.
 
-::
-
-    https://host/path ─► parts ─► `AddressRule` ─► the very address to connect to, the name for Host and TLS
+They are gone to by `gridspine.infra.runtime.guarded_http`.
 """
 
-from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
-from gridspine.infra.runtime.address_rule import AddressRule
 from gridspine.kernel.errors import Invalid
 
 _PORTS = {"http": 80, "https": 443}
 _MAX_RETRY_S = 86_400
-
-
-class Place(NamedTuple):
-    """Where to connect: ``url`` with the address in it, ``host`` for the Host header and ``name`` for TLS."""
-
-    url: str
-    host: str
-    name: str
 
 
 class SecretUse(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -52,17 +40,6 @@ def origin_of(href: str) -> str:
     """Return scheme, host and port of an address; raise `Invalid` where it is none."""
     parts = split_address(href)
     return f"{parts.scheme}://{(parts.hostname or '').lower()}:{parts.port or _PORTS[parts.scheme]}"
-
-
-async def find_place(rule: AddressRule, href: str) -> Place:
-    """Look up where ``href`` leads; raise `Invalid` when ``rule`` forbids it, `Unavailable` without an answer."""
-    parts = split_address(href)
-    port = parts.port or _PORTS[parts.scheme]
-    name = parts.hostname or ""
-    ip = await rule.find(name, port)
-    shown = f"[{ip}]" if ip.version == 6 else str(ip)
-    path = parts._replace(scheme="", netloc="", fragment="").geturl() or "/"
-    return Place(f"{parts.scheme}://{shown}:{port}{path}", parts.netloc, name)
 
 
 def retry_after_s(text: str) -> int:
