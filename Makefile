@@ -50,6 +50,7 @@ docs: ## write the reference pages from the code
 	$(RUN) python -W ignore -m gridspine.apps.cli.reference docs/reference
 	$(RUN) python tools/conformance_page.py
 	$(RUN) python tools/judges_page.py
+	$(RUN) python tools/bad_input_page.py
 
 conformance: ## have other parties' programs, schemas and vectors judge the node, and write down what they found
 	mkdir -p docs/data/judges

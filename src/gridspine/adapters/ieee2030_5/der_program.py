@@ -22,6 +22,7 @@ from collections.abc import Iterable, Iterator, Sequence, Set
 from typing import NamedTuple
 
 from gridspine.adapters.ieee2030_5.mrid import short
+from gridspine.adapters.ieee2030_5.tariff import Tariff, tariffs
 from gridspine.energy.control import MODE_OF, Control, tightest
 from gridspine.energy.envelope import Envelope
 from gridspine.energy.followed import Followed
@@ -86,6 +87,7 @@ class Assignment(NamedTuple):
     version: int
     changed_us: int
     programs: tuple[DerProgram, ...]
+    tariffs: tuple[Tariff, ...] = ()
 
     @property
     def key(self) -> str:
@@ -106,7 +108,10 @@ def assignments(followed: Followed, now_us: int, envelope_primacy: int) -> list[
         seen.add(programme.id)
         programs = (_of_programme(enrolment, programme, part.events, now_us),) if programme.modes else ()
         found.append(
-            Assignment((programme.id,), programme.title, programme.version, enrolment.decided_us, programs)
+            Assignment(
+                (programme.id,), programme.title, programme.version, enrolment.decided_us, programs,
+                tariffs(part, now_us),
+            )
         )  # fmt: skip
     return found
 
@@ -116,6 +121,8 @@ def next_change_us(found: Iterable[Assignment], followed: Followed, now_us: int)
     times = [edge for one in followed.parts for edge in (one.enrolment.from_us, one.enrolment.until_us)]
     for control in (control for one in found for program in one.programs for control in program.controls):
         times += [control.from_us, control.until_us]
+    for rate in (rate for one in found for tariff in one.tariffs for rate in tariff.rates):
+        times += [edge for one in rate.intervals for edge in (one.from_us, one.until_us)]
     return min((one for one in times if one > now_us), default=MAX_US)
 
 

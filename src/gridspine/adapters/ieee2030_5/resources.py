@@ -155,9 +155,10 @@ def assignment(view: ClientView, one: DeviceView, assigned: Assignment) -> Part:
     href = f"{one.href}/fsa/{assigned.key}"
     return part(
         "FunctionSetAssignments", link("DERProgramListLink", f"{href}/derp", len(assigned.programs)),
+        link("TariffProfileListLink", f"{href}/tp", len(assigned.tariffs)) if assigned.tariffs else "",
         link("TimeLink", f"{view.settings.path}/tm"),
         text("mRID", mrid("FunctionSetAssignments", one.device.lfdi, *assigned.names, pen=view.settings.pen)),
-        text("description", _words(assigned.title)), text("version", assigned.version % 2**16),
+        text("description", words(assigned.title)), text("version", assigned.version % 2**16),
         href=href, subscribable=SUBSCRIBABLE,
     )  # fmt: skip
 
@@ -167,7 +168,7 @@ def der_program(settings: Settings, program: DerProgram, href: str) -> Part:
     active = sum(one.status == 1 for one in program.controls)
     return part(
         "DERProgram", text("mRID", mrid("DERProgram", *program.names, pen=settings.pen)),
-        text("description", _words(program.title)), text("version", program.version % 2**16),
+        text("description", words(program.title)), text("version", program.version % 2**16),
         link("ActiveDERControlListLink", f"{href}/actderc", active),
         link("DefaultDERControlLink", f"{href}/dderc") if program.defaults else "",
         link("DERControlListLink", f"{href}/derc", len(program.controls)), text("primacy", program.primacy),
@@ -182,7 +183,7 @@ def default_control(settings: Settings, program: DerProgram, href: str) -> Part 
     gradient = program.default.gradient_percent_per_s
     return part(
         "DefaultDERControl", text("mRID", mrid("DefaultDERControl", *program.names, pen=settings.pen)),
-        text("description", _words(program.title)), text("version", program.version % 2**16),
+        text("description", words(program.title)), text("version", program.version % 2**16),
         _base(program.default), text("setGradW", None if gradient is None else round(gradient * 100)),
         href=href, subscribable=SUBSCRIBABLE,
     )  # fmt: skip
@@ -198,7 +199,7 @@ def der_control(settings: Settings, control: DerControl, href: str, reply_to: st
     later_s, sooner_s = round(control.randomise_start_s), round(control.randomise_duration_s)
     return part(
         "DERControl", text("mRID", mrid("DERControl", *control.names, pen=settings.pen)),
-        text("description", _words(control.title)), text("creationTime", control.created_us // US),
+        text("description", words(control.title)), text("creationTime", control.created_us // US),
         element("EventStatus", status),
         element("interval", [text("duration", end_s - start_s), text("start", start_s)]),
         text("randomizeDuration", -sooner_s or None), text("randomizeStart", later_s or None),
@@ -261,6 +262,6 @@ def error(reason: int) -> Part:
     return part("Error", text("reasonCode", reason))
 
 
-def _words(title: str) -> str:
+def words(title: str) -> str:
     """Return a title as a String32: 32 bytes at most."""
     return title.encode()[:32].decode(errors="ignore")

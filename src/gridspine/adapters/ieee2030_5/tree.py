@@ -6,6 +6,7 @@
     /edev  /edev/{device}  …/rg  …/cp
              …/der  …/der/1  …/der/1/{dercap, derg, ders, dera}
              …/fsa  …/fsa/{f}  …/fsa/{f}/derp  …/derp/{p}  …/derp/{p}/{derc, actderc, dderc}  …/derc/{c}
+             …/fsa/{f}/tp and beneath: `gridspine.adapters.ieee2030_5.tariff_documents`
              …/sub  …/sub/{s}  …/rsp
     /mup   /mup/{m}
 
@@ -20,6 +21,7 @@ from gridspine.adapters.ieee2030_5 import resources
 from gridspine.adapters.ieee2030_5.der_program import ACTIVE, Assignment, DerProgram
 from gridspine.adapters.ieee2030_5.meter import UsagePoint
 from gridspine.adapters.ieee2030_5.record import Subscription
+from gridspine.adapters.ieee2030_5.tariff_documents import tariff_resource
 from gridspine.adapters.ieee2030_5.view import ClientView, DeviceView, Page
 from gridspine.adapters.ieee2030_5.wire import Part, whole
 from gridspine.kernel.errors import Invalid
@@ -142,6 +144,10 @@ def _of_assignments(view: ClientView, one: DeviceView, rest: Sequence[str], page
     match rest[1:]:
         case []:
             return resources.assignment(view, one, assigned)
+        case ["tp", *further] if assigned.tariffs:
+            return tariff_resource(
+                assigned.tariffs, further, f"{one.href}/fsa/{assigned.key}/tp", page, view.settings.pen
+            )
         case ["derp", *further]:
             return _of_programs(view, one, assigned, further, page)
     return None

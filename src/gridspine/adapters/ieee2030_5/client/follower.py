@@ -29,8 +29,8 @@ from gridspine.kernel.errors import Conflict, Forbidden, GridspineError, Invalid
 from gridspine.kernel.time import US
 
 log = logging.getLogger(__name__)
-_DOCUMENTS_US = 3_600 * US
-"""How often what is said of the DER is said again [µs]."""
+_DOCUMENTS_US, _AGAIN_US = 3_600 * US, 60 * US
+"""How often what is said of the DER is said again [µs]; when, where it was not taken."""
 MODES_SUPPORTED, DOE_MODES = 0x0050_0000, 0x0F
 """What DERCapability says is supported: opModMaxLimW, opModTargetW; of CSIP-AUS all four limits.
 
@@ -57,26 +57,30 @@ class Follower:
     async def look(self, port: ControlPort, *, away: bool = False) -> None:
         """Do all that is due, in the name of ``port``; ``away``: the server does not answer.
 
-        Raises `Unavailable` when it is not reached, after everything was done that needs no server.
+        Raises `Unavailable` when it is not reached, or `GridspineError` for what it said, after everything was done
+        that needs no server.
         """
         record = await self._current(port)
         carrier = Carrier(port, self._clock, self.thing, self.upstream)
-        problem: Unavailable | None = None
+        before = record
+        problem: GridspineError | None = None
         device: Element | None = None
         try:
             if not away:
                 device, record = await self._carry(carrier, record)
-        except Unavailable as error:
+        except GridspineError as error:
             problem = error
         if problem is not None or away:
             self._seen = None
         record = self._answered(carrier, record)
-        await self._book.put(self.thing, record)
+        if record != before:
+            await self._book.put(self.thing, record)
         if device is not None:
-            record = await self._tell(record)
+            before, record = record, await self._tell(record)
             await self._describe(port, device)
             record = await self._mirrored(port, carrier, record)
-            await self._book.put(self.thing, record)
+            if record != before:
+                await self._book.put(self.thing, record)
         if problem is not None:
             raise problem
 
@@ -190,6 +194,7 @@ class Follower:
                 if href := link_of(der, "DERStatusLink"):
                     await connection.put(href, reading.status(now_us + self._walk.offset_us))
         except GridspineError as error:
+            self._documents_us = now_us + _AGAIN_US
             log.warning("the server did not take what was said of the DER: thing=%s %s", self.thing, error.detail)
 
     async def _connected(self, connection: Connection, port: ControlPort, device: Element) -> None:

@@ -23,7 +23,7 @@ from gridspine.adapters.ieee2030_5.client.walk import Walk
 from gridspine.adapters.ieee2030_5.identity import lfdi_of
 from gridspine.energy.control_port import ControlPort, Controls
 from gridspine.infra.runtime.waiting import back_off_s
-from gridspine.kernel.errors import Forbidden, GridspineError, Invalid, Unavailable
+from gridspine.kernel.errors import GridspineError, Invalid, Unavailable
 from gridspine.kernel.ids import point_id
 from gridspine.kernel.readings import named_readings
 from gridspine.kernel.time import US
@@ -92,14 +92,14 @@ class Utility:
             if source is None:
                 return "the client's certificate is no principal's that is known here: see `gridspine csip join`"
             await self._rebind(client, walk, self._controls.of(source), source.organisation)
-            problem = ""
+            problem, away = "", False
             for one in list(self._followers.values()):
                 try:
                     # In somebody's name who may have lost it while the one before was looked at.
-                    await one.look(self._controls.of(source), away=bool(problem))
+                    await one.look(self._controls.of(source), away=away)
                 except Unavailable as error:
-                    problem = error.detail
-                except Forbidden as error:
+                    problem, away = error.detail, True
+                except GridspineError as error:  # the others are followed all the same
                     problem = problem or error.detail
                     self._note(f"{one.thing}: {error.detail}")
         except GridspineError as error:
