@@ -8,6 +8,7 @@ import pytest
 from gridspine.adapters.openadr2 import message as m
 from gridspine.adapters.openadr2 import message_report as r
 from gridspine.adapters.openadr2 import wire
+from gridspine.apps.node.adapters import HostedContext
 from gridspine.kernel.time import US
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -88,6 +89,29 @@ async def test_anothers_certificate_opens_nothing(vtn):
     stranger = vtn.pki.device("stranger")
     other.http = await vtn.client(stranger)
     assert (await other.poll()).response.code == 463
+    # Nothing of what a stranger says is read.
+    answer = await other.post("OadrPoll", b"<broken")
+    assert b"463" in answer.content
+
+
+async def test_what_others_do_has_nobody_prove_itself_again(vtn, monkeypatch):
+    one, other = await vtn.ven(), await vtn.ven()
+    await one.register()
+    await other.register()
+    asked = []
+    authorise = HostedContext.authorise
+
+    async def counted(self, *args):
+        asked.append(args)
+        return await authorise(self, *args)
+
+    monkeypatch.setattr(HostedContext, "authorise", counted)
+    programme, _ = await vtn.enrolled(one.thing)
+    await vtn.publish(programme, (60, 600, {"control": {"targetW": 1000}}))
+    for _ in range(3):
+        await one.poll()
+        assert (await other.poll()).response.code == 200
+    assert asked == []
 
 
 def _nobodys(said):

@@ -28,10 +28,10 @@ MAX_CLIENTS = 20_000
 class Asker:
     """Who asks: its source, and the VENs it speaks for."""
 
-    __slots__ = ("_book", "generation", "source", "vens")
+    __slots__ = ("_book", "source", "standing", "vens")
 
-    def __init__(self, book: Book, source: Source, vens: Sequence[Ven], generation: int) -> None:
-        self._book, self.source, self.vens, self.generation = book, source, vens, generation
+    def __init__(self, book: Book, source: Source, vens: Sequence[Ven], standing: int) -> None:
+        self._book, self.source, self.vens, self.standing = book, source, vens, standing
 
     def ven(self, id: str, name: str = "") -> Ven:
         """Return the VEN of that venID, or (where none is said) the only one, or that of the name; raise `Refused`."""
@@ -65,7 +65,7 @@ class Desk:
         self.vens = Vens(context.bindings())
         self.changed = asyncio.Event()
         """Set when something may have changed that VENs are told of."""
-        self._generation = 0
+        self._generation, self._standing = 0, 0
         self._askers: OrderedDict[bytes, Asker] = OrderedDict()
         self._views: dict[str, View] = {}
         self._sent_us: dict[str, int] = {}
@@ -74,14 +74,19 @@ class Desk:
     async def rebind(self) -> None:
         """Read anew which Things are VENs; of those that are gone nothing is kept."""
         self.vens = Vens(self.context.bindings())
-        self.renew()
+        self.doubt()
         for id_ in self.book.vens():
             if self.vens.get(id_) is None:
                 async with self.turn(id_):
                     await self.book.forget(id_)
 
+    def doubt(self) -> None:
+        """Take nothing for granted that was known before: neither who asks nor what they are told."""
+        self._standing += 1
+        self.renew()
+
     def renew(self) -> None:
-        """Take nothing for granted that was known before."""
+        """Take nothing for granted of what VENs are told; who they are stays known."""
         self._generation += 1
         self._views.clear()
         self.changed.set()
@@ -98,14 +103,14 @@ class Desk:
         if certificate_der is None:
             raise Refused(NOT_REGISTERED, "a client certificate is needed")
         known = self._askers.get(certificate_der)
-        if known is not None and known.generation == self._generation and self._holds(known):
+        if known is not None and known.standing == self._standing and self._holds(known):
             return known
         source = await self.context.authorise("", "", certificate_der)
         if source is None:
             self._askers.pop(certificate_der, None)
             raise Refused(NOT_REGISTERED, "this client certificate is not known here")
         own = [one for one in self.vens.all() if self.context.may_publish(source, one.thing)]
-        made = self._askers[certificate_der] = Asker(self.book, source, own, self._generation)
+        made = self._askers[certificate_der] = Asker(self.book, source, own, self._standing)
         self._askers.move_to_end(certificate_der)
         while len(self._askers) > MAX_CLIENTS:
             self._askers.popitem(last=False)

@@ -118,6 +118,8 @@ class _Builder:
 
     def __init__(self) -> None:
         self.open = [Node("")]
+        self._said: list[list[str]] = [[]]
+        """What each open element said so far, in the parts that came."""
         self._count = 0
 
     def doctype(self, *_: object) -> None:
@@ -131,12 +133,13 @@ class _Builder:
         made = Node(f"{_PREFIXES.get(namespace, '?')}:{local}")
         self.open[-1].children.append(made)
         self.open.append(made)
+        self._said.append([])
 
     def end(self, _name: str) -> None:
-        self.open.pop()
+        self.open.pop().text = "".join(self._said.pop())
 
     def characters(self, text: str) -> None:
-        self.open[-1].text += text
+        self._said[-1].append(text)
 
 
 def _single(name: str, path: str, default: Any, read: Callable[[str, str], Any], write: Callable[[Any], str]) -> Field:

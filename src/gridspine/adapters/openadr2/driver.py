@@ -48,7 +48,7 @@ async def _follow_bindings(desk: Desk) -> None:
                 _LOG.error("binding left out: %s", problem)
         said = set(desk.vens.problems)
         await desk.context.bindings_changed()
-        desk.renew()  # whose standing changed is asked for anew at once
+        desk.doubt()  # whose standing changed is asked for anew at once
         await desk.clock.sleep(_LOOK_S)
 
 

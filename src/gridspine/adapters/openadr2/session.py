@@ -80,13 +80,15 @@ class App:
         if desk.context.trace.on:
             desk.context.trace("in", f"POST {name}\n".encode() + body)
         try:
+            asker = await desk.asker(certificate_of(scope))  # before a message is read, which takes its time
             message = read(body)
+        except Refused as refused:
+            return self._told(self._refusal(refused.code, refused.words))
         except Invalid as error:
             if not body.strip().startswith(b"<"):
                 raise
             return self._told(self._refusal(INVALID_DATA, error.detail))
         try:
-            asker = await desk.asker(certificate_of(scope))
             handler = service.get(type(message))
             if handler is None:
                 raise Refused(COMPLIANCE, f"{name} does not take this message")
