@@ -138,6 +138,7 @@ class FakeNode:
         self._servers: list[asyncio.Server] = []
         self._adapters: list[asyncio.Task[None]] = []
         self._connections: set[asyncio.Task[None]] = set()
+        self._requests: list[set[asyncio.Task[None]]] = []
 
     # -- what an adapter sees ---------------------------------------------------------------------------------
 
@@ -279,7 +280,9 @@ class FakeNode:
     async def serve(self, name: str, app: Application) -> tuple[str, int]:
         """Serve on ``host`` and ``port``, with the section's own certificate or ``tls``."""
         section = self.settings.get(name, {})
-        return await self._opened(name, await serve(app, section, self._host, self._port, self._tls))
+        server, requests = await serve(app, section, self._host, self._port, self._tls)
+        self._requests.append(requests)
+        return await self._opened(name, server)
 
     async def _opened(self, name: str, server: asyncio.Server) -> tuple[str, int]:
         self._servers.append(server)
@@ -356,9 +359,10 @@ class FakeNode:
             await asyncio.sleep(0)
         for server in self._servers:
             server.close()
-        for connection in list(self._connections):
-            connection.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
+        ended = [one for tasks in (self._connections, *self._requests) for one in tasks]
+        for one in ended:
+            one.cancel()
+        await asyncio.gather(*ended, return_exceptions=True)
         for server in self._servers:
             await server.wait_closed()
         self._servers.clear()

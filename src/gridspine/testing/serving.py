@@ -24,8 +24,11 @@ class _Connection(HttpToolsProtocol):
 
 async def serve(
     app: Application, section: Mapping[str, Any], host: str, port: int, tls: ssl.SSLContext | None
-) -> asyncio.Server:
-    """Serve ``app``; with the certificate that ``section`` names, else with ``tls`` where there is one."""
+) -> tuple[asyncio.Server, set[asyncio.Task[None]]]:
+    """Serve ``app``; with the certificate that ``section`` names, else with ``tls`` where there is one.
+
+    Returns the server, and the requests that are at work: whoever closes the one ends the others.
+    """
     asked = tls_of(section)
     context = await asyncio.to_thread(asked.own) if asked.tls else None
     context = asked.finish(context) if context is not None else tls
@@ -33,4 +36,5 @@ async def serve(
     config = uvicorn.Config(given, loop="none", lifespan="off", log_config=None, access_log=False, proxy_headers=False)
     config.load()
     state, loop = ServerState(), asyncio.get_running_loop()
-    return await loop.create_server(lambda: _Connection(config, state, {}), host, port, ssl=context)
+    server = await loop.create_server(lambda: _Connection(config, state, {}), host, port, ssl=context)
+    return server, state.tasks

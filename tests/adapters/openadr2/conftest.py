@@ -32,5 +32,5 @@ for _name, _path in _FILES:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def vtn(tmp_path_factory):
-    async with sys.modules["openadr2_vtn"].serving(tmp_path_factory.mktemp("vtn")) as made:
+    async with sys.modules["openadr2_vtn"].serving(tmp_path_factory.mktemp("vtn"), report_s=2) as made:
         yield made

@@ -253,7 +253,7 @@ async def test_reports_become_readings(vtn):
         while len((asked := (await ven.offer(*offered)).requests[0]).specifier.wanted) < 4:
             await asyncio.sleep(0.02)
     assert [one.rid for one in asked.specifier.wanted] == ["p", "h", "e", "odd"]
-    assert asked.specifier.granularity_us == 30 * US
+    assert asked.specifier.granularity_us == 2 * US
     now_us = vtn.world.node.clock.now_us() // US * US
     rows = [
         ("p", now_us, 1.5, "Quality Good - Non Specific"), ("h", now_us, -0.25, ""), ("e", now_us, 12.5, ""),

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 
 from csip_pki import Pki
 from csip_utility import METER, Utility
@@ -169,7 +170,11 @@ class Vtn(Utility):
 async def serving(folder, **settings):
     """Yield a node that serves; it is started in ``folder``, and again by `restart`."""
     pki = Pki(folder / "pki")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]  # the same after a restart
     listener = {
+        "port": port,
         "tls": True, "client": "required", "ca": [str(pki.ca.crt)], "certificate": str(pki.server.crt),
         "key": str(pki.server.pem),
     }  # fmt: skip

@@ -6,13 +6,14 @@ import time
 import pytest
 from running_node import until
 
-from gridspine.apps.edge.wire import Progress, Report, RuleReport
+from gridspine.apps.edge.wire import Ended, Progress, Report, RuleReport
 from gridspine.infra.log.scan import scan
 from gridspine.infra.log.topics import READINGS
 from gridspine.infra.runtime.clock import VirtualClock
 from gridspine.kernel.codecs.batch import decode_batch
-from gridspine.kernel.errors import Conflict, Unavailable
+from gridspine.kernel.errors import Conflict, Invalid, Unavailable
 from gridspine.kernel.time import US, format_rfc3339
+from gridspine.things.action import ActionModel
 
 BATTERY_ID = "urn:example:battery"
 SETPOINT, POWER = f"{BATTERY_ID}/activePowerSetpoint", f"{BATTERY_ID}/activePower"
@@ -221,6 +222,50 @@ async def test_a_device_is_read_now_through_its_edge(beside, world):
         serving.cancel()
     answer = (await world.op.get(f"/things/{BATTERY_ID}/properties/activePower")).json()
     assert answer["value"] == 77, "it was told that it is over before it was"
+
+
+async def test_an_action_is_carried_out_beside_the_device_and_its_answer_comes_back(beside, world):
+    await beside.thing()
+    requests = world.node.adapters.requests
+    act = ActionModel("blink", "Blink", "", "request", {}, {"type": "object", "properties": {"times": {"minimum": 1}}})
+
+    async def ask(**given):
+        return await requests.ask(BATTERY_ID, act, given, "me")
+
+    with pytest.raises(Unavailable, match="not connected: nothing was sent"):
+        await ask()
+    edge = await beside.start()
+    await until(lambda: beside.wire.context is not None and edge.link.connected)
+    await until(lambda: (report := world.node.edges.state(beside.id).report) is not None and report.carries)
+    with pytest.raises(Conflict, match="at the edge carries out no actions"):
+        await ask()
+    seen = []
+
+    async def serve() -> None:
+        async for request in beside.wire.context.requests():
+            seen.append(request)
+            end = {1: ("done", {"lamp": "on"}, ""), 2: ("refused", None, "no lamp"), 3: ("done", "x" * 40_000, "")}
+            edge.host.requests.end(request.id, "done", "forged", "", "another adapter")
+            beside.wire.context.request_ended(request.id, *end[request.input["times"]])
+
+    serving = asyncio.ensure_future(serve())
+    await asyncio.sleep(0)
+    try:
+        assert await ask(times=1) == {"lamp": "on"}
+        with pytest.raises(Conflict, match="no lamp"):
+            await ask(times=2)
+        with pytest.raises(Unavailable, match="more than 32768 bytes"):
+            await ask(times=3)
+        with pytest.raises(Invalid, match="times"):
+            await ask(times=0)
+    finally:
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+    assert [(one.thing, one.action) for one in seen] == [(BATTERY_ID, "blink")] * 3
+    assert 0 < seen[0].until_us - now_us() <= 120 * US
+    await until(lambda: not edge.host.requests.ended and not edge.host.requests._asked)
+    # What nobody asked an edge is not its to end.
+    await world.node.edges.report(_caller(world, beside), Report(1, requests={"urn:x": Ended("done", 1)}))
 
 
 async def test_one_edge_at_a_time_works_on_a_folder(beside):

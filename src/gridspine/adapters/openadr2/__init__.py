@@ -1,4 +1,4 @@
-"""OpenADR 2.0b: a VTN over the node's programmes and events, for VENs that poll.
+"""OpenADR 2.0b: a VTN over the node's programmes and events, for VENs that poll; and a VEN of others' VTNs.
 
 ::
 
@@ -7,6 +7,7 @@
     session, desk, view         HTTP, who asks, what they are told
     party, answer, metering     EiRegisterParty; EiEvent, EiOpt, OadrPoll; EiReport
     book                        what is kept of VENs
+    client                      the part of a VEN
     driver                      the `Adapter`
 """
 

@@ -1,9 +1,10 @@
-"""The OpenADR 2.0b `Adapter`: a VTN over the node's programmes."""
+"""The OpenADR 2.0b `Adapter`: a VTN over the node's programmes, and a VEN of each VTN that a Thing follows."""
 
 import asyncio
 import logging
 
 from gridspine.adapters.openadr2.book import Book
+from gridspine.adapters.openadr2.client.followers import Followers
 from gridspine.adapters.openadr2.desk import Desk
 from gridspine.adapters.openadr2.session import App
 from gridspine.adapters.openadr2.settings import LISTENER, read_settings
@@ -15,9 +16,11 @@ _LOG = logging.getLogger(__name__)
 _LOOK_S = 0.5
 _ONLY_SPEAKS = "a VEN is told of programmes, not of leases: enrol its Thing, or the site it is behind, in one"
 
+_NOT_READ = "a VEN reports by itself, and is not asked"
+
 
 class OpenAdr2Adapter:
-    """A VTN of OpenADR 2.0b."""
+    """A VTN of OpenADR 2.0b, and VENs."""
 
     name = "openadr2"
 
@@ -26,14 +29,17 @@ class OpenAdr2Adapter:
         settings = read_settings(context.settings)
         book = Book(context.store)
         await book.load()
+        followers = Followers(context, settings)
         desk = Desk(context, settings, book, controls_of(context))
         await first_to_end(
             _serve(context, desk), _follow_bindings(desk), _follow_controls(desk), _refuse_orders(context),
-            _refuse_reads(context),
+            _read_soon(context, followers), followers.run(),
         )  # fmt: skip
 
 
 async def _serve(context: AdapterContext, desk: Desk) -> None:
+    if not desk.settings.vtn:
+        await asyncio.get_running_loop().create_future()
     host, port = await context.serve(LISTENER, App(desk))
     _LOG.info("serving: %s:%d%s", host, port, desk.settings.path)
     await asyncio.get_running_loop().create_future()
@@ -65,6 +71,6 @@ async def _refuse_orders(context: AdapterContext) -> None:
         await context.progress(order.command, "rejected", _ONLY_SPEAKS, sequence=order.sequence)
 
 
-async def _refuse_reads(context: AdapterContext) -> None:
+async def _read_soon(context: AdapterContext, followers: Followers) -> None:
     async for request in context.reads():
-        context.read_ended(request.id, _ONLY_SPEAKS)
+        context.read_ended(request.id, "" if followers.read_soon(request.thing) else _NOT_READ)

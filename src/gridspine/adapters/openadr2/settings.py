@@ -10,16 +10,32 @@ from gridspine.things.adapter_settings import read_section, wrong
 NAME, LISTENER = "openadr2", "vtn"
 
 
+class Access(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """By what the node goes to VTNs of others: ``certificate`` and ``key`` (files, PEM).
+
+    For VTNs at ``origins`` (scheme://host:port) and Things of ``organisations``; ``ca`` is a file of authorities to
+    trust instead of the system's.
+    """
+
+    certificate: str
+    origins: tuple[str, ...]
+    organisations: tuple[str, ...]
+    key: str = ""
+    ca: str = ""
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the adapter works.
 
-    ``vtn`` is the listener: ``host``, ``port``, ``tls``, ``ca``, … (`gridspine.things.adapter_tls.Tls`).
-    All paths begin with ``path``. ``vtn_id`` is the VTN's name. VENs are told to poll every ``poll_s`` [s]; an event
-    that one has not answered is told again after ``repeat_s`` [s]. ``ramp_up_s`` [s] before its start an event is
-    *near*, and VENs are told to ramp then; 0: not at all.
+    ``vtn`` is the listener, without which there is no VTN: ``host``, ``port``, ``tls``, ``ca`` …
+    (`gridspine.things.adapter_tls.Tls`). All paths begin with ``path``. ``vtn_id`` is the VTN's name. VENs are told to
+    poll every ``poll_s`` [s]; an event that one has not answered is told again after ``repeat_s`` [s]. ``ramp_up_s``
+    [s] before its start an event is *near*, and VENs are told to ramp then; 0: not at all.
 
     Reports are asked for every ``report_s`` [s], as far as a VEN can. Readings that are more than ``backfill_after_s``
     [s] old when they come are taken as history.
+
+    ``vtns`` name the certificates by which VTNs of others are followed.
     """
 
     vtn: dict[str, Any] = {}
@@ -30,6 +46,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ramp_up_s: int = 0
     report_s: int = 60
     backfill_after_s: float = 900.0
+    vtns: dict[str, Access] = {}
 
 
 def read_settings(raw: Mapping[str, Any]) -> Settings:

@@ -16,6 +16,7 @@ from typing import Literal
 
 import msgspec
 
+from gridspine.adapters.openadr2.client.connection import is_follower
 from gridspine.kernel.errors import Invalid
 from gridspine.things.adapter import Binding
 
@@ -64,6 +65,8 @@ class Vens:
         self._of: dict[str, Ven] = {}
         self._organisations: dict[str, str] = {}
         for binding in bindings:
+            if is_follower(binding.connection):
+                continue
             try:
                 self._add(binding, read_connection(binding))
             except Invalid as error:

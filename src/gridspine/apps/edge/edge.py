@@ -22,6 +22,7 @@ from gridspine.apps.edge.rules import Rules
 from gridspine.apps.edge.settings import EdgeSettings
 from gridspine.apps.edge.wire import (
     MAX_REPORT_ITEMS,
+    Ask,
     Beat,
     Deliver,
     Down,
@@ -121,6 +122,8 @@ class Edge:
                 await self.rules.take(message.rules)
             case ReadNow():
                 self.host.read(ReadRequest(message.id, message.thing, message.points))
+            case Ask():
+                self.host.ask(message)
             case Beat():
                 await self.book.node_time(message.now_us)
 
@@ -156,6 +159,8 @@ class Edge:
             adapters=self.host.states(),
             version=__version__,
             reads=await self._reads_ended(),
+            requests=self.host.requests.told(),
+            carries=True,
         )
 
     async def _reads_ended(self) -> dict[str, str]:
@@ -167,7 +172,9 @@ class Edge:
         await self.book.heard(report.progress)
         for id_ in report.reads:
             self.host.reads_ended.pop(id_, None)
-        if self._kept or self.book.progress or self.host.reads_ended:
+        for id_ in report.requests:
+            self.host.requests.ended.pop(id_, None)
+        if self._kept or self.book.progress or self.host.reads_ended or self.host.requests.ended:
             self.link.news.set()
 
     # -- tasks --------------------------------------------------------------------------------------------------

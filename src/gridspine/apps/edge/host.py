@@ -15,7 +15,8 @@ from gridspine.apps.edge.book import OrderBook
 from gridspine.apps.edge.buffer import Buffer, Record
 from gridspine.apps.edge.documents import AdapterStore, Documents
 from gridspine.apps.edge.exception import Exceptions
-from gridspine.apps.edge.wire import ServedThing
+from gridspine.apps.edge.requests import EdgeRequests
+from gridspine.apps.edge.wire import Ask, ServedThing
 from gridspine.infra.runtime.clock import Clock
 from gridspine.infra.runtime.secret import adapter_secrets
 from gridspine.infra.runtime.takers import Takers
@@ -88,7 +89,8 @@ class AdapterHost:
         self.reads_ended: dict[str, str] = {}
         """Requests to read that are over, and what was wrong with them, by id."""
         self.news = asyncio.Event()
-        """Set when a request to read is over."""
+        """Set when a request to read, or to carry out an action, is over."""
+        self.requests = EdgeRequests(clock, self.news.set)
         self.missing: dict[str, str] = {}
         """Why an adapter that a Thing names does not run."""
 
@@ -118,13 +120,18 @@ class AdapterHost:
         if thing is None or not self._reads.put(thing.adapter, request):
             self.read_ended(request.id, "the edge cannot read this Thing on request")
 
+    def ask(self, said: Ask) -> None:
+        """Have an action carried out."""
+        thing = self.things.get(said.thing)
+        self.requests.ask(said, thing.adapter if thing is not None else "")
+
     def read_ended(self, id: str, problem: str = "") -> None:
         """Note that a request to read is over."""
         if len(self.reads_ended) < MAX_READS:
             self.reads_ended[id] = problem[:500]
             self.news.set()
 
-    def requests(self, adapter: str) -> AsyncIterator[ReadRequest]:
+    def reads(self, adapter: str) -> AsyncIterator[ReadRequest]:
         """Yield requests to read Things of ``adapter``."""
         return self._reads.taken(adapter)
 
@@ -242,19 +249,19 @@ class EdgeContext:
 
     def reads(self) -> AsyncIterator[ReadRequest]:
         """Yield the node's requests to read Things of this adapter at once."""
-        return self._host.requests(self._name)
+        return self._host.reads(self._name)
 
     async def announce(self, source: Source, said: Introduced) -> None:
         """Raise `Unavailable`: whom the node does not know, the edge has never been told of."""
         raise Unavailable("an edge takes no devices in: let them announce themselves to the node")
 
-    async def requests(self) -> AsyncIterator[ActionRequest]:
-        """Yield nothing: the node does not hand requests on to edges."""
-        await asyncio.get_running_loop().create_future()
-        yield ActionRequest("", "", "", None, 0)  # never: it makes this a generator
+    def requests(self) -> AsyncIterator[ActionRequest]:
+        """Yield the node's requests to carry out actions of this adapter's Things."""
+        return self._host.requests.requests(self._name)
 
     def request_ended(self, id: str, state: RequestEnd = "done", output: Any = None, reason: str = "") -> None:
-        """Do nothing: there are no requests here."""
+        """Tell the node that a request is over."""
+        self._host.requests.end(id, state, output, reason, self._name)
 
     def read_ended(self, id: str, problem: str = "") -> None:
         """Tell the node that a request is over, after what was read."""

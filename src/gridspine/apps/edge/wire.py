@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from gridspine.things.adapter import ProgressState
+from gridspine.things.adapter import ProgressState, RequestEnd
 from gridspine.things.command import Command, StopChanged
 from gridspine.things.model import LeaseRule
 
@@ -110,13 +110,24 @@ class ReadNow(msgspec.Struct, frozen=True, tag="read", rename="camel"):
     points: tuple[str, ...] = ()
 
 
+class Ask(msgspec.Struct, frozen=True, tag="ask", rename="camel"):
+    """Have an action of ``thing`` carried out, within ``left_s`` [s]; how it ended is to be reported."""
+
+    id: str
+    thing: str
+    action: str
+    input: Any
+    left_s: float
+    traceparent: str = ""
+
+
 class Beat(msgspec.Struct, frozen=True, tag="beat", rename="camel"):
     """Still here; the node's time [µs since 1970]."""
 
     now_us: int
 
 
-Down = Hello | Serve | Deliver | Stop | Rules | ReadNow | Beat
+Down = Hello | Serve | Deliver | Stop | Rules | ReadNow | Ask | Beat
 
 
 class Progress(msgspec.Struct, frozen=True, rename="camel"):
@@ -126,6 +137,14 @@ class Progress(msgspec.Struct, frozen=True, rename="camel"):
     state: ProgressState
     reason: str = ""
     at_us: int = 0
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """How a request to carry out an action ended: its ``output`` (JSON, 32 KiB at most), or the ``reason``."""
+
+    state: RequestEnd
+    output: Any = None
+    reason: str = ""
 
 
 class RuleReport(msgspec.Struct, frozen=True, rename="camel"):
@@ -164,3 +183,7 @@ class Report(msgspec.Struct, frozen=True, rename="camel"):
     version: str = ""
     reads: dict[str, str] = {}
     """Requests to read that are over, and what was wrong, "" for nothing, by id."""
+    requests: dict[str, Ended] = {}
+    """Requests to carry out actions that are over, by id."""
+    carries: bool = False
+    """Whether this edge can be asked to carry out actions: an older one cannot read the message."""

@@ -9,6 +9,7 @@ import msgspec
 
 from gridspine.apps.edge.wire import (
     ADAPTER,
+    Ask,
     Deliver,
     Down,
     ReadNow,
@@ -24,7 +25,8 @@ from gridspine.apps.node.commands import Commands
 from gridspine.apps.node.rules import EdgeRules
 from gridspine.infra.runtime.clock import Clock
 from gridspine.kernel.errors import Invalid
-from gridspine.things.adapter import ReadRequest
+from gridspine.kernel.time import US
+from gridspine.things.adapter import ActionRequest, ReadRequest
 from gridspine.things.command import Command, StopChanged
 from gridspine.things.directory import Directory
 from gridspine.things.model import PointModel
@@ -48,6 +50,8 @@ class EdgeState:
     """Revisions that the edge has said are durable, by Thing."""
     carried: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Commands that the revision sent last holds, by Thing."""
+    requested: set[str] = field(default_factory=set)
+    """Requests to carry out actions that were handed on and are not over: an answer may come by a later connection."""
 
     @property
     def behind(self) -> int:
@@ -65,6 +69,7 @@ class Link:
         self.reads: list[ReadRequest] = []
         self.asked: set[str] = set()
         """Requests to read that were handed on and are not over."""
+        self.requests: list[ActionRequest] = []
 
 
 class Talk:
@@ -103,6 +108,12 @@ class Talk:
             said.append(Rules(signed))
         asked, self._link.reads = self._link.reads, []
         said += [ReadNow(one.id, one.thing, one.points) for one in asked]
+        requests, self._link.requests = self._link.requests, []
+        now_us = self._clock.now_us()
+        said += [
+            Ask(one.id, one.thing, one.action, one.input, max(0.0, (one.until_us - now_us) / US), one.traceparent)
+            for one in requests
+        ]
         return said
 
     def _deliveries(self, wanted: set[str]) -> list[Deliver]:
@@ -163,8 +174,9 @@ def remembered(report: Report) -> Report:
         raise Invalid("a report's numbers have at most 62 bits")
     adapters = {name[:_WORDS]: wrong[:_WORDS] for name, wrong in list(report.adapters.items())[:_MOST]}
     return Report(
-        report.clock_us, rules=tuple(rules), buffer=report.buffer, adapters=adapters, version=report.version[:_WORDS]
-    )
+        report.clock_us, rules=tuple(rules), buffer=report.buffer, adapters=adapters, version=report.version[:_WORDS],
+        carries=report.carries,
+    )  # fmt: skip
 
 
 def _numbers(report: Report) -> Iterator[int]:

@@ -21,16 +21,19 @@ from gridspine.apps.edge.wire import (
     MAX_THINGS,
     Beat,
     Down,
+    Ended,
     Hello,
     Report,
 )
 from gridspine.apps.node.commands import Commands
 from gridspine.apps.node.edge_link import EdgeState, Link, Talk, edge_of, remembered
 from gridspine.apps.node.read_now import Reads
+from gridspine.apps.node.requests import Requests
 from gridspine.apps.node.rules import EdgeRules
 from gridspine.infra.identity.caller import Caller
 from gridspine.infra.identity.service import Identity
 from gridspine.infra.runtime.clock import Clock
+from gridspine.infra.runtime.waiting import first_to_end
 from gridspine.kernel.errors import GridspineError, NotFound, Overloaded
 from gridspine.kernel.time import US
 from gridspine.things.command import CommandChanged, CommandEvent, OrderIssued
@@ -39,6 +42,7 @@ from gridspine.things.thing import Thing
 
 MAX_LINKS = 1_000
 _LOOK_S, _GATHER_S = 1.0, 0.02
+NOT_CONNECTED = "the edge that serves it is not connected: nothing was sent"
 log = structlog.get_logger(__name__)
 
 
@@ -54,6 +58,7 @@ class Edges:
         self._links: dict[str, Link] = {}
         self._states: dict[str, EdgeState] = {}
         self._reads: Reads | None = None
+        self._requests: Requests | None = None
         commands.listeners.append(self._on_events)
         rules.listeners.append(self._wake)
 
@@ -106,6 +111,9 @@ class Edges:
                 del self._links[edge]
                 state.connected = False
                 log.info("an edge is gone", edge=edge)
+            if self._requests is not None:
+                for request in link.requests:
+                    self._requests.ended(request.id, "failed", None, NOT_CONNECTED)
 
     async def report(self, caller: Caller, report: Report) -> None:
         """Take what an edge says of itself and of its orders."""
@@ -120,10 +128,30 @@ class Edges:
             if self._thing_of(said.command) in own:
                 await self._commands.progress(said.command, said.state, said.reason[:500])
         self._reads_over(caller.principal, report.reads)
+        self._requests_over(caller.principal, report.requests)
 
-    async def hand_on_reads(self, reads: Reads) -> None:
-        """Hand requests to read a Thing at once to its edge, while there are any."""
-        self._reads = reads
+    async def hand_on(self, reads: Reads, requests: Requests) -> None:
+        """Hand requests to read a Thing, or to carry out its actions, to its edge, until cancelled."""
+        self._reads, self._requests = reads, requests
+        await first_to_end(self._hand_on_reads(reads), self._hand_on_requests(requests))
+
+    async def _hand_on_requests(self, requests: Requests) -> None:
+        async for request in requests.requests(ADAPTER):
+            edge = edge_of(self._directory.get(request.thing))
+            link, state = self._links.get(edge), self.state(edge)
+            report = state.report
+            if link is None:
+                reason = NOT_CONNECTED
+            elif report is None or not report.carries:
+                reason = "the edge that serves it carries out no actions, or did not say yet that it does"
+            else:
+                link.requests.append(request)
+                state.requested = {id_ for id_ in state.requested if requests.waits(id_)} | {request.id}
+                link.wake.set()
+                continue
+            requests.ended(request.id, "failed", None, reason)
+
+    async def _hand_on_reads(self, reads: Reads) -> None:
         async for request in reads.requests(ADAPTER):
             link = self._links.get(edge_of(self._directory.get(request.thing)))
             if link is None:
@@ -194,6 +222,15 @@ class Edges:
         for id_ in link.asked & over.keys():
             link.asked.discard(id_)
             self._reads.ended(id_, over[id_][:500])
+
+    def _requests_over(self, edge: str, over: Mapping[str, Ended]) -> None:
+        state = self.state(edge)
+        if self._requests is None:
+            return
+        for id_ in state.requested & over.keys():
+            state.requested.discard(id_)
+            one = over[id_]
+            self._requests.ended(id_, one.state, one.output, one.reason)
 
     def _thing_of(self, command: str) -> str:
         try:

@@ -223,7 +223,7 @@ class Node:
         self.supervisor.start("watch", lambda: watch(self))
         self.supervisor.start("retention", self.retention.work)
         self.supervisor.start("outbox", self._follow_outbox)
-        self.supervisor.start("edge reads", lambda: self.edges.hand_on_reads(self.adapters.reads))
+        self.supervisor.start("edge asks", lambda: self.edges.hand_on(self.adapters.reads, self.adapters.requests))
         self.supervisor.start("registrations", self.registrar.work)
         self.forms.start(self.supervisor)
         self.ensembles.start(self.supervisor)

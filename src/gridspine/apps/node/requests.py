@@ -57,6 +57,10 @@ class Requests:
         """Whether ``adapter`` runs and carries out actions."""
         return self._takers.runs(adapter)
 
+    def waits(self, id: str) -> bool:
+        """Whether somebody still waits for the end of request ``id``."""
+        return id in self._ends
+
     async def requests(self, adapter: str) -> AsyncIterator[ActionRequest]:
         """Yield requests for Things of ``adapter``; what nobody waits for any more is left out."""
         async for request in self._takers.taken(adapter):

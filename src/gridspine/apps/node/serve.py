@@ -182,6 +182,8 @@ class Listening:
         for connection in list(self.state.connections):
             if isinstance(connection, Connection):
                 connection.end_if_slow(now_s)
+            if connection.transport.is_closing():  # asyncio's has no buffer any more
+                continue
             waiting = connection.transport.get_write_buffer_size()
             known = self._unread.get(connection, (0, now_s))
             if waiting:

@@ -1,0 +1,84 @@
+"""Somebody else's VTN that the node follows as a VEN: how a Thing says so, and by which certificate it may be. Pure.
+
+::
+
+    Thing of the model *ven* ─ connection ─► which VTN, as whom, for which site or Thing, what it may command
+    settings: vtns.NAME ─► certificate and key, for which VTNs, for Things of which organisations
+"""
+
+from typing import Any, Literal
+
+import msgspec
+
+from gridspine.adapters.openadr2.settings import Access
+from gridspine.energy.control import MODE_OF
+from gridspine.infra.runtime.web_place import SecretUse, split_address
+from gridspine.kernel.errors import Invalid
+
+_MAX_WORD = 128
+
+
+class Connection(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """The ``connection`` of a Thing that follows a VTN.
+
+    ``vtn`` is its base address (…/OpenADR2/Simple/2.0b), ``access`` the name of the certificate to go there by.
+    ``ven_name`` is what the node calls itself there. ``site`` or ``thing`` takes part, and consents to ``modes``
+    (targetW, importLimitW, exportLimitW …): all else that events say is to know. ``authority`` is how what is commanded
+    stands beside the owner's own commands. ``telemetry`` is the Thing of which it may be told, as resource
+    ``resource``. ``market_contexts`` are those followed; without any all are. It is polled every ``poll_s`` [s], by 0
+    as often as the VTN wishes.
+    """
+
+    vtn: str
+    access: str
+    ven_name: str = ""
+    site: str = ""
+    thing: str = ""
+    modes: tuple[str, ...] = ()
+    authority: Literal["aggregator", "network"] = "aggregator"
+    primacy: int = 100
+    telemetry: str = ""
+    resource: str = ""
+    market_contexts: tuple[str, ...] = ()
+    poll_s: float = 0.0
+
+    @property
+    def subject(self) -> str:
+        """What takes part, "" for nothing."""
+        return self.site or self.thing
+
+
+def is_follower(given: Any) -> bool:
+    """Whether the connection of a binding is of one that follows a VTN."""
+    return isinstance(given, dict) and "vtn" in given
+
+
+def read_connection(given: Any) -> Connection:
+    """Return the connection of a binding; raise `Invalid` naming what is wrong."""
+    try:
+        found = msgspec.convert(given, Connection)
+    except msgspec.ValidationError as error:
+        raise Invalid(str(error)) from error
+    if split_address(found.vtn).scheme != "https":
+        raise Invalid("vtn: an https address is needed")
+    if found.site and found.thing:
+        raise Invalid("site, thing: one of them takes part")
+    if unknown := [mode for mode in found.modes if mode not in MODE_OF]:
+        raise Invalid(f"modes: {unknown[0][:40]!r} is none")
+    if not (found.poll_s == 0 or 1 <= found.poll_s <= 86_400):
+        raise Invalid("pollS: 1 s to a day, or 0: as often as the VTN wishes")
+    if max(len(found.ven_name), len(found.resource)) > _MAX_WORD:
+        raise Invalid(f"venName, resource: at most {_MAX_WORD} characters")
+    return found
+
+
+def access_of(connection: Connection, accesses: dict[str, Access], organisation: str) -> Access:
+    """Return the certificate by which a Thing of ``organisation`` may follow; raise `Invalid` where it has no leave."""
+    found = accesses.get(connection.access)
+    if found is None or organisation not in found.organisations:
+        raise Invalid(
+            f"access: adapters.settings.openadr2.vtns has no {connection.access[:60]!r} for this organisation"
+        )
+    if not SecretUse(found.origins, found.organisations).permits(connection.vtn, organisation):
+        raise Invalid(f"access: {connection.access[:60]!r} may not be used at that address; see its origins")
+    return found

@@ -1,0 +1,259 @@
+"""What a VTN distributes, kept as programmes and events of the node: its leases and ends follow from them.
+
+::
+
+    marketContext ─► programme of the Thing's organisation ◄─ enrolment of its site or Thing: what it consents to
+    eiEvent       ─► event: published, superseded by its next modification, cancelled, or gone from the list
+                       └► oadrCreatedEvent: optIn, unless nobody takes part, or not in all that it asks for
+
+Nothing is dropped because the VTN does not answer: what was published holds to its end. Who retires a programme, opts
+out or withdraws the enrolment at the node has the last word, and the VTN is told.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from gridspine.adapters.openadr2 import message as m
+from gridspine.adapters.openadr2.client.connection import Connection
+from gridspine.adapters.openadr2.client.plan import Plan, plan_of
+from gridspine.adapters.openadr2.client.record import Kept, KnownEvent, KnownMarket
+from gridspine.adapters.openadr2.event import NO_PRIORITY
+from gridspine.adapters.openadr2.problem import INVALID_DATA, OUT_OF_SEQUENCE
+from gridspine.energy.control_port import ControlPort, controls_of
+from gridspine.energy.programme import MAX_DESCRIPTORS, Programme
+from gridspine.energy.programme_enrolment import ProgrammeEnrolment
+from gridspine.energy.programme_event import ProgrammeEvent
+from gridspine.kernel.errors import Conflict, Invalid, NotFound, Overloaded
+from gridspine.kernel.time import parse_rfc3339
+from gridspine.things.adapter import AdapterContext, Binding
+
+MAX_EVENTS = 200
+_UNTIL_US = parse_rfc3339("2100-01-01T00:00:00Z")
+_ONE_ONLY = (Invalid, Conflict, NotFound, Overloaded)
+"""What is wrong with one event, and keeps no other from being read."""
+
+
+class Mirror:
+    """All that is published of one VTN for one Thing. Lives on the event loop."""
+
+    def __init__(self, context: AdapterContext, binding: Binding, connection: Connection, kept: Kept) -> None:
+        self._context, self._connection, self._kept = context, connection, kept
+        self._source = context.source_of(binding.thing)
+        self.problems: list[str] = []
+        """What of the last events could not be kept."""
+        self._looked = False
+
+    def port(self) -> ControlPort:
+        """Return the port in the name of the Thing's application; raise `Unauthenticated` where it has none."""
+        return controls_of(self._context).of(self._source)
+
+    async def take(self, given: m.DistributeEvent) -> tuple[m.EventResponse, ...]:
+        """Let events be those of the VTN; return what is to be answered to them, which `answered` is told then."""
+        port, self.problems = self.port(), []
+        await self._drop_strays(port)
+        listed = {one.event.descriptor.event_id for one in given.events}
+        for id_ in [one for one in self._kept.now.events if one not in listed]:
+            await self._drop(port, id_, "the VTN tells of it no more")
+        responses = []
+        for one in given.events:
+            known = await self._event(port, one.event)
+            descriptor = one.event.descriptor
+            if known is None or one.response_required == "never":
+                continue
+            opt = self._opt(port, known) if known.code == 200 else m.OPT_OUT
+            of = m.QualifiedEvent(event_id=descriptor.event_id, modification_number=descriptor.modification_number)
+            description = "OK" if known.code == 200 else (self.problems[-1] if self.problems else "it cannot be kept")
+            responses.append(
+                m.EventResponse(
+                    code=known.code, description=description[:200], request_id=given.request_id, event=of, opt=opt
+                )
+            )
+        return tuple(responses)
+
+    async def answered(self, responses: Sequence[m.EventResponse]) -> None:
+        """Note what the VTN has heard."""
+        events = dict(self._kept.now.events)
+        for one in responses:
+            known = events.get(one.event.event_id)
+            if known is not None:
+                events[one.event.event_id] = msgspec.structs.replace(known, answered=one.opt)
+        await self._kept.change(events=events)
+
+    def changed_opts(self) -> list[tuple[str, KnownEvent, str]]:
+        """Return events by their ids that the VTN was answered otherwise than stands now, and what that is."""
+        if not any(one.answered and one.noun for one in self._kept.now.events.values()):
+            return []
+        port = self.port()
+        found = [
+            (id_, one, self._opt(port, one))
+            for id_, one in self._kept.now.events.items()
+            if one.answered and one.noun and self._live(port, one)
+        ]
+        return [(id_, one, opt) for id_, one, opt in found if opt != one.answered]
+
+    # -- events --------------------------------------------------------------------------------------------------
+
+    async def _event(self, port: ControlPort, given: m.EiEvent) -> KnownEvent | None:
+        """Let an event be as the VTN has it; return what is known of it, None for one that is over."""
+        descriptor, known = given.descriptor, self._kept.now.events.get(given.descriptor.event_id)
+        id_, number, market = descriptor.event_id, descriptor.modification_number, descriptor.market_context
+        if descriptor.status == "completed":
+            await self._drop(port, id_, "it is over")
+            return None
+        if known is not None and number == known.number and (known.noun or descriptor.status != "cancelled"):
+            if descriptor.status == "cancelled":
+                await self._end(port, known, "the VTN cancelled it")
+            return known
+        if known is not None and number < known.number:
+            self.problems.append(f"event {id_[:60]}: modification {number} is older than {known.number}")
+            return msgspec.structs.replace(known, code=OUT_OF_SEQUENCE)
+        if descriptor.status == "cancelled":
+            if known is not None:
+                await self._end(port, known, "the VTN cancelled it")
+            return await self._keep(id_, KnownEvent(market, "", number))
+        followed = not self._connection.market_contexts or market in self._connection.market_contexts
+        if not followed or (known is None and len(self._kept.now.events) >= MAX_EVENTS):
+            return await self._keep(id_, KnownEvent(market, "", number, commands=True, unmet=True))
+        older = known.noun if known is not None and self._live(port, known) else ""
+        plan = plan_of(given, self._connection.modes, self._context.clock.now_us())
+        try:
+            noun = await self._publish(port, given, plan, older)
+        except _ONE_ONLY as error:
+            self.problems.append(f"event {id_[:60]}: {error.detail}")
+            if known is not None and older:
+                await self._end(port, known, "the VTN changed it to what cannot be kept")
+            return await self._keep(id_, KnownEvent(market, "", number, code=INVALID_DATA))
+        return await self._keep(id_, KnownEvent(market, noun, number, commands=plan.commands, unmet=plan.unmet))
+
+    async def _publish(self, port: ControlPort, given: m.EiEvent, plan: Plan, supersedes: str) -> str:
+        """Publish what is to come of an event; return the node's event, "" where there is nothing."""
+        of = await self._market(port, given.descriptor.market_context)
+        if not plan.parts:
+            if supersedes:
+                await port.programmes.cancel(of.id, supersedes, "the VTN changed it: nothing is to come")
+            return ""
+        known = {one.payload_type for one in of.signals}
+        more = tuple(one for one in plan.signals if one.payload_type not in known)
+        if more:
+            signals = (*of.signals, *more)[-MAX_DESCRIPTORS:]
+            await port.programmes.change(of.id, msgspec.structs.replace(of, signals=signals))
+        descriptor = given.descriptor
+        made = await port.programmes.publish(
+            ProgrammeEvent(
+                id="", programme=of.id, organisation="", intervals=plan.parts, supersedes=supersedes,
+                title=(descriptor.comment or descriptor.event_id).strip()[:128] or "event",
+                priority=descriptor.priority - 1 if 0 < descriptor.priority <= NO_PRIORITY else NO_PRIORITY,
+                randomise_start_s=plan.chance_s,
+            )
+        )  # fmt: skip
+        return made.id
+
+    async def _keep(self, id: str, known: KnownEvent) -> KnownEvent:
+        await self._kept.change(events={**self._kept.now.events, id: known})
+        return known
+
+    async def _drop(self, port: ControlPort, id: str, why: str) -> None:
+        events = dict(self._kept.now.events)
+        known = events.pop(id, None)
+        if known is not None:
+            await self._end(port, known, why)
+            await self._kept.change(events=events)
+
+    async def _end(self, port: ControlPort, known: KnownEvent, why: str) -> None:
+        if self._live(port, known):
+            await port.programmes.cancel(self._kept.now.markets[known.market].noun, known.noun, why)
+
+    def _live(self, port: ControlPort, known: KnownEvent) -> bool:
+        """Whether the node's event is running or to come."""
+        of = self._kept.now.markets.get(known.market)
+        if of is None or not known.noun:
+            return False
+        try:
+            status = port.programmes.event(of.noun, known.noun).status(self._context.clock.now_us())
+        except NotFound:  # it is over, and was let go
+            return False
+        return status in {"scheduled", "active"}
+
+    def _opt(self, port: ControlPort, known: KnownEvent) -> str:
+        """Return whether the subject takes part in all that an event asks for."""
+        if not known.commands:
+            return m.OPT_IN
+        of = self._kept.now.markets.get(known.market)
+        if known.unmet or of is None or not of.enrolment:
+            return m.OPT_OUT
+        if not known.noun:
+            return m.OPT_IN  # nothing of it is to come
+        try:
+            enrolment = port.enrolments.get(of.noun, of.enrolment)
+            event = port.programmes.event(of.noun, known.noun)
+        except NotFound:
+            return m.OPT_OUT
+        part = enrolment.state == "active" and any(enrolment.takes_part(event.id, event.from_us, event.until_us))
+        return m.OPT_IN if part else m.OPT_OUT
+
+    # -- programmes ----------------------------------------------------------------------------------------------
+
+    async def _market(self, port: ControlPort, context: str) -> Programme:
+        """Return the programme of a marketContext, made where there is none; the subject takes part in it."""
+        known = self._kept.now.markets.get(context)
+        if known is None:
+            found = self._adopted(port, context) or await port.programmes.create(self._programme(context))
+            known = KnownMarket(found.id)
+            await self._kept.change(markets={**self._kept.now.markets, context: known})
+        found = port.programmes.own(known.noun)
+        if found.retired_us:
+            raise Conflict("its programme was retired at this node")
+        wanted = msgspec.structs.replace(found, modes=self._connection.modes, primacy=self._connection.primacy)
+        if wanted != found:
+            found = await port.programmes.change(found.id, wanted)
+        after = await self._enrolled(port, known)
+        await self._kept.change(markets={**self._kept.now.markets, context: after})
+        return port.programmes.own(known.noun)
+
+    def _programme(self, context: str) -> Programme:
+        url = context if context.startswith(("http://", "https://")) else ""
+        return Programme(
+            id="", organisation="", title=context.strip()[:128] or "OpenADR 2.0b", primacy=self._connection.primacy,
+            description_url=url, modes=self._connection.modes,
+        )  # fmt: skip
+
+    def _adopted(self, port: ControlPort, context: str) -> Programme | None:
+        """Return what was made of it before the node stopped, and not noted any more."""
+        mine = {one.noun for one in self._kept.now.markets.values()}
+        title = self._programme(context).title
+        for one in port.programmes.all():
+            if one.by == port.source.principal and one.title == title and one.id not in mine and not one.retired_us:
+                return one
+        return None
+
+    async def _enrolled(self, port: ControlPort, known: KnownMarket) -> KnownMarket:
+        """Let the subject take part as the connection says; what was withdrawn since stays so until that changes."""
+        said = self._connection
+        consent = "|".join((said.subject, said.authority, *sorted(said.modes)))
+        if known.consent == consent:
+            return known
+        if known.enrolment and port.enrolments.get(known.noun, known.enrolment).state == "active":
+            await port.enrolments.decide(known.noun, known.enrolment, "withdraw", "its connection was changed")
+        if not said.subject:
+            return msgspec.structs.replace(known, enrolment="", consent=consent)
+        made = await port.enrolments.ask(
+            ProgrammeEnrolment(
+                id="", programme=known.noun, owner="", organisation="", subject=said.subject, modes=said.modes,
+                kind="site" if said.site else "thing", from_us=self._context.clock.now_us(), until_us=_UNTIL_US,
+                authority=said.authority,
+            )
+        )  # fmt: skip
+        return msgspec.structs.replace(known, enrolment=made.id, consent=consent)
+
+    async def _drop_strays(self, port: ControlPort) -> None:
+        """Cancel what was published before the node stopped, and not noted any more: it is published anew."""
+        if self._looked:
+            return
+        now_us, mine = self._context.clock.now_us(), {one.noun for one in self._kept.now.events.values()}
+        for of in self._kept.now.markets.values():
+            for one in port.programmes.events(of.noun):
+                stray = one.id not in mine and one.by == port.source.principal
+                if stray and one.status(now_us) in {"scheduled", "active"}:
+                    await port.programmes.cancel(of.noun, one.id, "it is published anew")
+        self._looked = True

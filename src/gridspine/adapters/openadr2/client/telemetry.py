@@ -1,0 +1,180 @@
+"""What a VTN asked to be told of a Thing: reports from the node's history, of times that are over.
+
+::
+
+    oadrRegisterReport   what can be told: mean power, the import register
+    oadrCreateReport     what is asked for, how often ─► `KnownReport`
+    oadrUpdateReport     its intervals, when the last of them is over; one of which nothing valid was read is left out
+
+It is told where an enrolment stands that lets the node tell it, and of no time before that.
+"""
+
+import msgspec
+
+from gridspine.adapters.openadr2 import message as m
+from gridspine.adapters.openadr2 import message_report as r
+from gridspine.adapters.openadr2.client.call import Remote
+from gridspine.adapters.openadr2.client.connection import Connection
+from gridspine.adapters.openadr2.client.mirror import Mirror
+from gridspine.adapters.openadr2.client.record import Kept, KnownReport
+from gridspine.adapters.openadr2.problem import INVALID_ID
+from gridspine.energy.control_port import ControlPort
+from gridspine.energy.programme import MAX_DESCRIPTORS, ReportDescriptor
+from gridspine.infra.runtime.clock import Clock, new_id
+from gridspine.kernel.errors import Conflict, Forbidden, Invalid, NotFound
+from gridspine.kernel.time import US
+
+GRACE_S = 10.0
+"""How long after an interval is over its last readings may take to arrive [s]."""
+SPECIFIER = "telemetry"
+MAX_REPORTS, _MAX_SLOTS, _OLD_US = 20, 1_000, 86_400 * US
+_MOST_AT_ONCE = 1
+_OFFERED = {
+    "power": ("activePower", "usage", m.Item(kind="power:powerReal", units="W", hertz=50.0, voltage=230.0, ac=True)),
+    "energy": ("activeEnergyImport", "reading", m.Item(kind="power:energyReal", units="Wh")),
+}
+"""rID → point, reportType, item."""
+
+
+class Telemetry:
+    """Tells one VTN of one Thing."""
+
+    def __init__(self, mirror: Mirror, kept: Kept, connection: Connection, clock: Clock) -> None:
+        self._mirror, self._kept, self._connection, self._clock = mirror, kept, connection, clock
+
+    def offer(self) -> r.RegisterReport:
+        """Return what can be told; nothing where no Thing is named."""
+        now_us = self._clock.now_us()
+        target = m.Target(resource_ids=(self._connection.resource or self._connection.telemetry,))
+        sampling = r.Sampling(min_us=US, max_us=3600 * US)
+        descriptions = tuple(
+            r.Description(rid=rid, source=target, type=type_, item=item, reading_type=reading, sampling=sampling)
+            for (rid, (_, type_, item)), reading in zip(_OFFERED.items(), ("Mean", "Direct Read"), strict=True)
+        )
+        report = r.Report(
+            duration_us=3600 * US, descriptions=descriptions, request_id="0", specifier_id=SPECIFIER,
+            name="METADATA_TELEMETRY_USAGE", created_us=now_us,
+        )  # fmt: skip
+        reports = (report,) if self._connection.telemetry else ()
+        return r.RegisterReport(request_id=new_id(self._clock), reports=reports, ven_id=self._kept.now.ven_id)
+
+    async def asked(self, requests: tuple[r.ReportRequest, ...], request_id: str) -> r.CreatedReport:
+        """Note what is asked for; return what the VTN is answered to it."""
+        now_us, found = self._clock.now_us(), dict(self._kept.now.reports)
+        refused = ""
+        for one in requests:
+            said = one.specifier
+            points = {each.rid: _OFFERED[each.rid][0] for each in said.wanted if each.rid in _OFFERED}
+            room = one.request_id in found or len(found) < MAX_REPORTS
+            if said.specifier_id != SPECIFIER or not points or not room or not self._connection.telemetry:
+                refused = one.request_id
+                continue
+            step_us = max(US, (said.granularity_us or said.back_us or 60 * US) // US * US)
+            every_us = -(-said.back_us // step_us) * step_us
+            from_us = said.interval.start_us if said.interval else (now_us if every_us else now_us - step_us)
+            begin_us = max(from_us, now_us - _OLD_US) // US * US
+            found[one.request_id] = KnownReport(said.specifier_id, points, step_us, every_us, begin_us)
+        await self._kept.change(reports=found)
+        words = f"{refused[:80]!r} is none that is offered" if refused else "OK"
+        response = m.Response(code=INVALID_ID if refused else 200, request_id=request_id, description=words)
+        return r.CreatedReport(response=response, pending=tuple(found), ven_id=self._kept.now.ven_id)
+
+    async def ended(self, given: r.CancelReport) -> r.CanceledReport:
+        """Tell no more of what is not asked for any more."""
+        known = self._kept.now.reports
+        unknown = [one for one in given.report_request_ids if one not in known]
+        left = {id_: one for id_, one in known.items() if id_ not in given.report_request_ids}
+        await self._kept.change(reports=left)
+        response = m.Response(code=INVALID_ID if unknown else 200, request_id=given.request_id)
+        return r.CanceledReport(response=response, pending=tuple(left), ven_id=self._kept.now.ven_id)
+
+    def next_us(self) -> int:
+        """Return when the next report can be made [µs since 1970], 0 where none is to come."""
+        ends = [one.from_us + (one.every_us or one.step_us) for one in self._kept.now.reports.values()]
+        return min(ends) + round(GRACE_S * US) if ends else 0
+
+    async def tell(self, remote: Remote) -> None:
+        """Send what is due; raise `Unavailable`, and then it is sent later. What cannot be made is a problem noted."""
+        now_us = self._clock.now_us()
+        for id_, known in list(self._kept.now.reports.items()):
+            for _ in range(_MOST_AT_ONCE):
+                lasts_us = known.every_us or known.step_us
+                if known.from_us + lasts_us + GRACE_S * US > now_us:
+                    break
+                try:
+                    intervals = await self._intervals(known, known.from_us + lasts_us)
+                except (Invalid, Conflict, NotFound, Forbidden) as error:
+                    self._mirror.problems.append(f"report {id_[:60]}: {error.detail}")
+                    intervals = ()
+                if intervals:
+                    await self._send(remote, id_, known, intervals)
+                # What is older than a day is not made up for.
+                behind = max(0, (now_us - _OLD_US - known.from_us) // lasts_us)
+                known = msgspec.structs.replace(known, from_us=known.from_us + lasts_us * max(1, behind))
+                left = {key: one for key, one in self._kept.now.reports.items() if key != id_}
+                await self._kept.change(reports=left | ({id_: known} if known.every_us else {}))
+                if not known.every_us:
+                    break
+
+    async def _send(self, remote: Remote, id: str, known: KnownReport, intervals: tuple[r.ReportInterval, ...]) -> None:
+        now_us = self._clock.now_us()
+        report = r.Report(
+            start_us=intervals[0].start_us, intervals=intervals, id=new_id(self._clock), request_id=id,
+            specifier_id=known.specifier_id, name="TELEMETRY_USAGE", created_us=now_us,
+        )  # fmt: skip
+        said = r.UpdateReport(request_id=new_id(self._clock), reports=(report,), ven_id=self._kept.now.ven_id)
+        answer = await remote.say(said)
+        if isinstance(answer, r.UpdatedReport) and answer.cancel is not None:
+            await self.ended(answer.cancel)
+
+    async def _intervals(self, known: KnownReport, until_us: int) -> tuple[r.ReportInterval, ...]:
+        port = self._mirror.port()
+        of = self._consent(port)
+        if of is None:
+            raise Conflict("nobody takes part in a programme of that VTN: nothing may be told")
+        since_us = port.enrolments.get(*of).from_us
+        count = min((until_us - known.from_us) // known.step_us, _MAX_SLOTS)
+        skipped = min(count, max(0, -(-(since_us - known.from_us) // known.step_us)))
+        begin_us, end_us = known.from_us + skipped * known.step_us, known.from_us + count * known.step_us
+        if begin_us >= end_us:
+            return ()
+        found: dict[str, tuple[float | None, ...]] = {}
+        for rid, point in known.points.items():
+            try:
+                found[rid] = await self._values(port, of, point, known.step_us, begin_us, end_us)
+            except NotFound:  # that Thing has no such point
+                continue
+        made = []
+        for at in range((end_us - begin_us) // known.step_us):
+            told = {rid: values[at] for rid, values in found.items() if at < len(values)}
+            payloads = tuple(
+                r.ReportPayload(rid=rid, value=value, quality="Quality Good - Non Specific")
+                for rid, value in told.items()
+                if value is not None
+            )
+            start_us = begin_us + at * known.step_us
+            if payloads:
+                made.append(r.ReportInterval(start_us=start_us, duration_us=known.step_us, payloads=payloads))
+        return tuple(made)
+
+    def _consent(self, port: ControlPort) -> tuple[str, str] | None:
+        """Return a programme and the enrolment in it by which the node may tell the VTN."""
+        for one in self._kept.now.markets.values():
+            if one.enrolment and port.enrolments.get(one.noun, one.enrolment).state == "active":
+                return one.noun, one.enrolment
+        return None
+
+    async def _values(
+        self, port: ControlPort, of: tuple[str, str], point: str, step_us: int, from_us: int, until_us: int
+    ) -> tuple[float | None, ...]:
+        """Return one value an interval, None where nothing valid was read."""
+        noun, enrolment = of
+        payload = f"TELEMETRY_{point}"
+        wanted = ReportDescriptor(payload, point, step_us // US)
+        programme = port.programmes.own(noun)
+        if wanted not in programme.reports:
+            others = [one for one in programme.reports if one.payload_type != payload][: MAX_DESCRIPTORS - 1]
+            await port.programmes.change(noun, msgspec.structs.replace(programme, reports=(*others, wanted)))
+        made = await port.reports.deliver(noun, enrolment, payload, from_us, until_us, point=point)
+        resources = (await port.reports.values(made)).resources
+        return next((one.values for one in resources if one.thing == self._connection.telemetry), ())
