@@ -4,9 +4,15 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
+import numpy as np
 from target import Target, target
 
+from gridspine.adapters.modbus.curve import Curve, Sets, functions
 from gridspine.adapters.modbus.layout import load_layout
+from gridspine.adapters.modbus.plan import Span
+from gridspine.adapters.modbus.readout import Readout
+from gridspine.adapters.modbus.register import COUNT_OF, Register, Served
+from gridspine.adapters.modbus.register import decode as decode_register
 from gridspine.adapters.modbus.session import Refused
 from gridspine.adapters.modbus.sunspec import Chain, discover
 from gridspine.adapters.modbus.view import View
@@ -176,6 +182,57 @@ def sunspec() -> Target:
         [b"SunS", b"\xff\xff\x00\x00", b"\x80\x00", b"\x7f\xff", b"\x00\x67\x00\x32", b"\x7f\xc0\x00\x00"],
         shape=int,
     )
+
+
+@target
+def stored_curves() -> Target:
+    """A device's stored curves: how many it says it has, and their registers; what is read can be written again."""
+    known = list(functions().items())
+
+    def run(data: bytes) -> str:
+        name, function = known[data[0] % len(known) if data else 0]
+        words = to_words(data[3 : len(data) - (len(data) - 3) % 2] if len(data) > 4 else b"")
+        sets = Sets(function, {function.count: data[1] if len(data) > 1 else 0, "NPt": data[2] if len(data) > 2 else 0})
+        curve = Curve(name, 2, function.zones[0] if function.zones else "")
+        held = dict(enumerate(words))
+        read = sets.decode(curve, held)
+        for point in read.points:
+            assert point.x == point.x and point.y == point.y
+        sets.encode(read, held)
+        return f"{name} {len(read.points)}"
+
+    seeds = [bytes((at, 3, 4)) + b"\0\x02" * 200 for at in range(len(known))]
+    seeds += [bytes((at, 2, 2)) + b"\0\0" * 300 for at in range(len(known))]
+    words = [b"\xff\xff", b"\x80\x00", b"\0\x01", b"\0\x64"]
+    return Target("stored-curves", "stored curves of SunSpec 705 to 712", run, (Invalid,), seeds, words, shape=str)
+
+
+@target
+def register_block() -> Target:
+    """Registers of a device of no standard, decoded together: the same as each alone."""
+    kinds = sorted(set(COUNT_OF) - {"bit"})
+
+    def run(data: bytes) -> int:
+        words = np.frombuffer((data[4:20] + bytes(16))[:16], ">u2").astype(np.uint16)
+        served = {
+            f"p{at}": Served(Register("holding", at, kinds[byte % len(kinds)], bool(byte & 32), bool(byte & 64), 0.1))
+            for at, byte in enumerate(data[:4])
+        }
+        readout = Readout("urn:x:a", served, [("holding", Span(0, 8))])
+        readings, problems = readout.read(words, np.ones(8, np.bool_), NOW_US)
+        alone = [
+            decode_register(one.read, words[one.read.address :][: one.read.count].tolist()) for one in served.values()
+        ]
+        found = [value for value in alone if value is not None]
+        if len(found) != len(readings) or len(found) + len(problems) != len(served):
+            raise AssertionError("together they are others than alone")
+        if any(abs(a - b) > 1e-12 * abs(a) for a, b in zip(found, readings.value.tolist(), strict=True)):
+            raise AssertionError("together they are worth something else")
+        return len(found)
+
+    seeds = [bytes((at, at + 1, at + 2, at + 3)) + bytes(range(16)) for at in range(0, 100, 3)]
+    words = [b"\x7f\xf0\0\0", b"\x7f\xc0\0\0", b"\xff\xff\xff\xff", b"\x80\0"]
+    return Target("register-block", "registers of no standard", run, (Invalid,), seeds, words, shape=int)
 
 
 def _points(layout: Any) -> list[str]:

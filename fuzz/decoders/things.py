@@ -12,12 +12,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from target import Target, target
 
-from gridspine.adapters.wot_http.wire import decode_value
+from gridspine.adapters.wot_http.shared import Listing, by_key, following
+from gridspine.adapters.wot_http.wire import Form, decode_value, pick_values
 from gridspine.apps.api.interaction import read_number
 from gridspine.apps.edge.wire import Report
 from gridspine.infra.identity.enrol import read_request
 from gridspine.infra.runtime import starlark
 from gridspine.infra.sparql import guard
+from gridspine.kernel.codecs.pick import Pick, read_answer
 from gridspine.kernel.errors import Invalid, TooLarge, UnsupportedMedia
 from gridspine.things.control_rule import parse_rule
 from gridspine.things.jsonpath import Asked
@@ -265,6 +267,28 @@ def property_value() -> Target:
     ]
     words = [b"1e999", b"NaN", b"\xf9\x7e\x00", b"\x9f", b"\xc2\x49", b"\xd8\x1c", b"9" * 400, b"-"]
     return Target("property-value", "values of properties", run, (*_REFUSED, UnsupportedMedia), seeds, words, shape=str)
+
+
+@target
+def listing() -> Target:
+    """A page of a vendor's cloud: the devices it lists, by their keys, and where the next page is."""
+    asked = Listing("/systems", "/id", "/next")
+
+    def run(data: bytes) -> int:
+        document = read_answer(data)
+        found = by_key(document, asked)
+        following(document, asked, "https://vendor.example/systems")
+        pick_values(next(iter(found.values()), None), {"p": Form("https://vendor.example/", pick=Pick(("/w",)))})
+        return min(len(found), 9)
+
+    seeds = [
+        b'{"systems":[{"id":1,"w":2.5},{"id":"b","w":-1}],"next":"/systems?page=2"}',
+        b'{"systems":[{"id":true},{"w":1},[],null],"next":null}',
+        b'{"systems":{"id":1}}',
+        b'{"systems":[],"next":["x"]}',
+    ]
+    words = [b'"id":', b'"systems":', b'"next":', b"1e999", b"[[[[", b"null", b'"//x"', b'"http://[::1"']
+    return Target("listing", "pages of vendors' clouds", run, _REFUSED, seeds, words, shape=int)
 
 
 @target

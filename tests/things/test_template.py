@@ -148,3 +148,34 @@ def test_a_folder_gives_the_good_ones_and_says_why_others_are_none(tmp_path) -> 
     assert good.keys() == {"good"}
     assert bad.keys() == {"No Good", "broken"}
     assert read_folder(tmp_path / "nowhere", known_models()) == ({}, {})
+
+
+CLOUD = (
+    'protocol = "http"\n' + HEAD + '[parameters.system]\ntitle = "Its number"\n'
+    '[http]\nat = "/systems"\nbase = "https://api.acme.example"\nitems = "/systems"\nkey = "/id"\n'
+    'item = "{system}"\nnext = "/next"\n'
+    'scheme = "oauth2"\ngrant = "authorization_code"\ntoken = "https://acme.example/token"\n'
+    'authorise = "https://acme.example/authorise"\n[points]\n'
+    'activePower = { pointer = "/w", unit = "W", sign = "import_positive" }\n'
+    'activeEnergyImport = { pointer = "/in", unit = "Wh" }\nactiveEnergyExport = { pointer = "/out", unit = "Wh" }\n'
+)
+
+
+def test_a_clouds_listing_and_grant_reach_the_adapter() -> None:
+    found = fill(read(CLOUD), given={"system": "4711"}, secret="acme").connection
+    assert found["listing"] == {"items": "/systems", "key": "/id", "next": "/next"}
+    assert found["item"] == "4711"
+    assert found["security"]["grant"] == "authorization_code"
+
+
+@pytest.mark.parametrize(
+    ("taken", "field"),
+    [
+        ('authorise = "https://acme.example/authorise"\n', "http.authorise"),
+        ('token = "https://acme.example/token"\n', "http.token"),
+        ('item = "{system}"\n', "http.item"),
+        ('items = "/systems"\n', "http.item"),
+    ],
+)
+def test_a_cloud_that_does_not_say_enough_is_refused(taken: str, field: str) -> None:
+    assert field in [one for one, _ in wrong(CLOUD.replace(taken, ""))]

@@ -21,6 +21,8 @@ from gridspine.adapters.modbus.session import frame_gap_s
 from gridspine.energy.models import load_models
 from gridspine.things.adapter import Binding, Order
 
+SLOW = pytest.mark.slow
+
 
 @pytest.fixture
 def line() -> Iterator[tuple[str, str]]:
@@ -132,13 +134,12 @@ async def test_several_units_share_a_line_and_a_dead_one_keeps_none_from_it(unit
 @pytest.mark.parametrize(
     "spoilt",
     [
-        lambda answer: answer[:-1] + bytes((answer[-1] ^ 0x40,)),
-        lambda answer: answer[:3] + bytes((answer[3] ^ 1,)) + answer[4:],
-        lambda answer: answer[:4],
-        lambda answer: b"\xff\x00" + answer[2:],
-        lambda answer: b"",
+        pytest.param(lambda answer: answer[:-1] + bytes((answer[-1] ^ 0x40,)), id="check"),
+        pytest.param(lambda answer: answer[:3] + bytes((answer[3] ^ 1,)) + answer[4:], id="value", marks=SLOW),
+        pytest.param(lambda answer: answer[:4], id="short", marks=SLOW),
+        pytest.param(lambda answer: b"\xff\x00" + answer[2:], id="head", marks=SLOW),
+        pytest.param(lambda answer: b"", id="nothing", marks=SLOW),
     ],
-    ids=["check", "value", "short", "head", "nothing"],
 )
 async def test_a_spoilt_frame_is_no_value_and_is_asked_for_again(units: Line, spoilt: Callable[[bytes], bytes]):
     node = FakeNode([bound(units, 1)], settings={"maxBackoffS": 0.5})

@@ -58,6 +58,7 @@ async def asked(node: FakeNode, action: str, given: Any, id: str = "r1") -> tupl
     return node.requested.pop(id)
 
 
+@pytest.mark.slow
 async def test_reactive_power_is_set_import_positive_and_ended_by_the_device(start_device: Any):
     async with served(start_device) as (node, _, device):
         assert value(node, "localControl") == 0.0
@@ -71,6 +72,7 @@ async def test_reactive_power_is_set_import_positive_and_ended_by_the_device(sta
         assert states(node) == ["sent", "acknowledged"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("factor", "excitation", "sign"), [(0.9, 0, -1), (-0.95, 1, 1)])
 async def test_a_power_factor_says_its_excitation(start_device: Any, factor: float, excitation: int, sign: int):
     async with served(start_device) as (node, _, device):
@@ -118,6 +120,7 @@ async def test_a_curve_that_cannot_be_followed_is_rejected_in_words(start_device
             assert words in reason(node)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("point", "model"), [("frequencyDroopCurve", 711), ("wattVarCurve", 712)])
 async def test_the_other_functions_adopt_too_and_can_be_let_go(start_device: Any, point: str, model: int):
     async with served(start_device) as (node, _, device):
@@ -187,6 +190,7 @@ async def test_a_device_in_local_hands_is_not_commanded(start_device: Any):
         assert relay.writes == 0
 
 
+@pytest.mark.slow
 async def test_both_hearts_beat_and_one_that_stands_makes_values_questionable(start_device: Any):
     async with served(start_device, heartbeat=True) as (node, relay, device):
         await node.until(lambda: relay.writes > 8)
@@ -214,6 +218,7 @@ def test_a_heart_that_stands_for_ten_seconds_is_said_of_the_values():
     asyncio.run(live())
 
 
+@pytest.mark.slow
 async def test_what_is_asked_of_a_device_that_is_away_has_failed(start_device: Any):
     async with served(start_device) as (node, relay, device):
         device.kill()

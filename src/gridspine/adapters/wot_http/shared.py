@@ -96,16 +96,17 @@ class Shared:
             answer = await self._session.get(href, security, organisation)
             at_us = at_us or self._clock.now_us()
             document = read_answer(answer.body)
-            items |= _by_key(document, listing)
+            items |= by_key(document, listing)
             if len(items) > MAX_ITEMS:
                 raise Invalid(f"more than {MAX_ITEMS} items")
-            href = _following(document, listing, href)
+            href = following(document, listing, href)
             if href and origin_of(href) != origin:
                 raise Invalid("its next page is at another origin, where its secret may not go")
         return Listed(items, at_us)
 
 
-def _by_key(document: Any, listing: Listing) -> dict[str, Any]:
+def by_key(document: Any, listing: Listing) -> dict[str, Any]:
+    """Return the items of a page by their keys; raise `Invalid` where there is no list."""
     listed = at_pointer(document, listing.items)
     if not isinstance(listed, list):
         raise Invalid(f"no list is at {listing.items[:60]!r} in the answer")
@@ -120,11 +121,17 @@ def _by_key(document: Any, listing: Listing) -> dict[str, Any]:
     return found
 
 
-def _following(document: Any, listing: Listing, href: str) -> str:
+def following(document: Any, listing: Listing, href: str) -> str:
+    """Return the address of the page after the one at ``href``, "" for none; raise `Invalid` for what is no address."""
     if not listing.next:
         return ""
     try:
         said = at_pointer(document, listing.next)
     except Invalid:
         return ""
-    return urljoin(href, said) if isinstance(said, str) and said else ""
+    if not isinstance(said, str) or not said:
+        return ""
+    try:
+        return urljoin(href, said)
+    except ValueError as error:
+        raise Invalid("its next page is at no address") from error

@@ -22,6 +22,7 @@ from gridspine.kernel.errors import Invalid
 from gridspine.kernel.units import conversion, unit
 from gridspine.things.model import PointModel
 from gridspine.things.template import (
+    Http,
     HttpTemplate,
     ModbusPoint,
     ModbusTemplate,
@@ -96,8 +97,21 @@ def messages(template: Template, spoken: Mapping[str, Spoken], given: Mapping[st
 
 
 def answers(template: HttpTemplate, spoken: Mapping[str, Spoken], given: Mapping[str, str]) -> dict[str, bytes]:
-    """Return what a device answers, by path and query."""
-    return _bodies(template, spoken, given, template.http.at, template.http.form)
+    """Return what a device answers, by path and query; one of a listing stands there after another one."""
+    bodies = _bodies(template, spoken, given, template.http.at, template.http.form)
+    return (
+        {path: _listed(template.http, body, given) for path, body in bodies.items()} if template.http.items else bodies
+    )
+
+
+def _listed(http: Http, body: bytes, given: Mapping[str, str]) -> bytes:
+    item: dict[str, Any] = json.loads(body)
+    other: dict[str, Any] = {}
+    document: dict[str, Any] = {}
+    _set(item, _put(http.key, given), _put(http.item, given))
+    _set(other, _put(http.key, given), "another")
+    _set(document, http.items, [other, item])
+    return json.dumps(document).encode()
 
 
 def _spoken(template: Template, point: ModbusPoint | ValuePoint, model: PointModel, rng: np.random.Generator) -> Spoken:
