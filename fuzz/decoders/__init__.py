@@ -1,3 +1,14 @@
 """The targets, by what they decode."""
 
-from decoders import answers, chargers, devices, identity, programmes, readings, store, things, utilities  # noqa: F401
+from decoders import (  # noqa: F401
+    answers,
+    chargers,
+    devices,
+    identity,
+    programmes,
+    readings,
+    roaming,
+    store,
+    things,
+    utilities,
+)

@@ -1,12 +1,15 @@
 """What charge points send: OCPP-J frames, by every version's schemas, and the meter values in them."""
 
 import json
+import math
 from typing import Any
 
 from target import Target, target
 
+from gridspine.adapters.ocpp import profile, setpoint
 from gridspine.adapters.ocpp.meter import take
 from gridspine.adapters.ocpp.schema import schemas
+from gridspine.adapters.ocpp.station import Connection, Place
 from gridspine.adapters.ocpp.wire import VERSIONS, Call, Malformed, Refusal, Result, decode, encode_call, encode_result
 from gridspine.kernel.errors import Invalid
 
@@ -16,6 +19,7 @@ _POINTS = frozenset(
      "reactivePower", "frequency", "powerFactor"}
 )  # fmt: skip
 _ANSWERED = ("SetChargingProfile", "GetCompositeSchedule", "TriggerMessage", "GetConfiguration", "GetVariables")
+_PLACE = Place("urn:example:evse", Connection("CP001"), frozenset({"currentLimit", "activePowerSetpoint"}))
 _SIGNED = {"value": "OCMF|{}|{}", "format": "SignedData"}
 _SEEDS: list[list[Any]] = [
     [2, "a", "BootNotification", {"chargePointVendor": "Acme", "chargePointModel": "Wall"}],
@@ -40,12 +44,19 @@ _SEEDS: list[list[Any]] = [
     [3, "j", {"configurationKey": [{"key": "a", "readonly": True, "value": "1"}], "unknownKey": ["b"]}],
     [3, "k", {"status": "Accepted", "schedule": {"evseId": 1, "duration": 60, "scheduleStart": _T,
         "chargingRateUnit": "A", "chargingSchedulePeriod": [{"startPeriod": 0, "limit": 16.0}]}}],
+    [3, "k", {"status": "Accepted", "schedule": {"evseId": 1, "duration": 60, "scheduleStart": _T,
+        "chargingRateUnit": "W", "chargingSchedulePeriod": [{"startPeriod": 0, "operationMode": "CentralSetpoint",
+        "setpoint": -5000.0, "dischargeLimit": -5000.0, "limit": 22000.0}]}}],
+    [3, "k", {"getVariableResult": [{"attributeStatus": "Accepted", "attributeValue": "ChargingOnly,CentralSetpoint",
+        "component": {"name": "V2XChargingCtrlr"}, "variable": {"name": "SupportedOperationModes"}}]}],
+    [2, "n", "ReportDERControl", {"requestId": 7, "tbc": True, "fixedVar": [{"id": "a", "isDefault": False,
+        "isSuperseded": False, "fixedVar": {"priority": 1, "setpoint": 10, "unit": "PctMaxVar"}}]}],
     [5, "l", "FormatViolation", "", {}], [6, "m", "NotifyPeriodicEventStream", {"id": 1, "pending": 0, "basetime": _T,
         "data": [{"t": 1.0, "v": "2"}]}],
 ]  # fmt: skip
 _WORDS = [
     b"[2,", b"[3,", b"[4,", b'"sampledValue":[', b'"multiplier":-999', b"1e999", b"-0.0", b"9007199254740993",
-    b'"L1-N"', b'"SignedData"', b"\\u0000", b"null", b"[[[[", b'"seqNo":', b'"9999-12-31T23:59:60Z"',
+    b'"L1-N"', b'"SignedData"', b"\\u0000", b"null", b"[[[[", b"1" + b"0" * 320, b'"seqNo":', b'"9999-12-31T23:59:60Z"',
 ]  # fmt: skip
 
 
@@ -87,8 +98,20 @@ def _fits(known: Any, frame: Result) -> str:
                 known.check(action, "response", frame.payload)
             except Malformed:
                 continue
+            _read(action, frame.payload, known.version)
             return action
     return "result"
+
+
+def _read(action: str, payload: dict[str, Any], version: Any) -> None:
+    """Read of an answer what the node reads of it: limits and set-points are finite, or none."""
+    if action == "GetCompositeSchedule":
+        period, unit = profile.now(payload, version)
+        for value in (profile.told(period, unit, _PLACE), setpoint.told(period, unit, _PLACE)):
+            if value is not None and not math.isfinite(value):
+                raise AssertionError("a limit that is no number")
+    elif action == "GetVariables":
+        setpoint.lacks(payload)
 
 
 def _call(frame: Call, known: Any, version: Any) -> str:

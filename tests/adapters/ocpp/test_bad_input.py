@@ -174,3 +174,13 @@ async def test_a_connection_full_of_what_is_wrong_goes_on_and_each_of_it_is_coun
         assert adapter.counters["late_or_unknown_answers"] == 25 * len(unasked)
         assert adapter.counters["ignored"] == 25 * len(nobodys)
         assert adapter.server.connected == ["org/CP001"]
+
+
+async def test_numbers_beyond_all_bounds_are_refused_as_values_and_change_nothing(caplog):
+    node, huge = make_node(), 10**400
+    begin = {"connectorId": 1, "idTag": "CAFE01", "meterStart": huge, "timestamp": at(node)}
+    async with serving(node), raw(node) as point:
+        assert await point.call("StartTransaction", begin) == "PropertyConstraintViolation"
+        assert transactions(await node.request(ONE, "transactions", {})) == {}
+        assert await point.call("Heartbeat", {})
+    assert "could not be answered" not in caplog.text

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ocpp_bench import LIMITED, ONE, binding, make_node, order, raw, serving, stored
 
-from gridspine.adapters.ocpp import setpoint
+from gridspine.adapters.ocpp import profile, setpoint
 from gridspine.adapters.ocpp.schema import schemas
 from gridspine.adapters.ocpp.setpoint import Beside
 from gridspine.adapters.ocpp.station import Stations
@@ -169,6 +169,14 @@ async def test_why_a_profile_was_rejected_reaches_the_person():
     assert words == (
         "the charge point answers the profile with Rejected (UnsupportedRateUnit: watts only of  [31mthe whole [0m)"
     )
+
+
+@pytest.mark.parametrize("value", [10**400, -(10**400), float("inf"), float("nan"), None])
+def test_what_holds_is_a_number_or_nothing(value):
+    _, here = Stations([binding(points=POINTS)]).of(ONE)
+    period = {"startPeriod": 0, "setpoint": value, "limit": value}
+    assert setpoint.told(period, "A", here) is None
+    assert profile.told(period, "A", here) is None
 
 
 @given(

@@ -132,6 +132,8 @@ class Session:
         self._client: _Client | None = None
         self._backoff = Backoff(clock, 0.5, max_backoff_s)
         self._not_before_us = 0
+        self._why = ""
+        """Why the last attempt to connect was not even made."""
         self._silences = 0
         self._answering: set[int] = set()
         """Units whose last request was answered: a frame of theirs that is spoilt is worth asking for again."""
@@ -243,8 +245,9 @@ class Session:
             return self._client
         self._drop()
         if self._clock.monotonic_us() < self._not_before_us:
-            raise Unreachable(f"{self.endpoint} could not be reached; the next attempt waits")
+            raise Unreachable(f"{self._why or f'{self.endpoint} could not be reached'}; the next attempt waits")
         client = self._make_client(await self._host())
+        self._why = ""
         try:
             reached = await client.connect()
         except (ModbusException, OSError) as error:
@@ -279,6 +282,7 @@ class Session:
             return str(await self._addresses.find(self.endpoint.host, self.endpoint.port))
         except (Invalid, Unavailable) as error:
             self._not_before_us = self._clock.monotonic_us() + round(self._backoff.failed_s() * US)
+            self._why = error.detail
             raise (Forbidden if isinstance(error, Invalid) else Unreachable)(error.detail) from error
 
     def _make_client(self, host: str) -> _Client:

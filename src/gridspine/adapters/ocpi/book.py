@@ -10,7 +10,7 @@ Tokens that only are checked are kept as hashes; the one that we show the partne
 
 import base64
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -162,9 +162,9 @@ class Book:
             self._counts[place[:2]] -= 1
             await self.store.put(_key(place, id), None)
 
-    async def forget_all(self, thing: str) -> None:
-        """Let all go that is kept of a partner's objects."""
-        for module in {place[1] for place in self._objects if place[0] == thing}:
+    async def forget_all(self, thing: str, modules: Collection[str]) -> None:
+        """Let all go that is kept of a partner's ``modules``."""
+        for module in modules:
             for place, kept in list(self.objects(thing, module)):
                 await self.forget_object(place, kept.id)
 

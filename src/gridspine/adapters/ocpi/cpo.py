@@ -27,6 +27,7 @@ class Cpo:
         self._tariffs = CpoTariffs(roaming, self.locations, self.sessions)
         commands = CpoCommands(roaming, later, self.locations, self.tokens, self.sessions)
         profiles = CpoProfiles(roaming, later, self.locations, self.sessions)
+        roaming.registration.gone.append(self.tokens.forget)
         self.modules: dict[tuple[str, str], Handlers] = {
             ("sender", "locations"): self.locations.handlers,
             ("sender", "sessions"): self.sessions.session_handlers,

@@ -58,7 +58,7 @@ class CpoProfiles:
         if point is None or not point.limit:
             return Reply(ProfileResponse("NOT_SUPPORTED", TIMEOUT_S))
         evse = self._locations.by_thing[own.thing].evse
-        limit = _limit(given.charging_profile, evse, point.limit, call.now_us)
+        limit = ceiling(given.charging_profile, evse, point.limit, call.now_us)
 
         async def work() -> ProfileResult:
             return ProfileResult("ACCEPTED" if await self._set(call, own, limit) else "REJECTED")
@@ -157,7 +157,7 @@ class CpoProfiles:
         return ProfileResult("ACCEPTED", ActiveChargingProfile(start, profile))
 
 
-def _limit(given: ChargingProfile, evse: PublishedEvse, point: str, now_us: int) -> Limit:
+def ceiling(given: ChargingProfile, evse: PublishedEvse, point: str, now_us: int) -> Limit:
     """Return a profile as a ceiling in the point's unit; raise `OcpiError` for one that says nothing."""
     periods = given.charging_profile_period
     starts = [one.start_period for one in periods]

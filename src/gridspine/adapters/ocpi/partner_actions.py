@@ -64,7 +64,6 @@ class PartnerActions:
     async def _unregister(self, thing: str, given: Any) -> Any:
         _check(self._roaming, thing)
         told = await self._roaming.registration.unregister(thing)
-        await self._roaming.book.forget_all(thing)
         await self.tell(thing)
         return {"told": told}
 

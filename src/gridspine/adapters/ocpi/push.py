@@ -90,7 +90,7 @@ class Pushes:
                 return
             to = partner.party("EMSP" if push.side == "RECEIVER" and push.module != "tokens" else "CPO")
             try:
-                url = where.rstrip("/") + push.path
+                url = where.rstrip("/") + push.path if push.path else where
                 await self._roaming.client.call(push.method, url, partner.token, push.body, to=to)
             except GridspineError as error:
                 self._roaming.context.trace("note", f"not taken: {error.detail[:200]}", peer=thing)

@@ -10,6 +10,7 @@ Source: OCPI 2.2.1-d2 and 2.3.0, chapters "Credentials" and "Versions".
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import msgspec
@@ -34,6 +35,8 @@ MODULES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
 }  # fmt: skip
 """The interfaces that each role of ours has."""
+PUSHED = frozenset({"locations", "tariffs", "sessions", "cdrs", "tokens", "reservations"})
+"""What is a partner's, and is forgotten with it; records of what it owes us are not."""
 
 
 class _Found(NamedTuple):
@@ -48,6 +51,8 @@ class Registration:
         self._book, self._client, self._settings, self._clock = book, client, settings, clock
         self.base = settings.url.rstrip("/")
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self.gone: list[Callable[[str], None]] = []
+        """Called with the Thing of a partner that is registered no more."""
 
     # -- what we have ------------------------------------------------------------------------------------------
 
@@ -115,7 +120,7 @@ class Registration:
         async with self._turns[partner.thing]:
             if not self._book.partner(partner.thing).registered:
                 raise OcpiError(2000, "the partner is not registered", 405)
-            await self._book.keep(Partner(partner.thing))
+            await self._forget(partner.thing)
 
     # -- we begin ----------------------------------------------------------------------------------------------
 
@@ -144,8 +149,15 @@ class Registration:
                 await self._client.call("DELETE", partner.endpoint("credentials", ""), partner.token)
             except GridspineError:
                 told = False
-            await self._book.keep(Partner(thing))
+            await self._forget(thing)
             return told
+
+    async def _forget(self, thing: str) -> None:
+        """Let neither side's token count any more, and what the partner pushed go; our own records of it stay."""
+        await self._book.keep(Partner(thing))
+        await self._book.forget_all(thing, PUSHED)
+        for gone in self.gone:
+            gone(thing)
 
     async def _exchange(self, thing: str, url: str, token: str, method: str) -> Partner:
         found = await self._look(url, token, None)

@@ -22,7 +22,7 @@ from gridspine.adapters.ocpi.words import (
     Text,
     Word,
 )
-from gridspine.kernel.errors import Invalid
+from gridspine.things.adapter_settings import read_section, wrong
 
 MAX_EVSES, MAX_TOKENS = 5_000, 100_000
 Role = Literal["CPO", "EMSP"]
@@ -122,29 +122,22 @@ class Settings(_Section, frozen=True):
 
 def read_settings(raw: Mapping[str, Any]) -> Settings:
     """Return the adapter's section as `Settings`; raise `Invalid` naming what is wrong."""
-    try:
-        settings = msgspec.convert(dict(raw), Settings)
-    except msgspec.ValidationError as error:
-        raise _wrong(str(error)) from error
+    settings = read_section("ocpi", raw, Settings)
     if not settings.roles or not settings.versions:
-        raise _wrong("roles and versions: one of each is needed")
+        raise wrong("ocpi", "roles and versions: one of each is needed")
     evses = [one for location in settings.locations for one in location.evses]
     if len(evses) > MAX_EVSES or len(settings.tokens) > MAX_TOKENS:
-        raise _wrong(f"at most {MAX_EVSES} EVSEs are published, and {MAX_TOKENS} tokens")
+        raise wrong("ocpi", f"at most {MAX_EVSES} EVSEs are published, and {MAX_TOKENS} tokens")
     for what, ids in (
         ("location", [one.id for one in settings.locations]), ("thing", [one.thing for one in evses]),
         ("tariff", [one.id for one in settings.tariffs]), ("token", [one.uid for one in settings.tokens]),
     ):  # fmt: skip
         if len({one.casefold() for one in ids}) < len(ids):
-            raise _wrong(f"a {what} is named twice")
+            raise wrong("ocpi", f"a {what} is named twice")
     known = {one.id for one in settings.tariffs}
     for one in evses:
         if not set(one.tariff_ids) <= known:
-            raise _wrong(f"{one.thing}: tariff_ids name a tariff that is not there")
+            raise wrong("ocpi", f"{one.thing}: tariff_ids name a tariff that is not there")
     if any(element.restrictions is not None for one in settings.tariffs for element in one.elements):
-        raise _wrong("tariffs with restrictions are not worked out here: leave them out")
+        raise wrong("ocpi", "tariffs with restrictions are not worked out here: leave them out")
     return settings
-
-
-def _wrong(detail: str) -> Invalid:
-    return Invalid(f"settings of the adapter ocpi: {detail}")

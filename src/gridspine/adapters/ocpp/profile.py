@@ -82,10 +82,17 @@ def now(answer: dict[str, Any], version: Version) -> tuple[dict[str, Any], str]:
 
 def told(period: dict[str, Any], unit: str, place: Place) -> float | None:
     """Return the limit of a period of a composite schedule [the limit point's unit], None when it has none."""
-    limit = period.get("limit")
-    if limit is None or not math.isfinite(limit):
+    limit = finite(period.get("limit"))
+    return None if limit is None else between(limit, unit, LIMITS[place.limit], place)
+
+
+def finite(value: float | None) -> float | None:
+    """Return a number of a message, None for none and for what no float can be: JSON has longer integers."""
+    try:
+        number = None if value is None else float(value)
+    except OverflowError:
         return None
-    return between(float(limit), unit, LIMITS[place.limit], place)
+    return number if number is not None and math.isfinite(number) else None
 
 
 def _id(place: Place, number: int) -> int:

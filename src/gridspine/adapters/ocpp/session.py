@@ -176,6 +176,8 @@ class Session:
         except GridspineError as error:  # no fault of the charge point's: a refusal would have it give up what it sent
             wait_s = float(error.retry_after_s) if isinstance(error, Overloaded) else 0.0
             raise TurnedAway(error.detail, max(wait_s, self._settings.hold_off_s)) from error
+        except OverflowError as error:  # JSON has longer integers than anything is kept in
+            raise Malformed(Code.PROPERTY, "a number is beyond what one can be") from error
         except Exception as error:
             log.exception("%s could not be answered", call.action)
             raise Malformed(Code.INTERNAL, "the node could not process it; its log says why") from error

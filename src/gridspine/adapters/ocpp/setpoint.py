@@ -21,7 +21,7 @@ from typing import Any
 
 import msgspec
 
-from gridspine.adapters.ocpp.profile import LEAST_A, between, envelope
+from gridspine.adapters.ocpp.profile import LEAST_A, between, envelope, finite
 from gridspine.adapters.ocpp.station import LIMITS, Place
 from gridspine.kernel.time import US, format_rfc3339
 from gridspine.things.adapter import Order
@@ -91,8 +91,8 @@ def clear(place: Place) -> dict[str, Any]:
 
 def told(period: dict[str, Any], unit: str, place: Place) -> float | None:
     """Return the set-point of a period of a composite schedule [W]; where it has none the most it lets be charged."""
-    value = period.get("setpoint", period.get("limit"))
-    return None if value is None or not math.isfinite(value) else between(float(value), unit, "W", place)
+    value = finite(period.get("setpoint", period.get("limit")))
+    return None if value is None else between(value, unit, "W", place)
 
 
 def capability(place: Place) -> dict[str, Any]:

@@ -8,7 +8,7 @@ Where a node has nobody to tell, as an edge has not, nothing is told and nobody 
 """
 
 from gridspine.adapters.ocpp.token import Verdict
-from gridspine.adapters.ocpp.transaction import Transaction
+from gridspine.adapters.ocpp.transaction import FELL, Transaction
 from gridspine.energy.charging import ChargingPort, ChargingSession, charging_of
 from gridspine.kernel.errors import Unavailable
 from gridspine.things.adapter import AdapterContext
@@ -27,10 +27,12 @@ class Shared:
     async def tell(self, thing: str, transaction: Transaction) -> None:
         """Tell of a transaction at ``thing``; returns when whoever listens has kept it."""
         if self._port is not None:
+            fell = FELL in transaction.doubts  # what it took nobody knows, and nobody is billed for it
+            stop_wh = None if fell else transaction.meter_stop_wh
             await self._port.report(
                 ChargingSession(
                     thing, transaction.id, transaction.token, transaction.started_us, transaction.stopped_us,
-                    transaction.meter_start_wh, transaction.meter_stop_wh, transaction.reason,
+                    transaction.meter_start_wh, stop_wh, transaction.reason,
                 )
             )  # fmt: skip
 

@@ -22,6 +22,7 @@ from gridspine.apps.cli import (
     ledger,
     life,
     node,
+    ocpi,
     openadr,
     programme,
     replay,
@@ -57,6 +58,7 @@ app.add_typer(csip.app, name="csip")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(life.app, name="life")
 app.add_typer(keyring.app, name="keys")
+app.add_typer(ocpi.app, name="ocpi")
 app.add_typer(openadr.app, name="openadr")
 app.add_typer(programme.app, name="programme")
 app.add_typer(bid.app, name="bid")
