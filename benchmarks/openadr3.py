@@ -158,8 +158,9 @@ async def many(rig: Rig, base: str, port: int, clients: int, vens: int, seconds:
     took_s = time.perf_counter() - begin_s
     cores = (rig.cpu_s() - before_s) / took_s
     words = (
-        f"{vens:,} VENs of {clients:,} clients: {polls / took_s:.0f} polls/s, each by a new connection, 304 ({refused} of {polls:,} were 503); answered "
-        f"{1000 * statistics.median(late_s):.0f} ms after they were due, median, beside their clients"
+        f"{vens:,} VENs of {clients:,} clients: {polls / took_s:.0f} polls/s, each by a new connection, 304 "
+        f"({refused:,} of {polls:,} were 503); answered {1000 * statistics.median(late_s):.0f} ms after they were due, "
+        "median, beside their clients"
     )
     report(f"OpenADR 3, {vens:,} VENs that poll every 10 s", "≤1", round(cores, 2), "cores", words)
     for http in https:
