@@ -60,6 +60,7 @@ SCRIPTS: dict[str, tuple[Callable[[str], Lines], list[str], list[str]]] = {
     "modbus": (own, [], ["--short"]),
     "ocpp": (own, [], ["--short"]),
     "openadr3": (own, [], ["--short"]),
+    "openadr2": (own, [], ["--short"]),
     "ieee2030_5": (own, [], ["--short"]),
     "commands": (own, [], ["--short"]),
     "archive": (of_archive, [], ["--days", "3"]),

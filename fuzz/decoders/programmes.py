@@ -2,11 +2,13 @@
 
 from typing import Any
 
+import msgspec
 from target import Target, target
 
-from gridspine.adapters.openadr3 import edition
+from gridspine.adapters.openadr3 import edition, remote_event
 from gridspine.adapters.openadr3.payload import CONTROLS, control_of, signals_of
 from gridspine.adapters.openadr3.period import chance_s, spans
+from gridspine.adapters.openadr3.remote import Connection
 from gridspine.adapters.openadr3.wire import (
     BlVenRequest,
     EventRequest,
@@ -17,6 +19,7 @@ from gridspine.adapters.openadr3.wire import (
     body_of,
     read,
 )
+from gridspine.energy.programme_event import MAX_INTERVALS
 from gridspine.kernel.errors import Invalid
 
 _KINDS: tuple[Any, ...] = (
@@ -73,3 +76,28 @@ def _mean(request: EventRequest) -> None:
     for span in spans(request, 0, _NOW_US):
         signals_of(span.interval.payloads, frozenset(CONTROLS))
         control_of(span.interval.payloads, frozenset(CONTROLS), _UNITS)
+
+
+@target
+def openadr3_followed() -> Target:
+    """An event of a VTN that is followed, as each edition has it: what of it the node would publish and report."""
+    connection = Connection(vtn="https://a/", client_id="c", secret="s", modes=("importLimitW", "targetW"))
+
+    def run(data: bytes) -> tuple[str, ...]:
+        return tuple(_followed(data, msgspec.structs.replace(connection, edition=one)) for one in ("3.1.0", "3.0.1"))
+
+    return Target("openadr3-followed", "events of an OpenADR 3 VTN that is followed", run, (), _SEEDS, shape="".join)
+
+
+def _followed(data: bytes, connection: Connection) -> str:
+    try:
+        document = read(data, dict[str, Any])
+        found = remote_event.read_event(document, connection.edition)
+        program = ProgramRequest(program_name="P")
+        plan = remote_event.plan_of(found.request, program, 0, connection, _NOW_US, _NOW_US)
+    except Invalid:
+        return "-"
+    if len(plan.parts) > MAX_INTERVALS or any(one.until_us <= _NOW_US for one in plan.parts):
+        raise AssertionError("more is published than the node holds, or what is over")
+    due = remote_event.reports_of(found.request, 0, _NOW_US)
+    return f"{'c' if any(one.control.modes for one in plan.parts) else '+'}{min(len(due), 2)}"
