@@ -124,7 +124,7 @@ async def test_nothing_is_sent_in_plain_text_or_inside_or_on_to_elsewhere() -> N
     answers = [([], httpx.Headers({"link": '<http://elsewhere.example/2>; rel="next"'}))]
     pages._ask = types.MethodType(lambda *_: _answered(answers), pages)
     with pytest.raises(PartnerError, match="elsewhere"):
-        await pages.pages("http://127.0.0.1:1/", "t")
+        assert [page async for page in pages.pages("http://127.0.0.1:1/", "t")] == [[]]
     await pages.close()
 
 

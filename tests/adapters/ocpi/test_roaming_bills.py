@@ -297,3 +297,22 @@ async def test_what_runs_when_its_partner_goes_is_still_recorded() -> None:
         del world.roaming.book._partners[A]
     await world.sessions.on_session(world.end(session))
     assert len(world.kept(CDRS)) == 1
+
+
+async def test_locations_are_looked_at_once_for_all_and_a_partner_that_goes_ends_nothing() -> None:
+    world = await World().begin(endpoints=["locations"])
+    running = asyncio.create_task(world.locations.run())
+    for _ in range(20):
+        await asyncio.sleep(0)
+    asked = world.port.asked
+    await world.clock.advance(1.0)
+    assert world.port.asked == asked + 1, "two partners of one organisation"
+    page = await world.locations.handlers["GET"](world.call())
+    assert [one.id for one in page.data] == ["HOME"]
+    assert world.port.asked == asked + 1
+    world.port.gone.add(A)
+    await world.clock.advance(2.0)
+    assert not running.done()
+    assert sorted(world.pushes._waiting) == [A, B]
+    running.cancel()
+    await asyncio.wait([running])

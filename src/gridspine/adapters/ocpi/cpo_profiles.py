@@ -126,7 +126,7 @@ class CpoProfiles:
         return await self._swap(partner, own.id, state)
 
     async def _swap(self, partner: str, id_: str, state: LimitState) -> bool:
-        """Let a ceiling take the place of the one before; False where the session has ended, and with it the ceiling."""
+        """Let a ceiling take the place of the one before; False where the session has ended, and so has it."""
         before: list[str] = []
 
         def swap(own: Own) -> Own | None:

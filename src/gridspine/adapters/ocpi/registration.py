@@ -9,6 +9,7 @@ Source: OCPI 2.2.1-d2 and 2.3.0, chapters "Credentials" and "Versions".
 """
 
 import asyncio
+import contextlib
 from collections import defaultdict
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ from gridspine.adapters.ocpi.settings import Settings
 from gridspine.adapters.ocpi.wire import OcpiError, Version, is_token
 from gridspine.adapters.ocpi.words import BusinessDetails
 from gridspine.infra.runtime.clock import Clock
+from gridspine.infra.runtime.waiting import within
 from gridspine.kernel.errors import Conflict, GridspineError, Invalid, Unavailable
 
 MODULES: dict[str, tuple[tuple[str, str], ...]] = {
@@ -39,6 +41,10 @@ PUSHED = frozenset({"locations", "tariffs", "sessions", "cdrs", "tokens", "reser
 """What is a partner's, and is forgotten with it; records of what it owes us are not."""
 
 
+TELL_S = 5.0
+"""How long a partner may take to hear that it is one no more, where its Thing went [s]."""
+
+
 class _Found(NamedTuple):
     version: str
     endpoints: tuple[Endpoint, ...]
@@ -51,6 +57,8 @@ class Registration:
         self._book, self._client, self._settings, self._clock = book, client, settings, clock
         self.base = settings.url.rstrip("/")
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self.here: Callable[[str], bool] = lambda thing: True
+        """Whether a Thing is a partner now; those that are not keep nobody out."""
         self.gone: list[Callable[[str], None]] = []
         """Called with the Thing of a partner that is registered no more."""
 
@@ -152,6 +160,17 @@ class Registration:
             await self._forget(thing)
             return told
 
+    async def retire(self, thing: str) -> None:
+        """Let a partner go whose Thing is no more, and tell it if that takes no time."""
+        async with self._turns[thing]:
+            before = self._book.partner(thing)
+            await self._forget(thing)
+            await self._book.drop(thing)
+        if before.registered:
+            with contextlib.suppress(GridspineError, TimeoutError):
+                call = self._client.call("DELETE", before.endpoint("credentials", ""), before.token)
+                await within(self._clock, TELL_S, call)
+
     async def _forget(self, thing: str) -> None:
         """Let neither side's token count any more, and what the partner pushed go; our own records of it stay."""
         await self._book.keep(Partner(thing))
@@ -203,7 +222,7 @@ class Registration:
 
     def _check_parties(self, partner: Partner, given: Credentials) -> None:
         """Raise where a partner claims to be us, or whom another partner is."""
-        others = [one for one in self._book.partners() if one.thing != partner.thing]
+        others = [one for one in self._book.partners() if one.thing != partner.thing and self.here(one.thing)]
         for role in given.roles:
             if role.party.key == self._settings.party.key or any(one.is_(role.party) for one in others):
                 raise OcpiError(2001, f"roles: {role.country_code} {role.party_id} is somebody else here")
