@@ -33,9 +33,9 @@ _MEAN_BYTES = 4 << 10
 class Partner(msgspec.Struct, frozen=True, omit_defaults=True):
     """A partner, by its Thing.
 
-    ``invitation`` is the hash of token A, with which it may only register; ``shown`` that of the token it shows us
-    since, ``pending`` of one that counts besides while a registration of ours is under way. ``token`` is what we show
-    it, at ``endpoints`` of ``version``.
+    ``invitation`` is the hash of token A, with which it may only register, until ``invited_until_us``; ``shown`` that
+    of the token it shows us since, ``pending`` of one that counts besides while a registration of ours is under way.
+    ``token`` is what we show it, at ``endpoints`` of ``version``.
     """
 
     thing: str
@@ -48,6 +48,7 @@ class Partner(msgspec.Struct, frozen=True, omit_defaults=True):
     endpoints: tuple[Endpoint, ...] = ()
     roles: tuple[CredentialsRole, ...] = ()
     since_us: int = 0
+    invited_until_us: int = 0
 
     @property
     def registered(self) -> bool:

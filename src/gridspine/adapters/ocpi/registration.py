@@ -25,6 +25,7 @@ from gridspine.adapters.ocpi.words import BusinessDetails
 from gridspine.infra.runtime.clock import Clock
 from gridspine.infra.runtime.waiting import within
 from gridspine.kernel.errors import Conflict, GridspineError, Invalid, Unavailable
+from gridspine.kernel.time import US
 
 MODULES: dict[str, tuple[tuple[str, str], ...]] = {
     "CPO": (
@@ -41,6 +42,8 @@ PUSHED = frozenset({"locations", "tariffs", "sessions", "cdrs", "tokens", "reser
 """What is a partner's, and is forgotten with it; records of what it owes us are not."""
 
 
+INVITED_S = 7 * 86_400
+"""How long an invitation counts [s]."""
 TELL_S = 5.0
 """How long a partner may take to hear that it is one no more, where its Thing went [s]."""
 
@@ -89,6 +92,10 @@ class Registration:
         roles = tuple(CredentialsRole(role, details, party.party_id, party.country_code) for role in settings.roles)
         return Credentials(token, self.url, roles)
 
+    def counts(self, partner: Partner, standing: str) -> bool:
+        """Whether a token of a standing (`Book.by_token`) still counts: an invitation does for some days."""
+        return standing != "invitation" or partner.invited_until_us > self._clock.now_us()
+
     # -- the partner begins ------------------------------------------------------------------------------------
 
     async def invite(self, thing: str) -> dict[str, str]:
@@ -98,7 +105,9 @@ class Registration:
             if partner.registered:
                 raise Conflict("the partner is registered already: unregister it first")
             token = new_token(self._clock)
-            await self._book.keep(msgspec.structs.replace(partner, invitation=hash_of(token)))
+            until_us = self._clock.now_us() + INVITED_S * US
+            made = msgspec.structs.replace(partner, invitation=hash_of(token), invited_until_us=until_us)
+            await self._book.keep(made)
             return {"token": token, "url": self.url}
 
     async def take(self, partner: Partner, version: Version, given: Credentials, *, again: bool) -> Credentials:
