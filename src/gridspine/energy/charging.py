@@ -22,7 +22,8 @@ class ChargingSession(msgspec.Struct, frozen=True):
     """A session at a charging point, as far as it is known: told again when more is.
 
     ``id`` is its own at the Thing. Times in µs since 1970, None while they are not known; ``meter_start_wh`` [Wh] is
-    the import register when it began, ``meter_stop_wh`` when it ended. ``token`` is what it was authorised by.
+    the import register when it began, ``meter_stop_wh`` when it ended. ``token`` is what it was authorised by; ``own``
+    where that stands in a list of whoever serves the charging point: then it is no partner's.
     """
 
     thing: str
@@ -33,13 +34,14 @@ class ChargingSession(msgspec.Struct, frozen=True):
     meter_start_wh: float | None = None
     meter_stop_wh: float | None = None
     reason: str = ""
+    own: bool = False
 
     @property
     def energy_wh(self) -> float | None:
-        """What it took [Wh], None while it runs or is not known."""
-        if self.meter_start_wh is None or self.meter_stop_wh is None:
+        """What it took [Wh], None while it runs or is not known: also of a register that ran backwards."""
+        if self.meter_start_wh is None or self.meter_stop_wh is None or self.meter_stop_wh < self.meter_start_wh:
             return None
-        return max(0.0, self.meter_stop_wh - self.meter_start_wh)
+        return self.meter_stop_wh - self.meter_start_wh
 
 
 class TokenVerdict(msgspec.Struct, frozen=True):

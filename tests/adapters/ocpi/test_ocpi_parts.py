@@ -12,9 +12,11 @@ from gridspine.adapters.ocpi.client import Client, PartnerError, origin_of
 from gridspine.adapters.ocpi.command import ChargingProfile, ChargingProfilePeriod
 from gridspine.adapters.ocpi.cost import costs, total
 from gridspine.adapters.ocpi.cpo_profiles import ceiling
+from gridspine.adapters.ocpi.registration import INVITED_S, Registration
 from gridspine.adapters.ocpi.settings import PublishedEvse, read_settings
 from gridspine.adapters.ocpi.tariff import PriceComponent, TariffElement
 from gridspine.adapters.ocpi.wire import OcpiError
+from gridspine.infra.runtime.clock import VirtualClock
 from gridspine.kernel.errors import Invalid, Overloaded
 from gridspine.kernel.time import US
 from gridspine.testing.node import DictStore, FakeNode
@@ -124,9 +126,25 @@ async def test_nothing_is_sent_in_plain_text_or_inside_or_on_to_elsewhere() -> N
     answers = [([], httpx.Headers({"link": '<http://elsewhere.example/2>; rel="next"'}))]
     pages._ask = types.MethodType(lambda *_: _answered(answers), pages)
     with pytest.raises(PartnerError, match="elsewhere"):
-        await pages.pages("http://127.0.0.1:1/", "t")
+        assert [page async for page in pages.pages("http://127.0.0.1:1/", "t")] == [[]]
     await pages.close()
 
 
 async def _answered(answers):
     return answers[0]
+
+
+async def test_an_invitation_counts_for_some_days() -> None:
+    clock = VirtualClock()
+    node = FakeNode(clock=clock)
+    settings = read_settings(GOOD)
+    book, client = Book(node.store, 2), Client(node, settings)
+    registration = Registration(book, client, settings, clock)
+    invitation = await registration.invite("urn:p")
+    found = book.by_token((invitation["token"],))
+    assert found is not None
+    assert registration.counts(found[0], found[1])
+    clock.step_wall(INVITED_S + 1)
+    assert not registration.counts(found[0], found[1])
+    assert registration.counts(found[0], "shown")
+    await client.close()

@@ -22,12 +22,13 @@ LOCATIONS = [{
 ENERGY = {"type": "ENERGY", "price": 0.4, "step_size": 1, "vat": 20.0}
 FLAT = {"type": "FLAT", "price": 1.0, "step_size": 1, "vat": 20.0}
 CPO = {
-    "allow": ("ocpi", "ocpp"), "locations": LOCATIONS,
+    "allow": ("ocpi", "ocpp"), "locations": LOCATIONS, "others": {"ocpp": {"tokens": [{"id": "LOCAL1"}]}},
     "tariffs": [{"id": "T", "currency": "EUR", "elements": [{"price_components": [ENERGY, FLAT]}]}],
 }  # fmt: skip
 TOKENS = [
     {"uid": "RFID1", "contract_id": "DE-MSP-1"}, {"uid": "ASK1", "contract_id": "DE-MSP-2", "whitelist": "NEVER"},
     {"uid": "BAD1", "contract_id": "DE-MSP-3", "whitelist": "NEVER", "valid": False},
+    {"uid": "LOCAL1", "contract_id": "DE-MSP-4"},
 ]  # fmt: skip
 
 
@@ -145,6 +146,13 @@ async def test_tokens_of_the_partner_charge_as_their_whitelist_says(journey) -> 
     assert session["authorization_reference"]
     await journey.point.stop()
     await journey.kept("records", "records", lambda one: one["session_id"] == session["id"])
+
+
+async def test_a_driver_of_the_operators_own_is_no_partners_whatever_it_pushed(journey) -> None:
+    before = len((await journey.cpo.act("sessions"))["ours"])
+    assert await journey.point.start("LOCAL1") == "Accepted"
+    await journey.point.stop()
+    assert len((await journey.cpo.act("sessions"))["ours"]) == before
 
 
 async def test_unlocking_reserving_and_giving_up(journey) -> None:

@@ -8,6 +8,7 @@
 Tokens that only are checked are kept as hashes; the one that we show the partner is kept as it is, here alone.
 """
 
+import asyncio
 import base64
 import hashlib
 from collections.abc import Collection, Iterator
@@ -19,16 +20,22 @@ import msgspec
 from gridspine.adapters.ocpi.credentials import CredentialsRole, Endpoint
 from gridspine.adapters.ocpi.wire import Party
 from gridspine.infra.runtime.clock import Clock
-from gridspine.kernel.errors import Overloaded
+from gridspine.kernel.errors import Overloaded, TooLarge
 from gridspine.things.adapter import PrivateStore
+
+MAX_OBJECT_BYTES = {"locations": 1 << 20}
+"""How large an object of a module may be [byte]; of any other `MAX_OTHER_BYTES`."""
+MAX_OTHER_BYTES = 256 << 10
+_MEAN_BYTES = 4 << 10
+"""What is kept of a partner's module at most, over how many objects may be [byte]; but one of any size always may."""
 
 
 class Partner(msgspec.Struct, frozen=True, omit_defaults=True):
     """A partner, by its Thing.
 
-    ``invitation`` is the hash of token A, with which it may only register; ``shown`` that of the token it shows us
-    since, ``pending`` of one that counts besides while a registration of ours is under way. ``token`` is what we show
-    it, at ``endpoints`` of ``version``.
+    ``invitation`` is the hash of token A, with which it may only register, until ``invited_until_us``; ``shown`` that
+    of the token it shows us since, ``pending`` of one that counts besides while a registration of ours is under way.
+    ``token`` is what we show it, at ``endpoints`` of ``version``.
     """
 
     thing: str
@@ -41,6 +48,7 @@ class Partner(msgspec.Struct, frozen=True, omit_defaults=True):
     endpoints: tuple[Endpoint, ...] = ()
     roles: tuple[CredentialsRole, ...] = ()
     since_us: int = 0
+    invited_until_us: int = 0
 
     @property
     def registered(self) -> bool:
@@ -77,7 +85,7 @@ Place = tuple[str, str, str, str]
 
 
 class Book:
-    """All that is kept. Lives on the event loop. ``most`` objects of a module are kept of a partner."""
+    """All that is kept. Lives on the event loop. Of a partner ``most`` objects of a module are kept, of 4 KiB each."""
 
     def __init__(self, store: PrivateStore, most: int) -> None:
         self.store, self._most = store, most
@@ -85,6 +93,11 @@ class Book:
         self._shown: dict[str, str] = {}
         self._objects: dict[Place, dict[str, Kept]] = {}
         self._counts: dict[tuple[str, str], int] = {}
+        self._sizes: dict[tuple[Place, str], int] = {}
+        self._bytes: dict[tuple[str, str], int] = {}
+        self._most_bytes = max(most * _MEAN_BYTES, 4 << 20)
+        self.changed = asyncio.Event()
+        """Set when something of a partner has changed."""
 
     async def load(self) -> None:
         """Read all when the adapter starts."""
@@ -94,7 +107,8 @@ class Book:
                 self._put(msgspec.json.decode(value, type=Partner))
             elif kind == "object":
                 thing, module, country, party, _ = rest.split("/", 4)
-                self._set((unquote(thing), module, country, party), msgspec.json.decode(value, type=Kept))
+                kept = msgspec.json.decode(value, type=Kept)
+                self._set((unquote(thing), module, country, party), kept, len(value))
 
     # -- partners ----------------------------------------------------------------------------------------------
 
@@ -129,6 +143,13 @@ class Book:
         self._partners[partner.thing] = partner
         for hashed in _hashes(partner):
             self._shown[hashed] = partner.thing
+        self.changed.set()
+
+    async def drop(self, thing: str) -> None:
+        """Let a partner go, with all its tokens; what is kept of its objects stays."""
+        await self.keep(Partner(thing))
+        await self.store.put(f"partner/{thing}", None)
+        self._partners.pop(thing, None)
 
     # -- objects -----------------------------------------------------------------------------------------------
 
@@ -144,22 +165,30 @@ class Book:
         return self._objects.get(_same(place), {}).get(id.casefold())
 
     async def keep_object(self, place: Place, kept: Kept) -> None:
-        """Keep an object; raise `Overloaded` where a partner has as many as it may."""
-        place = _same(place)
-        if self.object(place, kept.id) is None and self._counts.get(place[:2], 0) >= self._most:
-            raise Overloaded(f"{self._most} {place[1]} of yours are kept here, and no more", retry_after_s=3600)
-        await self.store.put(_key(place, kept.id), msgspec.json.encode(kept))
-        self._set(place, kept)
+        """Keep an object; raise `Overloaded` where a partner has as much as it may, `TooLarge`."""
+        place, encoded = _same(place), msgspec.json.encode(kept)
+        most = MAX_OBJECT_BYTES.get(place[1], MAX_OTHER_BYTES)
+        if len(encoded) > most:
+            raise TooLarge(f"{place[1]}: an object has at most {most >> 10} KiB here")
+        known = self._sizes.get((place, kept.id.casefold()))
+        size = self._bytes.get(place[:2], 0) + len(encoded) - (known or 0)
+        if (known is None and self._counts.get(place[:2], 0) >= self._most) or size > self._most_bytes:
+            raise Overloaded(f"as many {place[1]} of yours are kept here as may be", retry_after_s=3600)
+        await self.store.put(_key(place, kept.id), encoded)
+        self._set(place, kept, len(encoded))
 
     def full(self, thing: str, module: str) -> bool:
-        """Whether no more objects of a module are kept of a partner."""
-        return self._counts.get((thing, module), 0) >= self._most
+        """Whether it may be that no more objects of a module can be kept of a partner."""
+        most_bytes = self._most_bytes - MAX_OBJECT_BYTES.get(module, MAX_OTHER_BYTES)
+        own = thing, module
+        return self._counts.get(own, 0) >= self._most or self._bytes.get(own, 0) > most_bytes
 
     async def forget_object(self, place: Place, id: str) -> None:
         """Let an object go."""
         place = _same(place)
         if self._objects.get(place, {}).pop(id.casefold(), None) is not None:
             self._counts[place[:2]] -= 1
+            self._bytes[place[:2]] -= self._sizes.pop((place, id.casefold()))
             await self.store.put(_key(place, id), None)
 
     async def forget_all(self, thing: str, modules: Collection[str]) -> None:
@@ -168,11 +197,13 @@ class Book:
             for place, kept in list(self.objects(thing, module)):
                 await self.forget_object(place, kept.id)
 
-    def _set(self, place: Place, kept: Kept) -> None:
-        found = self._objects.setdefault(place, {})
-        if kept.id.casefold() not in found:
+    def _set(self, place: Place, kept: Kept, size: int) -> None:
+        found, id_ = self._objects.setdefault(place, {}), kept.id.casefold()
+        if id_ not in found:
             self._counts[place[:2]] = self._counts.get(place[:2], 0) + 1
-        found[kept.id.casefold()] = kept
+        found[id_] = kept
+        self._bytes[place[:2]] = self._bytes.get(place[:2], 0) + size - self._sizes.get((place, id_), 0)
+        self._sizes[place, id_] = size
 
 
 def new_token(clock: Clock) -> str:

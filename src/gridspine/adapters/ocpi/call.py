@@ -34,13 +34,13 @@ class Call:
         """Return which part of a list is asked for."""
         return read_page(dict(self.query))
 
-    def listed(self, found: list[tuple[int, Any]]) -> "Reply":
-        """Answer a page of what was found, each with when it was updated [µs since 1970]."""
+    def listed(self, found: list[tuple[int, Any]], show: Callable[[Any], Any] = lambda one: one) -> "Reply":
+        """Answer a page of what was found, each with when it was updated [µs since 1970]; ``show`` shows one."""
         page = self.page()
         shown, total = page.of(found)
         headers = [("x-total-count", str(total)), ("x-limit", str(page.limit))]
         link = page.next(self.url, total)
-        return Reply(shown, [*headers, ("link", link)] if link else headers)
+        return Reply([show(one) for one in shown], [*headers, ("link", link)] if link else headers)
 
     def own_place(self, module: str, least: int = 3) -> tuple[Place, str]:
         """Return where an object of the partner's is kept, by ``/{country}/{party}/{id}``; raise `OcpiError`."""

@@ -8,6 +8,7 @@ No redirect is followed, and no page of a list is fetched from elsewhere than th
 """
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -72,18 +73,17 @@ class Client:
         """Return the ``data`` of the answer, None for none; raise `PartnerError`, `Invalid`, `Unavailable`."""
         return (await self._ask(method, url, token, body, to))[0]
 
-    async def pages(self, url: str, token: str, *, to: Party | None = None) -> list[Any]:
-        """Return all objects of a list, page by page."""
-        found: list[Any] = []
+    async def pages(self, url: str, token: str, *, to: Party | None = None) -> AsyncIterator[list[Any]]:
+        """Yield the objects of a list, page by page: no more than one is held."""
         origin, following = origin_of(url), url
         for _ in range(MAX_PAGES):
             data, headers = await self._ask("GET", following, token, msgspec.UNSET, to)
             if not isinstance(data, list):
                 raise PartnerError("the partner's answer is no list")
-            found += data
+            yield data
             following = next_link(headers.get_list("link"))
             if not following:
-                return found
+                return
             if origin_of(following) != origin:
                 raise PartnerError("the next page would be elsewhere: it is not fetched")
         raise PartnerError(f"more than {MAX_PAGES} pages are not fetched")

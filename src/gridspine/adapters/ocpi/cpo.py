@@ -42,7 +42,7 @@ class Cpo:
         """Take up what is kept."""
         await self.locations.load()
         self.tokens.load()
-        self.sessions.load()
+        await self.sessions.load()
 
     async def run(self) -> None:
         """Hear of sessions, answer for tokens and tell partners, until cancelled."""

@@ -29,7 +29,7 @@ from gridspine.adapters.ocpi.cpo_tokens import CpoTokens
 from gridspine.adapters.ocpi.later import TIMEOUT_S, Later
 from gridspine.adapters.ocpi.roaming import Roaming
 from gridspine.adapters.ocpi.token import Token
-from gridspine.adapters.ocpi.wire import OcpiError, nothing_here
+from gridspine.adapters.ocpi.wire import OcpiError, nothing_here, read_time
 from gridspine.adapters.ocpi.words import DisplayText
 from gridspine.kernel.errors import Conflict, GridspineError
 
@@ -66,7 +66,7 @@ class CpoCommands:
         def expect() -> None:
             self._tokens.expect(one.evse.thing, call.partner, given.token, given.authorization_reference)
 
-        return self._begin(call, given.response_url, one.evse.thing, "remoteStart", asked, before=expect)
+        return self._begin(call, given.response_url, one.evse.thing, "remoteStart", asked, begun=expect)
 
     async def _stop(self, call: Call) -> CommandResponse:
         given = self._read(call, StopSession)
@@ -101,7 +101,8 @@ class CpoCommands:
         async def after(output: Any) -> None:
             body = {"thing": one.evse.thing, "number": output["reservation"]}
             await self._roaming.book.keep_object(place, Kept(given.reservation_id, body, call.now_us))
-            self._tokens.expect(one.evse.thing, call.partner, given.token, given.authorization_reference)
+            until_us = read_time(given.expiry_date)
+            self._tokens.expect(one.evse.thing, call.partner, given.token, given.authorization_reference, until_us)
 
         return self._begin(call, given.response_url, one.evse.thing, "reserve", asked, after=after)
 
@@ -151,7 +152,7 @@ class CpoCommands:
 
     def _begin(
         self, call: Call, url: str, thing: str, action: str, asked: dict[str, Any], *,
-        before: Callable[[], None] = lambda: None, after: Callable[[Any], Awaitable[None]] | None = None,
+        begun: Callable[[], None] = lambda: None, after: Callable[[Any], Awaitable[None]] | None = None,
     ) -> CommandResponse:  # fmt: skip
         (point,) = self._roaming.charging.points(call.partner.thing, [thing])
         if point is None or action not in point.actions:
@@ -167,9 +168,9 @@ class CpoCommands:
                 return CommandResult(result, (DisplayText("en", error.detail[:512]),))
             return CommandResult("ACCEPTED")
 
-        before()
         if not self._later.begin(call, url, work):
             return _rejected("too many commands of yours are under way")
+        begun()
         return CommandResponse("ACCEPTED", TIMEOUT_S)
 
 

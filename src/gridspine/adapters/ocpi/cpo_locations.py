@@ -9,6 +9,8 @@ Source: OCPI 2.2.1-d2 and 2.3.0, chapter "Locations module" (2.2.1 and 2.3.0 hav
 filled here). ``max_voltage`` is line to neutral.
 """
 
+import asyncio
+import contextlib
 import hashlib
 from typing import NamedTuple
 
@@ -24,8 +26,12 @@ from gridspine.adapters.ocpi.settings import PublishedEvse, PublishedLocation
 from gridspine.adapters.ocpi.wire import nothing_here, write_time
 from gridspine.adapters.ocpi.words import BusinessDetails, GeoLocation
 from gridspine.energy.charging import ChargingPoint
+from gridspine.kernel.errors import NotFound
+from gridspine.kernel.time import US
 
 LOOK_S = 1.0
+_AT_ONCE = 500
+"""How many charging points are looked at before others have their turn."""
 CONNECTOR = "1"
 STATUS: dict[int, Status] = {
     1: "AVAILABLE", 2: "CHARGING", 3: "CHARGING", 4: "CHARGING", 5: "CHARGING", 6: "CHARGING", 7: "RESERVED",
@@ -55,6 +61,7 @@ class CpoLocations:
         self.by_thing = {one.evse.thing: one for one in self._published}
         self.since_us = 0
         """Since when the settings say what they say [µs since 1970]."""
+        self._looked: dict[str, tuple[int, list[ChargingPoint | None]]] = {}
         self._seen: dict[str, tuple[Status, int]] = {}
         self._told: dict[str, tuple[int, dict[str, Status]]] = {}
         self.handlers = {"GET": self._get}
@@ -91,16 +98,34 @@ class CpoLocations:
     async def run(self) -> None:
         """Tell partners of what changes, until cancelled; one that has just registered is told all."""
         while True:
-            for partner in self._roaming.partners("EMSP"):
-                self._tell(partner)
+            self._looked.clear()
+            for partner in list(self._roaming.partners("EMSP")):
+                with contextlib.suppress(NotFound):  # a partner that has just gone
+                    self._tell(partner, await self._look(partner))
+                await asyncio.sleep(0)
             await self._roaming.clock.sleep(LOOK_S)
+
+    async def _look(self, partner: Partner) -> list[ChargingPoint | None]:
+        """Return all charging points as they were a moment ago: looked at once for all partners of an organisation."""
+        binding = self._roaming.things.partners.get(partner.thing)
+        if binding is None:
+            raise NotFound("there is no such partner")
+        at_us, points = self._looked.get(binding.organisation, (0, []))
+        now_us = self._roaming.clock.monotonic_us()
+        if not points or now_us - at_us > LOOK_S * US:
+            points = []
+            for first in range(0, len(self._published), _AT_ONCE):
+                points += self.points(partner, self._published[first : first + _AT_ONCE])
+                await asyncio.sleep(0)
+            self._looked[binding.organisation] = now_us, points
+        return points
 
     async def _get(self, call: Call) -> Reply:
         """Answer ``GET /locations[/{location}[/{evse}[/{connector}]]]``."""
-        shown = self._shown(call.partner)
         if not call.rest:
-            return call.listed([(at_us, one) for at_us, one in shown])
-        found = [one for _, one in shown if one.id.casefold() == call.rest[0].casefold()]
+            return self._listed(call, await self._look(call.partner))
+        published = self.find(call.rest[0], None)
+        found = [one for _, one in self._shown(published, self.points(call.partner, published))]
         if not found or len(call.rest) > 3:
             raise nothing_here()
         if len(call.rest) == 1:
@@ -110,14 +135,32 @@ class CpoLocations:
             raise nothing_here()
         return Reply(evses[0] if len(call.rest) == 2 else evses[0].connectors[0])
 
-    def _shown(self, partner: Partner) -> list[tuple[int, Location]]:
-        """Return all locations that have a charging point for the partner, and when each was updated."""
+    def _listed(self, call: Call, points: list[ChargingPoint | None]) -> Reply:
+        """Answer a page of locations; those of the other pages are not made."""
+        found: dict[str, list[tuple[Published, ChargingPoint | None]]] = {}
+        at_us: dict[str, int] = {}
+        for one, point in zip(self._published, points, strict=True):
+            if point is not None:
+                id_ = one.location.id
+                found.setdefault(id_, []).append((one, point))
+                at_us[id_] = max(at_us.get(id_, self.since_us), self._status(one, point)[1])
+
+        def show(id_: str) -> Location:
+            ((_, made),) = self._shown([one for one, _ in found[id_]], [point for _, point in found[id_]])
+            return made
+
+        return call.listed([(at_us[id_], id_) for id_ in found], show)
+
+    def _shown(
+        self, published: list[Published], points: list[ChargingPoint | None]
+    ) -> list[tuple[int, Location]]:  # fmt: skip
+        """Return the locations that have a charging point for a partner, and when each was updated."""
         evses: dict[str, list[tuple[int, Evse]]] = {}
-        for one, point in zip(self._published, self.points(partner, self._published), strict=True):
+        for one, point in zip(published, points, strict=True):
             if point is not None:
                 evses.setdefault(one.location.id, []).append(self._evse(one, point))
-        shown = []
-        for place in self._roaming.settings.locations:
+        shown, places = [], {one.location.id: one.location for one in published}
+        for place in places.values():
             if place.id in evses:
                 at_us = max(self.since_us, *(at for at, _ in evses[place.id]))
                 shown.append((at_us, self._location(place, at_us, tuple(evse for _, evse in evses[place.id]))))
@@ -154,19 +197,19 @@ class CpoLocations:
             seen = self._seen[one.uid] = status, self._roaming.now_us
         return seen
 
-    def _tell(self, partner: Partner) -> None:
+    def _tell(self, partner: Partner, points: list[ChargingPoint | None]) -> None:
         since_us, told = self._told.get(partner.thing, (0, {}))
         us = self._roaming.settings.party
         base = f"/{us.country_code}/{us.party_id}"
         if since_us != partner.since_us:
-            shown = [one for _, one in self._shown(partner)]
+            shown = [one for _, one in self._shown(self._published, points)]
             for location in shown:
                 push = Push("PUT", "locations", "RECEIVER", f"{base}/{location.id}", location)
                 self._pushes.offer(partner, f"location/{location.id}", push)
             known = {evse.uid: evse.status for location in shown for evse in location.evses}
             self._told[partner.thing] = partner.since_us, known
             return
-        for one, point in zip(self._published, self.points(partner, self._published), strict=True):
+        for one, point in zip(self._published, points, strict=True):
             if point is None:
                 continue
             status, at_us = self._status(one, point)

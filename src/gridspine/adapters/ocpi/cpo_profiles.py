@@ -123,15 +123,35 @@ class CpoProfiles:
         if now is None or now.ended_us or not state.holds:
             await self._release(partner, state)
             return False
-        await self._let_go(partner, now)
-        await self._sessions.change(partner, _with(now, state.command))
+        return await self._swap(partner, own.id, state)
+
+    async def _swap(self, partner: str, id_: str, state: LimitState) -> bool:
+        """Let a ceiling take the place of the one before; False where the session has ended, and so has it."""
+        before: list[str] = []
+
+        def swap(own: Own) -> Own | None:
+            if own.ended_us:
+                return None
+            before.append(own.profile)
+            return _with(own, state.command)
+
+        if await self._sessions.change(partner, id_, swap) is None:
+            await self._release(partner, state)
+            return False
+        if before[0]:
+            await self._end(partner, before[0])
         return True
 
     async def _let_go(self, partner: str, own: Own) -> None:
         if own.profile:
-            with contextlib.suppress(NotFound):  # it ended long ago
-                await self._release(partner, self._roaming.charging.limit_state(partner, own.profile))
-            await self._sessions.change(partner, _with(own, ""))
+            await self._end(partner, own.profile)
+            await self._sessions.change(
+                partner, own.id, lambda one: _with(one, "") if one.profile == own.profile else None
+            )
+
+    async def _end(self, partner: str, command: str) -> None:
+        with contextlib.suppress(NotFound):  # it ended long ago
+            await self._release(partner, self._roaming.charging.limit_state(partner, command))
 
     async def _release(self, partner: str, state: LimitState) -> None:
         await self._roaming.charging.release(partner, state.command, "the roaming partner ended it")

@@ -3,10 +3,14 @@
 ::
 
     PUT, PATCH ─► kept          a driver shows a token ─► whose? ─► whitelist: from what is kept │ asked there and then
+                                                                       └─► noted: who it charges for, for a while
+
+That a partner pushed a token makes no session its own: only that the token was let in here, or asked for, by it.
 
 Source: OCPI 2.2.1-d2 and 2.3.0, chapter "Tokens module" (WhitelistType, Real-time authorization).
 """
 
+import contextlib
 import logging
 from typing import NamedTuple
 from urllib.parse import quote
@@ -21,24 +25,25 @@ from gridspine.adapters.ocpi.roaming import Roaming
 from gridspine.adapters.ocpi.token import AuthorizationInfo, LocationReferences, Token
 from gridspine.adapters.ocpi.wire import bad, nothing_here, plain, read, read_time
 from gridspine.energy.charging import TokenVerdict
-from gridspine.kernel.errors import GridspineError
+from gridspine.kernel.errors import GridspineError, NotFound
 from gridspine.kernel.time import US
 
 ASKED_US = 15 * 60 * US
 """How long what a provider said of a token, or asked to start with it, stands [µs]."""
-MAX_ASKED = 10_000
+MAX_NOTED = 1_000
+"""What is noted for one partner at most."""
 _STATUS = {"ALLOWED": "Accepted", "BLOCKED": "Blocked", "EXPIRED": "Expired"}
 log = logging.getLogger(__name__)
 
 
 class Authorised(NamedTuple):
-    """By whom, and how, a token may charge."""
+    """By whom, how, and until when [µs since 1970] a token may charge at a charging point."""
 
     partner: str
     token: Token
     method: AuthMethod
     reference: str | None
-    at_us: int
+    until_us: int
 
 
 class CpoTokens:
@@ -47,7 +52,7 @@ class CpoTokens:
     def __init__(self, roaming: Roaming, locations: CpoLocations) -> None:
         self._roaming, self._locations = roaming, locations
         self._by_uid: dict[str, dict[tuple[str, str], Token]] = {}
-        self._asked: dict[tuple[str, str], Authorised] = {}
+        self._noted: dict[str, dict[tuple[str, str], Authorised]] = {}
         self.handlers = {"GET": self._get, "PUT": self._put, "PATCH": self._patch}
 
     def load(self) -> None:
@@ -61,36 +66,39 @@ class CpoTokens:
         for known in self._by_uid.values():
             for key in [one for one in known if one[0] == partner]:
                 del known[key]
-        self._asked = {key: one for key, one in self._asked.items() if one.partner != partner}
+        self._noted.pop(partner, None)
 
-    def expect(self, thing: str, partner: Partner, token: Token, reference: str | None) -> None:
-        """Note that a partner asked to start with a token."""
-        self._note(thing, Authorised(partner.thing, token, "COMMAND", reference, self._roaming.now_us))
+    def expect(self, thing: str, partner: Partner, token: Token, reference: str | None, until_us: int = 0) -> None:
+        """Note that a partner asked to start with a token; ``until_us`` of a reservation [µs since 1970]."""
+        self._note(thing, Authorised(partner.thing, token, "COMMAND", reference, max(until_us, self._soon())))
 
     def behind(self, thing: str, uid: str) -> Authorised | None:
-        """Return by whom a token charges at a charging point: as it was said lately, else as it is kept."""
-        noted = self._asked.get((thing, uid.casefold()))
-        if noted is not None:
-            return noted
-        for partner, token in self._of(thing, uid):
-            return Authorised(partner.thing, token, "WHITELIST", None, 0)
-        return None
+        """Return by whom a token charges at a charging point, as it was let in there lately; None for nobody's."""
+        key, now_us = (thing, uid.casefold()), self._roaming.now_us
+        found = [known[key] for known in self._noted.values() if key in known]
+        standing = [one for one in found if one.until_us > now_us and self._roaming.here(one.partner)]
+        return max(standing, key=lambda one: one.until_us, default=None)
 
     async def on_token(self, thing: str, uid: str, kind: str) -> TokenVerdict | None:
         """Return whether a token may charge at a charging point, None where no partner has it."""
         published = self._locations.by_thing.get(thing)
-        noted = self._asked.get((thing, uid.casefold()))
-        if noted is not None and noted.method == "COMMAND" and noted.at_us > self._roaming.now_us - ASKED_US:
+        if published is None:
+            return None  # partners' drivers charge where partners are shown a charging point, and nowhere else
+        noted = self.behind(thing, uid)
+        if noted is not None and noted.method == "COMMAND":
             return TokenVerdict("Accepted", noted.token.group_id or "")
         for partner, token in self._of(thing, uid):
-            if token.whitelist in {"NEVER", "ALLOWED_OFFLINE"} and published is not None:
+            if token.whitelist in {"NEVER", "ALLOWED_OFFLINE"}:
                 try:
                     return await self._ask(partner, token, published)
                 except GridspineError as error:
                     log.info("a token could not be asked for at %s: %s", partner.thing, error.detail)
                     if token.whitelist == "NEVER":
                         return TokenVerdict("Invalid")
-            return TokenVerdict("Accepted" if token.valid else "Blocked", token.group_id or "")
+            if not token.valid:
+                return TokenVerdict("Blocked", token.group_id or "")
+            self._note(thing, Authorised(partner.thing, token, "WHITELIST", None, self._soon()))
+            return TokenVerdict("Accepted", token.group_id or "")
         return None
 
     def _of(self, thing: str, uid: str) -> list[tuple[Partner, Token]]:
@@ -99,8 +107,9 @@ class CpoTokens:
         found = []
         for partner in self._roaming.partners("EMSP"):
             own = [token for (of, _), token in known.items() if of == partner.thing]
-            if own and self._roaming.charging.points(partner.thing, [thing])[0] is not None:
-                found.append((partner, own[0]))
+            with contextlib.suppress(NotFound):  # a partner that has just gone
+                if own and self._roaming.charging.points(partner.thing, [thing])[0] is not None:
+                    found.append((partner, own[0]))
         return found
 
     async def _ask(self, partner: Partner, token: Token, published: Published) -> TokenVerdict:
@@ -110,18 +119,21 @@ class CpoTokens:
         call = self._roaming.client.call
         answer = await call("POST", f"{url}?type={token.type}", partner.token, where, to=partner.party("EMSP"))
         said = read(answer, AuthorizationInfo)
-        now_us = self._roaming.now_us
-        self._note(
-            published.evse.thing,
-            Authorised(partner.thing, token, "AUTH_REQUEST", said.authorization_reference, now_us),
-        )
         status = _STATUS.get(said.allowed, "Invalid")
+        if status == "Accepted":
+            made = Authorised(partner.thing, token, "AUTH_REQUEST", said.authorization_reference, self._soon())
+            self._note(published.evse.thing, made)
         return msgspec.convert({"status": status, "group": said.token.group_id or ""}, TokenVerdict)
 
     def _note(self, thing: str, made: Authorised) -> None:
-        if len(self._asked) >= MAX_ASKED:
-            self._asked.pop(next(iter(self._asked)))
-        self._asked[thing, made.token.uid.casefold()] = made
+        known = self._noted.setdefault(made.partner, {})
+        known.pop((thing, made.token.uid.casefold()), None)
+        if len(known) >= MAX_NOTED:
+            known.pop(next(iter(known)))
+        known[thing, made.token.uid.casefold()] = made
+
+    def _soon(self) -> int:
+        return self._roaming.now_us + ASKED_US
 
     def _arrange(self, partner: str, token: Token) -> None:
         self._by_uid.setdefault(token.uid.casefold(), {})[partner, token.type] = token

@@ -51,6 +51,7 @@ class OcpiAdapter:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(_follow_bindings(roaming, actions, emsp))
+                group.create_task(actions.run())
                 group.create_task(_refuse_reads(context))
                 group.create_task(Desk(context, table).run())
                 group.create_task(pushes.run())
@@ -82,6 +83,9 @@ async def _follow_bindings(roaming: Roaming, actions: PartnerActions, emsp: Emsp
             if problem not in said:
                 log.error("binding left out: %s", problem)
         said = set(roaming.things.problems)
+        for partner in roaming.book.partners():
+            if not roaming.here(partner.thing) and roaming.retired(partner.thing):
+                await roaming.registration.retire(partner.thing)
         for thing in roaming.things.partners.keys() - known:
             await actions.tell(thing)
         known = frozenset(roaming.things.partners)

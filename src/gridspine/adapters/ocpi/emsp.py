@@ -55,8 +55,9 @@ class Emsp:
         for module in FETCHED:
             where = partner.endpoint(module, "SENDER")
             if where:
-                found = await self._roaming.client.pages(where, partner.token, to=partner.party("CPO"))
-                kept[module] = await self._objects.keep_all(partner, module, found)
+                kept[module] = 0
+                async for page in self._roaming.client.pages(where, partner.token, to=partner.party("CPO")):
+                    kept[module] += await self._objects.keep_all(partner, module, page)
         return kept
 
     async def run(self) -> None:

@@ -1,7 +1,8 @@
 """What operators push, or is fetched of them: locations, tariffs, sessions and records; kept as it came, and checked.
 
 Source: OCPI 2.2.1-d2 and 2.3.0, chapters "Locations module", "Tariffs module", "Sessions module" and "CDRs module",
-receiver interfaces. In a PATCH ``charging_periods`` are added to those there are.
+receiver interfaces. In a PATCH ``charging_periods`` are added to those there are. What is older than what is kept is
+not taken; where there is no room, the oldest sessions that are over and the oldest records go.
 """
 
 import logging
@@ -17,11 +18,13 @@ from gridspine.adapters.ocpi.location import Connector, Evse, Location
 from gridspine.adapters.ocpi.roaming import Roaming
 from gridspine.adapters.ocpi.tariff import OldTariff, Tariff
 from gridspine.adapters.ocpi.wire import OcpiError, Party, bad, nothing_here, plain, read, read_time
-from gridspine.kernel.errors import Invalid
+from gridspine.kernel.errors import Invalid, Overloaded, TooLarge
 
 Body = dict[str, Any]
 _NEW: dict[str, Any] = {"locations": Location, "tariffs": Tariff, "sessions": Session[Price], "cdrs": Cdr[Price]}
 _OLD: dict[str, Any] = _NEW | {"tariffs": OldTariff, "sessions": Session[OldPrice], "cdrs": Cdr[OldPrice]}
+_PASSING = frozenset({"sessions", "cdrs"})
+_OVER = frozenset({"COMPLETED", "INVALID"})
 log = logging.getLogger(__name__)
 
 
@@ -52,6 +55,11 @@ class EmspObjects:
         except Invalid as error:
             raise bad(f"last_updated: {error.detail}") from error
         place: Place = (partner.thing, module, made.country_code, made.party_id)
+        known = self._roaming.book.object(place, made.id)
+        if known is not None and known.updated_us > updated_us:
+            return
+        if known is None and module in _PASSING:
+            await self._make_room(partner.thing, module, updated_us)
         await self._roaming.book.keep_object(place, Kept(made.id, given, updated_us))
         if module == "locations":
             await self._things.on_location(partner, made)
@@ -59,15 +67,35 @@ class EmspObjects:
             await self._things.on_session(partner, made)
 
     async def keep_all(self, partner: Partner, module: str, found: list[Any]) -> int:
-        """Keep what was fetched; what is no good is left out, and the rest kept. Return how many were."""
-        kept = 0
-        for one in found:
+        """Keep what was fetched; what is no good, or has no room, is left out. Return how many were kept."""
+        kept, full = 0, ""
+        for one in sorted(found, key=_newest, reverse=True):
             try:
                 await self.keep(partner, module, partner.version, plain(msgspec.json.encode(one)))
                 kept += 1
-            except (OcpiError, Invalid) as error:
+            except Overloaded as error:
+                full = error.detail
+                if module in _PASSING:
+                    break  # all that follow are older
+            except (OcpiError, Invalid, TooLarge) as error:
                 log.warning("%s of %s is left out: %s", module, partner.thing, error.detail)
+        if full:
+            log.warning("%s of %s are left out: %s", module, partner.thing, full)
         return kept
+
+    async def _make_room(self, thing: str, module: str, updated_us: int) -> None:
+        """Let the oldest object go that is over; raise `Overloaded` for one that is older still."""
+        book = self._roaming.book
+        if not book.full(thing, module):
+            return
+        over = [
+            (place, one) for place, one in book.objects(thing, module)
+            if module == "cdrs" or one.body.get("status") in _OVER
+        ]  # fmt: skip
+        place, oldest = min(over, key=lambda one: one[1].updated_us, default=(None, None))
+        if place is None or oldest is None or oldest.updated_us >= updated_us:
+            raise Overloaded(f"as many {module} of yours are kept here as may be, and newer", retry_after_s=3600)
+        await book.forget_object(place, oldest.id)
 
     # -- one object --------------------------------------------------------------------------------------------
 
@@ -178,6 +206,10 @@ class EmspObjects:
         own = {"country_code": country, "party_id": party} | ({"id": id_} if len(call.rest) == 3 else {})
         call.check_same(given, own)
         return given
+
+
+def _newest(given: Any) -> str:
+    return str(given.get("last_updated", "")) if isinstance(given, dict) else ""
 
 
 def _inner(call: Call) -> list[tuple[str, str, str]]:

@@ -1,6 +1,5 @@
 """What can be asked of a partner, by the names of the model ``roaming_partner``: inviting, registering, giving up."""
 
-import contextlib
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -13,6 +12,7 @@ from gridspine.kernel.errors import Overloaded
 from gridspine.kernel.time import format_rfc3339
 
 SHOWN = 50
+_AGAIN_S = 0.5
 _MODULES = ("locations", "tariffs", "sessions", "cdrs", "tokens")
 
 
@@ -28,17 +28,34 @@ class PartnerActions:
 
     def __init__(self, roaming: Roaming) -> None:
         self._roaming = roaming
+        self._told: dict[str, float] = {}
         self.table: Mapping[str, Action] = {
             "invite": self._invite, "register": self._register, "renew": self._renew, "unregister": self._unregister,
             "partner": self._partner, "sessions": self._sessions, "records": self._records,
         }  # fmt: skip
 
+    async def run(self) -> None:
+        """Tell how registrations stand whenever one changes, whoever changed it; until cancelled."""
+        changed = self._roaming.book.changed
+        while True:
+            await changed.wait()
+            changed.clear()
+            for thing in list(self._roaming.things.partners):
+                await self.tell(thing)
+            await self._roaming.clock.sleep(_AGAIN_S)
+
     async def tell(self, thing: str) -> None:
-        """Tell how the registration stands, as a reading."""
+        """Tell how the registration stands, as a reading, if that is not what was told."""
         partner = self._roaming.book.partner(thing)
         state = 2.0 if partner.registered else 1.0 if partner.invitation else 0.0
-        with contextlib.suppress(Overloaded):  # it is told again
+        if self._told.get(thing) == state:
+            return
+        try:
             await self._roaming.readings(thing, [("registration", "", state)], self._roaming.now_us)
+        except Overloaded:
+            self._roaming.book.changed.set()  # it is told again
+        else:
+            self._told[thing] = state
 
     async def _invite(self, thing: str, given: Any) -> Any:
         _check(self._roaming, thing)

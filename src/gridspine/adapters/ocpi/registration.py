@@ -9,6 +9,7 @@ Source: OCPI 2.2.1-d2 and 2.3.0, chapters "Credentials" and "Versions".
 """
 
 import asyncio
+import contextlib
 from collections import defaultdict
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -22,7 +23,9 @@ from gridspine.adapters.ocpi.settings import Settings
 from gridspine.adapters.ocpi.wire import OcpiError, Version, is_token
 from gridspine.adapters.ocpi.words import BusinessDetails
 from gridspine.infra.runtime.clock import Clock
+from gridspine.infra.runtime.waiting import within
 from gridspine.kernel.errors import Conflict, GridspineError, Invalid, Unavailable
+from gridspine.kernel.time import US
 
 MODULES: dict[str, tuple[tuple[str, str], ...]] = {
     "CPO": (
@@ -39,6 +42,12 @@ PUSHED = frozenset({"locations", "tariffs", "sessions", "cdrs", "tokens", "reser
 """What is a partner's, and is forgotten with it; records of what it owes us are not."""
 
 
+INVITED_S = 7 * 86_400
+"""How long an invitation counts [s]."""
+TELL_S = 5.0
+"""How long a partner may take to hear that it is one no more, where its Thing went [s]."""
+
+
 class _Found(NamedTuple):
     version: str
     endpoints: tuple[Endpoint, ...]
@@ -51,6 +60,8 @@ class Registration:
         self._book, self._client, self._settings, self._clock = book, client, settings, clock
         self.base = settings.url.rstrip("/")
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self.here: Callable[[str], bool] = lambda thing: True
+        """Whether a Thing is a partner now; those that are not keep nobody out."""
         self.gone: list[Callable[[str], None]] = []
         """Called with the Thing of a partner that is registered no more."""
 
@@ -81,6 +92,10 @@ class Registration:
         roles = tuple(CredentialsRole(role, details, party.party_id, party.country_code) for role in settings.roles)
         return Credentials(token, self.url, roles)
 
+    def counts(self, partner: Partner, standing: str) -> bool:
+        """Whether a token of a standing (`Book.by_token`) still counts: an invitation does for some days."""
+        return standing != "invitation" or partner.invited_until_us > self._clock.now_us()
+
     # -- the partner begins ------------------------------------------------------------------------------------
 
     async def invite(self, thing: str) -> dict[str, str]:
@@ -90,7 +105,9 @@ class Registration:
             if partner.registered:
                 raise Conflict("the partner is registered already: unregister it first")
             token = new_token(self._clock)
-            await self._book.keep(msgspec.structs.replace(partner, invitation=hash_of(token)))
+            until_us = self._clock.now_us() + INVITED_S * US
+            made = msgspec.structs.replace(partner, invitation=hash_of(token), invited_until_us=until_us)
+            await self._book.keep(made)
             return {"token": token, "url": self.url}
 
     async def take(self, partner: Partner, version: Version, given: Credentials, *, again: bool) -> Credentials:
@@ -152,6 +169,17 @@ class Registration:
             await self._forget(thing)
             return told
 
+    async def retire(self, thing: str) -> None:
+        """Let a partner go whose Thing is no more, and tell it if that takes no time."""
+        async with self._turns[thing]:
+            before = self._book.partner(thing)
+            await self._forget(thing)
+            await self._book.drop(thing)
+        if before.registered:
+            with contextlib.suppress(GridspineError, TimeoutError):
+                call = self._client.call("DELETE", before.endpoint("credentials", ""), before.token)
+                await within(self._clock, TELL_S, call)
+
     async def _forget(self, thing: str) -> None:
         """Let neither side's token count any more, and what the partner pushed go; our own records of it stay."""
         await self._book.keep(Partner(thing))
@@ -203,7 +231,7 @@ class Registration:
 
     def _check_parties(self, partner: Partner, given: Credentials) -> None:
         """Raise where a partner claims to be us, or whom another partner is."""
-        others = [one for one in self._book.partners() if one.thing != partner.thing]
+        others = [one for one in self._book.partners() if one.thing != partner.thing and self.here(one.thing)]
         for role in given.roles:
             if role.party.key == self._settings.party.key or any(one.is_(role.party) for one in others):
                 raise OcpiError(2001, f"roles: {role.country_code} {role.party_id} is somebody else here")

@@ -10,6 +10,7 @@ from gridspine.adapters.ocpi.settings import Settings
 from gridspine.adapters.ocpi.things import Things
 from gridspine.energy.charging import ChargingPort, charging_of
 from gridspine.infra.runtime.clock import Clock
+from gridspine.kernel.errors import NotFound
 from gridspine.kernel.ids import point_id
 from gridspine.kernel.readings import named_readings
 from gridspine.things.adapter import AdapterContext
@@ -28,6 +29,7 @@ class Roaming:
         self.book = Book(context.store, settings.kept)
         self.client = Client(context, settings)
         self.registration = Registration(self.book, self.client, settings, context.clock)
+        self.registration.here = self.here
         self.charging: ChargingPort = charging_of(context)
         self.things = Things()
 
@@ -38,6 +40,14 @@ class Roaming:
     def here(self, thing: str) -> bool:
         """Whether ``thing`` is a partner now."""
         return thing in self.things.partners
+
+    def retired(self, thing: str) -> bool:
+        """Whether ``thing`` is no more: one that only is another adapter's, or rests, may come back."""
+        try:
+            self.charging.points(thing, [])
+        except NotFound:
+            return True
+        return False
 
     @property
     def now_us(self) -> int:

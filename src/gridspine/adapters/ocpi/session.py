@@ -120,7 +120,8 @@ class App:
         """Return who asks, as what its token counts, and the token; raise `OcpiError` 401."""
         given = [value.decode("latin-1") for name, value in scope["headers"] if name == b"authorization"]
         found = self._book.by_token(read_tokens(given))
-        if found is None or not self._here(found[0].thing):
+        counts = found is not None and self._here(found[0].thing) and self._registration.counts(found[0], found[1])
+        if found is None or not counts:
             raise OcpiError(2000, "a credentials token is needed: Authorization: Token …", 401)
         return found
 

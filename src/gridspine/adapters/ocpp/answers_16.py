@@ -57,6 +57,7 @@ async def start_transaction(point: ChargePoint, said: Payload) -> Payload:
     known = point.record.asked(asked)
     if known is not None:
         point.common.counters.add("repeated")
+        await point.tell(known)  # it may be said again because this failed
         return {"transactionId": int(known.id), "idTagInfo": info}
     evse, started_us = said["connectorId"], parse_rfc3339(said["timestamp"])
     await point.readings(point.place(evse), [_register(started_us, said["meterStart"])])

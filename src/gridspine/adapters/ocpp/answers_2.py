@@ -57,17 +57,19 @@ async def transaction_event(point: ChargePoint, said: Payload) -> Payload:
     known = point.record.find(id_)
     evse = said["evse"]["id"] if "evse" in said else point.evse_of(known)
     repeated = known is not None and has_seen(known, number)
+    info = await _info(said["idToken"], point, evse) if "idToken" in said else None
     taken = await point.meter(
         evse, said.get("meterValue", ()), transaction=id_, offline=said.get("offline", False),
         more=[] if repeated else _state(said),
     )  # fmt: skip
-    if repeated:
+    if known is not None and repeated:
         point.common.counters.add("repeated")
+        await point.tell(known)  # it may be said again because this failed
     else:
         record, transaction = (point.record, known) if known else point.record.begin(id_)
         ended = said["eventType"] == "Ended" or transaction.stopped_us is not None
         await point.keep_transaction(record, _changed(transaction, said, evse, taken), ended=ended)
-    return {"idTokenInfo": await _info(said["idToken"], point, evse)} if "idToken" in said else {}
+    return {} if info is None else {"idTokenInfo": info}
 
 
 def _state(said: Payload) -> list[Row]:

@@ -96,10 +96,14 @@ class ChargePoint:
     async def authorise(self, id_: str, type_: str = "", evse: int = 0) -> Verdict:
         """Return what is answered for a token; of one that is not on the own list, others may know."""
         verdict = self.judge(id_, type_)
-        place = self.station.place(evse) or next(iter(self.station.places.values()), None)
-        if verdict.status != "Invalid" or place is None:
+        place = self.station.place(evse)
+        if verdict.status != "Invalid":
             return verdict
-        return await self.common.shared.ask(place.thing, id_, type_) or verdict
+        for one in [place] if place is not None else self.station.places.values():  # where it will charge is not said
+            found = await self.common.shared.ask(one.thing, id_, type_)
+            if found is not None:
+                return found
+        return verdict
 
     def expect(self, token: str) -> None:
         """Let ``token`` charge for a while: the node itself asked the charge point to start with it."""
@@ -176,9 +180,14 @@ class ChargePoint:
         if ended:
             await self.common.book.keep_ended(self.station.key, transaction)
         await self.keep(record.end(transaction) if ended else record.change(transaction))
+        await self.tell(transaction)
+
+    async def tell(self, transaction: Transaction) -> None:
+        """Tell whoever listens of a transaction; returns when it is kept."""
         place = self.station.place(transaction.evse)
         if place is not None:
-            await self.common.shared.tell(place.thing, transaction)
+            own = self.common.tokens.lists(transaction.token, self.station.organisation)
+            await self.common.shared.tell(place.thing, transaction, own=own)
 
     async def booted(self, boot: dict[str, Any]) -> dict[str, Any]:
         """Keep a BootNotification and accept it: who has no Thing here was not let in."""

@@ -33,6 +33,10 @@ class Tokens:
             and not (token.expires and parse_rfc3339(token.expires) <= now_us)
         ]
 
+    def lists(self, id_: str, organisation: str) -> bool:
+        """Whether the token ``id_`` stands in the list, whatever is said of it there."""
+        return bool({(organisation, id_.casefold()), ("", id_.casefold())} & self._known.keys())
+
     def judge(self, id_: str, organisation: str, now_us: int, type_: str = "") -> Verdict:
         """Return what a charge point of ``organisation`` is to be told of the token ``id_`` of ``type_``.
 

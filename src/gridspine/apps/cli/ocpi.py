@@ -24,7 +24,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="What the partner is c
 
 @app.command()
 def invite(name: Name, data: Data = None, client: Client = "operator") -> None:
-    """Let a partner register here: prints the address and the token to give it. The token is shown once."""
+    """Let a partner register here: prints the address and the token to give it, which counts once, for seven days."""
     made = asyncio.run(_act(data_directory(data), client, name, "invite", None, new=True))
     typer.echo(f"url    {made['url']}\ntoken  {made['token']}")
 

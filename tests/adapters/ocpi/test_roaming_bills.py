@@ -1,0 +1,318 @@
+"""Who is billed for what: tokens, sessions and records of ours, at a charging port that does as it is told."""
+
+import asyncio
+import contextlib
+import types
+
+import msgspec
+import pytest
+
+from gridspine.adapters.ocpi.book import Partner
+from gridspine.adapters.ocpi.call import Call
+from gridspine.adapters.ocpi.cpo_locations import CpoLocations
+from gridspine.adapters.ocpi.cpo_profiles import CpoProfiles
+from gridspine.adapters.ocpi.cpo_sessions import CDRS, SESSIONS, CpoSessions
+from gridspine.adapters.ocpi.cpo_tokens import ASKED_US, MAX_NOTED, CpoTokens
+from gridspine.adapters.ocpi.credentials import CredentialsRole, Endpoint
+from gridspine.adapters.ocpi.later import Later
+from gridspine.adapters.ocpi.push import Pushes
+from gridspine.adapters.ocpi.roaming import Roaming
+from gridspine.adapters.ocpi.settings import read_settings
+from gridspine.adapters.ocpi.token import Token
+from gridspine.adapters.ocpi.words import BusinessDetails
+from gridspine.energy.charging import ChargingPoint, ChargingSession, LimitState
+from gridspine.infra.runtime.clock import VirtualClock
+from gridspine.kernel.errors import Conflict, NotFound
+from gridspine.kernel.time import US
+from gridspine.testing.node import DictStore, FakeNode
+from gridspine.things.adapter import Binding
+
+A, B, CHARGER, PRIVATE = "urn:a", "urn:b", "urn:charger", "urn:private"
+PLACE = {
+    "id": "HOME", "address": "a", "city": "c", "country": "NLD", "latitude": "52.1", "longitude": "4.35",
+    "time_zone": "Europe/Amsterdam", "evses": [{"thing": CHARGER, "uid": "E1"}],
+}  # fmt: skip
+
+
+class Port:
+    """Charging points that are there for everybody; ``gone`` are partners that are not."""
+
+    def __init__(self):
+        self.gone, self.released, self.refuses, self.asked = set(), [], False, 0
+        self.register = 3_000.0
+
+    def points(self, partner, things):
+        self.asked += 1
+        if partner in self.gone:
+            raise NotFound("there is no such partner")
+        values = {"activeEnergyImport": self.register}
+        return [ChargingPoint(one, 3, 1, values, "currentLimit", frozenset()) for one in things]
+
+    def limit_state(self, partner, command):
+        return LimitState(command, True, True)
+
+    async def release(self, partner, command, reason):
+        await asyncio.sleep(0)
+        if self.refuses:
+            raise Conflict("not now")
+        self.released.append(command)
+
+
+class World:
+    """The operator's modules over a store."""
+
+    def __init__(self, store=None, clock=None, **section):
+        self.store, self.port = store or DictStore(), Port()
+        given = {"country_code": "NL", "party_id": "CPO", "name": "x", "locations": [PLACE], **section}
+        controls = types.SimpleNamespace(charging=self.port)
+        bindings = [Binding(one, one, "org", "m", {"partner": one}) for one in (A, B)]
+        self.clock = clock or VirtualClock()
+        self.node = FakeNode(bindings, store=self.store, clock=self.clock, controls=controls)
+        self.roaming = Roaming(self.node, read_settings(given))
+        self.roaming.look()
+        self.pushes = Pushes(self.roaming)
+        self.locations = CpoLocations(self.roaming, self.pushes)
+        self.tokens = CpoTokens(self.roaming, self.locations)
+        self.sessions = CpoSessions(self.roaming, self.pushes, self.locations, self.tokens)
+        self.later = Later(self.roaming)
+        self.profiles = CpoProfiles(self.roaming, self.later, self.locations, self.sessions)
+
+    async def begin(self, *, endpoints=()):
+        await self.roaming.book.load()
+        for thing, party in ((A, "AAA"), (B, "BBB")):
+            role = CredentialsRole("EMSP", BusinessDetails(party), party, "DE")
+            places = tuple(Endpoint(one, "RECEIVER", "http://x/") for one in endpoints)
+            made = Partner(thing, "", f"s{thing}", "", "t", "http://x/", "2.2.1", places, (role,), 1)
+            await self.roaming.book.keep(made)
+        return self
+
+    def push(self, partner, uid, party, whitelist="ALLOWED"):
+        token = Token("DE", party, uid, "RFID", "C1", "x", True, whitelist, "2026-01-01T00:00:00Z")
+        self.tokens._arrange(partner, token)
+        return token
+
+    async def charge(self, uid, id_="1", *, thing=CHARGER, **more):
+        now_us = self.clock.now_us()
+        made = ChargingSession(thing, id_, uid, now_us, None, 1_000.0)
+        await self.sessions.on_session(made)
+        return msgspec.structs.replace(made, **more)
+
+    def end(self, session, stop_wh=6_000.0):
+        return msgspec.structs.replace(session, ended_us=session.started_us + 3600 * US, meter_stop_wh=stop_wh)
+
+    def kept(self, module, partner=A):
+        return [kept.body for _, kept in self.roaming.book.objects(partner, module)]
+
+    def call(self, partner=A, **query):
+        given = self.roaming.book.partner(partner)
+        return Call("GET", "2.2.1", given, (), query, b"", "http://x/", self.clock.now_us())
+
+
+async def started(**section):
+    return await World(**section).begin()
+
+
+async def test_no_partner_charges_where_none_is_shown_a_charging_point() -> None:
+    world = await started()
+    world.push(A, "U1", "AAA")
+    world.push(A, "U2", "AAA", "NEVER")
+    assert await world.tokens.on_token(PRIVATE, "U1", "") is None
+    assert await world.tokens.on_token(PRIVATE, "U2", "") is None
+    verdict = await world.tokens.on_token(CHARGER, "U1", "")
+    assert verdict is not None
+    assert verdict.status == "Accepted"
+
+
+async def test_a_session_is_a_partners_only_if_its_token_was_let_in_for_it() -> None:
+    world = await started()
+    world.push(A, "U1", "AAA")
+    await world.charge("U1", "local")
+    assert world.kept(SESSIONS) == [], "it pushed the token, but nobody asked whether it may charge"
+    await world.tokens.on_token(CHARGER, "U1", "")
+    own = ChargingSession(CHARGER, "own", "U1", world.clock.now_us(), None, 1_000.0, own=True)
+    await world.sessions.on_session(own)
+    assert world.kept(SESSIONS) == [], "it stands in the list of the charging points' own operator"
+    await world.charge("u1", "roaming")
+    (kept,) = world.kept(SESSIONS)
+    assert (kept["transaction"], kept["method"]) == ("roaming", "WHITELIST")
+
+
+async def test_what_is_noted_stands_for_a_while_and_goes_with_its_partner() -> None:
+    world = await started()
+    token = world.push(A, "U1", "AAA")
+    partner = world.roaming.book.partner(A)
+    world.tokens.expect(CHARGER, partner, token, "ref")
+    assert world.tokens.behind(CHARGER, "U1").reference == "ref"
+    world.clock.step_wall(ASKED_US / US + 1)
+    assert world.tokens.behind(CHARGER, "U1") is None
+    world.tokens.expect(CHARGER, partner, token, None, world.clock.now_us() + 2 * ASKED_US)
+    world.clock.step_wall(ASKED_US / US + 1)
+    assert world.tokens.behind(CHARGER, "U1") is not None, "reserved until later"
+    world.tokens.forget(A)
+    assert world.tokens.behind(CHARGER, "U1") is None
+    assert await world.tokens.on_token(CHARGER, "U1", "") is None
+
+
+async def test_a_partner_that_asks_much_lets_nobody_else_be_forgotten() -> None:
+    world = await started()
+    world.tokens.expect(CHARGER, world.roaming.book.partner(B), world.push(B, "UB", "BBB"), None)
+    token = world.push(A, "U1", "AAA")
+    for number in range(MAX_NOTED + 5):
+        given = msgspec.structs.replace(token, uid=f"U{number}")
+        world.tokens.expect(CHARGER, world.roaming.book.partner(A), given, None)
+    assert world.tokens.behind(CHARGER, "UB").partner == B
+    assert world.tokens.behind(CHARGER, "U4") is None
+    assert world.tokens.behind(CHARGER, "U5") is not None
+
+
+async def test_a_partner_that_has_just_gone_keeps_no_other_from_being_asked() -> None:
+    world = await started()
+    world.push(A, "U1", "AAA")
+    world.push(B, "U1", "BBB")
+    world.port.gone.add(A)
+    assert (await world.tokens.on_token(CHARGER, "U1", "")).status == "Accepted"
+    assert world.tokens.behind(CHARGER, "U1").partner == B
+
+
+async def roamed(world, id_="1"):
+    world.push(A, "U1", "AAA")
+    await world.tokens.on_token(CHARGER, "U1", "")
+    return await world.charge("U1", id_)
+
+
+async def test_a_record_is_kept_whatever_goes_wrong_with_what_ends() -> None:
+    world = await started()
+    session = await roamed(world)
+
+    async def fails(partner, own):
+        raise Conflict("not now")
+
+    world.sessions.ended.insert(0, fails)
+    await world.sessions.on_session(world.end(session))
+    assert [one["energy_wh"] for one in world.kept(CDRS)] == [5_000.0]
+    assert world.kept(SESSIONS)[0]["ended_us"]
+    await world.sessions.on_session(world.end(session))
+    assert len(world.kept(CDRS)) == 1
+
+
+async def test_a_session_stopped_between_its_record_and_its_end_has_ended() -> None:
+    world = await started()
+    session = await roamed(world)
+    put = world.store.put
+
+    async def stops(key, value):
+        if "own-sessions" in key:
+            raise RuntimeError("the power is gone")
+        await put(key, value)
+
+    world.store.put = stops
+    with pytest.raises(RuntimeError):
+        await world.sessions.on_session(world.end(session))
+    world.store.put = put
+    again = await World(store=world.store, clock=world.clock).begin()
+    await again.sessions.load()
+    assert again.kept(SESSIONS)[0]["ended_us"] == again.kept(CDRS)[0]["ended_us"]
+    await again.sessions.on_session(world.end(session))
+    assert len(again.kept(CDRS)) == 1
+
+
+async def test_what_a_session_took_so_far_does_not_bring_back_one_that_ended() -> None:
+    world = await started()
+    session = await roamed(world)
+    (kept,) = world.kept(SESSIONS)
+    own = world.sessions.find(A, kept["id"])
+    await asyncio.gather(
+        world.sessions.on_session(world.end(session)), world.sessions._measure(A, own), world.sessions._measure(A, own)
+    )
+    assert world.kept(SESSIONS)[0]["ended_us"]
+    await world.sessions._measure(A, own)
+    assert world.kept(SESSIONS)[0]["ended_us"]
+    assert world.kept(SESSIONS)[0]["energy_wh"] == 5_000.0
+
+
+async def test_a_ceiling_ends_with_its_session_and_brings_none_back() -> None:
+    world = await started()
+    session = await roamed(world)
+    id_ = world.kept(SESSIONS)[0]["id"]
+    assert await world.profiles._swap(A, id_, LimitState("c1", True, True))
+    assert await world.profiles._swap(A, id_, LimitState("c2", True, True))
+    assert world.port.released == ["c1"]
+    await asyncio.gather(
+        world.sessions.on_session(world.end(session)), world.profiles._swap(A, id_, LimitState("c3", True, True))
+    )
+    assert set(world.port.released) == {"c1", "c2", "c3"}
+    assert world.kept(SESSIONS)[0]["ended_us"]
+    assert not world.kept(SESSIONS)[0].get("profile")
+
+
+async def test_the_ceiling_that_cannot_be_ended_costs_no_record() -> None:
+    world = await started()
+    session = await roamed(world)
+    await world.profiles._swap(A, world.kept(SESSIONS)[0]["id"], LimitState("c1", True, True))
+    world.port.refuses = True
+    await world.sessions.on_session(world.end(session))
+    assert len(world.kept(CDRS)) == 1
+
+
+async def test_a_partner_that_only_fetches_loses_no_new_record() -> None:
+    world = await started(kept=3)
+    for number in range(6):
+        session = await roamed(world, str(number))
+        world.clock.step_wall(1)
+        await world.sessions.on_session(world.end(session))
+    assert {one["transaction"] for one in world.kept(CDRS)} == {"3", "4", "5"}, "the oldest is let go"
+    fetched = await world.sessions.cdr_handlers["GET"](world.call(offset="2"))
+    assert [one.total_energy for one in fetched.data] == [5.0]
+    assert [one["transaction"] for one in world.kept(CDRS) if one.get("told")] == ["5"]
+    session = await roamed(world, "6")
+    await world.sessions.on_session(world.end(session))
+    assert {one["transaction"] for one in world.kept(CDRS)} == {"3", "4", "6"}, "what was taken goes first"
+
+
+async def test_a_register_that_ran_backwards_is_no_bill() -> None:
+    world = await started()
+    session = await roamed(world)
+    assert world.end(session, 900.0).energy_wh is None
+    await world.sessions.on_session(world.end(session, 900.0))
+    assert world.kept(CDRS) == []
+    assert world.sessions.find(A, world.kept(SESSIONS)[0]["id"]).status == "INVALID"
+
+
+async def test_a_page_makes_no_more_than_it_shows() -> None:
+    world = await started()
+    for number in range(4):
+        await roamed(world, str(number))
+    made = []
+    session = world.sessions.session
+    world.sessions.session = lambda own, version: made.append(own.id) or session(own, version)
+    page = await world.sessions.session_handlers["GET"](world.call(limit="1"))
+    assert len(page.data) == len(made) == 1
+    assert ("x-total-count", "4") in page.headers
+
+
+async def test_what_runs_when_its_partner_goes_is_still_recorded() -> None:
+    world = await started()
+    session = await roamed(world)
+    with contextlib.suppress(KeyError):
+        del world.roaming.book._partners[A]
+    await world.sessions.on_session(world.end(session))
+    assert len(world.kept(CDRS)) == 1
+
+
+async def test_locations_are_looked_at_once_for_all_and_a_partner_that_goes_ends_nothing() -> None:
+    world = await World().begin(endpoints=["locations"])
+    running = asyncio.create_task(world.locations.run())
+    for _ in range(20):
+        await asyncio.sleep(0)
+    asked = world.port.asked
+    await world.clock.advance(1.0)
+    assert world.port.asked == asked + 1, "two partners of one organisation"
+    page = await world.locations.handlers["GET"](world.call())
+    assert [one.id for one in page.data] == ["HOME"]
+    assert world.port.asked == asked + 1
+    world.port.gone.add(A)
+    await world.clock.advance(2.0)
+    assert not running.done()
+    assert sorted(world.pushes._waiting) == [A, B]
+    running.cancel()
+    await asyncio.wait([running])
