@@ -5,6 +5,7 @@ from decoders import (  # noqa: F401
     chargers,
     devices,
     identity,
+    openadr2,
     programmes,
     readings,
     roaming,
