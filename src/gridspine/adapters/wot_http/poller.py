@@ -151,15 +151,15 @@ class Poller:
         # Things that were registered together ask within a tenth of their interval; who asks now wants it newer.
         max_age_s = min(5.0, self._interval_s / 2) if names else self._interval_s / 2
         try:
-            listed = await self._shared.get(href, self._security, self._binding.organisation, listing, max_age_s)
+            items = await self._shared.get(href, self._security, self._binding.organisation, listing, max_age_s)
         except Overloaded as refusal:
             return [], [], refusal
         except (Invalid, Unavailable) as error:
             return [], [f"{next(iter(forms))}: {error.detail}"], None
-        if self._item not in listed.items:
-            return [], [f"{self._item[:60]} is not among what the account has: {len(listed.items)} items"], None
-        values = pick_values(listed.items[self._item], forms)
-        return (*self._rows(values, forms, names, listed.at_us), None)
+        if self._item not in items:
+            return [], [f"{self._item[:60]} is not among what the account has: {len(items)} items"], None
+        item = items[self._item]
+        return (*self._rows(pick_values(item.value, forms), forms, names, item.at_us), None)
 
     def _rows(
         self, values: dict[str, float | str], forms: dict[str, Form], names: tuple[str, ...], now_us: int

@@ -68,9 +68,6 @@ class Session:
         await self._paces.turn(href)
         async with self._room:
             answer = await self._asked(href, security, organisation, more)
-            if answer.status == 401 and security.scheme == "oauth2":
-                self._tokens.forget(security, organisation)  # nobody else's: others must not pay for it
-                answer = await self._asked(href, security, organisation, more)
         left_alone_s = exhausted_s(answer.headers)
         if answer.status in {429, 503}:
             pause_s = retry_after_s(answer.headers.get("retry-after", "")) or left_alone_s
@@ -84,7 +81,8 @@ class Session:
         return answer
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Close all connections, when the tokens that are being had are kept."""
+        await self._tokens.close()
         for client in (self._client, *self._by_key.values()):
             await client.aclose()
 
@@ -102,8 +100,18 @@ class Session:
             headers, query = api_key(security, secret)
             return await self._send("GET", href, {**more, **headers}, query=query)
         if scheme == "oauth2":
-            secret = await self._tokens.get(security, organisation)
+            return await self._granted(href, security, organisation, more)
         return await self._send("GET", href, {**more, **(basic(secret) if scheme == "basic" else bearer(secret))})
+
+    async def _granted(self, href: str, security: Security, organisation: str, more: Mapping[str, str]) -> Answer:
+        """Ask with an access token, and once more with another where it is not taken."""
+        token = await self._tokens.get(security, organisation)
+        answer = await self._send("GET", href, {**more, **bearer(token)})
+        if answer.status == 401:
+            self._tokens.forget(security, organisation, token)
+            token = await self._tokens.get(security, organisation)
+            answer = await self._send("GET", href, {**more, **bearer(token)})
+        return answer
 
     async def _digested(self, href: str, name: str, secret: str, more: Mapping[str, str]) -> Answer:
         """Ask, and answer the challenge that comes (RFC 7616); the password itself never leaves."""

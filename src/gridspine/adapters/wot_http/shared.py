@@ -5,9 +5,12 @@
     Thing A ─┐                       ┌─► page 1 ─ next ─► page 2 ─ … (one origin, so many pages at most)
     Thing B ─┼─► the same address ───┤
     Thing C ─┘      asked once       └─► items of all pages, end to end ─► A, B, C: the item with its own key
+
+A round that must pause (a budget is spent, 429) goes on where it stopped: begun again, it would never come to its end.
 """
 
 import asyncio
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from urllib.parse import urljoin
 
@@ -18,7 +21,7 @@ from gridspine.adapters.wot_http.session import Session
 from gridspine.infra.runtime.clock import Clock
 from gridspine.infra.runtime.web_place import origin_of
 from gridspine.kernel.codecs.pick import at_pointer, parts_of, read_answer
-from gridspine.kernel.errors import GridspineError, Invalid
+from gridspine.kernel.errors import GridspineError, Invalid, Overloaded
 from gridspine.kernel.time import US
 
 MAX_PAGES, MAX_ITEMS = 50, 10_000
@@ -41,14 +44,25 @@ class Listing(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields
             parts_of(pointer)
 
 
-class Listed(NamedTuple):
-    """The items of all pages by their keys, as text, and when they came [µs since 1970]."""
+class Item(NamedTuple):
+    """An item of a listing, and when its page came [µs since 1970]."""
 
-    items: dict[str, Any]
+    value: Any
     at_us: int
 
 
+Items = dict[str, Item]
+"""The items of all pages by their keys, as text."""
 _Key = tuple[str, str, str, Listing]
+
+
+@dataclass(slots=True)
+class _Round:
+    """What was read of a listing's pages, and the address of the page that is next."""
+
+    following: str
+    seen: set[str] = field(default_factory=set)
+    items: Items = field(default_factory=dict)
 
 
 class Shared:
@@ -56,53 +70,70 @@ class Shared:
 
     def __init__(self, session: Session, clock: Clock) -> None:
         self._session, self._clock = session, clock
-        self._kept: dict[_Key, tuple[Listed | GridspineError, int]] = {}
+        self._kept: dict[_Key, tuple[Items | GridspineError, int]] = {}
+        self._paused: dict[_Key, _Round] = {}
         self._asking: dict[_Key, asyncio.Lock] = {}
 
     async def get(
         self, href: str, security: Security, organisation: str, listing: Listing, max_age_s: float
-    ) -> Listed:  # fmt: skip
+    ) -> Items:  # fmt: skip
         """Return what a listing answers, or answered at most ``max_age_s`` [s] ago; raises as `Session.get` does."""
         key = (href, security.secret, organisation, listing)
         async with self._asking.setdefault(key, asyncio.Lock()):
             kept = self._kept.get(key)
-            if kept is not None and kept[1] + max_age_s * US > self._clock.monotonic_us():
-                if isinstance(kept[0], GridspineError):
-                    raise kept[0]
-                return kept[0]
-            found: Listed | GridspineError
+            if kept is not None and kept[1] + _age_s(kept[0], max_age_s) * US > self._clock.monotonic_us():
+                return _items_of(kept[0])
+            found: Items | GridspineError
             try:
-                found = await self._pages(href, security, organisation, listing)
+                found = await self._pages(key, security)
             except GridspineError as problem:
                 found = problem
             while len(self._kept) >= _MAX_KEPT:
                 oldest = next(iter(self._kept))
                 del self._kept[oldest]
+                self._paused.pop(oldest, None)
                 self._asking.pop(oldest, None)
             self._kept.pop(key, None)
             self._kept[key] = found, self._clock.monotonic_us()
-            if isinstance(found, GridspineError):
-                raise found
-            return found
+            return _items_of(found)
 
-    async def _pages(self, href: str, security: Security, organisation: str, listing: Listing) -> Listed:
-        items: dict[str, Any] = {}
-        at_us, origin = 0, origin_of(href)
-        seen: set[str] = set()
-        while href:
-            if len(seen) >= MAX_PAGES or href in seen:
-                raise Invalid(f"more than {MAX_PAGES} pages, or one that leads back")
-            seen.add(href)
-            answer = await self._session.get(href, security, organisation)
-            at_us = at_us or self._clock.now_us()
-            document = read_answer(answer.body)
-            items |= by_key(document, listing)
-            if len(items) > MAX_ITEMS:
-                raise Invalid(f"more than {MAX_ITEMS} items")
-            href = following(document, listing, href)
-            if href and origin_of(href) != origin:
-                raise Invalid("its next page is at another origin, where its secret may not go")
-        return Listed(items, at_us)
+    async def _pages(self, key: _Key, security: Security) -> Items:
+        href, _, organisation, listing = key
+        reading = self._paused.pop(key, None) or _Round(href)
+        try:
+            while reading.following:
+                await self._page(reading, security, organisation, listing)
+                if reading.following and origin_of(reading.following) != origin_of(href):
+                    raise Invalid("its next page is at another origin, where its secret may not go")
+        except Overloaded:
+            if reading.seen:
+                self._paused[key] = reading
+            raise
+        return reading.items
+
+    async def _page(self, reading: _Round, security: Security, organisation: str, listing: Listing) -> None:
+        href = reading.following
+        if len(reading.seen) >= MAX_PAGES or href in reading.seen:
+            raise Invalid(f"more than {MAX_PAGES} pages, or one that leads back")
+        answer = await self._session.get(href, security, organisation)
+        reading.seen.add(href)
+        at_us = self._clock.now_us()
+        document = read_answer(answer.body)
+        reading.items |= {name: Item(value, at_us) for name, value in by_key(document, listing).items()}
+        if len(reading.items) > MAX_ITEMS:
+            raise Invalid(f"more than {MAX_ITEMS} items")
+        reading.following = following(document, listing, href)
+
+
+def _age_s(found: Items | GridspineError, max_age_s: float) -> float:
+    """Return for how long [s] what was found is told to others: a pause only until it is over."""
+    return min(max_age_s, float(found.retry_after_s)) if isinstance(found, Overloaded) else max_age_s
+
+
+def _items_of(found: Items | GridspineError) -> Items:
+    if isinstance(found, GridspineError):
+        raise found
+    return found
 
 
 def by_key(document: Any, listing: Listing) -> dict[str, Any]:

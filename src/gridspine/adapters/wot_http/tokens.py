@@ -28,6 +28,8 @@ from gridspine.things.adapter import PrivateStore
 
 EARLY_S = 30.0
 """A token is renewed so long before its end."""
+LAST_S = 5.0
+"""How long the end of the adapter waits for a token that is being had."""
 _USUAL_S = 300.0
 """How long a token is taken to hold that says nothing of its end."""
 _MAX_TOKENS = 1_000
@@ -51,7 +53,8 @@ class Tokens:
         self._guard, self._clock, self._keyring, self._post = guard, clock, keyring, post
         self._held: dict[_Key, tuple[str, int]] = {}
         """Token and when it ends; the one had longest ago first."""
-        self._getting: dict[_Key, asyncio.Lock] = {}
+        self._getting: dict[_Key, asyncio.Task[str]] = {}
+        """What is being asked for now: once for all who wait, and to its end though none of them waits any more."""
         self._ended: dict[str, str] = {}
         """What of an account was refused for good: it is not asked for again until somebody logs in."""
 
@@ -60,28 +63,49 @@ class Tokens:
 
         Raises `Invalid` when somebody must log in, and `Unavailable` when there is none now.
         """
+        client = self._guard.secret(security.secret, security.token, organisation)
         key = _key(security, organisation)
-        lock = self._getting.setdefault(key, asyncio.Lock())
-        async with lock:
-            known = self._held.get(key)
-            if known is not None and known[1] > self._clock.monotonic_us():
-                return known[0]
-            client = self._guard.secret(security.secret, security.token, organisation)
-            by_person = security.grant == "authorization_code"
-            token, holds_s = await (self._refreshed(security, client) if by_person else self._own(security, client))
-            self._held.pop(key, None)
-            while len(self._held) >= _MAX_TOKENS:
-                oldest = next(iter(self._held))
-                del self._held[oldest]
-                self._getting.pop(oldest, None)
-            self._held[key] = token, self._clock.monotonic_us() + round(max(0.0, holds_s - EARLY_S) * US)
-            return token
+        known = self._held.get(key)
+        if known is not None and known[1] > self._clock.monotonic_us():
+            return known[0]
+        getting = self._getting.get(key)
+        if getting is None:
+            # Who is cancelled must not take it along: a refresh token that came and was not kept ends the grant.
+            getting = asyncio.create_task(self._got(key, security, client), name=f"token of {security.secret[:60]}")
+            self._getting[key] = getting
+            getting.add_done_callback(lambda task: self._over(key, task))
+        return await asyncio.shield(getting)
 
-    def forget(self, security: Security, organisation: str, token: str = "") -> None:
-        """Forget a token that was not taken; another that was had meanwhile stays."""
+    def forget(self, security: Security, organisation: str, token: str) -> None:
+        """Forget ``token``, which was not taken; another that was had meanwhile stays."""
         key = _key(security, organisation)
-        if not token or self._held.get(key, ("", 0))[0] == token:
-            self._held.pop(key, None)
+        if self._held.get(key, ("", 0))[0] == token:
+            del self._held[key]
+
+    async def close(self) -> None:
+        """Wait until what is being asked for is kept, for `LAST_S` at most."""
+        getting = list(self._getting.values())
+        try:
+            if getting:
+                await asyncio.wait(getting, timeout=LAST_S)
+        finally:
+            for task in getting:
+                task.cancel()
+            await asyncio.gather(*getting, return_exceptions=True)
+
+    async def _got(self, key: _Key, security: Security, client: str) -> str:
+        by_person = security.grant == "authorization_code"
+        token, holds_s = await (self._refreshed(security, client) if by_person else self._own(security, client))
+        self._held.pop(key, None)
+        while len(self._held) >= _MAX_TOKENS:
+            del self._held[next(iter(self._held))]
+        self._held[key] = token, self._clock.monotonic_us() + round(max(0.0, holds_s - EARLY_S) * US)
+        return token
+
+    def _over(self, key: _Key, task: asyncio.Task[str]) -> None:
+        del self._getting[key]
+        if not task.cancelled():
+            task.exception()  # who waited was told; where nobody did it is no news
 
     async def _own(self, security: Security, client: str) -> tuple[str, float]:
         form = {"grant_type": "client_credentials", **({"scope": security.scopes} if security.scopes else {})}
@@ -95,7 +119,7 @@ class Tokens:
             raise Invalid(f"nobody has logged in for {name}: run gridspine account login {name}")
         seen = hashlib.sha256(kept).hexdigest()
         if self._ended.get(name) == seen:
-            raise Invalid(_over(name))
+            raise Invalid(_ended(name))
         account = msgspec.json.decode(kept, type=Account)
         if account.token != security.token:
             raise Invalid(f"{name} was logged in for at another address: run gridspine account login {name}")
@@ -103,10 +127,11 @@ class Tokens:
         status, said = await self._asked(security.token, client, form)
         if status in {400, 401} and _text(said, "error") in {"invalid_grant", "unauthorized_client"}:
             self._ended[name] = seen
-            raise Invalid(_over(name))
+            raise Invalid(_ended(name))
         token, holds_s = _token_of(status, said, security.token)
         following = _text(said, "refresh_token")
-        if following and following != account.refresh_token:
+        # Who logged in meanwhile has a newer grant than the one that was refreshed.
+        if following and following != account.refresh_token and await self._keyring.get(name) == kept:
             await self._keyring.put(name, msgspec.json.encode(Account(following, account.token)))
         return token, holds_s
 
@@ -125,7 +150,7 @@ class Tokens:
             return status, None
 
 
-def _over(name: str) -> str:
+def _ended(name: str) -> str:
     return f"the grant of {name} has ended or was revoked: run gridspine account login {name}"
 
 
@@ -146,4 +171,7 @@ def _token_of(status: int, said: Any, endpoint: str) -> tuple[str, float]:
 
 
 def _key(security: Security, organisation: str) -> _Key:
+    if security.grant == "authorization_code":
+        # One grant, whoever asks with it: two that refreshed it by themselves would end it for each other.
+        return "", security.token, security.secret, ""
     return organisation, security.token, security.secret, security.scopes

@@ -8,7 +8,7 @@ from gridspine.energy.mapping import Emission
 from tests.energy.mapping.readers.read import Read
 
 # What the definitions call positive, as a factor to import positive.
-SIGNS = {(701, "W"): -1, (701, "Var"): -1, (704, "WSet"): -1, (203, "VAR"): 1}
+SIGNS = {(701, "W"): -1, (701, "Var"): -1, (704, "WSet"): -1, (704, "VarSet"): -1, (203, "VAR"): 1}
 UNITS = {
     "W": "W", "VA": "VA", "Var": "var", "var": "var", "Wh": "Wh", "V": "V", "A": "A", "Hz": "Hz", "Pct": "%",
     "C": "degC", "HPa": "hPa", "mps": "m/s", "m/s": "m/s", "deg": "deg", "mm": "mm", "W/m2": "W/m2", None: None,
