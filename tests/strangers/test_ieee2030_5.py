@@ -52,21 +52,26 @@ async def test_a_strangers_client_obeys_and_answers_over_ccm_8(tmp_path) -> None
         issued = utility.pki.device("inverter")
         thing = await utility.thing(await utility.known(issued), issued.lfdi)
         programme, _ = await utility.programme(thing, kind="thing", defaultControl={"exportLimitW": 1500})
-        await utility.event(programme, {"exportLimitW": 700}, duration_s=15)
         files = [str(one) for one in (issued.crt, issued.pem, utility.pki.ca.crt)]
         process = await asyncio.create_subprocess_exec(
             str(PYTHON), str(HERE / "client.py"), utility.url, *files,
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
         )  # fmt: skip
         told: list[dict] = []
         reading = asyncio.create_task(_read(process, told))
 
+        async def loaded():
+            return {"did": "loaded"} in told
+
         async def answered():
             book = Book(RegistryStore(utility.world.node.registry, "ieee2030_5"))  # a new one remembers nothing
             statuses = [one.status for one in (await book.device(issued.lfdi)).responses]
-            return {1, 2, 3} <= set(statuses) or None
+            return {1, 2, 3} <= set(statuses) and any(one["did"] == "default" for one in told)
 
         try:
+            await until(loaded, 60)  # before the control begins to run out
+            await utility.event(programme, {"exportLimitW": 700}, duration_s=15)
+            process.stdin.write(b"go\n")
             await until(answered, 60)
         finally:
             process.terminate()

@@ -3,14 +3,18 @@
 import asyncio
 import contextlib
 import itertools
+from types import SimpleNamespace
 
 import pytest
 from csip_utility import METER, SEP, until, xml
 from hosted_node import hosting
 
 from gridspine.adapters.ieee2030_5 import Ieee20305Adapter
+from gridspine.adapters.ieee2030_5.client import connection as client_connection
+from gridspine.adapters.ieee2030_5.client.utility import Client, Utility
 from gridspine.adapters.ieee2030_5.record import Book
 from gridspine.apps.node.adapters import RegistryStore
+from gridspine.kernel.errors import Overloaded, Unavailable
 
 LINK_MODEL = "https://gridspine.org/models/utility_connection"
 LINK, METER_ID = "urn:example:link", "urn:example:home-meter"
@@ -137,6 +141,71 @@ async def test_a_utilitys_words_are_followed(utility, home) -> None:
     assert (await utility.world.op.get(f"/things/{thing}")).status_code == 200
     point = xml(await (await utility.client(home.issued)).get("/edev?l=9")).find(f"{SEP}EndDevice").get("href")
     assert "NMI7" in (await (await utility.client(home.issued)).get(f"{point}/cp")).text
+
+
+async def test_a_program_that_is_none_stops_no_other_and_what_stands_of_it_goes_on(utility, home, monkeypatch) -> None:
+    thing = await registered(utility, home)
+    for primacy, limit in ((3, "importLimitW"), (5, "exportLimitW")):
+        programme, _ = await utility.programme(thing, kind="thing", primacy=primacy)
+        event = await utility.event(programme, {limit: 100.0 * primacy})
+    await home.settle()
+
+    async def both():
+        found = await home.events()
+        return len(found or ()) == 2 or None
+
+    await until(both)
+    said = client_connection._body
+
+    async def spoiled(answer):
+        return (await said(answer)).replace(b"<primacy>3</primacy>", b"")
+
+    monkeypatch.setattr(client_connection, "_body", spoiled)
+    assert (await utility.world.op.post(f"/programmes/{programme}/events/{event}/cancel", json={})).status_code == 200
+
+    async def heard():
+        return any(one["status"] == "cancelled" for one in await home.events()) or None
+
+    await until(heard)
+    await until(lambda: home.says(serverReached=1, controlsHeld=1))
+    states = {next(iter(one["intervals"][0]["control"])): one["status"] for one in await home.events()}
+    assert states == {"importLimitW": "active", "exportLimitW": "cancelled"}
+
+    async def answered():
+        return 6 in [status for _, status in await responses(utility, home)] or None
+
+    await until(answered)
+    assert sorted(status for _, status in await responses(utility, home)) == [1, 1, 2, 2, 6], "one is cancelled"
+
+
+async def test_an_end_device_whose_documents_are_none_stops_no_other(monkeypatch) -> None:
+    looked = []
+
+    class Device:
+        def __init__(self, thing, error=None):
+            self.thing, self.error = thing, error
+
+        async def look(self, _port, *, away):
+            looked.append((self.thing, away))
+            if self.error is not None:
+                raise self.error
+
+    async def nothing(*_given):
+        return SimpleNamespace(organisation="o")
+
+    monkeypatch.setattr(Utility, "_rebind", nothing)
+    context = SimpleNamespace(store=None, authorise=nothing)
+    made = Utility(context, SimpleNamespace(of=lambda _: None), "grid", None, 1)
+
+    async def tried(*devices):
+        looked.clear()
+        made._followers = {one.thing: one for one in devices}
+        return await made._tried(Client(b"", ""), None), list(looked)
+
+    broken = Device("a", Overloaded("too many"))
+    assert await tried(broken, Device("b")) == ("", [("a", False), ("b", False)])
+    assert await tried(Device("a", Unavailable("gone")), Device("b")) == ("gone", [("a", False), ("b", True)])
+    assert await tried(broken) == ("too many", [("a", False)]), "where none can be followed it is the server"
 
 
 @pytest.mark.slow

@@ -150,3 +150,9 @@ def test_readings_that_are_written_are_read_by_the_other_side(value, point) -> N
     (found,) = readings_of(kinds.meters[0], given_, (NOW_S + 100) * US)
     assert found.point == point
     assert found.value == pytest.approx(value, abs=0.51 * 10 ** reading.KINDS[point].power)
+
+
+def test_a_default_keeps_what_is_right_of_it() -> None:
+    base = power("c:opModExpLimW", -1) + power("c:opModImpLimW", 70) + "<opModConnect>maybe</opModConnect>"
+    assert program("01", 5, default=base).default == Control(import_limit_w=70)
+    assert program("01", 5, default="<rampTms>1</rampTms>").default == Control()

@@ -15,7 +15,7 @@ from gridspine.adapters.ocpi.cpo_profiles import ceiling
 from gridspine.adapters.ocpi.registration import INVITED_S, Registration
 from gridspine.adapters.ocpi.settings import PublishedEvse, read_settings
 from gridspine.adapters.ocpi.tariff import PriceComponent, TariffElement
-from gridspine.adapters.ocpi.wire import OcpiError
+from gridspine.adapters.ocpi.wire import OcpiError, plain, read
 from gridspine.infra.runtime.clock import VirtualClock
 from gridspine.kernel.errors import Invalid, Overloaded
 from gridspine.kernel.time import US
@@ -76,6 +76,19 @@ def test_a_profile_is_a_ceiling_in_the_points_unit_from_now_on() -> None:
 def test_a_profile_that_says_nothing_is_refused(wrong) -> None:
     with pytest.raises(OcpiError):
         ceiling(wrong, PublishedEvse("urn:a"), "currentLimit", NOW)
+
+
+def said_ceiling(limit: str):
+    said = f'{{"charging_rate_unit":"A","charging_profile_period":[{{"start_period":0,"limit":{limit}}}]}}'
+    return ceiling(read(plain(said.encode()), ChargingProfile), PublishedEvse("urn:a"), "activePowerLimit", NOW)
+
+
+@pytest.mark.parametrize("limit", ["1e308", "1e999", "-1e999", "9" * 400, "NaN", '"6"'])
+def test_a_ceiling_that_no_number_can_be_is_refused(limit: str) -> None:
+    assert said_ceiling("6").steps[0][1] == pytest.approx(4140.0)
+    with pytest.raises(OcpiError) as caught:  # what a float can be in ampere may be none in watt
+        said_ceiling(limit)
+    assert caught.value.status_code == 2001
 
 
 async def test_what_is_kept_is_there_after_a_restart_and_no_token_that_is_only_checked() -> None:

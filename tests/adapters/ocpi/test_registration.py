@@ -1,5 +1,6 @@
 """Versions, credentials and tokens: between two nodes, and as a stranger asks."""
 
+import asyncio
 import base64
 
 import pytest
@@ -50,6 +51,28 @@ async def test_a_stranger_learns_nothing(both) -> None:
             assert set(answer.json()) == {"status_code", "status_message", "timestamp"}
             assert answer.headers["x-request-id"] == "r1"
         assert (await http.get(f"{cpo.url}/versions", headers={"authorization": "Bearer x"})).status_code == 401
+
+
+async def test_a_thousand_connections_at_once_keep_no_partner_out(both) -> None:
+    """Half-open from another address, in the middle of a request."""
+    cpo, _ = both
+    host, port = cpo.world.node.adapters.listening["ocpi.http"]
+
+    async def half_open():
+        try:
+            _, writer = await asyncio.open_connection(host, port, local_addr=("127.0.0.2", 0))
+        except OSError:
+            return None
+        writer.write(b"POST /ocpi/2.2.1/credentials HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 10\r\n\r\n{")
+        return writer
+
+    strangers = [one for _ in range(10) for one in await asyncio.gather(*(half_open() for _ in range(100)))]
+    try:
+        async with cpo.http((await cpo.act("invite"))["token"]) as http:
+            assert (await http.get(f"{cpo.url}/versions")).status_code == 200
+    finally:
+        for writer in filter(None, strangers):
+            writer.transport.abort()
 
 
 async def test_what_is_wrong_with_credentials_is_said_in_ocpis_own_codes(both) -> None:

@@ -44,7 +44,7 @@ class OcppSide(Side):
         return OcppAdapter()
 
     def node(self, clock: VirtualClock) -> FakeNode:
-        made = binding({"station": "CP001", "device": DEVICE}, ("activePower", "activePowerLimit"))
+        made = binding({"station": "CP001", "device": DEVICE}, ("activePower", self.point))
         node = FakeNode([made], clock=clock)
         node.add_user(DEVICE, PASSWORD, THING)
         return node
@@ -73,6 +73,8 @@ class OcppSide(Side):
                 if action == "GetCompositeSchedule":
                     self._greeted = True
                     await socket.send(json.dumps([3, id_, {"status": "Rejected"}]))
+                elif action == "GetVariables":
+                    await socket.send(json.dumps([3, id_, able(payload)]))
                 elif not self.silent:
                     self.said += text.encode()
                     await socket.send(json.dumps([3, id_, self.obey(action, payload)]))
@@ -103,7 +105,7 @@ class OcppSide(Side):
         assert start_us + schedule["duration"] * 1_000_000 == self.told_end_us, "its two ends differ"
         later = [one for one in schedule["chargingSchedulePeriod"] if start_us + one["startPeriod"] * 1_000_000
                  > self.clock.now_us()]  # fmt: skip
-        self.told_plan = tuple((start_us + one["startPeriod"] * 1_000_000, one["limit"]) for one in later)
+        self.told_plan = tuple((start_us + one["startPeriod"] * 1_000_000, self.held(one)) for one in later)
         self.told_chance = "random" in json.dumps(profile).lower()
 
     def holds(self, at_us: int) -> float:
@@ -120,8 +122,12 @@ class OcppSide(Side):
         if since_us < 0 or ("duration" in schedule and since_us >= schedule["duration"] * 1_000_000):
             return None
         periods = [one for one in schedule["chargingSchedulePeriod"] if one["startPeriod"] * 1_000_000 <= since_us]
-        limit = float(periods[-1]["limit"])
-        return limit * self.volts if schedule["chargingRateUnit"] == "A" else limit
+        held = self.held(periods[-1])
+        return held * self.volts if schedule["chargingRateUnit"] == "A" else held
+
+    def held(self, period: dict[str, Any]) -> float:
+        """Return what it does in a period, in its schedule's unit."""
+        return float(period["limit"])
 
 
 class Ocpp201Side(OcppSide):
@@ -132,4 +138,30 @@ class Ocpp21Side(OcppSide):
     version = "2.1"
 
 
-LANGUAGES = {"OCPP 1.6": (OcppSide,), "OCPP 2.0.1": (Ocpp201Side,), "OCPP 2.1": (Ocpp21Side,)}
+class SetPointSide(Ocpp21Side):
+    """It charges or discharges at the set-point; a ceiling of charging it makes full use of."""
+
+    point = "activePowerSetpoint"
+    step = 0.1
+    value, other_fallback = 4_737.33, -4_444.44
+
+    def held(self, period: dict[str, Any]) -> float:
+        if period["operationMode"] == "ChargingOnly":
+            return float(period["limit"])
+        assert period["operationMode"] == "CentralSetpoint"
+        return max(float(period["dischargeLimit"]), min(float(period["setpoint"]), float(period.get("limit", RATED_W))))
+
+
+def able(asked: dict[str, Any]) -> dict[str, Any]:
+    """Return the answer to GetVariables of what takes set-points."""
+    values = {"Enabled": "true", "SupportedOperationModes": "ChargingOnly,CentralSetpoint"}
+    return {"getVariableResult": [
+        {**one, "attributeStatus": "Accepted", "attributeValue": values[one["variable"]["name"]]}
+        for one in asked["getVariableData"]
+    ]}  # fmt: skip
+
+
+LANGUAGES = {
+    "OCPP 1.6": (OcppSide,), "OCPP 2.0.1": (Ocpp201Side,), "OCPP 2.1": (Ocpp21Side,),
+    "OCPP 2.1, set-points": (SetPointSide,),
+}  # fmt: skip

@@ -13,7 +13,7 @@ from gridspine.apps.cli.reference_adapters import our_qualities
 from gridspine.testing.facets import Fate, facets
 
 SIDES = one_modbus.LANGUAGES | one_mqtt.LANGUAGES | one_ocpp.LANGUAGES
-CONTROLS = {"OpenADR 3.1", "OpenADR 3.0.1", "IEEE 2030.5", "IEEE 2030.5, a lease"}
+CONTROLS = {"OpenADR 2.0b", "OpenADR 3.1", "OpenADR 3.0.1", "IEEE 2030.5", "IEEE 2030.5, a lease"}
 """Heard in ``test_controls.py``."""
 CLAIMS = {name: said for quality in our_qualities().values() for name, said in quality.order.items()}
 

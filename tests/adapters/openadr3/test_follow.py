@@ -10,10 +10,13 @@ import pytest
 from openadr3_said import LIMIT, PRICE, at, event, made, program
 from running_node import BATTERY, World, settings_for, until
 
+from gridspine.adapters.openadr3.remote_mirror import Mirror
 from gridspine.infra.runtime.settings import Adapters
+from gridspine.kernel.errors import Unavailable
 
 VEN = "https://gridspine.org/models/ven"
 SECRET = "GRIDSPINE_SECRET_OPENADR3_UTILITY"
+OVER = {"cancelled", "ended", "superseded"}
 
 
 class Home:
@@ -102,8 +105,7 @@ async def test_events_become_leases_and_end_with_them(vtn, tmp_path, edition) ->
         assert [(e["title"], e["status"]) for e in found] == [("Less", "active"), ("Tonight", "cancelled")]
         await bl.delete(f"/events/{published['id']}")
         await eventually(one.events, lambda found: {e["status"] for e in found} == {"cancelled"})
-        over = {"cancelled", "ended", "superseded"}
-        await eventually(one.commands, lambda found: {command["state"] for command in found} <= over)
+        await eventually(one.commands, lambda found: {command["state"] for command in found} <= OVER)
         await bl.delete(f"/programs/{of['id']}")
         await eventually(one.programmes, lambda found: all(p["retired"] for p in found))
         assert await one.connected() == 1
@@ -194,3 +196,51 @@ async def test_what_a_thing_reported_is_told(vtn, tmp_path) -> None:
 
 async def _reports(bl):
     return (await bl.get("/reports")).json()
+
+
+async def test_things_of_one_application_keep_their_programmes_apart(vtn, tmp_path) -> None:
+    bl = await vtn.client("operator")
+    of = await program(bl, "EveningX", payloadDescriptors=[PRICE, LIMIT])
+    await made(bl, "/events", limited(of, 2.5))
+    async with home(tmp_path / "home", vtn) as one:
+        await one.follow()
+        (first,) = await eventually(one.events, lambda found: len(found) == 1)
+        await eventually(one.commands, lambda found: [command["value"] for command in found] == [2500])
+        things = one.world.node.things
+        connection = {**one.connection, "venName": "second", "modes": ["importLimitW"]}
+        await one.world.thing(
+            "urn:example:ven2", VEN, adapter="openadr3", connection=connection,
+            devices=list(things.get("urn:example:ven").devices),
+        )  # fmt: skip
+        events = await eventually(one.events, lambda found: len(found) == 2)
+        assert {(e["status"], len({e["programme"] for e in events})) for e in events} == {("active", 2)}
+        await eventually(lambda: _vens(bl), {"home", "second"})
+        versions = {p["id"]: p["version"] for p in await one.programmes()}
+        await made(bl, "/events", limited(of, 2, begin_s=3600))
+        await eventually(one.events, lambda found: len(found) == 4)  # both read again
+        assert {p["id"]: p["version"] for p in await one.programmes()} == versions
+        assert first in await one.events()
+        standing = [command for command in await one.commands() if command["state"] not in OVER]
+        assert 2500 in [command["value"] for command in standing]
+
+
+async def test_what_was_made_and_not_noted_is_found_again(vtn, tmp_path, monkeypatch) -> None:
+    bl = await vtn.client("operator")
+    await program(bl, "P")
+    keep, failed = Mirror._keep_program, []
+
+    async def keep_later(self, id, known):
+        if not failed:
+            failed.append(known.noun)
+            raise Unavailable("the disk is away")
+        await keep(self, id, known)
+
+    monkeypatch.setattr(Mirror, "_keep_program", keep_later)
+    async with home(tmp_path / "home", vtn) as one:
+        await one.follow()
+        await eventually(one.connected, 1)
+        assert [p["id"] for p in await one.programmes()] == failed
+
+
+async def _vens(bl):
+    return {one["venName"] for one in (await bl.get("/vens")).json()}

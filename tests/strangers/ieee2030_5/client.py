@@ -47,4 +47,6 @@ async def main(url, certificate, key, ca):
 
 
 if __name__ == "__main__":
+    say(did="loaded")
+    sys.stdin.readline()
     asyncio.run(main(*sys.argv[1:]))

@@ -144,7 +144,7 @@ class Inverter(PushingDevice):
         device = own(await walk.end_devices(), self._lfdi)
         if device is None:
             return
-        listed = [one for program in await walk.programs(device, 0) for one in program.controls]
+        listed = [one for program in (await walk.programs(device, 0)).read for one in program.controls]
         for one in listed:
             if one.mrid not in self._taken:
                 await self._take(connection, one)

@@ -11,6 +11,7 @@ ampere, and back, by the connector's voltage (line to neutral) and phases. ``min
 """
 
 import contextlib
+import math
 
 import msgspec
 
@@ -191,6 +192,8 @@ def ceiling(given: ChargingProfile, evse: PublishedEvse, point: str, now_us: int
     own = "A" if point == "currentLimit" else "W"
     factor = 1.0 if given.charging_rate_unit == own else 1 / _volts(evse) if own == "A" else _volts(evse)
     steps = [(begin_us + one.start_period * US, one.limit * factor) for one in periods]
+    if not all(math.isfinite(limit) for _, limit in steps):
+        raise bad("limit: no such number of W or A can be")
     held = [one for one in steps if one[0] <= start_us][-1:]
     later = [one for one in steps if start_us < one[0] < until_us]
     return Limit(start_us, until_us, ((start_us, held[0][1] if held else steps[0][1]), *later))

@@ -40,11 +40,11 @@ class Follower:
 
     def __init__(
         self, context: AdapterContext, binding: Binding, connection: Connection, settings: Settings,
-        client: httpx.AsyncClient,
+        client: httpx.AsyncClient, making: asyncio.Lock,
     ) -> None:  # fmt: skip
         self._context, self._binding, self._connection = context, binding, connection
         self._remote = Remote(connection, binding.organisation, context, settings, client)
-        self.mirror = Mirror(context, binding, connection)
+        self.mirror = Mirror(context, binding, connection, making)
         self._reports = Reports(self.mirror, self._remote, connection, connection.resource_name)
         self.key = hashlib.blake2b(binding.thing.encode(), digest_size=12).hexdigest()
         """What its callback is known by."""

@@ -33,6 +33,7 @@ class FollowedVtns:
     def __init__(self, context: AdapterContext, settings: Settings, reported: Reported) -> None:
         self._context, self._settings, self._reported = context, settings, reported
         self._served: dict[str, _Served] = {}
+        self._making = asyncio.Lock()
 
     async def run(self) -> None:
         """Follow what Things say, until cancelled."""
@@ -84,7 +85,7 @@ class FollowedVtns:
             if len(self._served) >= MOST:
                 _LOG.warning("%s follows no VTN: %d are followed, and no more", thing, MOST)
                 continue
-            follower = Follower(self._context, binding, connection, self._settings, client)
+            follower = Follower(self._context, binding, connection, self._settings, client, self._making)
             task = group.create_task(self._follow(thing, follower), name=f"openadr3 {thing}")
             self._served[thing] = _Served(binding, follower, task)
 

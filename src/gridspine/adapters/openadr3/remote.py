@@ -107,6 +107,13 @@ class KnownProgram(msgspec.Struct, frozen=True):
     consent: str = ""
 
 
+class BegunProgram(msgspec.Struct, frozen=True):
+    """A program whose programme, of that ``title``, is being made since ``from_us`` [µs since 1970]."""
+
+    title: str
+    from_us: int
+
+
 class Due(msgspec.Struct, frozen=True):
     """A report that an event asks for: ``intervals`` are (id, from [µs], until [µs])."""
 

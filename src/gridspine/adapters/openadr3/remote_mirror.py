@@ -9,6 +9,7 @@ Nothing is dropped because the VTN does not answer: what was published holds to 
 withdraws the enrolment, at the node has the last word.
 """
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -16,7 +17,7 @@ import msgspec
 
 from gridspine.adapters.openadr3 import remote_event
 from gridspine.adapters.openadr3.period import length
-from gridspine.adapters.openadr3.remote import Connection, KnownEvent, KnownProgram
+from gridspine.adapters.openadr3.remote import BegunProgram, Connection, KnownEvent, KnownProgram
 from gridspine.adapters.openadr3.vtn import noun_id
 from gridspine.adapters.openadr3.wire import ProgramRequest
 from gridspine.energy.control_port import ControlPort, controls_of
@@ -39,10 +40,14 @@ _GONE = "the VTN tells of it no more"
 class Mirror:
     """All that is kept of one VTN for one Thing. Lives on the event loop."""
 
-    def __init__(self, context: AdapterContext, binding: Binding, connection: Connection) -> None:
-        self._context, self._connection = context, connection
+    def __init__(
+        self, context: AdapterContext, binding: Binding, connection: Connection, making: asyncio.Lock
+    ) -> None:  # fmt: skip
+        """Make a mirror; ``making`` is held, by one of all mirrors, while a programme is made and noted."""
+        self._context, self._connection, self._making = context, connection, making
         self._source = context.source_of(binding.thing)
         self._prefix = f"{PREFIX}{binding.thing}/"
+        self._begun: dict[str, BegunProgram] = {}
         self.programs: dict[str, KnownProgram] = {}
         self.events: dict[str, KnownEvent] = {}
         self.problems: list[str] = []
@@ -55,6 +60,8 @@ class Mirror:
             kind, _, id_ = key.removeprefix(self._prefix).partition("/") if key.startswith(self._prefix) else ("",) * 3
             if kind == "program":
                 self.programs[id_] = msgspec.json.decode(value, type=KnownProgram)
+            elif kind == "begun":
+                self._begun[id_] = msgspec.json.decode(value, type=BegunProgram)
             elif kind == "event":
                 self.events[id_] = msgspec.json.decode(value, type=KnownEvent)
 
@@ -84,6 +91,8 @@ class Mirror:
                 seen.add(id_)
         for id_ in [one for one in self.programs if one not in seen]:
             await self._drop_program(port, id_)
+        for id_ in [one for one in self._begun if one not in seen]:
+            await self._drop_begun(port, id_)
         await self._drop_strays(port)
         seen = {id_ for id_, one in self.events.items() if one.program in seen - read.keys()}
         for document in events:
@@ -122,16 +131,12 @@ class Mirror:
     async def _program(self, port: ControlPort, id: str, program: ProgramRequest) -> None:
         known = self.programs.get(id)
         wanted = self._programme(program)
-        found = self._adopted(port, wanted) if known is None else port.programmes.own(known.noun)
-        if found is None:
-            found = await port.programmes.create(wanted)
-        elif found.retired_us:
-            raise Conflict("it was retired at this node")
-        else:
-            found = await self._changed(port, found, wanted)
         if known is None:
-            known = KnownProgram(found.id)
-            await self._keep_program(id, known)
+            known = await self._made(port, id, wanted)
+        found = port.programmes.own(known.noun)
+        if found.retired_us:
+            raise Conflict("it was retired at this node")
+        await self._changed(port, found, wanted)
         try:
             after = await self._enrolled(port, known)
         except _ONE_ONLY as error:  # nobody takes part; what its events tell is known all the same
@@ -150,22 +155,48 @@ class Mirror:
             interval_s=lasts.us // US if not lasts.months and lasts.us <= _YEAR_S * US else 0,
         )  # fmt: skip
 
-    def _adopted(self, port: ControlPort, wanted: Programme) -> Programme | None:
-        """Return what was made of it before the node stopped, and not noted any more."""
-        mine = {one.noun for one in self.programs.values()}
+    async def _made(self, port: ControlPort, id: str, wanted: Programme) -> KnownProgram:
+        """Make the programme of a program, or find the one that was made before the node stopped; note it."""
+        async with self._making:
+            begun = self._begun.get(id)
+            found = None if begun is None else await self._left(port, begun)
+            if found is None:
+                if begun is None or begun.title != wanted.title:
+                    await self._begin(id, BegunProgram(wanted.title, self._context.clock.now_us()))
+                found = await port.programmes.create(wanted)
+            known = KnownProgram(found.id)
+            await self._keep_program(id, known)
+            await self._begin(id, None)
+            return known
+
+    async def _begin(self, id: str, begun: BegunProgram | None) -> None:
+        """Note that a programme is being made; None: that it is made and noted, or not wanted any more."""
+        value = None if begun is None else msgspec.json.encode(begun)
+        await self._context.store.put(f"{self._prefix}begun/{id}", value)
+        if begun is None:
+            del self._begun[id]
+        else:
+            self._begun[id] = begun
+
+    async def _left(self, port: ControlPort, begun: BegunProgram) -> Programme | None:
+        """Return what was made and is noted of no Thing: two of one application may follow programs of one name."""
+        kept = (await self._context.store.items()).items()
+        notes = [value for key, value in kept if key.startswith(PREFIX) and "/program/" in key]
+        noted = {msgspec.json.decode(value, type=KnownProgram).noun for value in notes}
         for one in port.programmes.all():
-            known = one.id in mine or one.retired_us
-            if one.by == port.source.principal and one.title == wanted.title and not known:
+            mine = one.by == port.source.principal and one.title == begun.title and one.created_us >= begun.from_us
+            if mine and one.id not in noted and not one.retired_us:
                 return one
         return None
 
-    async def _changed(self, port: ControlPort, found: Programme, wanted: Programme) -> Programme:
+    async def _changed(self, port: ControlPort, found: Programme, wanted: Programme) -> None:
         signals = {one.payload_type: one for one in (*found.signals, *wanted.signals)}
         after = msgspec.structs.replace(
             found, title=wanted.title, primacy=wanted.primacy, description_url=wanted.description_url,
             modes=wanted.modes, interval_s=wanted.interval_s, signals=tuple(signals.values())[:MAX_DESCRIPTORS],
         )  # fmt: skip
-        return found if after == found else await port.programmes.change(found.id, after)
+        if after != found:
+            await port.programmes.change(found.id, after)
 
     async def _enrolled(self, port: ControlPort, known: KnownProgram) -> KnownProgram:
         """Let the subject take part as the connection says; what was withdrawn since stays so until that changes."""
@@ -192,6 +223,13 @@ class Mirror:
             await port.programmes.retire(known.noun)
         await self._context.store.put(f"{self._prefix}program/{id}", None)
         del self.programs[id]
+
+    async def _drop_begun(self, port: ControlPort, id: str) -> None:
+        async with self._making:
+            found = await self._left(port, self._begun[id])
+            if found is not None:
+                await port.programmes.retire(found.id)
+            await self._begin(id, None)
 
     async def _keep_program(self, id: str, known: KnownProgram) -> None:
         await self._context.store.put(f"{self._prefix}program/{id}", msgspec.json.encode(known))

@@ -8,7 +8,7 @@ from litestar import Request, get, post
 from litestar.params import FromPath, FromQuery, JSONBody
 
 from gridspine.apps.api.dependency import TheNode
-from gridspine.apps.api.thing import may_connect
+from gridspine.apps.api.thing import check_speakers, may_connect
 from gridspine.apps.node.node import Node
 from gridspine.infra.identity.caller import Caller
 from gridspine.infra.runtime.clock import new_urn
@@ -154,6 +154,7 @@ async def _accept(node: Node, request: Request[Any, Any, Any], said: Announcemen
     node.quotas.things(node.things.count(thing.organisation))
     if thing.connection and thing.organisation not in node.settings.adapters.connect_for:
         node.authority.on_node(caller, "node.connect")
+    check_speakers(node, caller, thing)
     why = verdict.why or f"taken in as {thing.title}"
     begun = Step(said.at_us, "announced", said.by, f"{said.make} {said.model}, serial {said.serial}", (said.id,))
     described = Step(node.clock.now_us(), "described", caller.principal, why[:2_000], (said.id,))

@@ -33,7 +33,7 @@ from gridspine.apps.api.negotiate import preferred
 from gridspine.apps.api.problems import response
 from gridspine.apps.api.takes import TakesDescription, TakesPatch, TakesThing
 from gridspine.apps.api.taking import MAX_BODY, as_registrar, check_media, created, media_type, registering, take_thing
-from gridspine.apps.api.thing import ThingView, permitted, readable, view
+from gridspine.apps.api.thing import ThingView, check_speakers, permitted, readable, view
 from gridspine.apps.node.node import Node
 from gridspine.energy.plant import ADAPTER
 from gridspine.kernel.errors import Invalid, NotFound, PreconditionFailed
@@ -190,6 +190,7 @@ async def patch_thing(request: AnyRequest, node: TheNode, thing_id: FromPath[str
     check_media(_media(request), MERGE_PATCH)
     patch_ = read_document(await request.body())
     own = _own(node, request, patch_, caller)
+    check_speakers(node, request.user, msgspec.structs.replace(known, **own), known)
     rest = {name: value for name, value in patch_.items() if name not in _OWN}
     expected = _expected(request, known)
     if known.described:

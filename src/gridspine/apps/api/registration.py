@@ -17,7 +17,7 @@ from gridspine.apps.api.answer import JSON
 from gridspine.apps.api.dependency import TheNode
 from gridspine.apps.api.takes import TakesThings
 from gridspine.apps.api.taking import check_media, media_type, read_new_thing
-from gridspine.apps.api.thing import may_connect
+from gridspine.apps.api.thing import check_speakers, may_connect
 from gridspine.apps.node.node import Node
 from gridspine.infra.identity.caller import Caller
 from gridspine.infra.runtime.turn import Turn
@@ -106,7 +106,7 @@ class _Batch:
     """Things on their way into the directory, and what became of those before them."""
 
     def __init__(self, node: Node, caller: Caller) -> None:
-        self._node, self._organisation = node, caller.organisation
+        self._node, self._organisation, self._who = node, caller.organisation, caller
         # Whether the caller may say where the node connects to is decided, and recorded, once.
         self._caller = Registering(caller.organisation, caller.principal, cache(lambda: may_connect(node, caller)))
         self._turn = Turn(node.clock)
@@ -145,6 +145,7 @@ class _Batch:
             planned = Planned(read_new_thing(item, self._organisation))
             if planned.thing.connection and not self._caller.connect():
                 raise Forbidden(_NO_CONNECTION)
+            check_speakers(self._node, self._who, planned.thing)
         known = _known(self._node, planned.thing.id) if planned.thing.id else None
         if known is None or known.retired:  # one that comes back is one more
             self._within_quota()

@@ -12,7 +12,7 @@ from gridspine.apps.api.authenticate import by_authorization
 from gridspine.apps.api.body import read_body
 from gridspine.apps.api.connection import send_answer
 from gridspine.apps.api.description import taken
-from gridspine.apps.api.thing import NewThing, may_connect, view
+from gridspine.apps.api.thing import NewThing, check_speakers, may_connect, view
 from gridspine.apps.node.node import Node
 from gridspine.infra.identity.caller import Caller
 from gridspine.kernel.errors import Invalid, UnsupportedMedia
@@ -92,6 +92,7 @@ async def keep_plain(node: Node, caller: Caller, thing: Thing) -> Answer:
     node.quotas.things(node.things.count(thing.organisation))
     if thing.connection and thing.organisation not in node.settings.adapters.connect_for:
         node.authority.on_node(caller, "node.connect")
+    check_speakers(node, caller, thing)
     kept = await node.things.register(thing, actor=caller.principal)
     return created(kept, msgspec.json.encode(view(node, kept)))
 

@@ -126,6 +126,25 @@ def may_connect(node: Node, caller: Caller) -> bool:
     return True
 
 
+def check_speakers(node: Node, caller: Caller, after: Thing, before: Thing | None = None) -> None:
+    """Raise `Forbidden` where an adapter would consent for the owner, and ``caller`` may not do that itself.
+
+    An adapter that serves a Thing acts as the application among its devices: an application that is an owner enrols
+    sites and Things in what the connection tells of. ``before`` is the Thing that is changed to ``after``.
+    """
+    if not (after.adapter and after.connection and after.devices):
+        return
+    how = (after.adapter, after.connection, after.devices)
+    if before is not None and not before.retired and how == (before.adapter, before.connection, before.devices):
+        return
+    if node.authority.would_allow_in(caller, "programme.enrol", caller.organisation):
+        return
+    for device in after.devices:
+        found = node.identity.directory.active(device)
+        if found is not None and found.kind == "application" and "owner" in found.roles:
+            node.authority.on_organisation(caller, "programme.enrol", caller.organisation)
+
+
 def view(node: Node, thing: Thing) -> ThingView:
     """Return a Thing as it is shown."""
     points = [point.name for point in node.things.model(thing).points]

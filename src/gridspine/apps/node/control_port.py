@@ -80,7 +80,10 @@ class HostedControls:
         return CallerControls(self._authority, self._controls, caller)
 
     def _application_of(self, source: Source) -> Caller:
-        """Return the application that speaks for the Thing that an adapter serves, as owner and operator at most."""
+        """Return the application that speaks for the Thing that an adapter serves, as owner and operator at most.
+
+        Who lets an owner's application speak for it was asked for the owner's right (`check_speakers`).
+        """
         found = self._things.roll.get(source.session.split(":", 2)[-1])
         served = found is not None and source.principal == source.session == f"adapter:{found.adapter}:{found.id}"
         for device in found.devices if found is not None and served and not found.retired else ():

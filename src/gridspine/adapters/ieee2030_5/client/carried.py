@@ -42,16 +42,21 @@ class Carrier:
     def __init__(self, port: ControlPort, clock: Clock, thing: str, upstream: Upstream) -> None:
         self._port, self._clock, self._thing, self._upstream = port, clock, thing, upstream
 
-    async def carry(self, record: Record, seen: Iterable[SeenProgram], offset_us: int) -> Record:
+    async def carry(
+        self, record: Record, seen: Iterable[SeenProgram], offset_us: int, *, whole: bool = True
+    ) -> Record:  # fmt: skip
         """Make the node's nouns what ``seen`` says; ``offset_us`` [µs] is how much the server's clock is before ours.
 
-        Returns what is to be kept of it.
+        Where ``seen`` is not ``whole``, what is missing may be what could not be read: it stands as it is. Returns what
+        is to be kept.
         """
         programs = dict(record.programs)
         listed: set[str] = set()
         for one in seen:
             listed.add(one.mrid)
             programs[one.mrid] = await self._program(programs.get(one.mrid), one, offset_us)
+        if not whole:
+            return msgspec.structs.replace(record, programs=programs)
         for mrid in programs.keys() - listed:
             programs[mrid] = await self._gone(programs[mrid])
         kept = {mrid: one for mrid, one in programs.items() if mrid in listed or one.controls}
@@ -189,22 +194,24 @@ class Carrier:
     # -- how it stands -------------------------------------------------------------------------------------------------
 
     def standings(
-        self, record: Record, seen: Mapping[str, SeenControl] | None
+        self, record: Record, seen: Mapping[str, Mapping[str, SeenControl]]
     ) -> Iterator[tuple[str, str, ControlRecord, Standing]]:
         """Yield program, mRID and record of each control, and how it stands by the node's documents.
 
-        ``seen`` are the controls that the server lists by their mRIDs, None while it is away: then nothing is gone.
+        ``seen`` are the controls that the server lists, by their programs' mRIDs and their own. Of a program that is
+        not there nothing is known now, as while the server is away: then nothing of it is gone.
         """
         now_us = self._clock.now_us()
         events = {mrid: self._events(one) for mrid, one in record.programs.items()}
         held = self._held(record, events, now_us)
+        listed = {mrid: one for controls in seen.values() for mrid, one in controls.items()}
         for program, one in record.programs.items():
             enrolment = self.enrolment(one)
             for mrid, control in one.controls.items():
                 event = events[program].get(control.event)
-                said = None if seen is None else seen.get(mrid)
+                said = listed.get(mrid)
                 superseded = said is not None and said.status == SUPERSEDED
-                gone = not superseded and (said.cancelled if said is not None else seen is not None)
+                gone = not superseded and (said.cancelled if said is not None else program in seen)
                 problem = 0 if control.problem == EXPIRED else control.problem
                 if event is None or enrolment is None:
                     stands = Standing(control.until_us, control.until_us, False, False, gone, superseded, problem)

@@ -77,6 +77,11 @@ class Connection:
         )
 
     @property
+    def host(self) -> str:
+        """Name of the server's host."""
+        return self._root.hostname or ""
+
+    @property
     def path(self) -> str:
         """Where DeviceCapability is."""
         return self._root.path or "/dcap"

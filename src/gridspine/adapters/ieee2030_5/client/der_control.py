@@ -118,12 +118,12 @@ def read_control(given: Element, rated_w: float) -> SeenControl:
 
 def _default(given: Element, rated_w: float) -> Control:
     """Return what holds while no control does; what of it cannot be done, or is none, is left out."""
-    control, problem = _base(given.find("DERControlBase"), rated_w)
+    control = _modes(given.find("DERControlBase"), rated_w)
     try:
         gradient = given.whole("setGradW", 0, 65_535)
     except Invalid:
         gradient = None
-    kept = NOTHING if problem else control.only(mode for mode in control.modes if mode != "target_w")
+    kept = control.only(mode for mode in control.modes if mode != "target_w")
     return kept if gradient is None else made_of({"gradient_percent_per_s": gradient / 100}).over(kept)
 
 
@@ -141,6 +141,21 @@ def _base(given: Element | None, rated_w: float) -> tuple[Control, int]:
         return NOTHING, INVALID
     doing = set(control.modes) - {"ramp_s"}
     return control, 0 if doing else NOT_APPLICABLE
+
+
+def _modes(given: Element | None, rated_w: float) -> Control:
+    """Return what is asked for by each mode that is one; those that are none take nothing from the others."""
+    values: dict[Mode, float | bool] = {}
+    if given is None:
+        return NOTHING
+    for one in given.children:
+        try:
+            read = _mode(one, given, rated_w)
+            made_of(read).check("DERControlBase")
+        except Invalid:
+            continue
+        values |= read
+    return made_of(values) if values.keys() - {"ramp_s"} else NOTHING
 
 
 def _mode(one: Element, base: Element, rated_w: float) -> dict[Mode, float | bool]:

@@ -8,7 +8,6 @@
 """
 
 import logging
-from collections.abc import Iterable
 
 import msgspec
 
@@ -16,7 +15,7 @@ from gridspine.adapters.ieee2030_5.client import reading
 from gridspine.adapters.ieee2030_5.client.answer import due, response, wanted
 from gridspine.adapters.ieee2030_5.client.carried import Carrier
 from gridspine.adapters.ieee2030_5.client.connection import Connection
-from gridspine.adapters.ieee2030_5.client.der_control import SeenControl, SeenProgram
+from gridspine.adapters.ieee2030_5.client.der_control import SeenControl
 from gridspine.adapters.ieee2030_5.client.end_device import Upstream
 from gridspine.adapters.ieee2030_5.client.mirror import Mirror
 from gridspine.adapters.ieee2030_5.client.record import MAX_ANSWERS, Answer, Book, Record
@@ -25,7 +24,16 @@ from gridspine.adapters.ieee2030_5.identity import sfdi_of
 from gridspine.adapters.ieee2030_5.wire import Element
 from gridspine.energy.control_port import ControlPort
 from gridspine.infra.runtime.clock import Clock
-from gridspine.kernel.errors import Conflict, Forbidden, GridspineError, Invalid, NotFound, Overloaded, Unavailable
+from gridspine.kernel.errors import (
+    Conflict,
+    Forbidden,
+    GridspineError,
+    Invalid,
+    NotFound,
+    Overloaded,
+    TooLarge,
+    Unavailable,
+)
 from gridspine.kernel.time import US
 
 log = logging.getLogger(__name__)
@@ -46,7 +54,7 @@ class Follower:
     ) -> None:
         self.thing, self.upstream, self.lfdi = thing, upstream, lfdi
         self._clock, self._book, self._walk, self._pen = clock, book, walk, pen
-        self._seen: dict[str, SeenControl] | None = None
+        self._seen: dict[str, dict[str, SeenControl]] = {}
         self._documents_us = 0
         self._said = ""
         self.next_us = 0
@@ -71,7 +79,7 @@ class Follower:
         except GridspineError as error:
             problem = error
         if problem is not None or away:
-            self._seen = None
+            self._seen = {}
         record = self._answered(carrier, record)
         if record != before:
             await self._book.put(self.thing, record)
@@ -99,14 +107,15 @@ class Follower:
             device = await self._device()
             if device is None:
                 return None, record
-            seen = await self._walk.programs(device, self.upstream.rated_power_w)
+            seen, whole = await self._walk.programs(device, self.upstream.rated_power_w)
         except NotFound as error:
             self._walk.forget()
             raise Unavailable(f"the server moved something: {error.detail}") from error
         self._note("")
-        self._seen = _controls(seen)
-        self.listed = len(self._seen)
-        return device, await carrier.carry(record, seen, self._walk.offset_us)
+        self._seen = {mrid: {} for mrid in record.programs} if whole else {}
+        self._seen |= {one.mrid: {control.mrid: control for control in one.controls} for one in seen}
+        self.listed = len({mrid for controls in self._seen.values() for mrid in controls})
+        return device, await carrier.carry(record, seen, self._walk.offset_us, whole=whole)
 
     async def _device(self) -> Element | None:
         """Return the EndDevice; None where it is not there, or not the one that is meant."""
@@ -166,7 +175,7 @@ class Follower:
                 made = response(one.subject, one.status, self.lfdi, one.at_us + self._walk.offset_us)
                 try:
                     await self._walk.connection.post(one.reply_to, made)
-                except (Invalid, Forbidden, NotFound, Conflict) as error:
+                except (Invalid, Forbidden, NotFound, Conflict, TooLarge) as error:
                     log.warning("a response was refused: mRID=%s status=%d %s", one.subject, one.status, error.detail)
                 waiting.pop(0)
         except Unavailable:
@@ -232,10 +241,6 @@ class Follower:
         if words and words != self._said:
             log.warning("%s: thing=%s lfdi=%s…", words, self.thing, self.lfdi[:8])
         self._said = words
-
-
-def _controls(seen: Iterable[SeenProgram]) -> dict[str, SeenControl]:
-    return {one.mrid: one for program in seen for one in program.controls}
 
 
 async def end(book: Book, port: ControlPort, clock: Clock, thing: str) -> None:

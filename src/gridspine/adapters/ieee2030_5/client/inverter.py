@@ -96,7 +96,7 @@ class Client:
             await self._announce()
             return "the server does not show this EndDevice yet"
         try:
-            before, self._seen = self._seen, await self._walk.programs(device, self._rated_w)
+            before, self._seen = self._seen, (await self._walk.programs(device, self._rated_w)).read
         except NotFound:
             self._walk.forget()
             raise

@@ -92,16 +92,18 @@ class Utility:
             if source is None:
                 return "the client's certificate is no principal's that is known here: see `gridspine csip join`"
             await self._rebind(client, walk, self._controls.of(source), source.organisation)
-            problem, away = "", False
+            problem, away, refused = "", False, list[str]()
             for one in list(self._followers.values()):
                 try:
                     # In somebody's name who may have lost it while the one before was looked at.
                     await one.look(self._controls.of(source), away=away)
                 except Unavailable as error:
                     problem, away = error.detail, True
-                except GridspineError as error:  # the others are followed all the same
-                    problem = problem or error.detail
+                except GridspineError as error:  # the others are followed all the same, and as often
+                    refused.append(error.detail)
                     self._note(f"{one.thing}: {error.detail}")
+            if refused and len(refused) == len(self._followers):  # it is the server, then
+                problem = refused[0]
         except GridspineError as error:
             return error.detail
         return problem

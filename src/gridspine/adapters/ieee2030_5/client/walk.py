@@ -9,6 +9,7 @@ A list is asked for anew when its pollRate has passed; until then what it said i
 something answers 404: then all of it is read anew.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -17,14 +18,16 @@ from gridspine.adapters.ieee2030_5.client.der_control import SeenProgram, read_p
 from gridspine.adapters.ieee2030_5.der_document import TIME_MAX
 from gridspine.adapters.ieee2030_5.wire import Element
 from gridspine.infra.runtime.clock import Clock
-from gridspine.kernel.errors import Invalid, NotFound, TooLarge
+from gridspine.kernel.errors import GridspineError, Invalid, NotFound, TooLarge
 from gridspine.kernel.time import US
 
+log = logging.getLogger(__name__)
 PAGE, MAX_ITEMS = 100, 2_000
 """Items that are asked for at once; items of one list that are read at most."""
 USUAL_S, LEAST_S, MOST_S = 900, 1, 86_400
 """Rate of a list that says none [s], and what rates are kept within."""
 
+_MAX_SAID = 1_000
 _NOTHING_S = 60.0
 """When a server that shows nothing is looked at again [s]."""
 
@@ -36,6 +39,13 @@ class Kept(NamedTuple):
     until_us: int
 
 
+class Programs(NamedTuple):
+    """The programs of an EndDevice that could be read; ``whole`` is false where others are none that can be."""
+
+    read: list[SeenProgram]
+    whole: bool = True
+
+
 class Walk:
     """The tree of one server, as one client sees it; nothing is kept for longer than ``most_s`` [s]."""
 
@@ -44,6 +54,7 @@ class Walk:
         self._clock, self._most_s = clock, most_s
         self._kept: dict[str, Kept] = {}
         self._rates: dict[str, float] = {}
+        self._said: set[str] = set()
         self.offset_us = 0
         """How much the server's clock is before ours [µs]."""
 
@@ -72,21 +83,33 @@ class Walk:
             await self._time(_href(capability, "TimeLink"))
         return await self._list(href, "EndDevice", {})
 
-    async def programs(self, device: Element, rated_w: float) -> list[SeenProgram]:
-        """Return the programs that are assigned to an EndDevice, each once; ``rated_w`` [W] is its rating."""
+    async def programs(self, device: Element, rated_w: float) -> Programs:
+        """Return the programs that are assigned to an EndDevice, each once; ``rated_w`` [W] is its rating.
+
+        One that is no program, or has a document that is none, is left out, and costs the others nothing.
+        """
         href = _href(device, "FunctionSetAssignmentsListLink")
         if not href:
-            return []
+            return Programs([])
         found: dict[str, SeenProgram] = {}
+        whole = True
         for assigned in await self._list(href, "FunctionSetAssignments", {}):
             if not (programs := _href(assigned, "DERProgramListLink")):
                 continue
             below: dict[str, float] = {}
-            listed = await self._list(programs, "DERProgram", below)
+            try:
+                listed = await self._list(programs, "DERProgram", below)
+            except (Invalid, TooLarge) as error:
+                whole = self._left_out(error)
+                continue
             for one in listed:
-                seen = await self._program(one, rated_w, below["rate"])
+                try:
+                    seen = await self._program(one, rated_w, below["rate"])
+                except (Invalid, TooLarge) as error:
+                    whole = self._left_out(error)
+                    continue
                 found[seen.mrid] = seen
-        return list(found.values())
+        return Programs(list(found.values()), whole)
 
     async def children(self, device: Element, link: str, name: str) -> Sequence[Element]:
         """Return the items of a list that an EndDevice links to."""
@@ -103,6 +126,17 @@ class Walk:
         controls = _href(given, "DERControlListLink")
         listed = await self._list(controls, "DERControl", {}, rate_s) if controls else ()
         return read_program(given, default, list(listed), rated_w)
+
+    def _left_out(self, error: GridspineError) -> bool:
+        """Say once why something of the server's is left out; return False."""
+        if error.detail not in self._said:
+            if len(self._said) >= _MAX_SAID:
+                self._said.clear()
+            self._said.add(error.detail)
+            log.warning(
+                "a program of %s cannot be read, what stands of it goes on: %s", self.connection.host, error.detail
+            )
+        return False
 
     async def _one(self, href: str, name: str, rate_s: float = USUAL_S) -> Sequence[Element]:
         kept = self._fresh(href)

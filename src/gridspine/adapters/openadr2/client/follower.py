@@ -38,10 +38,12 @@ MAX_MESSAGES = 20
 class Follower:
     """The node as a VEN of one VTN, for one Thing."""
 
-    def __init__(self, context: AdapterContext, binding: Binding, connection: Connection, remote: Remote) -> None:
+    def __init__(
+        self, context: AdapterContext, binding: Binding, connection: Connection, remote: Remote, making: asyncio.Lock
+    ) -> None:  # fmt: skip
         self._context, self._binding, self._connection, self._remote = context, binding, connection, remote
         self._kept = Kept(context.store, binding.thing)
-        self._mirror = Mirror(context, binding, connection, self._kept)
+        self._mirror = Mirror(context, binding, connection, self._kept, making)
         self._telemetry = Telemetry(self._mirror, self._kept, connection, context.clock)
         self._wake = asyncio.Event()
         self._fresh, self._said = True, ""

@@ -29,6 +29,7 @@ class Followers:
     def __init__(self, context: AdapterContext, settings: Settings) -> None:
         self._context, self._settings = context, settings
         self._served: dict[str, _Served] = {}
+        self._making = asyncio.Lock()
 
     async def run(self) -> None:
         """Follow what Things say, until cancelled."""
@@ -70,7 +71,7 @@ class Followers:
                 _LOG.warning("%s follows no VTN: %d are followed, and no more", thing, MOST)
                 continue
             remote = Remote(connection.vtn, tls, self._context.trace)
-            follower = Follower(self._context, binding, connection, remote)
+            follower = Follower(self._context, binding, connection, remote, self._making)
             task = group.create_task(self._follow(thing, follower, remote), name=f"openadr2 {thing}")
             self._served[thing] = _Served(binding, follower, task)
 

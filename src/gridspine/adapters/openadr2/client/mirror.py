@@ -10,6 +10,7 @@ Nothing is dropped because the VTN does not answer: what was published holds to 
 out or withdraws the enrolment at the node has the last word, and the VTN is told.
 """
 
+import asyncio
 from collections.abc import Sequence
 
 import msgspec
@@ -17,7 +18,7 @@ import msgspec
 from gridspine.adapters.openadr2 import message as m
 from gridspine.adapters.openadr2.client.connection import Connection
 from gridspine.adapters.openadr2.client.plan import Plan, plan_of
-from gridspine.adapters.openadr2.client.record import Kept, KnownEvent, KnownMarket
+from gridspine.adapters.openadr2.client.record import BegunMarket, Kept, KnownEvent, KnownMarket
 from gridspine.adapters.openadr2.event import NO_PRIORITY
 from gridspine.adapters.openadr2.problem import INVALID_DATA, OUT_OF_SEQUENCE
 from gridspine.energy.control_port import ControlPort, controls_of
@@ -37,8 +38,11 @@ _ONE_ONLY = (Invalid, Conflict, NotFound, Overloaded)
 class Mirror:
     """All that is published of one VTN for one Thing. Lives on the event loop."""
 
-    def __init__(self, context: AdapterContext, binding: Binding, connection: Connection, kept: Kept) -> None:
-        self._context, self._connection, self._kept = context, connection, kept
+    def __init__(
+        self, context: AdapterContext, binding: Binding, connection: Connection, kept: Kept, making: asyncio.Lock
+    ) -> None:  # fmt: skip
+        """Make a mirror; ``making`` is held, by one of all mirrors, while a programme is made and noted."""
+        self._context, self._connection, self._kept, self._making = context, connection, kept, making
         self._source = context.source_of(binding.thing)
         self.problems: list[str] = []
         """What of the last events could not be kept."""
@@ -198,9 +202,7 @@ class Mirror:
         """Return the programme of a marketContext, made where there is none; the subject takes part in it."""
         known = self._kept.now.markets.get(context)
         if known is None:
-            found = self._adopted(port, context) or await port.programmes.create(self._programme(context))
-            known = KnownMarket(found.id)
-            await self._kept.change(markets={**self._kept.now.markets, context: known})
+            known = await self._made(port, context)
         found = port.programmes.own(known.noun)
         if found.retired_us:
             raise Conflict("its programme was retired at this node")
@@ -218,12 +220,28 @@ class Mirror:
             description_url=url, modes=self._connection.modes,
         )  # fmt: skip
 
-    def _adopted(self, port: ControlPort, context: str) -> Programme | None:
-        """Return what was made of it before the node stopped, and not noted any more."""
-        mine = {one.noun for one in self._kept.now.markets.values()}
-        title = self._programme(context).title
+    async def _made(self, port: ControlPort, context: str) -> KnownMarket:
+        """Make the programme of a marketContext, or find what was made before the node stopped; note it."""
+        wanted = self._programme(context)
+        async with self._making:
+            begun = self._kept.now.begun
+            found = await self._left(port, begun[context]) if context in begun else None
+            if found is None:
+                if context not in begun:
+                    begun = {**begun, context: BegunMarket(wanted.title, self._context.clock.now_us())}
+                    await self._kept.change(begun=begun)
+                found = await port.programmes.create(wanted)
+            known = KnownMarket(found.id)
+            others = {name: one for name, one in self._kept.now.begun.items() if name != context}
+            await self._kept.change(markets={**self._kept.now.markets, context: known}, begun=others)
+            return known
+
+    async def _left(self, port: ControlPort, begun: BegunMarket) -> Programme | None:
+        """Return what was made and is noted of no Thing: two of one application may know the same marketContext."""
+        noted = await self._kept.nouns()
         for one in port.programmes.all():
-            if one.by == port.source.principal and one.title == title and one.id not in mine and not one.retired_us:
+            mine = one.by == port.source.principal and one.title == begun.title and one.created_us >= begun.from_us
+            if mine and one.id not in noted and not one.retired_us:
                 return one
         return None
 

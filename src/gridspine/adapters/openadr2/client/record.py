@@ -16,6 +16,13 @@ class KnownMarket(msgspec.Struct, frozen=True):
     consent: str = ""
 
 
+class BegunMarket(msgspec.Struct, frozen=True):
+    """A marketContext whose programme, of that ``title``, is being made since ``from_us`` [µs since 1970]."""
+
+    title: str
+    from_us: int
+
+
 class KnownEvent(msgspec.Struct, frozen=True):
     """An event: of which ``market``, the node's event ("" for none), its modification, and what was answered to it.
 
@@ -55,6 +62,7 @@ class Followed(msgspec.Struct, frozen=True):
     markets: dict[str, KnownMarket] = {}
     events: dict[str, KnownEvent] = {}
     reports: dict[str, KnownReport] = {}
+    begun: dict[str, BegunMarket] = {}
 
 
 class Kept:
@@ -63,6 +71,12 @@ class Kept:
     def __init__(self, store: PrivateStore, thing: str) -> None:
         self._store, self._key = store, f"{PREFIX}{thing}"
         self.now = Followed()
+
+    async def nouns(self) -> frozenset[str]:
+        """Return the programmes that are noted of any Thing."""
+        kept = [value for key, value in (await self._store.items()).items() if key.startswith(PREFIX)]
+        all_ = [msgspec.msgpack.decode(value, type=Followed) for value in kept]
+        return frozenset(market.noun for one in all_ for market in one.markets.values())
 
     async def load(self) -> None:
         """Read what was kept."""
