@@ -13,8 +13,10 @@ from gridspine.apps.cli.reference_adapters import our_qualities
 from gridspine.testing.facets import Fate, facets
 
 SIDES = one_modbus.LANGUAGES | one_mqtt.LANGUAGES | one_ocpp.LANGUAGES
-CONTROLS = {"OpenADR 2.0b", "OpenADR 3.1", "OpenADR 3.0.1", "IEEE 2030.5", "IEEE 2030.5, a lease"}
-"""Heard in ``test_controls.py``."""
+CONTROLS = {
+    "OpenADR 2.0b", "OpenADR 3.1", "OpenADR 3.0.1", "IEEE 2030.5", "IEEE 2030.5, a lease", "OCPI 2.2.1 and 2.3.0",
+}  # fmt: skip
+"""Heard in ``test_controls.py`` and ``test_roaming.py``."""
 CLAIMS = {name: said for quality in our_qualities().values() for name, said in quality.order.items()}
 
 

@@ -2,6 +2,10 @@
 
 from openadr3_said import LIMIT, PRICE, at, event, made, program
 
+from gridspine.adapters.openadr3.book import Book
+from gridspine.apps.node.caller_programmes import CallerProgrammes
+from gridspine.kernel.errors import NotFound, Unavailable
+
 BATTERY = "https://gridspine.org/models/battery"
 APPLIANCE = "https://gridspine.org/models/appliance"
 
@@ -281,3 +285,33 @@ async def test_all_is_there_after_a_restart(served, tmp_path) -> None:
         bl = await vtn.client("operator")
         assert [(await bl.get(path)).json() for path in ("/programs", "/events", "/vens")] == before
         assert (await bl.delete(f"/events/{one['id']}")).status_code == 200
+
+
+async def test_an_event_whose_record_is_not_kept_commands_nothing(vtn, monkeypatch) -> None:
+    bl = await vtn.client("operator")
+    of = await program(bl, "P")
+    keep = Book.keep
+
+    async def keep_none(self, record):
+        if record.kind == "EVENT":
+            raise Unavailable("the disk is away")
+        return await keep(self, record)
+
+    monkeypatch.setattr(Book, "keep", keep_none)
+    assert (await bl.post("/events", json=event(of))).status_code >= 500
+    (found,) = (await vtn.world.op.get(f"/programmes/urn:uuid:{of['id']}/events")).json()
+    assert found["status"] == "cancelled"
+    assert (await bl.get("/events")).json() == []
+
+
+async def test_what_is_let_go_while_a_list_is_read_is_left_out(vtn, monkeypatch) -> None:
+    bl = await vtn.client("operator")
+    of = await program(bl, "P")
+    await made(bl, "/events", event(of))
+
+    def gone(self, id):
+        raise NotFound("there is no such event")
+
+    monkeypatch.setattr(CallerProgrammes, "find_event", gone)
+    answer = await bl.get("/events", params={"active": "true"})
+    assert (answer.status_code, answer.json()) == (200, [])

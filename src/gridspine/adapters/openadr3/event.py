@@ -10,6 +10,7 @@ An event that says nothing for any time to come has no noun behind it: it is kep
 """
 
 import asyncio
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -28,7 +29,7 @@ from gridspine.energy.control import WIRE_NAMES
 from gridspine.energy.control_port import Beside
 from gridspine.energy.programme import Programme, SignalDescriptor
 from gridspine.energy.programme_event import EventInterval, ProgrammeEvent
-from gridspine.kernel.errors import Invalid, NotFound
+from gridspine.kernel.errors import Conflict, Invalid, NotFound
 from gridspine.kernel.time import MAX_US
 
 NO_PRIORITY = 2**31 - 1
@@ -81,8 +82,8 @@ async def create(vtn: Vtn, call: Call) -> Answer:
 
     try:
         made = await _publish(vtn, call, programme, request, "", beside)
-    except Exception:
-        await vtn.book.forget(kept)
+    except BaseException:
+        await _undo(vtn, call, programme, kept)
         raise
     record = kept[0] if kept else await vtn.book.keep(record_of_it(made))
     vtn.tell(record, "CREATE", vtn.guard(record))
@@ -121,7 +122,11 @@ async def delete(vtn: Vtn, call: Call) -> Answer:
 
 def below(vtn: Vtn, call: Call, of: Record) -> Iterator[Record]:
     """Yield the events of a programme that the asker may see, the oldest first."""
-    for one in reversed(call.port.programmes.events(of.noun)):
+    try:
+        events = call.port.programmes.events(of.noun)
+    except NotFound:  # it was retired and let go since it was listed
+        return
+    for one in reversed(events):
         if not one.cancelled_us:
             record = record_of(vtn, one)
             if visible(vtn, call, record):
@@ -236,6 +241,14 @@ async def _cancel(vtn: Vtn, call: Call, programme: Programme, noun: str) -> None
     vtn.done.add((noun, ended.version))
 
 
+async def _undo(vtn: Vtn, call: Call, programme: Programme, kept: list[Record]) -> None:
+    """Let an event that was answered with an error command nothing: it may be kept, or its record."""
+    for record in kept:
+        with contextlib.suppress(NotFound, Conflict):
+            await _cancel(vtn, call, programme, record.noun)
+    await vtn.book.forget(kept)
+
+
 async def _describe(
     vtn: Vtn, call: Call, programme: Programme, request: EventRequest, intervals: list[EventInterval]
 ) -> None:
@@ -260,7 +273,10 @@ async def _describe(
 def _over(vtn: Vtn, call: Call, record: Record) -> bool:
     """Whether an event is over: by its noun, or by what it says where it has none, which is read once."""
     if record.noun:
-        return call.port.programmes.find_event(record.noun).until_us <= call.now_us
+        try:
+            return call.port.programmes.find_event(record.noun).until_us <= call.now_us
+        except NotFound:  # it was let go since it was listed: only those that are over are
+            return True
     until_us = vtn.ends.get((record.id, record.modified_us))
     if until_us is None:
         until_us = _until_us(record)

@@ -84,8 +84,9 @@ class Follower:
         if now_us - self._enrolled_us >= _ENROL_US:
             await self._enrol()
             self._enrolled_us = now_us
-        programs = await self._remote.all("/programs")
-        events = await self._remote.all("/events")
+        programs = await self._remote.whole("/programs", self.mirror.programs)
+        listed = [id_ for id_, one in self.mirror.events.items() if one.digest]
+        events = await self._remote.whole("/events", listed)
         await self.mirror.take(programs, events, self._words)
         await self._reports.tell(self._context.clock.now_us())
         await self._tell(1, "; ".join(self.mirror.problems[:3]))

@@ -4,7 +4,7 @@ Sources: OpenADR 3.1.0, its OpenAPI document (``/auth/server``, ``/auth/token``,
 RFC 6749 §4.4 (client credentials); RFC 9110 §10.2.3 (Retry-After), §13.1.2 (If-None-Match).
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import httpx
@@ -100,6 +100,19 @@ class Remote:
         tag = said.headers.get("etag", "")
         self._lists[path] = (tag if at == 0 and not query and len(tag) <= 256 else "", list(found.values()))
         return self._lists[path][1]
+
+    async def whole(self, path: str, known: Collection[str]) -> list[dict[str, Any]]:
+        """Return a whole list; one of several pages that lacks some ``known`` is read twice, and has what either has.
+
+        What is removed between two pages moves the first of the next page to the one that was read.
+        """
+        found = await self.all(path)
+        ids = {one["id"] for one in found}
+        if len(found) < PAGE or ids.issuperset(known):
+            return found
+        again = await self.all(path)
+        seen = {one["id"] for one in again}
+        return [*again, *(one for one in found if one["id"] not in seen)]
 
     async def _bearer(self) -> str:
         """Return a token that holds for a while yet."""
