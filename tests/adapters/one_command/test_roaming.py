@@ -47,12 +47,43 @@ def judged(language, heard):
     assert claims.keys() == facets().keys()
 
 
-async def test_a_lease_of_ocpi(tmp_path, monkeypatch) -> None:
-    heard, puts = Heard(), []
-    put = cpo_profiles.CpoProfiles._put
+class Orders:
+    """What the provider orders, and what of it comes to the operator."""
+
+    def __init__(self, journey, puts):
+        self.journey, self.emsp, self.puts = journey, journey.emsp, puts
+
+    async def order(self, value, until_us, **more):
+        thing = self.journey.evse
+        body = {"thing": thing, "point": "currentLimit", "value": value, "until": format_rfc3339(until_us)}
+        headers = {"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"}
+        answer = await self.emsp.op.post("/commands", json=body | more, headers=headers)
+        assert answer.status_code == 201, answer.text
+        return answer.json()["id"]
+
+    async def state(self, command):
+        return (await self.emsp.op.get(f"/commands/{command}")).json()
+
+    async def comes(self, command, *states):
+        async with asyncio.timeout(30):
+            while (found := await self.state(command))["state"] not in states:
+                await asyncio.sleep(0.05)
+        return found
+
+    async def told(self, command, count):
+        """Return the profile that was put as number ``count``, once the command has come."""
+        await until(lambda: len(self.puts) >= count)
+        await self.comes(command, "acknowledged", "applied")
+        return json.loads(self.puts[count - 1].body)["charging_profile"]
+
+
+@contextlib.asynccontextmanager
+async def roaming(tmp_path, monkeypatch):
+    """Yield the orders of a provider in a session at an operator's charge point, and that charge point."""
+    puts, put = [], cpo_profiles.CpoProfiles._put
 
     async def listened(self, call):
-        puts.append((self, call))
+        puts.append(call)
         return await put(self, call)
 
     monkeypatch.setattr(cpo_profiles.CpoProfiles, "_put", listened)
@@ -65,56 +96,47 @@ async def test_a_lease_of_ocpi(tmp_path, monkeypatch) -> None:
         await registered(cpo, emsp)
         journey = Journey(cpo, emsp, point, "2.3.0")
         journey.evse = await admitted(emsp)
-
-        async def order(value, until_us, **more):
-            body = {"thing": journey.evse, "point": "currentLimit", "value": value, "until": format_rfc3339(until_us)}
-            headers = {"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"}
-            answer = await emsp.op.post("/commands", json=body | more, headers=headers)
-            assert answer.status_code == 201, answer.text
-            return answer.json()["id"]
-
-        async def taken(ordered):
-            return (await emsp.op.get(f"/commands/{await ordered}")).json()["state"] not in {"refused", "rejected"}
-
-        async def comes(command, *states):
-            async with asyncio.timeout(30):
-                while True:
-                    found = (await emsp.op.get(f"/commands/{command}")).json()
-                    if found["state"] in states:
-                        return found
-                    await asyncio.sleep(0.05)
-
-        async def told(command, count):
-            await until(lambda: len(puts) >= count)
-            await comes(command, "acknowledged", "applied")
-            return json.loads(puts[count - 1][1].body)["charging_profile"]
-
-        now_us = emsp.world.node.clock.now_us()
-        end_us = now_us // US * US + 600_400_000
         assert await emsp.act("remoteStart", {"token": "RFID1"}, thing=journey.evse)
         await journey.kept("sessions", "sessions", lambda one: one["status"] == "ACTIVE")
-        begin_us = emsp.world.node.clock.now_us() + US
-        first = await order(LIMIT_A, end_us, steps=[{"afterS": 300, "value": 20}], **{"from": format_rfc3339(begin_us)})
-        said = await told(first, 1)
-        (theirs,) = cpo.world.node.commands.commander.commands(CHARGER)
-        arrived_us, periods = puts[0][1].now_us, said["charging_profile_period"]
-        heard.unit = {"value": 1.0, "fallback": 1.0, "start": US, "end": US}
-        heard.numbers = {
-            "value": (LIMIT_A, theirs.lease.value), "end": (end_us, theirs.lease.until_us),
-            "start": (begin_us, read_us(said) if arrived_us < begin_us else None),
-            "fallback": (FALLBACK_A, periods[1]["limit"] if len(periods) > 1 else None),
-        }  # fmt: skip
+        yield Orders(journey, puts), point
+
+
+async def first_order(orders, heard, end_us):
+    """Give an order with a plan; hear its numbers, and what else is said of it. Return the command and what is said."""
+    emsp, cpo = orders.emsp, orders.journey.cpo
+    begin_us = emsp.world.node.clock.now_us() + US
+    more = {"steps": [{"afterS": 300, "value": 20}], "from": format_rfc3339(begin_us)}
+    command = await orders.order(LIMIT_A, end_us, **more)
+    said = await orders.told(command, 1)
+    (theirs,) = cpo.world.node.commands.commander.commands(CHARGER)
+    arrived_us, periods = orders.puts[0].now_us, said["charging_profile_period"]
+    heard.unit = {"value": 1.0, "fallback": 1.0, "start": US, "end": US}
+    heard.numbers = {
+        "value": (LIMIT_A, theirs.lease.value), "end": (end_us, theirs.lease.until_us),
+        "start": (begin_us, read_us(said) if arrived_us < begin_us else None),
+        "fallback": (FALLBACK_A, periods[1]["limit"] if len(periods) > 1 else None),
+    }  # fmt: skip
+    negative = (await orders.state(await orders.order(-LIMIT_A, end_us)))["state"]
+    heard.states = {
+        "plan": "lost" if len(periods) == 1 else "kept",
+        "random-start": "kept" if "random" in str(said).lower() else "lost",
+        "trace": "kept" if TRACE in str(said) else "lost",
+        "sequence": "lost" if set(said) == SAID else "kept",  # nothing of which is newer
+        "acknowledged": "kept", "sign": "lost" if negative in {"refused", "rejected"} else "kept",
+    }  # fmt: skip
+    return command, said
+
+
+async def test_a_lease_of_ocpi(tmp_path, monkeypatch) -> None:
+    heard = Heard()
+    async with roaming(tmp_path, monkeypatch) as (orders, point):
+        emsp = orders.emsp
+        end_us = emsp.world.node.clock.now_us() // US * US + 600_400_000
+        first, said = await first_order(orders, heard, end_us)
         assert point.limit_a == LIMIT_A
-        heard.states = {
-            "plan": "lost" if len(periods) == 1 else "kept",
-            "random-start": "kept" if "random" in str(said).lower() else "lost",
-            "trace": "kept" if TRACE in str(said) else "lost",
-            "acknowledged": "kept", "sign": "kept" if await taken(order(-LIMIT_A, end_us)) else "lost",
-        }  # fmt: skip
-        second = await order(12.0, end_us)
-        await told(second, 2)
+        second = await orders.order(12.0, end_us)
+        await orders.told(second, 2)
         await until(lambda: point.limit_a == 12.0)
-        heard.states["sequence"] = "lost" if set(said) == SAID else "kept"  # nothing of which is newer
         for one in (first, second):
             assert (await emsp.op.post(f"/commands/{one}/cancel")).status_code in {200, 409}
         await until(lambda: point.limit_a == 32.0)
@@ -123,12 +145,12 @@ async def test_a_lease_of_ocpi(tmp_path, monkeypatch) -> None:
         point.obey = lambda action, given: (
             {"status": "Rejected"} if action == "SetChargingProfile" else obey(action, given)
         )
-        reason = (await comes(await order(9.0, end_us), "rejected"))["reason"]
+        reason = (await orders.comes(await orders.order(9.0, end_us), "rejected"))["reason"]
         heard.states["refused"] = "part" if "REJECTED" in reason else "kept"
         point.obey = obey
-        await told(await order(8.0, end_us), len(puts) + 1)
-        await emsp.act("remoteStop", {}, thing=journey.evse)
+        await orders.told(await orders.order(8.0, end_us), len(orders.puts) + 1)
+        await emsp.act("remoteStop", {}, thing=orders.journey.evse)
         await until(lambda: point.limit_a == 32.0)  # before its end, with the session
-        await journey.reads("connectorState", 1)
+        await orders.journey.reads("connectorState", 1)
         heard.states["reverts"] = "part" if said["duration"] > 0 else "lost"
     judged(LANGUAGE, heard)

@@ -21,6 +21,7 @@ from gridspine.adapters.ieee2030_5.wire import MEDIA, decode
 from gridspine.adapters.ieee2030_5.writes import Writes
 from gridspine.kernel.errors import Conflict, Forbidden, GridspineError, Invalid, NotFound, Overloaded, TooLarge
 from gridspine.things.adapter import AdapterContext, Receive, Scope, Send, certificate_of
+from gridspine.things.adapter_body import read_body
 
 log = logging.getLogger(__name__)
 _TYPE = (b"content-type", MEDIA.encode())
@@ -98,18 +99,7 @@ class Server:
         media = next((value for name, value in scope["headers"] if name == b"content-type"), b"")
         if media.partition(b";")[0].strip().lower().decode("latin-1") not in _TAKEN:
             raise Invalid(f"Content-Type: {MEDIA} is taken")
-        parts: list[bytes] = []
-        size = 0
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise Invalid("the client has gone")
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-            if size > self._settings.max_body_bytes:
-                raise TooLarge(f"a body has at most {self._settings.max_body_bytes} bytes")
-            if not message.get("more_body", False):
-                return b"".join(parts)
+        return await read_body(receive, self._settings.max_body_bytes)
 
     def _segments(self, path: str) -> Sequence[str]:
         if not path.startswith(f"{self._settings.path}/") or len(path) > 1_000:

@@ -32,6 +32,7 @@ from gridspine.adapters.ocpi.wire import (
 )
 from gridspine.kernel.errors import GridspineError, Invalid, NotFound, Overloaded, TooLarge, Unauthenticated
 from gridspine.things.adapter import AdapterContext, Receive, Scope, Send
+from gridspine.things.adapter_body import read_body
 
 MAX_BODY_BYTES = 2 << 20
 _ECHOED = (b"x-request-id", b"x-correlation-id")
@@ -86,7 +87,7 @@ class App:
         if len(path) < 2 or path[0] != "ocpi":
             raise nothing_here(f"OCPI is here: {self._registration.url}")
         partner, standing, token = self._who(scope)
-        body = await _body(receive)
+        body = await read_body(receive, MAX_BODY_BYTES)
         method = str(scope["method"])
         if self._context.trace.on:
             self._context.trace("in", f"{method} {scope['path']}\n".encode() + body, peer=peer)
@@ -191,18 +192,3 @@ def _turned(sender: Party | None, asked: Party | None) -> list[tuple[str, str]]:
 
 def _echoed(scope: Scope) -> list[tuple[bytes, bytes]]:
     return [(name, value) for name, value in scope["headers"] if name in _ECHOED and len(value) <= 100]
-
-
-async def _body(receive: Receive) -> bytes:
-    parts: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] != "http.request":
-            raise Invalid("the request ended before its body")
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        if size > MAX_BODY_BYTES:
-            raise TooLarge(f"a body has at most {MAX_BODY_BYTES} bytes here")
-        if not message.get("more_body"):
-            return b"".join(parts)

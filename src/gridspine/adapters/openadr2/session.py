@@ -21,8 +21,9 @@ from gridspine.adapters.openadr2.desk import Asker, Desk
 from gridspine.adapters.openadr2.document import MAX_BYTES
 from gridspine.adapters.openadr2.problem import COMPLIANCE, INVALID_DATA, OTHER, Refused, of_error, reply
 from gridspine.adapters.openadr2.wire import MEDIA, read, write
-from gridspine.kernel.errors import GridspineError, Invalid, NotFound, Overloaded, TooLarge, UnsupportedMedia
+from gridspine.kernel.errors import GridspineError, Invalid, NotFound, Overloaded, UnsupportedMedia
 from gridspine.things.adapter import Receive, Scope, Send, certificate_of
+from gridspine.things.adapter_body import read_body
 
 Handler = Callable[[Desk, Asker, Any], Awaitable[m.Message]]
 SERVICES: dict[str, dict[type, Handler]] = {
@@ -126,15 +127,4 @@ async def _body(scope: Scope, receive: Receive) -> bytes:
     media = next((value for name, value in scope["headers"] if name == b"content-type"), b"")
     if media.partition(b";")[0].strip().lower().decode("latin-1") not in _TAKEN:
         raise UnsupportedMedia(f"Content-Type: {MEDIA} is taken")
-    parts: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] != "http.request":
-            raise Invalid("the request ended before its body")
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        if size > MAX_BYTES:
-            raise TooLarge(f"a message has at most {MAX_BYTES} bytes here")
-        if not message.get("more_body"):
-            return b"".join(parts)
+    return await read_body(receive, MAX_BYTES)

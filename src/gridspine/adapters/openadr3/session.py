@@ -23,8 +23,9 @@ from gridspine.adapters.openadr3.auth import Auth
 from gridspine.adapters.openadr3.call import EDITIONS, Answer, Call, Edition, read_query, said
 from gridspine.adapters.openadr3.follow import NOTIFY
 from gridspine.adapters.openadr3.vtn import Vtn
-from gridspine.kernel.errors import GridspineError, Invalid, NotFound, TooLarge, Unauthenticated
+from gridspine.kernel.errors import GridspineError, NotFound, Unauthenticated
 from gridspine.things.adapter import AdapterContext, Receive, Scope, Send, Source
+from gridspine.things.adapter_body import read_body
 
 BASE = "openadr3"
 MAX_BODY_BYTES = 2 << 20
@@ -118,12 +119,12 @@ class App:
             raise NotFound(f"a VTN is here: /{BASE}/{EDITIONS[0]}/… and /{BASE}/{EDITIONS[1]}/…")
         path = parts[2:]
         if path[0] == "auth":
-            return await self._auth.answer(edition, path, method, scope, await _body(receive))
+            return await self._auth.answer(edition, path, method, scope, await read_body(receive, MAX_BODY_BYTES))
         handler, allowed = self._find(edition, path, method)
         source = self._auth.source(scope)
         if handler is None:
             return _not_allowed(allowed)
-        body = await _body(receive)
+        body = await read_body(receive, MAX_BODY_BYTES)
         if self._context.trace.on:
             self._context.trace("in", f"{method} {scope['path']}\n".encode() + body, peer=peer)
         query = bytes(scope["query_string"]).decode("latin-1")
@@ -143,7 +144,7 @@ class App:
         given = [value.decode("latin-1") for name, value in scope["headers"] if name == b"authorization"]
         if method != "POST" or len(given) != 1 or not self._notified(key, given[0]):
             raise NotFound("there is nothing at this path")
-        await _body(receive)
+        await read_body(receive, MAX_BODY_BYTES)
         return Answer(204, b"")
 
     def _call(
@@ -183,21 +184,6 @@ class App:
             ):
                 return table[shape].get(method), tuple(sorted(table[shape]))
         raise NotFound("there is nothing at this path")
-
-
-async def _body(receive: Receive) -> bytes:
-    parts: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] != "http.request":
-            raise Invalid("the request ended before its body")
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        if size > MAX_BODY_BYTES:
-            raise TooLarge(f"a body has at most {MAX_BODY_BYTES} bytes here")
-        if not message.get("more_body"):
-            return b"".join(parts)
 
 
 def _problem(error: GridspineError) -> Answer:

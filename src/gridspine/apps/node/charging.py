@@ -134,7 +134,7 @@ class Charging:
             steps=steps if len(steps) > 1 else (),
         )  # fmt: skip
         (command,) = await self._commands.request_all([Ask(lease, "", reason)])
-        return _state(command)
+        return self._state(command)
 
     async def release(self, partner: str, command: str, reason: str) -> None:
         """End a ceiling of the partner's, if it still holds."""
@@ -144,7 +144,7 @@ class Charging:
 
     def limit_state(self, partner: str, command: str) -> LimitState:
         """Return how far a ceiling of the partner's is."""
-        return _state(self._command(partner, command))
+        return self._state(self._command(partner, command))
 
     def planned(self, partner: str, thing: str, from_us: int, until_us: int) -> Sequence[tuple[int, float | None]]:
         """Return what limits a charging point in a time."""
@@ -186,6 +186,17 @@ class Charging:
             raise NotFound("there is no such limit")
         return found
 
+    def _state(self, command: Command) -> LimitState:
+        """Return how far a ceiling is: beneath a tighter one it holds, though no order of its own goes out."""
+        holds = command.state in _HELD or (command.state == "accepted" and self._beneath(command.lease))
+        return LimitState(command.id, holds, holds or command.state in _SETTLED, command.reason)
+
+    def _beneath(self, lease: Lease) -> bool:
+        at_us = max(lease.from_us, self._clock.now_us())
+        others = [one for one in self._commands.commander.leases(lease.thing, lease.point) if one.id != lease.id]
+        tightest = _ceiling(others, at_us)
+        return tightest is not None and tightest <= lease.at(at_us).value
+
     # -- what is there -----------------------------------------------------------------------------------------
 
     def _point(self, thing: Thing) -> ChargingPoint:
@@ -215,11 +226,6 @@ class Charging:
 
 def _name(partner: str) -> str:
     return f"partner:{partner}"
-
-
-def _state(command: Command) -> LimitState:
-    reason = command.changes[-1].reason if command.changes else ""
-    return LimitState(command.id, command.state in _HELD, command.state in _HELD | _SETTLED, reason)
 
 
 def _ceiling(leases: Sequence[Lease], at_us: int) -> float | None:
