@@ -12,7 +12,7 @@ from gridspine.energy.models import load_models
 MODELS = load_models()
 NAMES = ("battery", "ev_charger", "pv_inverter", "heat_pump", "chp", "appliance", "meter", "thermostat")
 SETPOINT = "activePowerSetpoint"
-powers = st.floats(0, 100_000)
+powers = st.floats(0, 100_000, allow_subnormal=False)
 
 
 def own(*names):

@@ -84,13 +84,13 @@ async def test_no_emulated_thing_is_handed_over(world):
     assert SECRET not in (await world.co.get(f"/things/{THING}/form")).text
 
 
-async def test_a_limit_that_was_rejected_does_not_bind_the_new_owner(world):
-    """It still limited what the node orders, although the device did not take it; then the site was sold."""
+async def test_a_limit_that_was_not_delivered_does_not_bind_the_new_owner(world):
+    """It still limited what the node orders, although the device did not answer; then the site was sold."""
     await world.thing(THING, "https://gridspine.org/models/site", adapter="none")
     body = {"thing": THING, "point": "importLimit", "value": 100, "durationS": 3600}
     limit = (await world.op.post("/commands", json=body)).json()
     commander = world.node.commands.commander
-    await world.node.commands.progress(limit["id"], "rejected", "the device will not")
+    await world.node.commands.progress(limit["id"], "failed", "the device does not answer")
     assert [one.value for one in commander.leases(THING, "importLimit")] == [100], "it binds its owner"
     await hand_over(world)
     assert commander.leases(THING, "importLimit") == []

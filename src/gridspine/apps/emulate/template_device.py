@@ -138,9 +138,10 @@ def _range(model: PointModel) -> tuple[float, float]:
     screen = model.screen
     low = screen.limit_min if screen.limit_min is not None else screen.possible_min
     high = screen.limit_max if screen.limit_max is not None else screen.possible_max
-    if low is not None and high is None:
-        high = low + 5_000_000.0
-    return low if low is not None else 0.0, high if high is not None else 1_000.0
+    if low is None:
+        return 0.0, 1_000.0 if high is None else high
+    usual = low + 5_000_000.0  # of a register: what it may hold at all is more than a device ever counts
+    return low, usual if high is None else min(high, usual)
 
 
 def _held(type_: str, raw: float) -> float:
