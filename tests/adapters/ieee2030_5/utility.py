@@ -144,7 +144,7 @@ def href(document, name):
     return None if found is None else found.get("href")
 
 
-async def until(ask, timeout_s=10.0):
+async def until(ask, timeout_s=40.0):
     """Return what ``ask`` returns once it is something."""
     async with asyncio.timeout(timeout_s):
         while True:
