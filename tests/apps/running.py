@@ -161,7 +161,7 @@ class Sse:
         return json.loads(data)
 
 
-async def until(condition: Any, timeout_s: float = 20.0) -> None:
+async def until(condition: Any, timeout_s: float = 60.0) -> None:
     """Wait until ``condition()`` holds."""
     deadline = time.monotonic() + timeout_s
     while not condition():

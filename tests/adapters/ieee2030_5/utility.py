@@ -41,7 +41,7 @@ class Utility:
         hosted = hosting(self.folder / "data", self.section, Watched())
         self.world, _ = await self._open.enter_async_context(hosted)
         listening = self.world.node.adapters.listening
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(40):
             while "ieee2030_5.server" not in listening:
                 await asyncio.sleep(0.01)
         host, port = listening["ieee2030_5.server"]

@@ -169,7 +169,7 @@ async def test_events_are_told_answered_and_cancelled(vtn):
 
 
 async def _until_told(ven):
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(40):
         while not isinstance(told := await ven.poll(), m.DistributeEvent):
             await asyncio.sleep(0.02)
     return told
@@ -249,7 +249,7 @@ async def test_reports_become_readings(vtn):
         description("u", item=energy, type_="usage"), description("odd", item=volts),
         description("none", item=m.Item(kind="oadr:customUnit", units="beans", description="beans")),
     )  # fmt: skip
-    async with asyncio.timeout(10):  # until the resource is served
+    async with asyncio.timeout(40):  # until the resource is served
         while len((asked := (await ven.offer(*offered)).requests[0]).specifier.wanted) < 4:
             await asyncio.sleep(0.02)
     assert [one.rid for one in asked.specifier.wanted] == ["p", "h", "e", "odd"]

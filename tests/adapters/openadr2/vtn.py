@@ -99,7 +99,7 @@ class Vtn(Utility):
         hosted = hosting(self.folder / "data", self.section, Watched())
         self.world, self.context = await self._open.enter_async_context(hosted)
         listening = self.world.node.adapters.listening
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(40):
             while "openadr2.vtn" not in listening:
                 await asyncio.sleep(0.01)
         host, port = listening["openadr2.vtn"]
@@ -113,7 +113,7 @@ class Vtn(Utility):
         principal = await self.known(issued, name)
         thing = await self.own(name, principal, model=model, **connection)
         made = Ven(self, await self.client(issued), thing, principal, issued, name)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(40):
             while (await made.say(m.QueryRegistration(request_id="q"))).response.code != 200 or not await self._there(
                 made
             ):

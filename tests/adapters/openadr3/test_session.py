@@ -96,7 +96,7 @@ async def test_a_change_that_cannot_be_kept_ends_nothing(vtn, monkeypatch) -> No
     monkeypatch.setattr(book.Book, "keep", full)
     answer = await vtn.world.op.put(f"/programmes/urn:uuid:{of['id']}", json={"title": "Q"})
     assert answer.status_code == 200
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(40):
         await failed.wait()
     monkeypatch.setattr(book.Book, "keep", keep)
     assert (await bl.get(f"/programs/{of['id']}")).json()["programName"] == "Q"
