@@ -5,7 +5,6 @@
     request ─► the Thing's action ─► done: its output │ refused: why │ failed: nobody knows
 """
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -14,7 +13,8 @@ from gridspine.adapters.ocpi.client import PartnerError
 from gridspine.infra.runtime.waiting import within
 from gridspine.kernel.errors import GridspineError
 from gridspine.kernel.time import US
-from gridspine.things.adapter import ActionRequest, AdapterContext, RequestEnd
+from gridspine.things.adapter import ActionRequest, AdapterContext
+from gridspine.things.adapter_requests import Ended, serve_requests
 
 log = logging.getLogger(__name__)
 MAX_ASKED = 64
@@ -35,29 +35,9 @@ class Desk:
 
     async def run(self) -> None:
         """Carry out what is asked, for ever."""
-        under_way: set[asyncio.Task[None]] = set()
-        try:
-            async for request in self._context.requests():
-                if len(under_way) >= MAX_ASKED:
-                    self._context.request_ended(request.id, "refused", None, f"{MAX_ASKED} are under way: ask again")
-                    continue
-                task = asyncio.create_task(self._serve(request), name=f"ocpi {request.action} {request.thing}")
-                under_way.add(task)
-                task.add_done_callback(under_way.discard)
-        finally:
-            for task in under_way:
-                task.cancel()
-            await asyncio.gather(*under_way, return_exceptions=True)
+        await serve_requests(self._context, self._end, MAX_ASKED)
 
-    async def _serve(self, request: ActionRequest) -> None:
-        state: RequestEnd = "failed"
-        output, reason = None, "the node stops"
-        try:
-            state, output, reason = await self._end(request)
-        finally:
-            self._context.request_ended(request.id, state, output, reason)
-
-    async def _end(self, request: ActionRequest) -> tuple[RequestEnd, Any, str]:
+    async def _end(self, request: ActionRequest) -> Ended:
         action = self._actions.get(request.action)
         if action is None:
             return "refused", None, f"OCPI has no action {request.action}"

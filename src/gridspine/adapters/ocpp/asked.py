@@ -10,7 +10,6 @@
 Nothing is called twice: what was not answered is told as that, and whoever asked decides.
 """
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Protocol, TypeVar
@@ -26,7 +25,8 @@ from gridspine.adapters.ocpp.wire import Malformed, Version
 from gridspine.infra.runtime.waiting import within
 from gridspine.kernel.errors import GridspineError, Unavailable
 from gridspine.kernel.time import US
-from gridspine.things.adapter import ActionRequest, AdapterContext, RequestEnd
+from gridspine.things.adapter import ActionRequest, AdapterContext
+from gridspine.things.adapter_requests import Ended, serve_requests
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -105,30 +105,9 @@ class Desk:
 
     async def run(self) -> None:
         """Carry out what is asked, for ever."""
-        under_way: set[asyncio.Task[None]] = set()
-        try:
-            async for request in self._context.requests():
-                if len(under_way) >= MAX_ASKED:
-                    self._context.request_ended(request.id, "refused", None, f"{MAX_ASKED} are under way: ask again")
-                    continue
-                task = asyncio.create_task(self._serve(request), name=f"ocpp {request.action} {request.thing}")
-                under_way.add(task)
-                task.add_done_callback(under_way.discard)
-        finally:
-            for task in under_way:
-                task.cancel()
-            await asyncio.gather(*under_way, return_exceptions=True)
+        await serve_requests(self._context, self._end, MAX_ASKED)
 
-    async def _serve(self, request: ActionRequest) -> None:
-        state: RequestEnd = "failed"
-        output, reason = None, "the node stops"
-        try:
-            state, output, reason = await self._end(request)
-        finally:
-            self._context.request_ended(request.id, state, output, reason)
-            log.info("asked: thing=%s action=%s %s %s", request.thing, request.action, state, reason)
-
-    async def _end(self, request: ActionRequest) -> tuple[RequestEnd, Any, str]:
+    async def _end(self, request: ActionRequest) -> Ended:
         try:
             return "done", await self._output(request), ""
         except (Refused, CallRefused, Malformed) as error:
