@@ -31,7 +31,7 @@ test: ## tests that are fast
 	$(RUN) pytest -rs -m "not slow" -n 3 --dist loadfile
 
 test-slow: ## the tests that are slow
-	$(RUN) pytest -rs -m "slow and not long" -n 2 --dist loadfile
+	$(RUN) pytest -rs -m "slow and not long" -n 3 --dist loadfile
 
 test-long: ## the tests of many minutes: a thousand kills, hundreds of seeds
 	$(RUN) pytest -rs -m long

@@ -7,7 +7,9 @@ node's own counters must say the same.
 """
 
 import argparse
+import contextlib
 import socket
+import time
 
 from rig import ORGANISATION, SETTINGS, Rig, answer, child, report, seed
 
@@ -36,8 +38,17 @@ def free_port() -> int:
         return int(one.getsockname()[1])
 
 
-def prepare(rig: Rig, points: int) -> str:
-    """Make the device all charge points are, and their Things; return its password."""
+def listens(port: int) -> None:
+    """Return when the adapter listens: on a busy machine, some time after the node itself does."""
+    for _ in range(600):
+        with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
+            return
+        time.sleep(0.1)
+    raise RuntimeError("the adapter does not listen")
+
+
+def prepare(rig: Rig, points: int, port: int) -> str:
+    """Make the device all charge points are, and their Things; return its password, once they can connect."""
     rig.start()
     asked = {"kind": "device", "name": "CPs", "roles": ["device"], "password": True}
     device = check(rig.operator.post("/principals", json=asked)).json()
@@ -52,6 +63,7 @@ def prepare(rig: Rig, points: int) -> str:
 
     seed(rig.data, next(model for model in load_models().values() if model.id == CHARGER), points, make)
     rig.start()
+    listens(port)
     return str(device["password"])
 
 
@@ -59,7 +71,7 @@ def throughput(points: int, events: int, profile: str = "") -> None:
     """Measure events a second."""
     port = free_port()
     with Rig(SETTINGS + OCPP.format(port=port), profile=profile) as rig:
-        password = prepare(rig, points)
+        password = prepare(rig, points, port)
         arguments = (f"127.0.0.1:{port}", "--points", str(points), "--events", str(events))
         with child("ocpp_load.py", *arguments, secret=password) as load:
             answer(load)
@@ -78,7 +90,7 @@ def weight(points: int) -> None:
     """Measure what connections weigh."""
     port = free_port()
     with Rig(SETTINGS + OCPP.format(port=port)) as rig:
-        password = prepare(rig, points)
+        password = prepare(rig, points, port)
         empty = rig.pss_bytes()
         with child("ocpp_load.py", f"127.0.0.1:{port}", "--points", str(points), secret=password) as load:
             said = answer(load)

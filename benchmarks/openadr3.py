@@ -11,7 +11,9 @@ import contextlib
 import socket
 import statistics
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 import httpx
 from rig import SETTINGS, Rig, report
@@ -19,12 +21,14 @@ from rig import SETTINGS, Rig, report
 from gridspine.apps.cli.connect import check
 
 VTN = """[adapters]
-allow = ["openadr3"]
+allow = ["openadr3", "mqtt"]
 [adapters.settings.openadr3]
 plain_callbacks = true
 allow = ["127.0.0.0/8"]
 [adapters.settings.openadr3.http]
 port = {port}
+[adapters.settings.mqtt]
+max_connections_per_principal = 1000
 """
 POLLED_EVERY_S = 10.0
 PRICE = {"objectType": "EVENT_PAYLOAD_DESCRIPTOR", "payloadType": "PRICE", "units": "KWH", "currency": "EUR"}
@@ -66,6 +70,29 @@ def event(program: str) -> dict[str, object]:
     return {"programID": program, "intervalPeriod": {"start": start, "duration": "PT1H"}, "intervals": intervals}
 
 
+class Timed(NamedTuple):
+    """How long publishing took, how many were told a second, and the node's processor time for each."""
+
+    median_ms: float
+    worst_ms: float
+    told_s: float
+    cpu_us: float
+
+
+async def timed(rig: Rig, bl: httpx.Client, program: str, events: int, each: int, taken: Callable[[], int]) -> Timed:
+    """Publish events, one when all of the last was ``taken`` by ``each``."""
+    took_ms, told_s, before_s = [], 0.0, rig.cpu_s()
+    for number in range(events):
+        began_s = time.perf_counter()
+        check(await asyncio.to_thread(bl.post, "/events", json=event(program)))
+        took_ms.append(1000 * (time.perf_counter() - began_s))
+        while taken() < (number + 1) * each:
+            await asyncio.sleep(0.002)
+        told_s += time.perf_counter() - began_s
+    cpu_us = 1e6 * (rig.cpu_s() - before_s) / (events * each)
+    return Timed(statistics.median(took_ms), max(took_ms), events * each / told_s, cpu_us)
+
+
 async def published(rig: Rig, base: str, subscriptions: int, events: int) -> None:
     """Measure how long an event takes to be published."""
     sink = Sink()
@@ -78,20 +105,83 @@ async def published(rig: Rig, base: str, subscriptions: int, events: int) -> Non
     wanted = {"clientName": "c", "programID": program, "objectOperations": operations}
     for _ in range(subscriptions):
         check(await asyncio.to_thread(ven.post, "/subscriptions", json=wanted))
-    took_ms, told_s, before_s = [], 0.0, rig.cpu_s()
-    for number in range(events):
-        began_s = time.perf_counter()
-        check(await asyncio.to_thread(bl.post, "/events", json=event(program)))
-        took_ms.append(1000 * (time.perf_counter() - began_s))
-        while sink.taken < (number + 1) * subscriptions:
-            await asyncio.sleep(0.002)
-        told_s += time.perf_counter() - began_s
-    cpu_us = 1e6 * (rig.cpu_s() - before_s) / (events * subscriptions)
+    found = await timed(rig, bl, program, events, subscriptions, lambda: sink.taken)
     server.close()
-    words = f"{subscriptions:,} subscriptions that match, {events} events of 24 intervals; worst {max(took_ms):.0f} ms"
-    report("OpenADR 3, an event is published, median", "≤20", round(statistics.median(took_ms), 1), "ms", words)
-    words = f"of {subscriptions:,} by one client, 8 at once; {cpu_us:.0f} µs of the node's processor time each"
-    report("OpenADR 3, notifications", "", round(events * subscriptions / told_s), "posts/s", words)
+    words = (
+        f"{subscriptions:,} subscriptions that match, {events} events of 24 intervals; worst {found.worst_ms:.0f} ms"
+    )
+    report("OpenADR 3, an event is published, median", "≤20", round(found.median_ms, 1), "ms", words)
+    words = f"of {subscriptions:,} by one client, 8 at once; {found.cpu_us:.0f} µs of the node's processor time each"
+    report("OpenADR 3, notifications", "", round(found.told_s), "posts/s", words)
+    bl.close()
+    ven.close()
+
+
+class Readers:
+    """Clients of the node's broker, written down byte by byte: they count what they are told."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def add(self, place: tuple[str, int], number: int, http: httpx.Client, topic: str) -> None:
+        """Connect and subscribe at QoS 0 (MQTT 3.1.1 §3.1, §3.8)."""
+        user, token = topic.split("/")[1], http.headers["authorization"].removeprefix("Bearer ")
+        reader, writer = await asyncio.open_connection(*place)
+        said = _text("MQTT") + bytes((4, 0xC2, 0, 0)) + b"".join(map(_text, (f"reader-{number}", user, token)))
+        writer.write(_packet(0x10, said))
+        assert (await reader.readexactly(4))[3] == 0, "the broker lets nobody in"
+        writer.write(_packet(0x82, b"\0\1" + _text(topic) + b"\0"))
+        assert (await reader.readexactly(5))[4] == 0, "the subscription is refused"
+        self._tasks.append(asyncio.create_task(self._read(reader, writer)))
+
+    async def _read(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while await reader.readexactly(1):
+                length, shift, byte = 0, 0, 128
+                while byte > 127:
+                    byte = (await reader.readexactly(1))[0]
+                    length, shift = length | (byte & 127) << shift, shift + 7
+                await reader.readexactly(length)
+                self.taken += 1
+        finally:
+            writer.close()
+
+    async def close(self) -> None:
+        """Hang up."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _text(value: str) -> bytes:
+    return len(value).to_bytes(2, "big") + value.encode()
+
+
+def _packet(first: int, body: bytes) -> bytes:
+    length, size = len(body), bytearray()
+    while length > 127:
+        size.append(length & 127 | 128)
+        length >>= 7
+    return bytes((first, *size, length)) + body
+
+
+async def read(rig: Rig, base: str, subscriptions: int, events: int) -> None:
+    """Measure how long an event takes to be published while many read of it by MQTT, each on a topic of its own."""
+    bl, ven = client(rig, base, "operator"), client(rig, base, "owner")
+    made = {"programName": "read", "payloadDescriptors": [PRICE]}
+    program = check(await asyncio.to_thread(bl.post, "/programs", json=made)).json()["id"]
+    where = check(bl.get("/notifiers")).json()["MQTT"]["URIS"][0].removeprefix("mqtt://").rpartition(":")
+    topic = check(ven.get(f"/notifiers/mqtt/topics/programs/{program}/events")).json()["topics"]["CREATE"]
+    readers = Readers()
+    for number in range(subscriptions):
+        await readers.add((where[0], int(where[2])), number, ven, topic)
+    found = await timed(rig, bl, program, events, subscriptions, lambda: readers.taken)
+    await readers.close()
+    words = f"{subscriptions:,} MQTT clients read of it, {events} events of 24 intervals; worst {found.worst_ms:.0f} ms"
+    report("OpenADR 3, an event is published, read by MQTT", "≤20", round(found.median_ms, 1), "ms", words)
+    words = f"to {subscriptions:,} connections of one client; {found.cpu_us:.0f} µs of the node's processor time each"
+    report("OpenADR 3, notifications by MQTT", "", round(found.told_s), "messages/s", words)
     bl.close()
     ven.close()
 
@@ -188,6 +278,7 @@ async def _run(short: bool) -> None:
                 break
             await asyncio.sleep(0.1)
         await published(rig, base, 100 if short else 1_000, 5 if short else 20)
+        await read(rig, base, 100 if short else 1_000, 5 if short else 20)
         await polled(rig, base, port, 10 if short else 90, 50 if short else 100)
         await many(rig, base, port, 5, 200 if short else 10_000, 5.0 if short else 20.0)
 

@@ -30,6 +30,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
 from mutate import MAX_BYTES, Mutator  # noqa: E402
+from mutate_xml import XmlMutator  # noqa: E402
 from target import Target, make, names  # noqa: E402
 
 RESULTS = HERE.parent / "docs" / "data" / "security-fuzz.json"
@@ -44,7 +45,7 @@ _HEAD = 16
 
 def fuzz(target: Target, inputs: int, seed: int, note: Any = None) -> dict[str, Any]:
     """Run ``inputs`` inputs through ``target``; return what came of them. ``note(done, data)`` hears of each first."""
-    mutator = Mutator(target.seeds, target.words, seed)
+    mutator = (XmlMutator if target.xml else Mutator)(target.seeds, target.words, seed)
     outcomes: collections.Counter[str] = collections.Counter()
     shapes: set[Any] = set()
     faults: list[dict[str, str]] = []

@@ -9,7 +9,8 @@ from typing import Any
 class Target:
     """A decoder: ``run`` takes bytes and may only raise ``errors``; ``seeds`` are inputs it accepts, or nearly.
 
-    ``kind`` says where its bytes come from: ``wire`` anybody, ``disk`` the node's own files.
+    ``kind`` says where its bytes come from: ``wire`` anybody, ``disk`` the node's own files. ``xml``: they are documents,
+    and changed as trees.
     """
 
     name: str
@@ -19,6 +20,7 @@ class Target:
     seeds: Sequence[bytes]
     words: Sequence[bytes] = ()
     kind: str = "wire"
+    xml: bool = False
     shape: Callable[[Any], Any] = field(default=lambda result: type(result).__name__)
 
 

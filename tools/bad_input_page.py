@@ -67,7 +67,7 @@ def _counts(one: dict[str, Any] | None) -> str:
 
 
 def _row(name: str, row: list[str]) -> str:
-    shown = f"`{row[1].removeprefix('tests/adapters/')}`" if len(row) > 1 else "there is no such input"
+    shown = "<br>".join(f"`{one.removeprefix('tests/adapters/')}`" for one in row[1:]) or "there is no such input"
     return f"| {'all' if name == '*' else f'`{name}`'} | {row[0]} | {shown} |"
 
 

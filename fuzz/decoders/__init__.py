@@ -5,6 +5,7 @@ from decoders import (  # noqa: F401
     chargers,
     devices,
     identity,
+    notices,
     openadr2,
     programmes,
     readings,

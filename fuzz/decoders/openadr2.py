@@ -1,18 +1,29 @@
 """What VENs and VTNs of OpenADR 2.0b send: messages, and what events and reports in them come to."""
 
+from datetime import UTC, datetime, timedelta
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from target import Target, target
 
 from gridspine.adapters.openadr2 import message as m
 from gridspine.adapters.openadr2 import message_report as r
 from gridspine.adapters.openadr2.book import Asked, Column
 from gridspine.adapters.openadr2.client.plan import plan_of
-from gridspine.adapters.openadr2.report import rows_of
+from gridspine.adapters.openadr2.document import decode
+from gridspine.adapters.openadr2.problem import BadSignature
+from gridspine.adapters.openadr2.report import rows_of, wanted_of
+from gridspine.adapters.openadr2.signature import Signer, certificate_in, verify
+from gridspine.adapters.openadr2.ven import Resource, Ven
 from gridspine.adapters.openadr2.wire import NAMES, read, write
 from gridspine.kernel.errors import Invalid
 
 _NOW_US = 1_770_000_000_000_000
 _WATTS = m.Item(kind="power:powerReal", units="W", scale="k", hertz=50.0, voltage=230.0, ac=True)
 _ASKED = Asked("s", {"r": Column("urn:example:t", "activePower", "W", 1e3)})
+_VEN = Ven("v", "", "urn:example:t", {"": Resource("urn:example:t", frozenset({"activePower"}), {})})
 _SIGNAL = m.Signal(
     intervals=(m.SignalInterval(duration_us=900_000_000, uid="0", value=2.5), m.SignalInterval(duration_us=0, value=-1.0)),
     name="LOAD_DISPATCH", type="setpoint", id="0", item=_WATTS, current=0.0,
@@ -67,12 +78,56 @@ def openadr2_messages() -> Target:
         if isinstance(message, m.DistributeEvent):
             for one in message.events:
                 plan_of(one.event, ["targetW"], _NOW_US)
-        elif isinstance(message, r.UpdateReport):
+        elif isinstance(message, r.UpdateReport | r.RegisterReport):
             for report in message.reports:
                 list(rows_of(_ASKED, report, _NOW_US))
+                wanted_of(_VEN, report, "q", 60_000_000)
         return NAMES[type(message)]
 
     seeds = [write(one) for one in _SEEDS]
     return Target(
-        "openadr2-messages", "messages of OpenADR 2.0b", run, (Invalid,), seeds, _WORDS, shape=lambda said: said
+        "openadr2-messages",
+        "messages of OpenADR 2.0b",
+        run,
+        (Invalid,),
+        seeds,
+        _WORDS,
+        xml=True,
+        shape=lambda said: said,
     )
+
+
+def _signer() -> tuple[Signer, bytes]:
+    key = ec.derive_private_key(7, ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "fuzz")])
+    begin = datetime.fromtimestamp(_NOW_US / 1e6, UTC)
+    made = x509.CertificateBuilder(name, name, key.public_key(), 7, begin, begin + timedelta(days=1))
+    certificate = made.sign(key, hashes.SHA256())
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return Signer(certificate.public_bytes(Encoding.PEM), pem), certificate.public_bytes(Encoding.DER)
+
+
+@target
+def openadr2_signed() -> Target:
+    """A signed message: taken only as it was signed, however it is cut, moved and put together again."""
+    signer, der = _signer()
+    signed = {f"nonce-{at}": one for at, one in enumerate(_SEEDS)}
+    seeds = [signer.sign(one, _NOW_US, nonce) for nonce, one in signed.items()]
+    meant = {nonce: write(read(body)) for nonce, body in zip(signed, seeds, strict=True)}
+
+    def run(data: bytes) -> str:
+        decode(data)
+        certificate_in(data)
+        found = verify(data, der, _NOW_US)
+        if found.at_us != _NOW_US or write(found.message) != meant[found.nonce]:
+            raise AssertionError("what was never signed was taken as signed")
+        return NAMES[type(found.message)]
+
+    words = [
+        b"<ds:Signature ", b"</ds:Signature>", b"<oadr:oadrSignedObject ", b'oadr:Id="oadrSignedObject"', b'URI="#prop"',
+        b'URI=""', b"<!--", b"-->", b"#WithComments", b"xmldsig#enveloped-signature", b"<ds:Transform ", b'Id="prop"',
+    ]  # fmt: skip
+    return Target(
+        "openadr2-signed", "signed messages of OpenADR 2.0b", run, (Invalid, BadSignature), seeds, words,
+        xml=True, shape=lambda said: said,
+    )  # fmt: skip

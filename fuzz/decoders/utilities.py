@@ -3,8 +3,10 @@
 from target import Target, target
 
 from gridspine.adapters.ieee2030_5.client.der_control import read_control, read_program
+from gridspine.adapters.ieee2030_5.client.notified import read_notification
 from gridspine.adapters.ieee2030_5.der_document import NAMES, der_readings, read_document
 from gridspine.adapters.ieee2030_5.meter import point_of, read_meter, read_usage_point, readings_of
+from gridspine.adapters.ieee2030_5.metering import newest, read_condition
 from gridspine.adapters.ieee2030_5.wire import CSIP_AUS, SEP, Element, decode
 from gridspine.kernel.errors import Invalid
 
@@ -27,6 +29,10 @@ _INNER = {
     "DERStatus": f"<genConnectStatus>{_AT}<value>07</value></genConnectStatus><readingTime>1767225500</readingTime>"
     f"<stateOfChargeStatus>{_AT}<value>5000</value></stateOfChargeStatus>",
     "DERAvailability": f"<readingTime>1767225500</readingTime><statWAvail>{_POWER}</statWAvail>",
+    "Condition": "<attributeIdentifier>0</attributeIdentifier><lowerThreshold>-1</lowerThreshold><upperThreshold>5000"
+    "</upperThreshold>",
+    "Notification": "<subscribedResource>/edev</subscribedResource><status>0</status><subscriptionURI>/edev/1/sub/1"
+    "</subscriptionURI>",
 }  # fmt: skip
 _WORDS = [
     b"<!DOCTYPE a [", b"<!ENTITY x 'y'>]>", b"&x;", b"&#0;", b"<![CDATA[", b"]]>", b"<?xml version='1.0' encoding='utf-7'?>",
@@ -45,7 +51,14 @@ def ieee2030_5_documents() -> Target:
     spaces = f'xmlns="{SEP}" xmlns:c="{CSIP_AUS["1.2"]}"'
     seeds = [f"<{name} {spaces}>{inner}</{name}>".encode() for name, inner in _INNER.items()]
     return Target(
-        "ieee2030-5-documents", "IEEE 2030.5 documents", run, (Invalid,), seeds, _WORDS, shape=lambda said: said
+        "ieee2030-5-documents",
+        "IEEE 2030.5 documents",
+        run,
+        (Invalid,),
+        seeds,
+        _WORDS,
+        xml=True,
+        shape=lambda said: said,
     )
 
 
@@ -80,7 +93,7 @@ def ieee2030_5_controls() -> Target:
     spaces = f'xmlns="{SEP}" xmlns:c="{CSIP_AUS["1.3"]}" responseRequired="03" replyTo="/rsp"'
     seeds = [f"<{name} {spaces}>{inner}</{name}>".encode() for name, inner in _SAID.items()]
     return Target(
-        "ieee2030-5-controls", "IEEE 2030.5 controls", run, (Invalid,), seeds, _WORDS, shape=lambda said: said
+        "ieee2030-5-controls", "IEEE 2030.5 controls", run, (Invalid,), seeds, _WORDS, xml=True, shape=lambda said: said
     )
 
 
@@ -103,5 +116,10 @@ def _taken(given: Element) -> str:
         return f"{len(point.meters)} {len(found)}"
     if given.name == "MirrorMeterReading":
         kind = read_meter(given)
-        return f"{point_of(kind)} {len(list(readings_of(kind, given, _NOW_US)))}"
-    return "other"
+        found = list(readings_of(kind, given, _NOW_US))
+        if (newest(given) is None) != (not found):
+            raise AssertionError("the newest of some readings is none")
+        return f"{point_of(kind)} {len(found)}"
+    if given.name == "Condition":
+        return f"condition {read_condition(given).lower > 0}"
+    return f"told {read_notification(given)[2]}" if given.name == "Notification" else "other"

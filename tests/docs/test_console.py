@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 DOCS = Path(__file__).parents[2] / "docs"
-PORTS = ("8600", "8643", "5022", "1883", "8883", "8699", "8887", "8443")
+PORTS = ("8600", "8643", "5022", "1883", "8883", "8699", "8887", "8443", "8610", "8890", "8891")
 MARK = "<!-- run -->"
 _BLOCK = re.compile(rf"^{MARK}\n+```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _HTTP_ERROR = re.compile(r"^[45]\d\d [A-Z]", re.MULTILINE)

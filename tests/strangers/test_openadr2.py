@@ -2,9 +2,12 @@
 
 import asyncio
 import contextlib
+import hashlib
 import importlib.util
 import json
 import shutil
+import socket
+import ssl
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +17,9 @@ import pytest_asyncio
 from hypothesis import HealthCheck, given, seed, settings
 
 from gridspine.adapters.openadr2 import wire
+from gridspine.adapters.openadr2.client import call, telemetry
+from gridspine.energy.upstream import pace
+from gridspine.kernel.time import US
 
 TESTS = Path(__file__).parents[1]
 HERE = Path(__file__).parent / "openadr2"
@@ -38,9 +44,10 @@ def _lent(name, path):
 
 _lent("hosted_node", TESTS / "apps" / "hosted.py")
 _lent("csip_pki", TESTS / "adapters" / "ieee2030_5" / "pki.py")
-_lent("csip_utility", TESTS / "adapters" / "ieee2030_5" / "utility.py")
+utility = _lent("csip_utility", TESTS / "adapters" / "ieee2030_5" / "utility.py")
 said = _lent("openadr2_said", TESTS / "adapters" / "openadr2" / "said.py")
 vtns = _lent("openadr2_vtn", TESTS / "adapters" / "openadr2" / "vtn.py")
+homes = _lent("openadr2_home", TESTS / "adapters" / "openadr2" / "home.py")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -58,7 +65,7 @@ def installed():
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def vtn(tmp_path_factory):
-    async with vtns.serving(tmp_path_factory.mktemp("vtn"), poll_s=1, report_s=1) as made:
+    async with vtns.serving(tmp_path_factory.mktemp("vtn"), poll_s=1, report_s=1, signature="verified") as made:
         yield made
 
 
@@ -80,13 +87,18 @@ async def program(script, asked):
             await process.wait()
 
 
-async def ready(process):
+async def ready(process, word="ready\n"):
     """Wait until a program says that it is; return what it said before."""
     said = []
-    while (line := (await process.stderr.readline()).decode()) != "ready\n":
+    while (line := (await process.stderr.readline()).decode()) != word:
         assert line, "".join(said)
         said.append(line)
     return said
+
+
+def fingerprint(issued):
+    """Return how OpenADR calls a certificate: the last ten bytes of its SHA-256."""
+    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(issued.crt.read_text())).digest()[-10:].hex(":").upper()
 
 
 async def test_what_is_written_passes_the_schema(record_property):
@@ -112,15 +124,16 @@ async def test_what_is_written_passes_the_schema(record_property):
     assert len(json.loads(out)) == 1
 
 
-async def test_openleadr_is_a_ven(vtn):
-    ven = await vtn.ven()
+@pytest.mark.parametrize("signed", [False, True])
+async def test_openleadr_is_a_ven(vtn, signed):
+    ven = await vtn.ven(**({"signature": "required"} if signed else {}))
     programme, _ = await vtn.enrolled(ven.thing, signals=[{"payloadType": "SIMPLE"}])
     simple = {"signals": [{"type": "SIMPLE", "values": [1]}], "control": {"targetW": 3000}}
     event = await vtn.publish(programme, (120, 720, simple), randomiseStartS=60)
     asked = {
         "name": "openleadr", "url": f"{vtn.url}/OpenADR2/Simple/2.0b", "cert": str(ven.issued.crt),
         "key": str(ven.issued.pem), "ca": str(vtn.pki.ca.crt), "event": event.removeprefix("urn:uuid:"),
-        "signed": False,
+        "signed": signed, "fingerprint": fingerprint(vtn.pki.server) if signed else None,
     }  # fmt: skip
     async with asyncio.timeout(60), program("ven.py", asked) as process:
         await ready(process)
@@ -142,3 +155,63 @@ async def test_openleadr_is_a_ven(vtn):
     signals = {one["signal_name"]: one["intervals"][0]["signal_payload"] for one in said["events"][0]["event_signals"]}
     assert signals == {"SIMPLE": 1.0, "LOAD_DISPATCH": 3000.0}
     assert await vtn.value(ven.thing, "activePower") == 2500.0
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def home(vtn, tmp_path_factory):
+    """Serve a node that may follow a VTN at a port that is free, and signs."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    issued = vtn.pki.device("home")
+    access = {
+        "certificate": str(issued.crt), "key": str(issued.pem), "ca": str(vtn.pki.ca.crt), "signature": "verified",
+        "origins": [f"https://127.0.0.1:{port}"], "organisations": ["northside-networks"],
+    }  # fmt: skip
+    made = homes.Home(vtn.pki, tmp_path_factory.mktemp("home"), {"vtns": {"utility": access}})
+    made.port, made.url = port, f"https://127.0.0.1:{port}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(telemetry, "GRACE_S", 3.0)
+        patch.setattr(pace, "LONGEST_S", 1.0)
+        patch.setattr(call, "KEPT_S", 0.0)  # asyncio's TLS waits long for a peer that is idle
+        await made.start()
+        try:
+            yield made
+        finally:
+            await made.stop()
+
+
+async def test_openleadr_is_the_vtn(home):
+    asked = {
+        "port": home.port, "cert": str(home.pki.server.crt), "key": str(home.pki.server.pem),
+        "ca": str(home.pki.ca.crt), "signed": True,
+    }  # fmt: skip
+    meter = {"id": "urn:example:meter", "title": "Meter", "model": utility.METER}
+    assert (await home.world.op.post("/things", json=meter)).status_code == 201
+    site = await home.site("urn:example:meter")
+    async with asyncio.timeout(120), program("vtn.py", asked) as process:
+        await ready(process)
+        await home.follow(home, site, telemetry="urn:example:meter")
+        meeting, told = asyncio.create_task(ready(process, "met\n")), []
+        while not meeting.done():
+            at_s = home.world.node.clock.now_us() / US
+            told.append(1000.0 * (1 + len(told) % 2))  # the same again would be suppressed
+            await home.world.send("urn:example:meter/activePower", told[-1:], begin_s=at_s)
+            await asyncio.sleep(0.2)
+        await meeting
+        events = [event for _, event in await home.events()]
+        out, errors = await process.communicate()
+    assert process.returncode == 0, errors.decode()[-3000:]
+    said = json.loads(out.splitlines()[-1])  # after what it says to people
+    first, again = said["registrations"]
+    assert (first["xml_signature"], first["http_pull_model"]) == (True, True)
+    assert "registration_id" not in first and "registration_id" not in again
+    assert {measurement for _, _, measurement, *_ in said["offers"]} == {"RealPower", "RealEnergy"}
+    assert {(ven, resource) for ven, resource, *_ in said["offers"]} == {("ven-of-openleadr", "urn:example:meter")}
+    assert all(1000.0 <= value <= 2000.0 for value in said["values"]["RealPower"])
+    assert dict(said["opts"]) == {"dispatch": "optIn", "price": "optIn"}
+    dispatch, price = sorted(events, key=lambda one: -len(one["intervals"]))
+    assert [one["control"] for one in dispatch["intervals"]] == [{"targetW": 1500.0}, {"targetW": 500.0}]
+    assert [one["signals"] for one in price["intervals"]] == [[{"type": "ELECTRICITY_PRICE", "values": [0.25]}]]
+    # what it cancelled is over here, too; what it said else stands while it is away
+    assert [event["title"] for _, event in await home.events()] == ["price"]

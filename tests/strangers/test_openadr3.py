@@ -59,7 +59,7 @@ async def listener():
 async def serving(folder):
     """Yield a node, the address of its VTN, and what makes credentials of a role."""
     given = {"plain_callbacks": True, "allow": ["127.0.0.0/8"]}
-    settings = settings_for(adapters=Adapters(allow=["openadr3"], settings={"openadr3": given}))
+    settings = settings_for(adapters=Adapters(allow=["openadr3", "mqtt"], settings={"openadr3": given}))
     world = await World.start(folder, settings)
 
     async def credentials(role):
@@ -67,7 +67,7 @@ async def serving(folder):
         return id_, await asyncio.to_thread(world.node.identity.new_device_password, id_)
 
     try:
-        await until(lambda: "openadr3.http" in world.node.adapters.listening)
+        await until(lambda: {"openadr3.http", "mqtt.mqtt"} <= world.node.adapters.listening.keys())
         _, port = world.node.adapters.listening["openadr3.http"]
         yield world, f"http://127.0.0.1:{port}/openadr3", credentials
     finally:

@@ -53,6 +53,7 @@ def check(roll: Roll, things: list[Thing]) -> None:
     assert roll.of_device("urn:d:1") == [thing for thing in things if "urn:d:1" in thing.devices]
     assert roll.of_adapter("mqtt") == [thing for thing in things if thing.adapter == "mqtt"]
     assert roll.of_adapter("none") == []
+    check_served(roll, things)
     assert roll.get("urn:x:none") is None
     for thing in things:
         assert roll.points.number(f"{thing.id}/{NAMES[3]}") == thing.first + 3
@@ -133,6 +134,13 @@ def test_things_are_as_they_were_changed(
     check_changed(roll, things)
 
 
+def check_served(roll: Roll, present: list[Thing]) -> None:
+    """Of each adapter how many Things of an organisation there are, and the newest two, the newest first."""
+    own = [one for one in present if one.organisation == "org" and one.adapter]
+    by_adapter = {name: [one for one in own if one.adapter == name] for name in {one.adapter for one in own}}
+    assert roll.served("org", 2) == {name: (len(some), some[:-3:-1]) for name, some in by_adapter.items()}
+
+
 def check_changed(roll: Roll, things: dict[str, Thing]) -> None:
     present = [thing for thing in things.values() if not thing.retired]
     assert [roll.get(id_) for id_ in things] == list(things.values())
@@ -145,6 +153,7 @@ def check_changed(roll: Roll, things: dict[str, Thing]) -> None:
         one.id for one in present if "urn:d:1" in one.devices
     )
     assert roll.of_adapter("mqtt") == [one for one in things.values() if one in present and one.adapter == "mqtt"]
+    check_served(roll, present)
     numbers, latitude, longitude = roll.located()
     places = dict(zip(numbers.tolist(), zip(latitude.tolist(), longitude.tolist(), strict=True), strict=True))
     assert {roll.at(n).id: place for n, place in places.items()} == {

@@ -17,10 +17,11 @@ def faults(table, counts):
         for name, row in rows.items():
             if len(row) == 1 and len(row[0]) > 10:
                 continue
-            path, _, function = pages.test_of(row[-1]).partition("::")
-            file = ROOT / path
-            if len(row) != 2 or not file.is_file() or f"def {function}(" not in file.read_text():
-                found.append(f"{words}, {name}: there is no {row[-1]}")
+            for one in row[1:] or row:
+                path, _, function = pages.test_of(one).partition("::")
+                file = ROOT / path
+                if len(row) < 2 or not file.is_file() or f"def {function}(" not in file.read_text():
+                    found.append(f"{words}, {name}: there is no {one}")
     for name, decoders in table["decoders"].items():
         for one in decoders:
             run = counts.get(one)
@@ -44,10 +45,13 @@ def test_what_is_planted_is_found() -> None:
     rows = {
         "mqtt": ["x", "mqtt/test_wire.py::test_none"], "morse": ["there can be none"], "ocpp": ["x"],
         "modbus": ["x", "none.py::test_a"],
+        "webhook": ["x", "test_bad_input.py::test_there_are_both_kinds", "none.py::test_b"],
     }  # fmt: skip
     planted = {"inputs": {"noise": rows}, "decoders": {"mqtt": ["few", "none"]}}
     found = faults(planted, {"few": {"inputs": 99_999, "faults": []}})
-    assert [one.partition(": ")[0] for one in found] == ["noise", "noise, mqtt", "noise, ocpp", "noise, modbus", "mqtt"]
+    assert [one.partition(": ")[0] for one in found] == [
+        "noise", "noise, mqtt", "noise, ocpp", "noise, modbus", "noise, webhook", "mqtt"
+    ]  # fmt: skip
 
 
 def test_the_page_says_what_the_table_says() -> None:

@@ -23,7 +23,8 @@ class ChargingSession(msgspec.Struct, frozen=True):
 
     ``id`` is its own at the Thing. Times in µs since 1970, None while they are not known; ``meter_start_wh`` [Wh] is
     the import register when it began, ``meter_stop_wh`` when it ended. ``token`` is what it was authorised by; ``own``
-    where that stands in a list of whoever serves the charging point: then it is no partner's.
+    where that stands in a list of whoever serves the charging point: then it is no partner's. ``again``: it was told of
+    before, and is told once more because nobody knows whether it was heard.
     """
 
     thing: str
@@ -35,6 +36,7 @@ class ChargingSession(msgspec.Struct, frozen=True):
     meter_stop_wh: float | None = None
     reason: str = ""
     own: bool = False
+    again: bool = False
 
     @property
     def energy_wh(self) -> float | None:

@@ -31,6 +31,7 @@ from gridspine.things.adapter import (
     Source,
     WireTrace,
 )
+from gridspine.things.adapter_notices import Notices
 from gridspine.things.wire_trace import RingTrace
 
 
@@ -97,6 +98,7 @@ class FakeNode:
         controls: Any = None,
     ) -> None:
         self.given_controls = controls
+        self.notices = Notices()
         self.tokens: dict[str, Source] = {}
         self.clock: Clock = clock or SystemClock()
         self.settings: Mapping[str, Any] = settings or {}

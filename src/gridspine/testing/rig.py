@@ -173,6 +173,9 @@ class PushingDevice:
     ends: tuple[type[Exception], ...] = (OSError, EOFError)
 
     def __init__(self) -> None:
+        self.silent = self.refuses = False
+        self.acknowledged = 0
+        self.written: list[float | None] = []
         self.node: FakeNode | None = None
         self._living: asyncio.Task[None] | None = None
 

@@ -211,13 +211,19 @@ class AdapterContext(Protocol):
         """
         ...
 
+    @property
+    def notices(self) -> Any:
+        """What adapters tell clients of the node's broker: `gridspine.things.adapter_notices.notices_of` types it."""
+        ...
+
     def bindings(self) -> Sequence[Binding]:
         """Return the Things this adapter serves now."""
         ...
 
     async def bindings_changed(self) -> None:
-        """Return when Things were added to or taken from `bindings`, or a source's standing changed, after this call.
+        """Return when Things were added to or taken from `bindings`, or a source's standing changed.
 
+        After the running task read `bindings`, so that what changes while it works is not missed; else after this call.
         Read `bindings` again first; then ask `may_publish` again for whoever is connected.
         """
         ...

@@ -13,6 +13,7 @@ from gridspine.infra.registry.group import Grouped
 from gridspine.infra.registry.port import Registry, Transaction
 from gridspine.infra.runtime.clock import Clock
 from gridspine.infra.runtime.turn import Turn
+from gridspine.infra.runtime.waiting import Change
 from gridspine.kernel.errors import Conflict, GridspineError, NotFound
 from gridspine.things.change import NOTHING, Also, Changer, Changes, Lives, New
 from gridspine.things.directory_file import Loaded, load_roll, save_snapshot
@@ -45,7 +46,8 @@ class Directory:
         self._clock = clock
         self._changer = Changer(self.models, clock)
         self._grouped: Grouped[New | _Change, Thing] = Grouped(registry, self._work, self._add)
-        self._change = asyncio.Event()
+        self.bindings = Change()
+        """What adapters serve, and the standing of sources, as it changes."""
         self._unsure: set[str] = set()
         self._loaded = Loaded(bound=0, fresh=False)
         self._saved = -1
@@ -92,14 +94,9 @@ class Directory:
         """Tell ``lives`` of each registration and retirement from now on."""
         self._changer.lives = lives
 
-    async def changed(self) -> None:
-        """Return when a Thing was added or changed after this call, or `wake` was called."""
-        await self._change.wait()
-
     def wake(self) -> None:
         """Let everyone who waits for a change look again; call it on the event loop."""
-        self._change.set()
-        self._change = asyncio.Event()
+        self.bindings.tell()
 
     def list(self, organisation: str | None = None) -> Ordered:
         """Return the Things (of one organisation) that are not retired, in the order of their ids.

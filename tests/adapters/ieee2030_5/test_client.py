@@ -1,94 +1,16 @@
 """A node as client of another node's utility server, over mutual TLS: what the utility says, the other follows."""
 
 import asyncio
-import contextlib
 import itertools
 from types import SimpleNamespace
 
 import pytest
+from csip_home import LINK, METER_ID, Home, registered, responses
 from csip_utility import METER, SEP, until, xml
-from hosted_node import hosting
 
-from gridspine.adapters.ieee2030_5 import Ieee20305Adapter
 from gridspine.adapters.ieee2030_5.client import connection as client_connection
 from gridspine.adapters.ieee2030_5.client.utility import Client, Utility
-from gridspine.adapters.ieee2030_5.record import Book
-from gridspine.apps.node.adapters import RegistryStore
 from gridspine.kernel.errors import Overloaded, Unavailable
-
-LINK_MODEL = "https://gridspine.org/models/utility_connection"
-LINK, METER_ID = "urn:example:link", "urn:example:home-meter"
-
-
-class Home:
-    """A node that follows the utility for its site."""
-
-    def __init__(self, utility, folder):
-        self.utility, self.folder = utility, folder
-        self.issued = utility.pki.device("gateway")
-        self.world, self.site, self._open = None, "", contextlib.AsyncExitStack()
-
-    async def start(self, *, archive=False, **more):
-        access = {
-            "url": f"{self.utility.url}/dcap", "certificate": str(self.issued.crt), "key": str(self.issued.pem),
-            "ca": str(self.utility.pki.ca.crt), "poll_most_s": 0.2,
-        }  # fmt: skip
-        section = {"utilities": {"grid": access | more}, "pen": 12345}
-        hosted = hosting(self.folder, section, _Watched(), archive=archive)
-        self.world, _ = await self._open.enter_async_context(hosted)
-
-    async def stop(self):
-        await self._open.aclose()
-
-    async def settle(self, **more):
-        """Know the client, make the site, and register the Thing that stands for the EndDevice."""
-        op = self.world.op
-        body = {"kind": "application", "name": "grid", "roles": ["operator", "owner"]}
-        principal = (await op.post("/principals", json=body)).json()["id"]
-        known = {"certificate": self.issued.crt.read_text()}
-        answer = await op.post(f"/principals/{principal}/known-certificates", json=known)
-        assert answer.status_code == 201, answer.text
-        await self.world.thing(METER_ID, METER)
-        answer = await op.post("/sites", json={"title": "Home", "things": [METER_ID], "connectionPointId": "NMI7"})
-        self.site = answer.json()["id"]
-        await self.link(**more)
-        return principal
-
-    async def link(self, **more):
-        body = {
-            "id": LINK, "title": "The grid", "model": LINK_MODEL, "adapter": "ieee2030_5",
-            "connection": {"utility": "grid", "site": self.site, **more},
-        }  # fmt: skip
-        answer = await self.world.op.post("/things", json=body)
-        assert answer.status_code == 201, answer.text
-
-    async def says(self, **wanted):
-        """Return whether the Thing that stands for the EndDevice says so."""
-        found = (await self.world.op.get(f"/things/{LINK}/properties")).json()
-        points = {one["name"]: one["value"] for one in found}
-        return all(points[name] == value for name, value in wanted.items()) or None
-
-    async def programmes(self):
-        found = (await self.world.op.get("/programmes")).json()
-        return [one for one in found if not one.get("retired")]
-
-    async def events(self):
-        return [
-            event
-            for one in await self.programmes()
-            for event in (await self.world.op.get(f"/programmes/{one['id']}/events")).json()
-        ] or None
-
-
-class _Watched(Ieee20305Adapter):
-    def __init__(self):
-        super().__init__()
-        self.there, self.context = asyncio.Event(), None
-
-    async def run(self, context):
-        self.context = context
-        self.there.set()
-        await super().run(context)
 
 
 @pytest.fixture
@@ -99,18 +21,6 @@ async def home(utility, tmp_path):
         yield made
     finally:
         await made.stop()
-
-
-async def registered(utility, home):
-    """Let the utility know the home's gateway; return its Thing there."""
-    principal = await utility.known(home.issued)
-    return await utility.thing(principal, home.issued.lfdi)
-
-
-async def responses(utility, home):
-    """Return what the home answered: (subject, status)."""
-    record = await Book(RegistryStore(utility.world.node.registry, "ieee2030_5")).device(home.issued.lfdi)
-    return [(one.subject, one.status) for one in record.responses]
 
 
 async def test_a_utilitys_words_are_followed(utility, home) -> None:
@@ -155,12 +65,12 @@ async def test_a_program_that_is_none_stops_no_other_and_what_stands_of_it_goes_
         return len(found or ()) == 2 or None
 
     await until(both)
-    said = client_connection._body
+    said = client_connection.read_body
 
-    async def spoiled(answer):
-        return (await said(answer)).replace(b"<primacy>3</primacy>", b"")
+    async def spoiled(*given):
+        return (await said(*given)).replace(b"<primacy>3</primacy>", b"")
 
-    monkeypatch.setattr(client_connection, "_body", spoiled)
+    monkeypatch.setattr(client_connection, "read_body", spoiled)
     assert (await utility.world.op.post(f"/programmes/{programme}/events/{event}/cancel", json={})).status_code == 200
 
     async def heard():
@@ -176,6 +86,44 @@ async def test_a_program_that_is_none_stops_no_other_and_what_stands_of_it_goes_
 
     await until(answered)
     assert sorted(status for _, status in await responses(utility, home)) == [1, 1, 2, 2, 6], "one is cancelled"
+
+    async def timeless(*given):
+        return (await said(*given)).replace(b"<interval>", b"<never>").replace(b"</interval>", b"</never>")
+
+    monkeypatch.setattr(client_connection, "read_body", timeless)
+    await until(lambda: home.says(serverReached=1, controlsHeld=1, controlsUnreadable=2))
+    states = {next(iter(one["intervals"][0]["control"])): one["status"] for one in await home.events()}
+    assert states == {"importLimitW": "active", "exportLimitW": "cancelled"}, "what cannot be read is not cancelled"
+    assert len(await responses(utility, home)) == 5
+
+
+async def test_of_two_programs_that_overlap_the_better_holds_and_then_the_other_again(utility, home) -> None:
+    thing = await registered(utility, home)
+    usual, _ = await utility.programme(thing, kind="thing", primacy=9)
+    emergency, _ = await utility.programme(thing, kind="thing", primacy=1)
+    await utility.event(usual, {"exportLimitW": 500}, title="Usual")
+    await home.settle()
+
+    async def held(limit):
+        first, *_ = (await home.world.op.get(f"/sites/{home.site}/limits")).json()
+        return first["tightest"].get("exportLimitW") == limit or None
+
+    await until(lambda: held(500))
+    better = await utility.event(emergency, {"exportLimitW": 2000}, title="Emergency")
+    await until(lambda: held(2000))
+    await until(lambda: home.says(controlsListed=2, controlsHeld=1))
+    answer = await utility.world.op.post(f"/programmes/{emergency}/events/{better}/cancel", json={})
+    assert answer.status_code == 200, answer.text
+    await until(lambda: held(500))
+    await until(lambda: home.says(controlsListed=2, controlsHeld=1))
+
+    async def told():
+        said: dict[str, list[int]] = {}
+        for subject, status in await responses(utility, home):
+            said.setdefault(subject, []).append(status)
+        return sorted(said.values()) == [[1, 2, 6], [1, 2, 7]] or None
+
+    await until(told)
 
 
 async def test_an_end_device_whose_documents_are_none_stops_no_other(monkeypatch) -> None:
@@ -193,14 +141,23 @@ async def test_an_end_device_whose_documents_are_none_stops_no_other(monkeypatch
     async def nothing(*_given):
         return SimpleNamespace(organisation="o")
 
+    async def kept(_key):
+        return None
+
     monkeypatch.setattr(Utility, "_rebind", nothing)
-    context = SimpleNamespace(store=None, authorise=nothing)
-    made = Utility(context, SimpleNamespace(of=lambda _: None), "grid", None, 1)
+    context = SimpleNamespace(
+        store=SimpleNamespace(get=kept), clock=SimpleNamespace(now_us=lambda: 0), authorise=nothing
+    )
+    access = client_connection.Access("https://a.example/dcap", "", "", "")
+    made, walk = (
+        Utility(context, SimpleNamespace(of=lambda _: None), "grid", access, 1),
+        SimpleNamespace(watched={}, connection=None),
+    )
 
     async def tried(*devices):
         looked.clear()
         made._followers = {one.thing: one for one in devices}
-        return await made._tried(Client(b"", ""), None), list(looked)
+        return await made._tried(Client(b"", ""), walk), list(looked)
 
     broken = Device("a", Overloaded("too many"))
     assert await tried(broken, Device("b")) == ("", [("a", False), ("b", False)])

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from gridspine.adapters.ieee2030_5 import wire
 from gridspine.adapters.ieee2030_5.client import reading
 from gridspine.adapters.ieee2030_5.client.answer import FINAL, Standing, due, wanted
-from gridspine.adapters.ieee2030_5.client.der_control import SeenProgram, read_control, read_program
+from gridspine.adapters.ieee2030_5.client.der_control import SeenProgram, read_control, read_program, with_last_good
 from gridspine.adapters.ieee2030_5.client.held import holding
 from gridspine.adapters.ieee2030_5.meter import read_usage_point, readings_of
 from gridspine.energy.control import MAX_W, Control
@@ -156,3 +156,27 @@ def test_a_default_keeps_what_is_right_of_it() -> None:
     base = power("c:opModExpLimW", -1) + power("c:opModImpLimW", 70) + "<opModConnect>maybe</opModConnect>"
     assert program("01", 5, default=base).default == Control(import_limit_w=70)
     assert program("01", 5, default="<rampTms>1</rampTms>").default == Control()
+
+
+def test_a_control_that_cannot_be_read_is_not_known_to_be_gone() -> None:
+    base = power("c:opModExpLimW", 100)
+    good, other = control(base, mrid="A1"), control(base, mrid="A2")
+    before = program("01", 5, good, other)
+    timeless = wire.decode(wire_text(good).replace(b"<interval>", b"<other>").replace(b"</interval>", b"</other>"))
+    now = program("01", 5, timeless)
+    assert (now.controls, now.unread) == ((), ("A1",))
+    assert now.may_list("A1")
+    assert not now.may_list("A2"), "which is listed no more"
+    assert [one.mrid for one in with_last_good(now, before).controls] == ["A1"]
+    nameless = program("01", 5, wire.decode(wire_text(good).replace(b"A1", b"?")))
+    assert nameless.unread == ("",)
+    assert nameless.may_list("A2"), "as it may be the one that has no name"
+    assert [one.mrid for one in with_last_good(nameless, before).controls] == ["A1", "A2"]
+
+
+def wire_text(element):
+    """Return an element as it was written."""
+    attributes = "".join(f' {name}="{value}"' for name, value in element.attributes.items())
+    inner = element.text + "".join(wire_text(one).decode() for one in element.children)
+    spaces = f' xmlns="{wire.SEP}" xmlns:csipaus="https://csipaus.org/ns"' if element.name == "DERControl" else ""
+    return f"<{element.name}{spaces}{attributes}>{inner}</{element.name}>".encode()

@@ -1,13 +1,19 @@
 """Subscriptions of an aggregator, and who is told what, where."""
 
 import asyncio
+import itertools
+import re
+import time
 
 import pytest
 from csip_utility import SEP, XML, href, serving, until, xml
+from lxml import etree
+
+from gridspine.adapters.ieee2030_5 import notify
 
 
 class Hook:
-    """A subscriber's server: the bodies it was sent; ``status`` is what it answers."""
+    """A subscriber's server: the bodies it was sent; ``status`` is what it answers, 0 for a body without an end."""
 
     def __init__(self):
         self.bodies, self.status, self.url = [], 204, ""
@@ -26,16 +32,24 @@ class Hook:
             head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
             size = int(head.partition("content-length:")[2].partition("\r\n")[0])
             self.bodies.append((await reader.readexactly(size)).decode())
+            if not self.status:
+                writer.write(b"HTTP/1.1 200 x\r\ncontent-length: 60000\r\n\r\n")
+            while not self.status:
+                writer.write(b"x")
+                await writer.drain()
+                await asyncio.sleep(0.05)
             writer.write(f"HTTP/1.1 {self.status} x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".encode())
             await writer.drain()
+        except ConnectionError:
+            pass
         finally:
             writer.close()
 
 
-def asked(resource, uri, limit=10):
+def asked(resource, uri, limit=10, condition=""):
     return (
-        f'<Subscription xmlns="{SEP[1:-1]}"><subscribedResource>{resource}</subscribedResource><encoding>0</encoding>'
-        f"<level>+S1</level><limit>{limit}</limit><notificationURI>{uri}</notificationURI></Subscription>"
+        f'<Subscription xmlns="{SEP[1:-1]}"><subscribedResource>{resource}</subscribedResource>{condition}'
+        f"<encoding>0</encoding><level>+S1</level><limit>{limit}</limit><notificationURI>{uri}</notificationURI></Subscription>"
     )
 
 
@@ -106,6 +120,144 @@ async def test_who_was_away_is_told_what_holds_then(tmp_path) -> None:
             return "Spring" in hook.bodies[-1] or None
 
         await until(newest)
+
+
+async def subscribed(utility, *hooks):
+    """Have subscribers told of the controls of a programme; return the programme."""
+    thing, http, own, path = await aggregator(utility)
+    programme, _ = await utility.programme(thing, kind="thing")
+    link = href(xml(await http.get(f"{path}/fsa")), "DERProgramListLink")
+    target = href(xml(await http.get(link)), "DERControlListLink")
+    for hook in hooks:
+        made = await http.post(f"{own}/sub", content=asked(target, hook.url), headers=XML)
+        assert made.status_code == 201, made.text
+    return programme
+
+
+async def test_who_answers_without_an_end_holds_nobody_up(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(notify, "TIMEOUT_S", 3_600.0)
+    async with serving(tmp_path, notify_allow=["127.0.0.0/8"]) as utility, Hook() as endless, Hook() as hook:
+        endless.status = 0
+        programme = await subscribed(utility, endless, hook)
+        for number in (1, 2):
+            await utility.event(programme, {"exportLimitW": 1000 * number}, start_s=600 * number)
+
+            async def told(number=number):
+                return (hook.bodies and hook.bodies[-1].count("<DERControl ") == number) or None
+
+            await until(told)
+        assert len(endless.bodies) == 1
+        endless.status = 204
+
+
+async def test_who_answers_without_an_end_is_told_again(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(notify, "TIMEOUT_S", 1.0)
+    monkeypatch.setattr(notify, "FIRST_S", 0.1)
+    async with serving(tmp_path, notify_allow=["127.0.0.0/8"]) as utility, Hook() as endless:
+        endless.status = 0
+        await utility.event(await subscribed(utility, endless), {"exportLimitW": 1000})
+
+        async def again():
+            return len(endless.bodies) >= 2 or None
+
+        await until(again)
+        endless.status = 204
+
+
+def between(lower, upper, about=0):
+    return (
+        f"<Condition><attributeIdentifier>{about}</attributeIdentifier><lowerThreshold>{lower}</lowerThreshold>"
+        f"<upperThreshold>{upper}</upperThreshold></Condition>"
+    )
+
+
+POINT = """<MirrorUsagePoint xmlns="urn:ieee:std:2030.5:ns"><mRID>AA01</mRID><roleFlags>0049</roleFlags>
+  <serviceCategoryKind>0</serviceCategoryKind><status>1</status><deviceLFDI>{}</deviceLFDI><MirrorMeterReading>
+  <mRID>BB01</mRID><ReadingType><flowDirection>1</flowDirection><powerOfTenMultiplier>0</powerOfTenMultiplier>
+  <uom>38</uom></ReadingType></MirrorMeterReading></MirrorUsagePoint>"""
+
+
+async def test_readings_beyond_thresholds_are_told_and_no_others(tmp_path, schema) -> None:
+    async with serving(tmp_path, notify_allow=["127.0.0.0/8"]) as utility, Hook() as hook:
+        _, http, own, path = await aggregator(utility)
+        lfdi = xml(await http.get(path)).find(f"{SEP}lFDI").text
+        made = await http.post("/mup", content=POINT.format(lfdi), headers=XML)
+        assert made.status_code == 201, made.text
+        at = made.headers["location"].replace("/mup/", "/upt/")
+        assert href(xml(await http.get("/dcap")), "UsagePointListLink") == "/upt"
+        for path in ("/upt?l=9", at, f"{at}/mr?l=9", f"{at}/mr/BB01", f"{at}/mr/BB01/rt", f"{at}/mr/BB01/r"):
+            schema.assertValid(etree.fromstring((await http.get(path)).content))
+        reading = href(xml(await http.get(f"{at}/mr/BB01")), "ReadingLink")
+        assert xml(await http.get(reading)).find(f"{SEP}value") is None, "nothing was posted yet"
+        for resource, condition in (
+            (reading, between(0, 1, about=1)), (reading, between(2, 1)), ("/edev", between(0, 1)),
+            (reading, "<Condition/>"), (f"{at}/mr/BB02/r", between(0, 1)), (at, ""),
+        ):  # fmt: skip
+            answer = await http.post(f"{own}/sub", content=asked(resource, hook.url, condition=condition), headers=XML)
+            assert answer.status_code == 400, (resource, condition)
+        body = asked(reading, hook.url, condition=between(-100, 100))
+        there = (await http.post(f"{own}/sub", content=body, headers=XML)).headers["location"]
+        schema.assertValid(etree.fromstring((await http.get(there)).content))
+        times = itertools.count(int(time.time()) - 100)
+
+        async def metered(value):
+            period = f"<timePeriod><duration>1</duration><start>{next(times)}</start></timePeriod>"
+            body = (
+                f'<MirrorMeterReading xmlns="{SEP[1:-1]}"><mRID>BB01</mRID><Reading>{period}<value>{value}</value>'
+                "</Reading></MirrorMeterReading>"
+            )
+            assert (await http.post(made.headers["location"], content=body, headers=XML)).status_code == 201
+            assert xml(await http.get(reading)).find(f"{SEP}value").text == str(value)
+
+        async def told(value):
+            await metered(value)
+
+            async def arrived():
+                return (hook.bodies and f"<value>{value}</value>" in hook.bodies[-1]) or None
+
+            await until(arrived)
+
+        for value in (100, 0, -100):
+            await metered(value)
+        await told(101)
+        await metered(5)
+        await told(-101)
+        said = [re.search("<value>(.*)</value>", one).group(1) for one in hook.bodies]
+        assert said == ["101", "-101"]
+        schema.assertValid(etree.fromstring(hook.bodies[0].encode()))
+        now = next(times)
+        times = itertools.count(now + 1_000_000)
+        await metered(6)
+        times = itertools.count(now + 1)
+        await metered(7)  # its clock is right again
+        assert (await http.delete(made.headers["location"])).status_code == 204
+        made = await http.post("/mup", content=POINT.format(lfdi), headers=XML)
+        reading = f"{made.headers['location'].replace('/mup/', '/upt/')}/mr/BB01/r"
+        assert xml(await http.get(reading)).find(f"{SEP}value") is None, "it is another's by now, for all we know"
+        assert 'xsi:type="Reading"' in hook.bodies[0]
+
+
+async def test_whoever_asks_for_no_items_is_told_that_there_is_news_and_of_any_item(tmp_path) -> None:
+    async with serving(tmp_path, notify_allow=["127.0.0.0/8"]) as utility, Hook() as hook:
+        thing, http, own, path = await aggregator(utility)
+        programme, _ = await utility.programme(thing, kind="thing")
+        await utility.event(programme, {"exportLimitW": 750})
+        link = href(xml(await http.get(f"{path}/fsa")), "DERProgramListLink")
+        target = href(xml(await http.get(link)), "DERControlListLink")
+        for resource, limit in ((target, 0), (target.rpartition("/")[0] + "/dderc", 0)):
+            await http.post(f"{own}/sub", content=asked(resource, hook.url, limit), headers=XML)
+        body = {"title": "Summer peaks", "modes": ["exportLimitW"], "defaultControl": {"exportLimitW": 900}}
+        await utility.event(programme, {"exportLimitW": 0}, start_s=900)
+        assert (await utility.world.op.put(f"/programmes/{programme}", json=body)).status_code == 200
+
+        async def news():
+            listed = [one for one in hook.bodies if 'all="2" results="0"' in one or 'results="0" all="2"' in one]
+            other = [one for one in hook.bodies if "/dderc<" in one]
+            return (listed and other) or None
+
+        *_, default = await until(news)
+        assert "<Resource" not in default
+        assert not any("DERControlBase" in one for one in hook.bodies)
 
 
 async def test_what_cannot_be_subscribed_to_is_refused(utility) -> None:

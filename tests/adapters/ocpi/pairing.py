@@ -75,5 +75,5 @@ async def pair(folder, *, versions=("2.3.0", "2.2.1"), cpo=None, emsp=None):
 
 async def registered(cpo, emsp):
     """Let the eMSP register at the CPO."""
-    invitation = await cpo.act("invite")
+    invitation = await cpo.act("invite", {"party": "DE MSP"})
     return await emsp.act("register", invitation)

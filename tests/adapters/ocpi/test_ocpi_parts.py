@@ -8,16 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gridspine.adapters.ocpi.book import Book, Kept, Partner, hash_of
+from gridspine.adapters.ocpi.claim import Claims, bound
 from gridspine.adapters.ocpi.client import Client, PartnerError, origin_of
 from gridspine.adapters.ocpi.command import ChargingProfile, ChargingProfilePeriod
 from gridspine.adapters.ocpi.cost import costs, total
 from gridspine.adapters.ocpi.cpo_profiles import ceiling
+from gridspine.adapters.ocpi.credentials import Credentials, CredentialsRole
 from gridspine.adapters.ocpi.registration import INVITED_S, Registration
 from gridspine.adapters.ocpi.settings import PublishedEvse, read_settings
 from gridspine.adapters.ocpi.tariff import PriceComponent, TariffElement
-from gridspine.adapters.ocpi.wire import OcpiError, plain, read
+from gridspine.adapters.ocpi.wire import OcpiError, Party, plain, read, read_parties
+from gridspine.adapters.ocpi.words import BusinessDetails, place_of
 from gridspine.infra.runtime.clock import VirtualClock
-from gridspine.kernel.errors import Invalid, Overloaded
+from gridspine.kernel.errors import Conflict, Invalid, Overloaded
 from gridspine.kernel.time import US
 from gridspine.testing.node import DictStore, FakeNode
 
@@ -153,7 +156,7 @@ async def test_an_invitation_counts_for_some_days() -> None:
     settings = read_settings(GOOD)
     book, client = Book(node.store, 2), Client(node, settings)
     registration = Registration(book, client, settings, clock)
-    invitation = await registration.invite("urn:p")
+    invitation = await registration.invite("urn:p", read_parties("DE MSP"))
     found = book.by_token((invitation["token"],))
     assert found is not None
     assert registration.counts(found[0], found[1])
@@ -161,3 +164,31 @@ async def test_an_invitation_counts_for_some_days() -> None:
     assert not registration.counts(found[0], found[1])
     assert registration.counts(found[0], "shown")
     await client.close()
+
+
+def test_partners_of_another_organisation_keep_nobody_out() -> None:
+    book, clock = Book(DictStore(), 2), VirtualClock()
+    claims = Claims(book, Party("NL", "CPO"), clock)
+    role = CredentialsRole("EMSP", BusinessDetails("x"), "MSP", "DE")
+    book._put(Partner("urn:theirs", "", "s", "", "t", "http://x/", "2.2.1", (), (role,), 1, 0, (role.party,)))
+    with pytest.raises(Conflict, match="urn:theirs"):
+        claims.free("urn:ours", [Party("de", "msp")])
+    claims.organisation = lambda thing: thing
+    claims.free("urn:ours", [Party("de", "msp")])
+    given = Credentials("t", "http://x/", (role,))
+    nobody = Partner("urn:ours", invitation="i", invited_until_us=1 << 60)
+    with pytest.raises(Conflict, match="not invited as that"):
+        claims.check(nobody, given, invited=True)
+    claims.check(nobody, given)
+    assert bound(nobody, given) == (Party("DE", "MSP"),)
+    more = Credentials("t", "http://x/", (role, CredentialsRole("CPO", BusinessDetails("y"), "NEW", "DE")))
+    roles, problem = claims.roles(book.partner("urn:theirs"), more)
+    assert (roles, "it claims to be DE NEW, and is known as another" in problem) == ((role,), True)
+    assert claims.roles(Partner("urn:ours", parties=(Party("FR", "ABC"),)), given)[0] == ()
+
+
+@pytest.mark.parametrize(("said", "told"), [
+    ("52.1", "52.10000"), ("-4", "-4.00000"), ("4.123456", "4.123456"), ("179.12345678", "179.1234567"),
+])  # fmt: skip
+def test_a_place_has_five_to_seven_decimals(said: str, told: str) -> None:
+    assert place_of(said, said).longitude == told

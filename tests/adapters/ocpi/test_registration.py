@@ -18,7 +18,7 @@ async def both(tmp_path_factory):
 
 async def test_they_register_renew_and_part(both) -> None:
     cpo, emsp = both
-    invitation = await cpo.act("invite")
+    invitation = await cpo.act("invite", {"party": "DE MSP"})
     assert invitation["url"] == f"{cpo.url}/versions"
     async with cpo.http(base64.b64encode(invitation["token"].encode()).decode()) as first:
         answer = await first.get(f"{cpo.url}/2.2.1/sender/locations")
@@ -68,7 +68,7 @@ async def test_a_thousand_connections_at_once_keep_no_partner_out(both) -> None:
 
     strangers = [one for _ in range(10) for one in await asyncio.gather(*(half_open() for _ in range(100)))]
     try:
-        async with cpo.http((await cpo.act("invite"))["token"]) as http:
+        async with cpo.http((await cpo.act("invite", {"party": "FR ABC"}))["token"]) as http:
             assert (await http.get(f"{cpo.url}/versions")).status_code == 200
     finally:
         for writer in filter(None, strangers):
@@ -77,7 +77,7 @@ async def test_a_thousand_connections_at_once_keep_no_partner_out(both) -> None:
 
 async def test_what_is_wrong_with_credentials_is_said_in_ocpis_own_codes(both) -> None:
     cpo, _ = both
-    token = (await cpo.act("invite"))["token"]
+    token = (await cpo.act("invite", {"party": "FR ABC"}))["token"]
     async with cpo.http(token) as http:  # as it stands, not in Base64: many send it so
         url = f"{cpo.url}/2.2.1/credentials"
         assert (await http.post(url, content=b"{")).status_code == 400
@@ -97,3 +97,38 @@ async def test_what_is_wrong_with_credentials_is_said_in_ocpis_own_codes(both) -
         assert (await http.get(f"{cpo.url}/versions")).json()["data"] == [
             {"version": "2.2.1", "url": f"{cpo.url}/2.2.1"}
         ]
+
+
+async def test_a_party_is_who_was_invited_and_a_clash_is_told_to_the_operator(both) -> None:
+    cpo, emsp = both
+    url = f"{cpo.url}/2.2.1/credentials"
+    other = await cpo.world.thing(
+        "urn:example:other", "https://gridspine.org/models/roaming_partner", adapter="ocpi",
+        connection={"partner": "another"},
+    )  # fmt: skip
+    role = {"role": "EMSP", "business_details": {"name": "x"}, "party_id": "MSP", "country_code": "DE"}
+    body = {"token": "b", "url": "http://127.0.0.1:1/versions", "roles": [role]}
+    for wrong in (None, {}, {"party": "nobody"}, {"party": "DE MSP, "}):
+        with pytest.raises((RuntimeError, AssertionError)):
+            await cpo.act("invite", wrong)
+    with pytest.raises(RuntimeError, match="NL CPO is this node itself"):
+        await cpo.act("invite", {"party": "nl*cpo"})
+    first = await cpo.act("invite", {"party": "FR XYZ"}, thing=other)
+    async with cpo.http(first["token"]) as http:  # it says that it is the other, and is first
+        answer = (await http.post(url, json=body)).json()
+    assert (answer["status_code"], other in answer["status_message"]) == (2001, False)
+    problem = (await cpo.act("partner", thing=other))["problem"]
+    assert "it claims to be DE MSP, and is not invited as that: invite it as that" in problem
+    invitation = await cpo.act("invite", {"party": "DE MSP, DE-MS2"})
+    with pytest.raises(RuntimeError, match=f"DE MS2 is invited as {cpo.partner}: invite that one as another"):
+        await cpo.act("invite", {"party": "DE MS2"}, thing=other)
+    with pytest.raises(RuntimeError, match="it claims to be NL CPO, and is known as another"):
+        await emsp.act("register", {**invitation, "party": "NL ABC"})
+    assert "known as another" in (await emsp.act("partner"))["problem"]
+    assert (await cpo.act("partner"))["registered"] is False, "it was told"
+    invitation = await cpo.act("invite", {"party": "DE MSP"})
+    said = await emsp.act("register", {**invitation, "party": "NL CPO"})
+    assert (said["parties"], said.get("problem")) == (["NL CPO"], None)
+    with pytest.raises(RuntimeError, match=f"DE MSP is registered as {cpo.partner}: unregister that one"):
+        await cpo.act("invite", {"party": "DE MSP"}, thing=other)
+    await emsp.act("unregister")

@@ -180,6 +180,9 @@ async def test_what_is_fetched_is_what_was_pushed_and_the_wire_shows_no_token(jo
     after = await secrets_of(journey)
     assert len(before | after) == 4, "both are new"
     assert not [secret for secret in before | after for text in shown if secret in text]
+    named = [one[name] for one in TOKENS for name in ("uid", "contract_id")]
+    assert not [name for name in named for text in shown if f'\\"{name}\\"' in text or f"/{name}" in text]
+    assert all("cdr_token" in text and "…" in text for text in shown), "it was said, and whose it was is not shown"
 
 
 async def secrets_of(journey):

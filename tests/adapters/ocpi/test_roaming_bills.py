@@ -2,114 +2,16 @@
 
 import asyncio
 import contextlib
-import types
 
 import msgspec
 import pytest
+from ocpi_operator import CHARGER, PRIVATE, A, B, World, roamed, started
 
-from gridspine.adapters.ocpi.book import Partner
-from gridspine.adapters.ocpi.call import Call
-from gridspine.adapters.ocpi.cpo_locations import CpoLocations
-from gridspine.adapters.ocpi.cpo_profiles import CpoProfiles
-from gridspine.adapters.ocpi.cpo_sessions import CDRS, SESSIONS, CpoSessions
-from gridspine.adapters.ocpi.cpo_tokens import ASKED_US, MAX_NOTED, CpoTokens
-from gridspine.adapters.ocpi.credentials import CredentialsRole, Endpoint
-from gridspine.adapters.ocpi.later import Later
-from gridspine.adapters.ocpi.push import Pushes
-from gridspine.adapters.ocpi.roaming import Roaming
-from gridspine.adapters.ocpi.settings import read_settings
-from gridspine.adapters.ocpi.token import Token
-from gridspine.adapters.ocpi.words import BusinessDetails
-from gridspine.energy.charging import ChargingPoint, ChargingSession, LimitState
-from gridspine.infra.runtime.clock import VirtualClock
-from gridspine.kernel.errors import Conflict, NotFound
+from gridspine.adapters.ocpi.authorised import ASKED_US, MAX_NOTED
+from gridspine.adapters.ocpi.own import CDRS, SESSIONS
+from gridspine.energy.charging import ChargingSession, LimitState
+from gridspine.kernel.errors import Conflict
 from gridspine.kernel.time import US
-from gridspine.testing.node import DictStore, FakeNode
-from gridspine.things.adapter import Binding
-
-A, B, CHARGER, PRIVATE = "urn:a", "urn:b", "urn:charger", "urn:private"
-PLACE = {
-    "id": "HOME", "address": "a", "city": "c", "country": "NLD", "latitude": "52.1", "longitude": "4.35",
-    "time_zone": "Europe/Amsterdam", "evses": [{"thing": CHARGER, "uid": "E1"}],
-}  # fmt: skip
-
-
-class Port:
-    """Charging points that are there for everybody; ``gone`` are partners that are not."""
-
-    def __init__(self):
-        self.gone, self.released, self.refuses, self.asked = set(), [], False, 0
-        self.register = 3_000.0
-
-    def points(self, partner, things):
-        self.asked += 1
-        if partner in self.gone:
-            raise NotFound("there is no such partner")
-        values = {"activeEnergyImport": self.register}
-        return [ChargingPoint(one, 3, 1, values, "currentLimit", frozenset()) for one in things]
-
-    def limit_state(self, partner, command):
-        return LimitState(command, True, True)
-
-    async def release(self, partner, command, reason):
-        await asyncio.sleep(0)
-        if self.refuses:
-            raise Conflict("not now")
-        self.released.append(command)
-
-
-class World:
-    """The operator's modules over a store."""
-
-    def __init__(self, store=None, clock=None, **section):
-        self.store, self.port = store or DictStore(), Port()
-        given = {"country_code": "NL", "party_id": "CPO", "name": "x", "locations": [PLACE], **section}
-        controls = types.SimpleNamespace(charging=self.port)
-        bindings = [Binding(one, one, "org", "m", {"partner": one}) for one in (A, B)]
-        self.clock = clock or VirtualClock()
-        self.node = FakeNode(bindings, store=self.store, clock=self.clock, controls=controls)
-        self.roaming = Roaming(self.node, read_settings(given))
-        self.roaming.look()
-        self.pushes = Pushes(self.roaming)
-        self.locations = CpoLocations(self.roaming, self.pushes)
-        self.tokens = CpoTokens(self.roaming, self.locations)
-        self.sessions = CpoSessions(self.roaming, self.pushes, self.locations, self.tokens)
-        self.later = Later(self.roaming)
-        self.profiles = CpoProfiles(self.roaming, self.later, self.locations, self.sessions)
-
-    async def begin(self, *, endpoints=()):
-        await self.roaming.book.load()
-        for thing, party in ((A, "AAA"), (B, "BBB")):
-            role = CredentialsRole("EMSP", BusinessDetails(party), party, "DE")
-            places = tuple(Endpoint(one, "RECEIVER", "http://x/") for one in endpoints)
-            made = Partner(thing, "", f"s{thing}", "", "t", "http://x/", "2.2.1", places, (role,), 1)
-            await self.roaming.book.keep(made)
-        return self
-
-    def push(self, partner, uid, party, whitelist="ALLOWED"):
-        token = Token("DE", party, uid, "RFID", "C1", "x", True, whitelist, "2026-01-01T00:00:00Z")
-        self.tokens._arrange(partner, token)
-        return token
-
-    async def charge(self, uid, id_="1", *, thing=CHARGER, **more):
-        now_us = self.clock.now_us()
-        made = ChargingSession(thing, id_, uid, now_us, None, 1_000.0)
-        await self.sessions.on_session(made)
-        return msgspec.structs.replace(made, **more)
-
-    def end(self, session, stop_wh=6_000.0):
-        return msgspec.structs.replace(session, ended_us=session.started_us + 3600 * US, meter_stop_wh=stop_wh)
-
-    def kept(self, module, partner=A):
-        return [kept.body for _, kept in self.roaming.book.objects(partner, module)]
-
-    def call(self, partner=A, **query):
-        given = self.roaming.book.partner(partner)
-        return Call("GET", "2.2.1", given, (), query, b"", "http://x/", self.clock.now_us())
-
-
-async def started(**section):
-    return await World(**section).begin()
 
 
 async def test_no_partner_charges_where_none_is_shown_a_charging_point() -> None:
@@ -141,11 +43,11 @@ async def test_what_is_noted_stands_for_a_while_and_goes_with_its_partner() -> N
     world = await started()
     token = world.push(A, "U1", "AAA")
     partner = world.roaming.book.partner(A)
-    world.tokens.expect(CHARGER, partner, token, "ref")
+    await world.tokens.expect(CHARGER, partner, token, "ref")
     assert world.tokens.behind(CHARGER, "U1").reference == "ref"
     world.clock.step_wall(ASKED_US / US + 1)
     assert world.tokens.behind(CHARGER, "U1") is None
-    world.tokens.expect(CHARGER, partner, token, None, world.clock.now_us() + 2 * ASKED_US)
+    await world.tokens.expect(CHARGER, partner, token, None, world.clock.now_us() + 2 * ASKED_US)
     world.clock.step_wall(ASKED_US / US + 1)
     assert world.tokens.behind(CHARGER, "U1") is not None, "reserved until later"
     world.tokens.forget(A)
@@ -155,11 +57,11 @@ async def test_what_is_noted_stands_for_a_while_and_goes_with_its_partner() -> N
 
 async def test_a_partner_that_asks_much_lets_nobody_else_be_forgotten() -> None:
     world = await started()
-    world.tokens.expect(CHARGER, world.roaming.book.partner(B), world.push(B, "UB", "BBB"), None)
+    await world.tokens.expect(CHARGER, world.roaming.book.partner(B), world.push(B, "UB", "BBB"), None)
     token = world.push(A, "U1", "AAA")
     for number in range(MAX_NOTED + 5):
         given = msgspec.structs.replace(token, uid=f"U{number}")
-        world.tokens.expect(CHARGER, world.roaming.book.partner(A), given, None)
+        await world.tokens.expect(CHARGER, world.roaming.book.partner(A), given, None)
     assert world.tokens.behind(CHARGER, "UB").partner == B
     assert world.tokens.behind(CHARGER, "U4") is None
     assert world.tokens.behind(CHARGER, "U5") is not None
@@ -172,12 +74,6 @@ async def test_a_partner_that_has_just_gone_keeps_no_other_from_being_asked() ->
     world.port.gone.add(A)
     assert (await world.tokens.on_token(CHARGER, "U1", "")).status == "Accepted"
     assert world.tokens.behind(CHARGER, "U1").partner == B
-
-
-async def roamed(world, id_="1"):
-    world.push(A, "U1", "AAA")
-    await world.tokens.on_token(CHARGER, "U1", "")
-    return await world.charge("U1", id_)
 
 
 async def test_a_record_is_kept_whatever_goes_wrong_with_what_ends() -> None:
@@ -261,7 +157,7 @@ async def test_a_partner_that_only_fetches_loses_no_new_record() -> None:
         world.clock.step_wall(1)
         await world.sessions.on_session(world.end(session))
     assert {one["transaction"] for one in world.kept(CDRS)} == {"3", "4", "5"}, "the oldest is let go"
-    fetched = await world.sessions.cdr_handlers["GET"](world.call(offset="2"))
+    fetched = await world.cdrs.handlers["GET"](world.call(offset="2"))
     assert [one.total_energy for one in fetched.data] == [5.0]
     assert [one["transaction"] for one in world.kept(CDRS) if one.get("told")] == ["5"]
     session = await roamed(world, "6")
@@ -283,9 +179,9 @@ async def test_a_page_makes_no_more_than_it_shows() -> None:
     for number in range(4):
         await roamed(world, str(number))
     made = []
-    session = world.sessions.session
-    world.sessions.session = lambda own, version: made.append(own.id) or session(own, version)
-    page = await world.sessions.session_handlers["GET"](world.call(limit="1"))
+    session = world.bill.session
+    world.bill.session = lambda own, version: made.append(own.id) or session(own, version)
+    page = await world.sessions.handlers["GET"](world.call(limit="1"))
     assert len(page.data) == len(made) == 1
     assert ("x-total-count", "4") in page.headers
 

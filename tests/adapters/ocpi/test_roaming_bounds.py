@@ -111,7 +111,7 @@ async def test_a_partner_comes_again_and_both_know_how_it_stands(tmp_path) -> No
             connection={"partner": "again"},
         )  # fmt: skip
         await until(lambda: cpo.world.node.adapters.requests.served("ocpi"))
-        invitation = await cpo.act("invite", thing=new)
+        invitation = await cpo.act("invite", {"party": "DE MSP"}, thing=new)
         assert (await emsp.act("register", invitation))["registered"] is True
 
 

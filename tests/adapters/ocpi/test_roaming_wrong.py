@@ -8,6 +8,7 @@ import pytest
 import pytest_asyncio
 from ocpi_pairing import pair, registered
 
+from gridspine.adapters.ocpi.authorised import notes_of
 from gridspine.apps.node.adapters import RegistryStore
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -151,8 +152,9 @@ async def test_a_record_is_taken_once_and_stays_as_it_is(asked) -> None:
 
 async def test_who_is_given_up_is_a_stranger_and_forgotten(asked) -> None:
     cpo, url, http, emsp = asked
+    await RegistryStore(cpo.world.node.registry, "ocpi").put(f"{notes_of(cpo.partner)}urn:a/u1", b"{}")
     assert codes(await http.get(f"{url}/sender/locations")) == (200, 1000)
     await emsp.act("unregister")
     assert codes(await http.get(f"{url}/sender/locations")) == (401, 2000)
     kept = await RegistryStore(cpo.world.node.registry, "ocpi").items()
-    assert not [key for key in kept if key.startswith("object/")]
+    assert not [key for key in kept if key.startswith(("object/", "noted/"))]

@@ -9,7 +9,7 @@ import pytest
 from ocpp_bench import ONE, TWO, at, binding, event, make_node, raw, serving
 
 import gridspine.energy.models as models
-from gridspine.adapters.ocpp import actions_der
+from gridspine.adapters.ocpp import actions_der, actions_v2x
 from gridspine.adapters.ocpp.asked import MAX_ASKED
 from gridspine.adapters.ocpp.driver import ACTIONS
 from gridspine.things.adapter import ActionRequest
@@ -140,8 +140,8 @@ def test_every_action_of_the_model_is_served_and_no_other():
     named = {name for name, one in v2x["actions"].items() if one["gs:does"] in {"request", "maintain"}}
     assert named == {*ACTIONS, "transactions", "signedValues", "station"}
     assert charger["actions"].items() <= v2x["actions"].items()
-    assert v2x["actions"].keys() - charger["actions"].keys() == actions_der.ACTIONS.keys()
-    elsewhere = {"reserve", "remoteStop", "sendCertificate", "getDerControls"}
+    assert v2x["actions"].keys() - charger["actions"].keys() == actions_der.ACTIONS.keys() | actions_v2x.ACTIONS.keys()
+    elsewhere = {"reserve", "remoteStop", "sendCertificate", "getDerControls", "allowEnergyTransfer"}
     assert {action for _, action, *_ in SENT} >= ACTIONS.keys() - elsewhere
 
 

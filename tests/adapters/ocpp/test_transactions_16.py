@@ -1,6 +1,7 @@
 """OCPP 1.6: a charge point from its boot to the end of a transaction, and what goes wrong on the way."""
 
 import json
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -89,6 +90,39 @@ async def test_a_restart_in_mid_transaction_loses_nothing_and_repeats_no_id():
     assert stored(second, "activeEnergyImport") == [3500]
     assert [one.id for one in kept.open] == [str(other)]
     assert [(one.id, one.meter_start_wh) for one in kept.recent] == [(str(id_), 1000)]
+
+
+class Listening:
+    """A charging port that hears of sessions and knows no tokens; what it refuses harms no charge point."""
+
+    def __init__(self, refuses=False):
+        self.heard, self.refuses = [], refuses
+
+    async def report(self, session):
+        if self.refuses and session.again:
+            raise Unavailable("not now")
+        self.heard.append((session.id, session.energy_wh, session.again))
+
+    async def authorise(self, thing, token, kind=""):
+        return None
+
+
+async def test_what_nobody_may_have_heard_of_before_a_stop_is_told_of_again():
+    store = DictStore()
+    first = make_node(store=store)
+    async with serving(first), raw(first) as point:  # and nobody hears
+        id_ = (await point.call("StartTransaction", start(first)))["transactionId"]
+        await point.call("StopTransaction", stop(first, id_, 70))
+    for refuses, heard in ((False, [(str(id_), 2500.0, True)]), (True, [])):
+        node = make_node(store=store)
+        port = Listening(refuses)
+        node.given_controls = SimpleNamespace(charging=port)
+        async with serving(node), raw(node) as point:
+            await point.call("Heartbeat", {})
+            assert port.heard == heard
+            other = (await point.call("StartTransaction", start(node, 90, idTag=f"T{refuses}")))["transactionId"]
+            assert port.heard[-1] == (str(other), None, False)
+            await point.call("StopTransaction", stop(node, other, 100, meterStop=1000))
 
 
 async def test_offline_messages_come_late_twice_and_in_any_order():

@@ -13,6 +13,14 @@ _FILES = {
     "one_mqtt": HERE / "mqtt_side.py",
     "one_modbus": HERE / "modbus_side.py",
     "one_ocpp": HERE / "ocpp_side.py",
+    "hosted_node": HERE.parents[1] / "apps" / "hosted.py",
+    "csip_pki": HERE.parent / "ieee2030_5" / "pki.py",
+    "csip_utility": HERE.parent / "ieee2030_5" / "utility.py",
+    "csip_device": HERE.parent / "ieee2030_5" / "registered.py",
+    "openadr3_said": HERE.parent / "openadr3" / "said.py",
+    "openadr3_serving": HERE.parent / "openadr3" / "serving.py",
+    "openadr2_vtn": HERE.parent / "openadr2" / "vtn.py",
+    "one_event": HERE / "event_side.py",
 }
 for _name, _file in _FILES.items():
     if _name not in sys.modules:

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import websockets
-from ocpp_bench import DEVICE, PASSWORD, connect
+from ocpp_bench import DEVICE, PASSWORD, STATION, connect
 from one_command import THING, WORDS, Side, binding
 
 from gridspine.adapters.ocpp import OcppAdapter
@@ -33,7 +33,7 @@ class OcppSide(Side):
     version = "1.6"
     step = 0.1 * PHASES_V
     volts = PHASES_V
-    password = PASSWORD
+    station, password = STATION, PASSWORD
 
     def __init__(self, clock: VirtualClock) -> None:
         super().__init__(clock)
@@ -56,7 +56,7 @@ class OcppSide(Side):
     @contextlib.asynccontextmanager
     async def connected(self, node: FakeNode) -> AsyncIterator[None]:
         await node.until(lambda: "ocpp" in node.address)
-        async with connect(node, self.version, password=self.password) as socket:
+        async with connect(node, self.version, self.station, password=self.password) as socket:
             listening = asyncio.create_task(self._listen(socket))
             try:
                 yield

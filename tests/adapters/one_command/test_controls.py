@@ -1,32 +1,17 @@
 """One control of a programme, published once at the node, as VENs and 2030.5 devices read it: facet by facet."""
 
-import importlib.util
-import re
-import sys
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
-
+import openadr2_vtn
+import openadr3_serving
 import pytest
 from one_command import TRACE, Heard, complaint
+from one_event import CSIP, SEP, controls, events_2, lasts_us, moment_us, payloads, programs, span_us, status_of, watts
 
 from gridspine.apps.cli.reference_adapters import our_qualities
 from gridspine.kernel.time import US, format_rfc3339
 from gridspine.testing.facets import Fate, facets
 
-ADAPTERS = Path(__file__).parents[1]
-for _name, _file in {
-    "hosted_node": "../apps/hosted.py", "csip_pki": "ieee2030_5/pki.py", "csip_utility": "ieee2030_5/utility.py",
-    "csip_device": "ieee2030_5/registered.py", "openadr3_said": "openadr3/said.py",
-    "openadr3_serving": "openadr3/conftest.py", "openadr2_vtn": "openadr2/vtn.py",
-}.items():  # fmt: skip
-    if _name not in sys.modules:
-        _specification = importlib.util.spec_from_file_location(_name, ADAPTERS / _file)
-        sys.modules[_name] = _module = importlib.util.module_from_spec(_specification)
-        _specification.loader.exec_module(_module)
-
 CLAIMS = {name: said for quality in our_qualities().values() for name, said in quality.order.items()}
 LIMIT_W, LATER_W, TARGET_W, DEFAULT_W = 4_737.3, 3_000.0, -2_222.6, 4_444.4
-SEP, CSIP = "{urn:ieee:std:2030.5:ns}", "{https://csipaus.org/ns}"
 
 
 def event_of(now_us):
@@ -79,23 +64,10 @@ def numbers(heard, edges, value, start_us, end_us, fallback):
 # -- OpenADR -------------------------------------------------------------------------------------------------------
 
 
-def moment_us(text):
-    return (datetime.fromisoformat(text) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
-
-
-def lasts_us(text):
-    hours, minutes, seconds = re.fullmatch(r"PT(?:(\d+)H)?(?:(\d+)M)?(?:([\d.]+)S)?", text).groups()
-    return round((int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(seconds or 0)) * US)
-
-
-def payloads(interval):
-    return {one["type"]: one["values"] for one in interval["payloads"]}
-
-
 @pytest.mark.parametrize(("language", "edition"), [("OpenADR 3.1", "3.1.0"), ("OpenADR 3.0.1", "3.0.1")])
 async def test_an_event_of_openadr(tmp_path, language, edition) -> None:
     heard = Heard()
-    async with sys.modules["openadr3_serving"].serving(tmp_path / "data") as vtn:
+    async with openadr3_serving.serving(tmp_path / "data") as vtn:
         ven = await vtn.client("owner", edition=edition)
         programme, event, body, edges = await publish(vtn.world, "", "")
         answer = await ven.get("/events")
@@ -135,23 +107,21 @@ async def test_an_event_of_openadr(tmp_path, language, edition) -> None:
 
 async def test_an_event_of_openadr_2(tmp_path) -> None:
     heard = Heard()
-    async with sys.modules["openadr2_vtn"].serving(tmp_path) as vtn:
+    async with openadr2_vtn.serving(tmp_path) as vtn:
         ven = await vtn.ven()
         await ven.register()
         programme, event, body, edges = await publish(vtn.world, ven.thing, "thing")
-        seen, later = await ven.events()  # two, as LOAD_DISPATCH is in the first interval only
-        signals = {one.name: one.intervals[0].value for one in seen.signals}
-        value, target = signals["x-EXPORT_CAPACITY_LIMIT"], signals["LOAD_DISPATCH"]
-        start_us, next_us = seen.period.start_us, later.period.start_us
-        ends_us = next_us + later.period.duration_us
-        numbers(heard, edges, value, start_us, ends_us, None)
-        whole = (next_us, later.signals[0].intervals[0].value) == (edges[1], LATER_W)
-        text = str(await ven.events())
+        (seen, later), text = await events_2(ven)  # two, as LOAD_DISPATCH is in the first interval only
+        (value,), _ = seen.signals["x-EXPORT_CAPACITY_LIMIT"]
+        (target,), _ = seen.signals["LOAD_DISPATCH"]
+        ends_us = later.start_us + later.duration_us
+        numbers(heard, edges, value, seen.start_us, ends_us, None)
+        whole = (later.start_us, later.signals["x-EXPORT_CAPACITY_LIMIT"][0]) == (edges[1], [LATER_W])
         heard.states = {
             "sign": "kept" if target == TARGET_W else "lost",
-            "plan": "kept" if whole and seen.period.duration_us == edges[1] - edges[0] else "part",
+            "plan": "kept" if whole and seen.duration_us == edges[1] - edges[0] else "part",
             "reverts": "kept" if ends_us <= edges[2] else "lost",
-            "random-start": "kept" if seen.period.start_after_us == 5 * US else "lost",
+            "random-start": "kept" if seen.chance_us == [5 * US] else "lost",
             "trace": "kept" if TRACE in text else "lost",
         }
         assert "444.4" not in text  # the default is not told
@@ -161,41 +131,16 @@ async def test_an_event_of_openadr_2(tmp_path) -> None:
         heard.states["refused"] = "part" if await vtn.opts(programme) else "lost"
         await ven.answer(seen, "optIn")
         newer = await post(vtn.world, f"/programmes/{programme}/events", body | {"supersedes": event})
-        then = (await ven.events())[0]
+        then = (await events_2(ven))[0][0]
         same = then.descriptor.event_id == seen.descriptor.event_id
         heard.states["sequence"] = "kept" if same and then.descriptor.modification_number == 1 else "part"
         assert (await vtn.world.op.post(f"/programmes/{programme}/events/{newer}/cancel")).status_code == 200
-        gone = [(one.descriptor.status, one.descriptor.modification_number) for one in await ven.events()]
+        gone = [(one.status, one.descriptor.modification_number) for one in (await events_2(ven))[0]]
         heard.states["released"] = "kept" if gone == [("cancelled", 2), ("cancelled", 2)] else "lost"
     judged("OpenADR 2.0b", heard)
 
 
 # -- IEEE 2030.5 ---------------------------------------------------------------------------------------------------
-
-
-def watts(element):
-    return int(element.find(f"{SEP}value").text) * 10.0 ** int(element.find(f"{SEP}multiplier").text)
-
-
-def span_us(control):
-    start, lasts = (int(control.find(f"{SEP}interval/{SEP}{name}").text) for name in ("start", "duration"))
-    return start * US, (start + lasts) * US
-
-
-async def programs(http, path, leases=False):
-    """Yield the DER programs of a device, each with its controls; that of its leases alone, or all others."""
-    from csip_utility import href, xml
-
-    for link in xml(await http.get(f"{path}/fsa?l=9")).iter(f"{SEP}DERProgramListLink"):
-        for one in xml(await http.get(f"{link.get('href')}?l=9")).iter(f"{SEP}DERProgram"):
-            if (one.find(f"{SEP}description").text == "commands") != leases:
-                continue
-            listed = xml(await http.get(f"{href(one, 'DERControlListLink')}?l=9"))
-            yield one, list(listed.iter(f"{SEP}DERControl"))
-
-
-async def controls(http, path, leases=False):
-    return [control async for _, found in programs(http, path, leases) for control in found]
 
 
 async def respond(http, control, lfdi, status):
@@ -207,10 +152,6 @@ async def respond(http, control, lfdi, status):
         f"<endDeviceLFDI>{lfdi}</endDeviceLFDI><status>{status}</status><subject>{subject}</subject></DERControlResponse>"
     )
     return (await http.post(control.get("replyTo"), content=body, headers=XML)).status_code
-
-
-def status_of(control):
-    return int(control.find(f"{SEP}EventStatus/{SEP}currentStatus").text)
 
 
 async def test_a_control_of_2030_5(tmp_path) -> None:

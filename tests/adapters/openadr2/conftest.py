@@ -14,6 +14,7 @@ _FILES = (
     ("csip_utility", HERE.parent / "ieee2030_5" / "utility.py"),
     ("openadr2_said", HERE / "said.py"),
     ("openadr2_vtn", HERE / "vtn.py"),
+    ("openadr2_home", HERE / "home.py"),
 )
 
 
@@ -32,5 +33,7 @@ for _name, _path in _FILES:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def vtn(tmp_path_factory):
-    async with sys.modules["openadr2_vtn"].serving(tmp_path_factory.mktemp("vtn"), report_s=2) as made:
+    async with sys.modules["openadr2_vtn"].serving(
+        tmp_path_factory.mktemp("vtn"), report_s=2, signature="verified"
+    ) as made:
         yield made

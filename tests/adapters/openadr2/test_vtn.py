@@ -54,6 +54,7 @@ async def test_a_ven_registers_again_and_no_more(vtn):
         ({"ven_id": "nobody"}, 452),
         ({"profile": "2.0a"}, 459),
         ({"transport": "xmpp"}, 459),
+        ({"http_pull": False, "transport_address": "https://ven.example"}, 459),
     ],
 )
 async def test_a_registration_that_cannot_be_is_refused(vtn, said, code):

@@ -36,13 +36,15 @@ class Ven:
     def __init__(self, vtn, http, thing, principal, issued, ven_id):
         self.vtn, self.http, self.thing, self.principal = vtn, http, thing, principal
         self.issued, self.id, self.registration = issued, ven_id, ""
+        self.heard = b""
 
     async def post(self, service, body, **headers):
         return await self.http.post(f"/OpenADR2/Simple/2.0b/{service}", content=body, headers={**XML, **headers})
 
-    async def say(self, message, service=""):
-        answer = await self.post(service or SERVICE[type(message)], wire.write(message))
+    async def say(self, message, service="", body=b""):
+        answer = await self.post(service or SERVICE[type(message)], body or wire.write(message))
         assert answer.status_code == 200, answer.text
+        self.heard = answer.content
         return wire.read(answer.content)
 
     async def register(self, **more):
@@ -114,13 +116,14 @@ class Vtn(Utility):
         thing = await self.own(name, principal, model=model, **connection)
         made = Ven(self, await self.client(issued), thing, principal, issued, name)
         async with asyncio.timeout(40):
-            while (await made.say(m.QueryRegistration(request_id="q"))).response.code != 200 or not await self._there(
-                made
-            ):
+            while not await self._there(made):
                 await asyncio.sleep(0.02)
         return made
 
     async def _there(self, made):
+        answer = await made.say(m.QueryRegistration(request_id="q"))
+        if answer.response.code != 200:
+            return "messages of this VEN are signed" in answer.response.description
         answer = await made.say(m.CancelPartyRegistration(request_id="q", registration_id="none", ven_id=made.id))
         return answer.response.code == 463 and "registered" in answer.response.description
 

@@ -1,85 +1,31 @@
 """A whole node that serves OpenADR 3, and clients of it: who runs programmes, and VENs."""
 
-import asyncio
-import contextlib
 import importlib.util
 import sys
 from pathlib import Path
 
-import httpx
 import pytest
 
 HERE = Path(__file__).parent
-for _name, _path in (("running_node", HERE.parents[1] / "apps/running.py"), ("openadr3_said", HERE / "said.py")):
+_FILES = {"running_node": HERE.parents[1] / "apps/running.py", "openadr3_said": HERE / "said.py"}
+_FILES |= {"openadr3_serving": HERE / "serving.py", "mqtt_device": HERE.parent / "mqtt/device.py"}
+for _name, _path in _FILES.items():
     if _name not in sys.modules:
         _specification = importlib.util.spec_from_file_location(_name, _path)
         sys.modules[_name] = _module = importlib.util.module_from_spec(_specification)
         _specification.loader.exec_module(_module)
 
 
-class Vtn:
-    """A VTN: ``url`` without an edition; its node, and what was opened."""
-
-    def __init__(self, world, url):
-        self.world, self.url, self._clients = world, url, []
-
-    def credentials(self, *roles, organisation="northside-networks"):
-        """Return client id and secret of a new principal."""
-        id_, _ = self.world.client(organisation, *roles)
-        return id_, self.world.node.identity.new_device_password(id_)
-
-    async def client(self, *roles, edition="3.1.0", organisation="northside-networks", scope=""):
-        """Return a client of an edition with a token, and its client id."""
-        id_, secret = await asyncio.to_thread(self.credentials, *roles, organisation=organisation)
-        http = httpx.AsyncClient(base_url=f"{self.url}/{edition}", timeout=30)
-        self._clients.append(http)
-        form = {"grant_type": "client_credentials", "client_id": id_, "client_secret": secret}
-        answer = await http.post("/auth/token", data=form | ({"scope": scope} if scope else {}))
-        assert answer.status_code == 200, answer.text
-        http.headers["authorization"] = f"Bearer {answer.json()['access_token']}"
-        http.scope = answer.json()["scope"].split()
-        http.id = id_
-        return http
-
-    def again(self, http, edition):
-        """Return a client that asks in another edition."""
-        made = httpx.AsyncClient(base_url=f"{self.url}/{edition}", headers=http.headers, timeout=30)
-        self._clients.append(made)
-        return made
-
-    async def close(self):
-        for http in self._clients:
-            await http.aclose()
-
-
-@contextlib.asynccontextmanager
-async def serving(folder, section=None):
-    """Yield a `Vtn` on a free port."""
-    from running_node import World, settings_for, until
-
-    from gridspine.infra.runtime.settings import Adapters
-
-    given = {"plain_callbacks": True, "allow": ["127.0.0.0/8"], **(section or {})}
-    adapters = Adapters(allow=["openadr3"], settings={"openadr3": given})
-    world = await World.start(folder, settings_for(adapters=adapters))
-    try:
-        await until(lambda: "openadr3.http" in world.node.adapters.listening)
-        host, port = world.node.adapters.listening["openadr3.http"]
-        vtn = Vtn(world, f"http://{host}:{port}/openadr3")
-        try:
-            yield vtn
-        finally:
-            await vtn.close()
-    finally:
-        await world.stop()
-
-
 @pytest.fixture
 async def vtn(tmp_path):
+    from openadr3_serving import serving
+
     async with serving(tmp_path / "data") as made:
         yield made
 
 
 @pytest.fixture
 def served():
+    from openadr3_serving import serving
+
     return serving

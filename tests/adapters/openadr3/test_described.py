@@ -9,6 +9,7 @@ import schemathesis.openapi
 import yaml
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from openadr3_said import event, made, program
+from running_node import until
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -90,7 +91,13 @@ def _throw(operation, name, url, headers, answered, counts):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("edition", ["3.1.0", "3.0.1"])
-async def test_the_vtn_is_as_its_document_says(vtn, edition, record_property) -> None:
+async def test_the_vtn_is_as_its_document_says(served, tmp_path, edition, record_property) -> None:
+    async with served(tmp_path / "data", more={"mqtt": {}}) as vtn:
+        await until(lambda: "mqtt.mqtt" in vtn.world.node.adapters.listening)
+        await _is_as_it_says(vtn, edition, record_property)
+
+
+async def _is_as_it_says(vtn, edition, record_property):
     bl = await vtn.client("operator", "owner")
     await made(bl, "/events", event(await program(bl)))
     headers, answered = {"authorization": bl.headers["authorization"]}, {}
@@ -103,3 +110,5 @@ async def test_the_vtn_is_as_its_document_says(vtn, edition, record_property) ->
     assert len(counts) >= 30
     for name in ("POST /programs", "POST /vens"):
         assert 201 in answered[name], f"{name}: nothing generated was taken: {answered[name]}"
+    if edition == "3.1.0":
+        assert 200 in answered["GET /notifiers/mqtt/topics/programs"]

@@ -10,7 +10,7 @@ import pytest
 from openadr3_said import LIMIT, PRICE, at, event, made, program
 from running_node import BATTERY, World, settings_for, until
 
-from gridspine.adapters.openadr3.remote_mirror import Mirror
+from gridspine.adapters.openadr3.remote_record import Kept
 from gridspine.infra.runtime.settings import Adapters
 from gridspine.kernel.errors import Unavailable
 
@@ -162,6 +162,43 @@ async def test_a_notification_is_read_at_once_and_only_the_vtns(vtn, tmp_path) -
         await eventually(one.events, lambda found: len(found) == 1)
 
 
+async def test_mqtt_says_what_changed_and_an_opt_out_is_reported(served, tmp_path) -> None:
+    async with served(tmp_path / "utility", more={"mqtt": {}}) as vtn:
+        await until(lambda: "mqtt.mqtt" in vtn.world.node.adapters.listening)
+        bl = await vtn.client("operator")
+        of = await program(bl, "Evening", payloadDescriptors=[PRICE, LIMIT])
+        async with home(tmp_path / "home", vtn) as one:
+            await one.follow(pollS=3600)
+            (programme,) = await eventually(one.programmes, lambda found: len(found) == 1)
+            broker = vtn.world.node.adapters.notices.broker
+            heard = f"programs/{of['id']}/events"
+            await until(lambda: heard in broker.subjects("openadr3"))
+            published = await made(bl, "/events", limited(of, 2.5))
+            (found,) = await eventually(one.events, lambda found: len(found) == 1)
+            await eventually(one.commands, lambda found: [command["value"] for command in found] == [2500])
+            other = await program(bl, "Morning")
+            await until(lambda: f"programs/{other['id']}/events" in broker.subjects("openadr3"))
+            path = f"/programmes/{programme['id']}/enrolments"
+            (enrolment,) = (await one.world.op.get(path)).json()
+            for verb, state in (("opt-out", "RUNNING_OPTED_OUT"), ("opt-in", "NORMAL")):
+                body = {"event": found["id"]}
+                answer = await one.world.op.post(f"{path}/{enrolment['id']}/{verb}", json=body)
+                assert answer.status_code == 200, answer.text
+                told = await eventually(lambda: _states(bl), lambda found, state=state: state in found)
+            assert told == dict.fromkeys(("RUNNING_OPTED_OUT", "NORMAL"), (published["id"], "home"))
+            await bl.delete(f"/events/{published['id']}")
+            await eventually(one.events, lambda found: {e["status"] for e in found} == {"cancelled"})
+
+
+async def _states(bl):
+    """Return event and resource by the operating state that is told of them."""
+    return {
+        one["intervals"][0]["payloads"][0]["values"][0]: (report["eventID"], one["resourceName"])
+        for report in (await bl.get("/reports")).json()
+        for one in report["resources"]
+    }
+
+
 async def _subscriptions(bl):
     return (await bl.get("/subscriptions")).json()
 
@@ -227,7 +264,7 @@ async def test_things_of_one_application_keep_their_programmes_apart(vtn, tmp_pa
 async def test_what_was_made_and_not_noted_is_found_again(vtn, tmp_path, monkeypatch) -> None:
     bl = await vtn.client("operator")
     await program(bl, "P")
-    keep, failed = Mirror._keep_program, []
+    keep, failed = Kept.note, []
 
     async def keep_later(self, id, known):
         if not failed:
@@ -235,7 +272,7 @@ async def test_what_was_made_and_not_noted_is_found_again(vtn, tmp_path, monkeyp
             raise Unavailable("the disk is away")
         await keep(self, id, known)
 
-    monkeypatch.setattr(Mirror, "_keep_program", keep_later)
+    monkeypatch.setattr(Kept, "note", keep_later)
     async with home(tmp_path / "home", vtn) as one:
         await one.follow()
         await eventually(one.connected, 1)

@@ -244,6 +244,12 @@ async def test_what_a_ven_reports_of_a_thing_that_it_speaks_for_are_its_readings
     assert (await ven.put(f"/reports/{made_['id']}", json=told(900, -4, "W"))).status_code == 200
     assert await power() == 900
     assert (await ven.post("/reports", json=told(1, -3, "HORSES"))).status_code == 400
+    assert (await ven.post("/reports", json=told(int("9" * 400), -2))).status_code == 400, "what no float can be"
+    totals = vtn.world.node.intake.books.totals
+    refused = totals.refused
+    for value, at_s in ((1e308, -1), (1e20, 0), (2, 86_400)):  # what kW make of it; of a VEN whose clock is ahead
+        await made(ven, "/reports", told(value, at_s))
+    assert (await power(), totals.refused - refused) == (900, 3)
 
 
 async def test_pages_and_bad_questions(vtn) -> None:

@@ -3,8 +3,10 @@
 import json
 
 import httpx
+import pytest
 
-from gridspine.adapters.openadr3.remote_call import Remote, Said
+from gridspine.adapters.openadr3.remote_call import Remote, Said, token_of
+from gridspine.kernel.errors import Invalid
 
 
 class Changing(Remote):
@@ -37,3 +39,16 @@ async def test_a_list_that_has_all_that_is_known_is_read_once():
     vtn = Changing()
     await vtn.whole("/events", ["e1", "e2"])
     assert vtn.asked == 2
+
+
+@pytest.mark.parametrize(
+    ("expires", "holds_s"), [("3600", 3600.0), ("null", 300.0), ("0", 300.0), ("1e300", 86_400.0), ('"60"', 60.0)]
+)
+def test_how_long_a_token_holds_is_bounded(expires, holds_s):
+    assert token_of(b'{"access_token": "t", "expires_in": %s}' % expires.encode()) == ("t", holds_s)
+
+
+@pytest.mark.parametrize("expires", ["9" * 400, '"soon"', "[1]", "1e999"])
+def test_a_token_for_a_time_that_is_none_is_none(expires):
+    with pytest.raises(Invalid):
+        token_of(b'{"access_token": "t", "expires_in": %s}' % expires.encode())

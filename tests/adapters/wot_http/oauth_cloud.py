@@ -22,6 +22,8 @@ class OauthCloud(ThreadingHTTPServer):
         self.systems: dict[str, dict[str, Any]] = {str(at): {"system_id": at, "power": 100 * at} for at in (1, 2, 3)}
         self.page = 2
         self.client, self.secret = "client", "s3cret"
+        self.in_form = False
+        """Whether the client proves itself in the form, and nowhere else."""
         self.codes: dict[str, dict[str, str]] = {}
         self.refresh = "first-refresh-token"
         self.used: list[str] = []
@@ -47,7 +49,9 @@ class OauthCloud(ThreadingHTTPServer):
     def token(self, form: dict[str, str], basic: str) -> tuple[int, dict[str, Any]]:
         """Answer at the token endpoint; an old refresh token that comes again ends the grant."""
         expected = base64.b64encode(f"{self.client}:{self.secret}".encode()).decode()
-        if basic != f"Basic {expected}" and (self.secret or form.get("client_id") != self.client):
+        given = form.get("client_id"), form.get("client_secret", "")
+        by_form = given == (self.client, self.secret) and (self.in_form or not self.secret)
+        if not by_form and (self.in_form or basic != f"Basic {expected}"):
             return 401, {"error": "invalid_client"}
         kind = form.get("grant_type")
         if kind == "authorization_code":

@@ -76,6 +76,17 @@ async def test_all_devices_of_an_account_are_read_by_one_round_of_its_pages(clou
     assert "refresh-token" not in shown
 
 
+async def test_a_vendor_who_wants_the_secret_in_the_form_gets_it_there(cloud: OauthCloud) -> None:
+    cloud.in_form = True
+    node = await node_of(cloud)
+    security = bound(cloud, 1).connection["security"] | {"client": "form"}
+    node.set_bindings([bound(cloud, 1, security=security)])
+    node.traced.on = True
+    async with node.running(adapter()):
+        await node.until(lambda: power(node, 1) == 100.0)
+    assert "s3cret" not in str(list(node.traced.__dict__.values()))
+
+
 async def test_a_token_that_ends_in_between_is_renewed_once_for_all_who_wait(cloud: OauthCloud) -> None:
     node = await node_of(cloud, 1, 2, 3)
     async with node.running(adapter()):

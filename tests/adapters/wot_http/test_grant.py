@@ -11,6 +11,7 @@ import pytest
 from oauth_cloud import OauthCloud
 
 from gridspine.adapters.wot_http import session as session_module
+from gridspine.adapters.wot_http import tokens as tokens_module
 from gridspine.adapters.wot_http.guard import Guard, Settings
 from gridspine.adapters.wot_http.proof import Security
 from gridspine.adapters.wot_http.session import Session
@@ -189,3 +190,11 @@ async def test_pages_beyond_a_budget_are_read_when_it_fills(vendor: Vendor, sess
     came = {key: (item.value["power"], (item.at_us - begin_us) / 1e6) for key, item in items.items()}
     assert came == {"1": (100, 0.0), "2": (200, 300.0), "3": (300, 600.0)}, "each is as old as its page"
     assert await ask() is items
+
+
+@pytest.mark.parametrize(
+    ("expires", "holds_s"), [(60, 60.0), ("60", 60.0), (1e300, 86_400.0), (-1, 0.0), (10**400, 300.0), ([], 300.0)]
+)
+def test_how_long_a_token_holds_is_bounded_and_never_a_fault(expires: Any, holds_s: float) -> None:
+    said = {"access_token": "t", "expires_in": expires}
+    assert tokens_module._token_of(200, said, f"{API}/token") == ("t", holds_s)

@@ -6,6 +6,7 @@ import errno
 import gc
 import json
 import socket
+import ssl
 import time
 
 import httpx
@@ -16,6 +17,7 @@ from gridspine.apps.api import connection
 from gridspine.apps.node import serve as serving
 from gridspine.apps.node.seats import Seats
 from gridspine.apps.node.serve import bind, serve
+from tests.adapters.mqtt.authority import Authority
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
@@ -31,8 +33,8 @@ async def hello(scope, receive, send):
 
 
 @contextlib.asynccontextmanager
-async def server(app=hello, **bounds):
-    listening = await serve(app, bind("127.0.0.1", 0), http=settings_for(http=bounds).http)
+async def server(app=hello, tls=None, **bounds):
+    listening = await serve(app, bind("127.0.0.1", 0), tls, http=settings_for(http=bounds).http)
     try:
         yield listening
     finally:
@@ -274,6 +276,49 @@ async def test_who_connects_in_the_moment_of_stopping_is_let_go_of(recwarn):
         with contextlib.suppress(ConnectionResetError):
             assert client.recv(1) == b""
         client.close()
+
+
+@pytest.fixture
+def tls(tmp_path, monkeypatch):
+    """TLS of a server that waits for its clients' last words all day, and the same of its clients."""
+    monkeypatch.setattr(serving, "_TLS_SHUTDOWN_S", 86_400.0)
+    authority = Authority(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*authority.issue("localhost", "server"))
+    client = ssl.create_default_context(cafile=authority.path)
+    client.check_hostname = False
+    return context, client
+
+
+def idle(port, client):
+    """Return a connection that was answered, and reads nothing more."""
+    made = client.wrap_socket(socket.create_connection(("127.0.0.1", port), timeout=40))
+    made.sendall(GET)
+    got = b""
+    while not got.endswith(b"hello"):
+        got += made.recv(4096)
+    return made
+
+
+async def test_a_client_of_tls_that_is_idle_holds_no_stop(tls):
+    async with server(tls=tls[0]) as listening:
+        made = await asyncio.to_thread(idle, listening.port, tls[1])
+        await listening.stop()
+        assert not listening.state.connections
+        assert made.recv(1) == b"", "it was told that this is the end"
+        made.close()
+
+
+async def test_a_client_of_tls_is_cut_also_where_its_connection_was_closed_twice(tls):
+    async with server(tls=tls[0]) as listening:
+        made = await asyncio.to_thread(idle, listening.port, tls[1])
+        (held,) = listening.state.connections
+        held.transport.close()
+        held.transport.close()
+        listening.cut()
+        await until(lambda: not listening.state.connections)
+        assert listening._seats.taken == 0
+        made.close()
 
 
 def test_seats_are_counted_and_given_back_once():

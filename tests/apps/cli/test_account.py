@@ -53,12 +53,18 @@ def person() -> Iterator[Callable[[str], bool]]:
         thread.join(10)
 
 
-def logged_in(cloud: Any, browse: Callable[[str], Any], client: str = "client:s3cret") -> str:
-    return obtain(f"{cloud.url}/authorise", f"{cloud.url}/token", "read", client, 0, SystemClock(), browse)
+def logged_in(cloud: Any, browse: Callable[[str], Any], client: str = "client:s3cret", *, in_form: bool = False) -> str:
+    token = f"{cloud.url}/token"
+    return obtain(f"{cloud.url}/authorise", token, "read", client, 0, SystemClock(), browse, in_form=in_form)
 
 
 def test_a_person_logs_in_and_the_code_is_proven(cloud: Any, person: Any) -> None:
     assert logged_in(cloud, person) == cloud.refresh == "refresh-token-1"
+
+
+def test_a_secret_goes_where_the_vendor_wants_it(cloud: Any, person: Any) -> None:
+    cloud.in_form = True
+    assert logged_in(cloud, person, in_form=True) == cloud.refresh
 
 
 def test_a_client_that_can_keep_no_secret_names_itself(cloud: Any, person: Any) -> None:

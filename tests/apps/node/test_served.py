@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from hosted_node import hosting
 
+from gridspine.apps.api import connection
 from gridspine.kernel.errors import Invalid
 from gridspine.testing.node import FakeNode
 from gridspine.things.adapter import certificate_of
@@ -64,6 +65,29 @@ async def test_plain_http_is_bounded_and_answers_for_local_names_only(tmp_path) 
 
             assert (await http.post("/x", content=pieces())).status_code == 413
             assert (await http.get("/x", headers={"host": "evil.example"})).status_code == 421
+
+
+async def test_who_says_half_of_a_request_is_let_go_and_others_are_served(tmp_path, monkeypatch) -> None:
+    for name in ("HEAD_S", "BODY_S"):
+        monkeypatch.setattr(connection, name, 0.3)
+    head = b"POST /x HTTP/1.1\r\nHost: localhost\r\n"
+    halves = {b"": b"", head: b"", head + b"Content-Length: 9\r\n\r\nabc": b"HTTP/1.1 408"}
+    async with hosting(tmp_path / "data") as (_, context):
+        host, port = await context.serve("http", app)
+
+        async def said(half):
+            reader, writer = await asyncio.open_connection(host, port)
+            try:
+                writer.write(half)
+                async with asyncio.timeout(40):
+                    return (await reader.read())[:12]
+            finally:
+                writer.close()
+
+        async with httpx.AsyncClient(base_url=f"http://{host}:{port}") as http:
+            waiting = asyncio.gather(*map(said, halves))
+            assert (await http.post("/x", content=b"1")).text == "/x 1 0"
+            assert await waiting == list(halves.values())
 
 
 async def test_beyond_loopback_takes_tls(tmp_path) -> None:

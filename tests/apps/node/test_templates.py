@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import hmac
 import json
+from urllib.parse import urlsplit
 
 import httpx
 import msgspec
@@ -13,6 +14,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from running_node import running, settings_for
 
 from gridspine.apps.emulate.template_device import messages, parameters_of, serve_template, speak
+from gridspine.apps.node.adapter_keyring import AdapterKeyring
 from gridspine.energy.models import load_models
 from gridspine.energy.templates import known_models, load_templates
 from gridspine.infra.runtime.settings import Adapters
@@ -56,8 +58,13 @@ def adapters(origins):
 
 async def registered(world, name, template, at, **more):
     """Register a Thing as its template says, but read at once and every second."""
-    secret = "cloud" if isinstance(template, HttpTemplate) and template.http.scheme == "apikey" else ""
+    secret = "cloud" if isinstance(template, HttpTemplate) and template.http.scheme in {"apikey", "oauth2"} else ""
     made = fill(template, at, parameters_of(template), secret)
+    if "token" in made.connection.get("security", {}):  # it is had from the cloud that is played, as who logged in
+        token = at + urlsplit(made.connection["security"]["token"]).path
+        made.connection["security"]["token"] = token
+        keyring = AdapterKeyring(world.node.identity.custody, "wot_http")
+        keyring.write("cloud", msgspec.json.encode({"refreshToken": "r", "token": token}))
     connection = made.connection | ({"intervalS": 1} if "intervalS" in made.connection else {})
     thing = f"urn:example:{name}"
     body = {"id": thing, "title": name, "model": made.model, "adapter": made.adapter, "connection": connection}

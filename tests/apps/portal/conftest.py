@@ -18,7 +18,7 @@ from gridspine.apps.portal.routes import portal_routes
 from gridspine.energy.programme_enrolment import ProgrammeEnrolment
 from gridspine.infra.identity.user import Cost
 from gridspine.infra.runtime.clock import SystemClock
-from gridspine.infra.runtime.settings import Archive, Http, Settings
+from gridspine.infra.runtime.settings import Adapters, Archive, Http, Settings
 from gridspine.kernel.time import US
 from gridspine.sharing.product import Contract, Product
 
@@ -29,6 +29,7 @@ ARGUMENTS = [
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 METER, BATTERY = "urn:example:meter-1", "urn:example:battery-1"
+NO_ADAPTERS = Adapters()
 MODELS = "https://gridspine.org/models/"
 PEOPLE = {
     "olga": ("northside-networks", ("operator", "owner", "auditor")),
@@ -93,10 +94,12 @@ async def portal(tmp_path: Path) -> AsyncIterator[Portal]:
 
 
 @contextlib.asynccontextmanager
-async def running(data: Path) -> AsyncIterator[Portal]:
+async def running(data: Path, adapters: Adapters = NO_ADAPTERS) -> AsyncIterator[Portal]:
     sock = bind("127.0.0.1", 0)
     http = Http(port=sock.getsockname()[1])
-    settings = Settings(organisation="Northside Networks", demo=True, http=http, archive=Archive(enabled=False))
+    settings = Settings(
+        organisation="Northside Networks", demo=True, http=http, archive=Archive(enabled=False), adapters=adapters
+    )
     node = await compose(settings, data, SystemClock(), organisation="northside-networks")
     node.identity.directory.add_organisation("northside-networks", "Northside Networks")
     server = await serve(create_app(node, extra=portal_routes(node)), sock)

@@ -36,6 +36,8 @@ def paths() -> list[tuple[str, str]]:
     fill = {"thing_id": METER, "command_id": "c", "product_id": "p", "grant_id": "g", "incident_id": "i", "verb": "v"}
     fill |= {"bid_id": "b", "announcement_id": "a", "ensemble_id": "e", "edge_id": "x", "rule": "r"}
     fill |= {
+        "adapter": "ocpp",
+        "kind": "charge-point",
         "voucher_id": "v",
         "transfer_id": "t",
         "order_id": "o",
@@ -162,6 +164,11 @@ async def test_roles_are_kept_whatever_the_page_shows(client: httpx.AsyncClient,
         "/portal/behaviours/none/text/1.0.0",
         "/portal/transfers",
         "/portal/vouchers",
+        "/portal/connections",
+        "/portal/connect",
+        "/portal/connect/charge-point",
+        "/portal/connect/authority.pem",
+        "/portal/wires/ocpp",
     ]
     own = [f"/portal/things/{METER}", "/portal/things/urn:example:none", "/portal/status", "/portal/incidents"]
     for path in (*own, *parts, *others):
@@ -186,6 +193,18 @@ async def test_roles_are_kept_whatever_the_page_shows(client: httpx.AsyncClient,
     assert (await client.post("/portal/grants", data=asked, headers=headers)).status_code == 200
     grant = portal.node.access.grants_of("brightfield")[0].id
     assert (await client.post(f"/portal/grants/{grant}/approve", headers=headers)).status_code == 403
+
+
+async def test_an_adapter_that_is_not_switched_on_is_told_how_to(client: httpx.AsyncClient) -> None:
+    await sign_in(client, "ada")
+    headers = await csrf(client)
+    assert "is not switched on" in (await client.get("/portal/connect")).text
+    form = (await client.get("/portal/connect/openadr3-utility")).text
+    assert "organisations = [&#34;northside-networks&#34;]" in form
+    assert 'id="connect"' not in form
+    answer = await client.post("/portal/connect/charge-point", data={"title": "x"}, headers=headers)
+    assert answer.status_code == 400
+    assert "is not switched on" in answer.text
 
 
 async def test_a_point_of_others_stays_unnamed_on_the_product_page(client: httpx.AsyncClient, portal: Portal) -> None:

@@ -54,6 +54,8 @@ def test_what_is_offered_is_what_is_allowed(caller: Caller) -> None:
     assert may.attach == allowed(caller, "thing.attach", thing)
     assert may.stop == allowed(caller, "node.stop", node_entity("own"))
     assert may.watch == allowed(caller, "status.read", node_entity("own"))
+    if not caller.has("device"):
+        assert may.trace == allowed(caller, "adapter.trace", node_entity("own"))
     assert may.ask == allowed(caller, "grant.ask", product_entity("urn:x:pr", "third"))
     sides = [("other", caller.organisation), (caller.organisation, "third")]
     grants = [grant_entity("urn:x:g", product="urn:x:pr", owner=owner, consumer=to) for owner, to in sides]

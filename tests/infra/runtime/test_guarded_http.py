@@ -9,9 +9,10 @@ import ssl
 import httpx
 import pytest
 
+from gridspine.infra.runtime import guarded_http
 from gridspine.infra.runtime.address_rule import AddressRule
-from gridspine.infra.runtime.guarded_http import guarded_client
-from gridspine.kernel.errors import Invalid
+from gridspine.infra.runtime.guarded_http import guarded_client, read_body
+from gridspine.kernel.errors import Invalid, TooLarge
 from tests.adapters.mqtt.authority import Authority
 
 _ANSWER = b"HTTP/1.1 200 OK\r\nset-cookie: a=b\r\ncontent-length: 2\r\n\r\nok"
@@ -122,3 +123,28 @@ async def test_a_name_that_nobody_answers_for_is_waited_for_so_long_only(server)
     async with guarded_client(rule, 0.05, server.tls) as http:
         with pytest.raises(httpx.ConnectTimeout):
             await http.get(f"https://one.example:{server.port}/")
+
+
+async def test_an_answer_of_more_than_is_taken_is_left_unread():
+    read = []
+
+    async def parts():
+        for _ in range(100):
+            read.append(1)
+            yield b"x" * 10
+
+    assert await read_body(httpx.Response(200, content=b"abc"), 3, "the VTN", TooLarge) == b"abc"
+    with pytest.raises(TooLarge, match="the VTN has more than 25 bytes"):
+        await read_body(httpx.Response(200, content=parts()), 25, "the VTN", TooLarge)
+    assert len(read) == 3
+
+
+async def test_a_body_without_an_end_is_not_read_for_ever(monkeypatch):
+    async def parts():
+        while True:
+            yield b""
+            await asyncio.sleep(0.01)
+
+    monkeypatch.setattr(guarded_http, "BODY_S", 0.1)
+    with pytest.raises(TimeoutError):
+        await read_body(httpx.Response(200, content=parts()), 25, "the VTN", TooLarge)

@@ -36,5 +36,8 @@ told = [{"resourceName": "r", "intervals": [{"id": 0, "payloads": [{"type": "USA
 report = said(ven.create_report({"eventID": event["id"], "clientName": "v", "resources": told}), 201)
 assert [one.id for one in bl.reports(eventID=event["id"])] == [report["id"]]
 assert bl.find_ven_by_name("v") is not None
-assert said(bl.get_notifiers()) == {"WEBHOOK": True}
+assert said(bl.get_notifiers())["MQTT"]["authentication"]["method"] == "OAUTH2_BEARER_TOKEN"
+topics = said(ven.get_mqtt_topics_program_events(program["id"]))["topics"]
+assert topics["CREATE"] == f"openadr3/{asked['ven'][0]}/programs/{program['id']}/events/create", topics
+assert ven.get_mqtt_topics_events().status_code == 403
 print(json.dumps({"program": program["id"], "event": event["id"], "report": report["id"]}))

@@ -11,7 +11,7 @@ The program's primacy is the best there is: who commanded what was settled befor
 """
 
 from gridspine.adapters.ieee2030_5.der_program import ACTIVE, Assignment, DerControl, DerProgram
-from gridspine.adapters.ieee2030_5.end_device import EndDevice
+from gridspine.adapters.ieee2030_5.end_device import AMPERES, EndDevice
 from gridspine.adapters.ieee2030_5.mrid import mrid
 from gridspine.adapters.ieee2030_5.settings import Settings
 from gridspine.energy.control import NOTHING, Mode, made_of
@@ -45,7 +45,7 @@ class LeasedControls:
             for one in (self.orders.in_force(device.thing) if device.thing else ())
             if one.value is not None and not (one.principals and told.issuperset(one.principals))
         ]
-        controls = [made for one in orders if (made := _control(device, one, now_us)) is not None]
+        controls = [made for one in orders if (made := control_of(device, one, now_us)) is not None]
         if not controls:
             return None
         since_us = max(one.created_us for one in controls)
@@ -75,7 +75,7 @@ class LeasedControls:
 
     def known(self, device: EndDevice, point: str) -> bool:
         """Whether leases on ``point`` become controls."""
-        return point in device.connection.commands
+        return point in device.commands
 
 
 def told_by(thing: str, followed: Followed) -> frozenset[str]:
@@ -93,11 +93,13 @@ def _names(order: Order) -> tuple[str, str]:
     return order.command, str(order.sequence)
 
 
-def _control(device: EndDevice, order: Order, now_us: int) -> DerControl | None:
-    mode = _MODES.get(device.connection.commands.get(order.point, ""))
+def control_of(device: EndDevice, order: Order, now_us: int) -> DerControl | None:
+    """Return the control [W] that an order becomes, None for one that is none of the device's, or a release."""
+    mode = _MODES.get(device.commands.get(order.point, ""))
     if mode is None or order.value is None:
         return None
-    value = order.value if mode == "target_w" else max(0.0, order.value)
+    value = order.value * (device.connection.watts_per_ampere if order.point in AMPERES else 1.0)
+    value = value if mode == "target_w" else max(0.0, value)
     # The start is whole seconds ago: a control that begins later than it is read would leave a gap.
     from_us = now_us - now_us % 60_000_000
     return DerControl(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from gridspine.adapters.ieee2030_5.announced import announced
 from gridspine.adapters.ieee2030_5.client.end_device import is_upstream
 from gridspine.adapters.ieee2030_5.client.utility import follow_utilities
 from gridspine.adapters.ieee2030_5.commands import LeasedControls
@@ -95,7 +96,12 @@ async def _serve(context: AdapterContext, settings: Settings, server: Server) ->
         await asyncio.get_running_loop().create_future()  # it is a client only
     host, port = await context.serve(LISTENER, server)
     log.info("serving: %s:%d%s/dcap", host, port, settings.path)
-    await asyncio.get_running_loop().create_future()
+    announcement = await announced(settings, host, port) if settings.announce else None
+    try:
+        await asyncio.get_running_loop().create_future()
+    finally:
+        if announcement is not None:
+            await announcement.close()
 
 
 async def _follow_bindings(context: AdapterContext, sessions: Sessions) -> None:

@@ -23,8 +23,15 @@ from gridspine.adapters.ieee2030_5.mrid import short
 from gridspine.kernel.errors import Invalid
 from gridspine.things.adapter import Binding
 
-COMMANDS = {"activePowerLimit": "opModGenLimW", "activePowerSetpoint": "opModTargetW"}
-"""Points whose leases become controls, and of which mode, unless the connection says others."""
+_MODELS = "https://gridspine.org/models/"
+_LOADS = frozenset({f"{_MODELS}{name}" for name in ("appliance", "heat_pump")})
+"""Models whose ``activePowerLimit`` is of what they take; that of all others is of what they generate."""
+COMMANDS = {
+    "activePowerLimit": "opModGenLimW", "activePowerSetpoint": "opModTargetW", "currentLimit": "opModLoadLimW",
+}  # fmt: skip
+"""Points whose leases become controls, and of which mode, unless the connection says others or it is a load."""
+AMPERES = frozenset({"currentLimit"})
+"""Points in amperes a phase; all others that become controls are in watts."""
 MODES = frozenset({"opModGenLimW", "opModLoadLimW", "opModExpLimW", "opModImpLimW", "opModTargetW"})
 
 
@@ -35,7 +42,8 @@ class Connection(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fie
     connection point, whose readings come from the same EndDevice; *aggregator*, the client that speaks for others.
     ``aggregator`` is the LFDI of the aggregator it is behind, "" for none. ``pin`` is what the device's owner compares
     at registration, 0 for none. ``category`` is a bitmap (DeviceCategoryType). ``commands``: which control a lease on a
-    point becomes.
+    point becomes, None for what its model says (`commands_of`). ``watts_per_ampere`` [W/A] is what stands between a
+    limit of current and a control: three phases of 230 V, unless it says otherwise.
     """
 
     lfdi: str
@@ -43,7 +51,8 @@ class Connection(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fie
     aggregator: str = ""
     pin: int = 0
     category: int = 0
-    commands: dict[str, str] = msgspec.field(default_factory=lambda: dict(COMMANDS))
+    commands: dict[str, str] | None = None
+    watts_per_ampere: float = 690.0
 
 
 @dataclass(slots=True)
@@ -67,6 +76,11 @@ class EndDevice:
     def aggregator(self) -> bool:
         """Whether it is the one of an aggregator."""
         return self.connection.role == "aggregator"
+
+    @property
+    def commands(self) -> dict[str, str]:
+        """Which control a lease on a point becomes, by point."""
+        return self.connection.commands or {}
 
     @property
     def speaks(self) -> str:
@@ -134,12 +148,18 @@ def key_of(lfdi: str) -> str:
     return short("EndDevice", lfdi)
 
 
+def commands_of(model: str) -> dict[str, str]:
+    """Return which control a lease on a point of a model's becomes, where the connection does not say."""
+    return COMMANDS | ({"activePowerLimit": "opModLoadLimW"} if model in _LOADS else {})
+
+
 def read_connection(binding: Binding) -> Connection:
     """Return the connection of a binding, its LFDIs in capitals; raise `Invalid` naming what is wrong."""
     try:
         found = msgspec.convert(binding.connection, Connection)
         aggregator = check_lfdi(found.aggregator) if found.aggregator else ""
-        made = msgspec.structs.replace(found, lfdi=check_lfdi(found.lfdi), aggregator=aggregator)
+        commands = commands_of(binding.model) if found.commands is None else found.commands
+        made = msgspec.structs.replace(found, lfdi=check_lfdi(found.lfdi), aggregator=aggregator, commands=commands)
         if made.pin:
             check_pin(made.pin)
     except (msgspec.ValidationError, Invalid) as error:
@@ -147,6 +167,8 @@ def read_connection(binding: Binding) -> Connection:
         raise Invalid(f"connection: {words}") from error
     if not 0 <= made.category < 2**32:
         raise Invalid("connection: category is a bitmap of 32 bits")
-    if unknown := sorted(set(made.commands.values()) - MODES):
+    if not 0 < made.watts_per_ampere < 1e5:
+        raise Invalid("connection: wattsPerAmpere is more than 0 and less than 100000")
+    if unknown := sorted(set(commands.values()) - MODES):
         raise Invalid(f"connection: commands: {unknown[0][:40]!r} is none of {', '.join(sorted(MODES))}")
     return made

@@ -14,10 +14,10 @@ from gridspine.adapters.ieee2030_5.meter import (
     read_usage_point,
     readings_of,
 )
+from gridspine.adapters.ieee2030_5.metering import newest, usage_point
 from gridspine.adapters.ieee2030_5.record import MAX_USAGE_POINTS
 from gridspine.adapters.ieee2030_5.session import Sessions, Shown
 from gridspine.adapters.ieee2030_5.settings import Settings
-from gridspine.adapters.ieee2030_5.tree import usage_point
 from gridspine.adapters.ieee2030_5.view import DeviceView
 from gridspine.adapters.ieee2030_5.wire import Element
 from gridspine.kernel.errors import Forbidden, Invalid, NotFound, Overloaded
@@ -69,6 +69,7 @@ class Mirror:
         await self._sessions.book.put_device(one.device.lfdi, msgspec.structs.replace(record, usage_points=kept))
         for mrid in before.mrids:
             await self._sessions.book.own(mrid, "")
+        self._sessions.forget_readings(before.mrids)
         self._sessions.renew()
         return Done(204)
 
@@ -109,6 +110,7 @@ class Mirror:
             await self._sessions.book.own(mrid, one.device.lfdi)
         for mrid in kept - made.mrids:
             await self._sessions.book.own(mrid, "")
+        self._sessions.forget_readings(kept - made.mrids)
 
     async def _keep(self, one: DeviceView, made: UsagePoint, *, numbered: bool = False) -> None:
         record = await self._sessions.book.device(one.device.lfdi)
@@ -137,6 +139,8 @@ class Mirror:
             ]
             if rows:
                 await self._context.intake(named_readings(rows), shown.source, backfill=backfill)
+        for given in posted:
+            self._sessions.read(read_mrid(given), newest(given))
 
 
 def _point(one: DeviceView, point: UsagePoint, reading: Metered) -> str:

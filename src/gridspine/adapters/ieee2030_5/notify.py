@@ -6,26 +6,30 @@
                                               └ other ─► POST to its URI ─ answered ─► told
                                                              └ not: tried again, later and later, as it is then
 
-Only what is newest is told: who was away is not sent what is past. Where notifications may go is the settings' to say.
+Only what is newest is told: who was away is not sent what is past. Those that do not answer have seats of their own,
+and hold nobody up. Where notifications may go is the settings' to say.
 """
 
 import asyncio
 import logging
 import ssl
+from collections.abc import Mapping
+from typing import Any
 
 import httpx
 import msgspec
 
 from gridspine.adapters.ieee2030_5 import resources
+from gridspine.adapters.ieee2030_5.metering import meter_of, triggered
 from gridspine.adapters.ieee2030_5.record import Subscription
 from gridspine.adapters.ieee2030_5.session import Sessions
-from gridspine.adapters.ieee2030_5.settings import Settings
+from gridspine.adapters.ieee2030_5.settings import LISTENER, Settings
 from gridspine.adapters.ieee2030_5.tree import digest_of, subscribed
 from gridspine.adapters.ieee2030_5.view import ClientView
 from gridspine.adapters.ieee2030_5.wire import MEDIA
 from gridspine.infra.runtime.address_rule import AddressRule
-from gridspine.infra.runtime.guarded_http import guarded_client
-from gridspine.kernel.errors import GridspineError, Invalid
+from gridspine.infra.runtime.guarded_http import guarded_client, read_body
+from gridspine.kernel.errors import GridspineError, Invalid, Unavailable
 from gridspine.kernel.time import US
 from gridspine.things.adapter import AdapterContext
 
@@ -35,7 +39,10 @@ SETTLE_S, TIMEOUT_S = 0.2, 10.0
 FIRST_S, LONGEST_S = 2.0, 60.0
 """Pauses before another try [s]: the first, and what they grow to."""
 AT_ONCE, GONE_S = 16, 60.0
-"""Notifications under way at once; how long a resource is away before its subscriber is told so [s]."""
+"""Notifications under way at once, to who answered last and as many to who did not; how long a resource is away before
+its subscriber is told so [s]."""
+MAX_ANSWER_BYTES = 65_536
+"""What a subscriber's answer has at most."""
 _SECTION = "adapters.settings.ieee2030_5"
 
 
@@ -48,6 +55,16 @@ class _Told:
         self.next_us = 0
         self.since_us = 0
         self.gone_us = 0
+        self.task: asyncio.Task[None] | None = None
+        self.changed = False
+        """Whether there was something else to tell while this was told."""
+
+    def is_due(self, digest: bytes, now_us: int) -> bool:
+        """Whether there is something to tell now [µs since 1970]: not while something is told, which is noted."""
+        if self.task is not None and not self.task.done():
+            self.changed = True
+            return False
+        return self.digest != digest and self.next_us <= now_us
 
 
 class Notifier:
@@ -56,18 +73,18 @@ class Notifier:
     def __init__(self, context: AdapterContext, settings: Settings, sessions: Sessions) -> None:
         self._context, self._settings, self._sessions = context, settings, sessions
         self._told: dict[tuple[str, str], _Told] = {}
-        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._room, self._room_away = asyncio.Semaphore(AT_ONCE), asyncio.Semaphore(AT_ONCE)
         self._wake_us = 0
 
     async def run(self) -> None:
         """Tell whoever subscribed, until cancelled. Raises `Invalid` for authorities that cannot be read."""
-        tls = await asyncio.to_thread(_trust, self._settings.notify_ca)
+        tls = await asyncio.to_thread(_tls, self._settings, self._context.settings.get(LISTENER))
         rule = AddressRule(self._settings.notify_allow, self._settings.notify_only, _SECTION)
-        async with guarded_client(rule, TIMEOUT_S, tls) as http:
-            await self._look(http)
+        async with guarded_client(rule, TIMEOUT_S, tls) as http, asyncio.TaskGroup() as group:
+            await self._look(http, group)
             while True:
                 await self._changed()
-                await self._look(http)
+                await self._look(http, group)
 
     async def _changed(self) -> None:
         """Return when something changed, or a try or a moment of a control is due."""
@@ -84,11 +101,11 @@ class Notifier:
         await clock.sleep(SETTLE_S)
         self._sessions.changed.clear()
 
-    async def _look(self, http: httpx.AsyncClient) -> None:
+    async def _look(self, http: httpx.AsyncClient, group: asyncio.TaskGroup) -> None:
         now_us = self._context.clock.now_us()
         self._wake_us = 0
         present: set[tuple[str, str]] = set()
-        tasks = []
+        watched: set[str] = set()
         for lfdi in await self._sessions.book.subscribers():
             view = await self._sessions.view(lfdi, None)
             self._wake(view.next_us)
@@ -96,18 +113,25 @@ class Notifier:
                 key = (lfdi, one.number)
                 present.add(key)
                 told = self._told.setdefault(key, _Told(one.digest))
-                digest = digest_of(view, one)
-                if subscribed(view, one) is None and not self._gone(told, now_us):
+                found = subscribed(view, one)
+                if found is None and not self._gone(told, now_us):
                     continue  # it may be back in a moment, as when an enrolment is made anew
-                if subscribed(view, one) is not None:
+                if found is not None:
                     told.gone_us = 0
-                if told.digest != digest and told.next_us <= now_us:
-                    tasks.append(self._tell(http, view, one, told, digest))
-                elif told.digest != digest:
+                    if mrid := meter_of(one):
+                        watched.add(mrid)
+                    if not triggered(view, one):
+                        told.digest = digest_of(view, one)  # what was told before may come again, and is told then
+                        told.changed = True
+                        continue
+                if told.is_due(digest_of(view, one), now_us):
+                    told.changed = False
+                    told.task = group.create_task(self._tell(http, view, one, told, digest_of(view, one)))
+                elif told.next_us > now_us:
                     self._wake(told.next_us)
+        self._sessions.watched = frozenset(watched)
         for key in set(self._told) - present:
             del self._told[key]
-        await asyncio.gather(*tasks)
 
     def _gone(self, told: _Told, now_us: int) -> bool:
         """Whether a resource has been away for so long that its subscriber is told."""
@@ -124,9 +148,11 @@ class Notifier:
     ) -> None:
         href = f"{self._settings.path}/edev/{one.device}/sub/{one.number}"
         body = resources.notification(one, href, subscribed(view, one)).document(self._settings.csip_aus)
-        async with self._slots:
+        async with self._room_away if told.failures else self._room:
             problem = await self._post(http, one.uri, body)
         now_us = self._context.clock.now_us()
+        if problem or told.changed:
+            self._sessions.changed.set()  # what changed meanwhile is looked at, or when it is tried again
         if not problem:
             told.digest, told.failures, told.next_us, told.since_us = digest, 0, 0, 0
             if told.gone_us:
@@ -136,7 +162,6 @@ class Notifier:
         told.since_us = told.since_us or now_us
         pause_s = min(FIRST_S * 2 ** min(told.failures - 1, 10), LONGEST_S)
         told.next_us = now_us + round(pause_s * US)
-        self._wake(told.next_us)
         if told.failures == 1:
             log.warning("a subscriber was not told: client=%s… subscription=%s %s", view.lfdi[:8], one.number, problem)
         if now_us - told.since_us > self._settings.notify_for_s * US:
@@ -154,7 +179,11 @@ class Notifier:
     async def _post(self, http: httpx.AsyncClient, uri: str, body: bytes) -> str:
         """Send a notification where the rule allows it; return what went wrong, "" for nothing."""
         try:
-            answer = await http.post(uri, content=body, headers={"content-type": MEDIA})
+            async with (
+                asyncio.timeout(TIMEOUT_S),
+                http.stream("POST", uri, content=body, headers={"content-type": MEDIA}) as answer,
+            ):
+                await read_body(answer, MAX_ANSWER_BYTES, "the subscriber", Unavailable)
         except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError, OSError, ValueError) as error:
             return f"{type(error).__name__}: {str(error)[:200]}"
         except GridspineError as error:
@@ -162,11 +191,22 @@ class Notifier:
         return "" if answer.is_success else f"answered {answer.status_code}"
 
 
-def _trust(ca: str) -> ssl.SSLContext:
+def _tls(settings: Settings, listener: Any) -> ssl.SSLContext:
+    """Return whom to believe, and what to show to who asks; ``listener`` is its section of the settings."""
     context = ssl.create_default_context()
-    if ca:
+    context.check_hostname = settings.notify_check_name
+    if ca := settings.notify_ca:
         try:
             context.load_verify_locations(ca)
         except OSError as error:
             raise Invalid(f"{_SECTION}.notify_ca: {ca} cannot be read: {error}") from error
+    usual = listener if isinstance(listener, Mapping) else {}
+    certificate, key = settings.notify_certificate, settings.notify_key
+    if not certificate:
+        certificate, key = str(usual.get("certificate", "")), str(usual.get("key", ""))
+    if certificate:
+        try:
+            context.load_cert_chain(certificate, key or None)
+        except OSError as error:
+            raise Invalid(f"{_SECTION}.notify_certificate: {certificate} cannot be used: {error}") from error
     return context

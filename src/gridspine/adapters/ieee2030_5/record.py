@@ -58,6 +58,13 @@ class Announced(msgspec.Struct, frozen=True):
     at_us: int
 
 
+class Condition(msgspec.Struct, frozen=True):
+    """Of readings, those below ``lower`` or above ``upper`` are told of, in their ReadingType's numbers."""
+
+    lower: int
+    upper: int
+
+
 class Subscription(msgspec.Struct, frozen=True):
     """A subscription to ``resource`` (a path): lists up to ``limit`` go to ``uri``. ``digest``: as it was then."""
 
@@ -68,6 +75,7 @@ class Subscription(msgspec.Struct, frozen=True):
     limit: int
     level: str = "+S1"
     digest: bytes = b""
+    condition: Condition | None = None
 
 
 class ClientRecord(msgspec.Struct, frozen=True, omit_defaults=True):

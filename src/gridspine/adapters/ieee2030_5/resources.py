@@ -26,7 +26,8 @@ DOCUMENTS = {"dercap": "DERCapability", "derg": "DERSettings", "ders": "DERStatu
 """How the documents of a DER are called in paths."""
 RESPONSES_WANTED = "03"
 """Bits 0 and 1 of responseRequired: that it was received, and what became of it."""
-SUBSCRIBABLE = "1"
+SUBSCRIBABLE, SUBSCRIBABLE_BOTH = "1", "3"
+"""Values of subscribable: without conditions; with or without."""
 _SYNCHRONISED = 4
 """Quality of the time: known to be accurate to a clock that is synchronised with others."""
 
@@ -46,12 +47,12 @@ def listed(
 
 def device_capability(view: ClientView) -> Part:
     """Where all else is found."""
-    path = view.settings.path
+    path, mirrored = view.settings.path, sum(len(one.record.usage_points) for one in view.devices)
     return part(
         "DeviceCapability",
-        link("TimeLink", f"{path}/tm"),
+        link("TimeLink", f"{path}/tm"), link("UsagePointListLink", f"{path}/upt", mirrored),
         link("EndDeviceListLink", f"{path}/edev", len(view.devices)),
-        link("MirrorUsagePointListLink", f"{path}/mup", sum(len(one.record.usage_points) for one in view.devices)),
+        link("MirrorUsagePointListLink", f"{path}/mup", mirrored),
         href=f"{path}/dcap", pollRate=str(view.rates.device_capability),
     )  # fmt: skip
 
@@ -242,16 +243,25 @@ def usage_point(point: UsagePoint, href: str, rate_s: int) -> Part:
 
 def subscription(one: Subscription, href: str) -> Part:
     """A subscription as it was asked for."""
+    condition = "" if one.condition is None else element("Condition", [
+        text("attributeIdentifier", 0), text("lowerThreshold", one.condition.lower),
+        text("upperThreshold", one.condition.upper),
+    ])  # fmt: skip
     return part(
-        "Subscription", text("subscribedResource", one.resource), text("encoding", 0), text("level", one.level),
-        text("limit", one.limit), text("notificationURI", one.uri), href=href,
+        "Subscription", text("subscribedResource", one.resource), condition, text("encoding", 0),
+        text("level", one.level), text("limit", one.limit), text("notificationURI", one.uri), href=href,
     )  # fmt: skip
 
 
 def notification(one: Subscription, href: str, resource: Part | None) -> Part:
-    """What a subscriber is told: the resource as it is now; None: it is gone, and the subscription with it."""
+    """What a subscriber is told: the resource as it is now; None: it is gone, and the subscription with it.
+
+    Whoever asks for no items is told that there is something new, by an empty list, or by nothing at all.
+    """
+    shown = resource is not None and (one.limit > 0 or resource.tag.endswith("List"))
     return part(
-        "Notification", text("subscribedResource", one.resource), "" if resource is None else resource.resource(),
+        "Notification", text("subscribedResource", one.resource),
+        resource.resource() if resource is not None and shown else "",
         text("status", 4 if resource is None else 0), text("subscriptionURI", href),
         xmlns_xsi="http://www.w3.org/2001/XMLSchema-instance",
     )  # fmt: skip

@@ -4,20 +4,9 @@ It posts what it measures until the server took it, and takes up the controls th
 """
 
 import asyncio
-import datetime
 import hashlib
-import ipaddress
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
-
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 
 from gridspine.adapters.ieee2030_5.client.answer import response
 from gridspine.adapters.ieee2030_5.client.connection import Access, Connection, tls_of
@@ -27,18 +16,18 @@ from gridspine.adapters.ieee2030_5.wire import Element, decode, part
 from gridspine.energy.mapping.xml import element
 from gridspine.infra.runtime.clock import SystemClock
 from gridspine.kernel.errors import GridspineError, NotFound
+from gridspine.testing.certificates import CertifiedDevice
 from gridspine.testing.node import FakeNode
-from gridspine.testing.rig import AGAIN_S, Frame, PushingDevice, Sample, recorded
+from gridspine.testing.rig import AGAIN_S, Frame, Sample, recorded
 from gridspine.things.adapter import Binding, Order
 
 THING, DEVICE = "urn:example:inverter", "urn:example:inverter-device"
 _POINTS = ("activePower", "activeEnergyImport", "activePowerLimit")
 _KINDS = {"activePower": ("BB01", "<uom>38</uom>"), "activeEnergyImport": ("BB02", "<uom>72</uom>")}
 _REFUSED, _RECEIVED = 252, 1
-_PLAIN = PrivateFormat.PKCS8, NoEncryption()
 
 
-class Inverter(PushingDevice):
+class Inverter(CertifiedDevice):
     """See `gridspine.testing.rig.Rig`."""
 
     listener = "server"
@@ -54,28 +43,12 @@ class Inverter(PushingDevice):
 
     def __init__(self) -> None:
         super().__init__()
-        self.silent = self.refuses = False
-        self.acknowledged = self.connections = 0
-        self.written: list[float | None] = []
-        self._waiting: list[Sample] = []
-        self._files: dict[str, bytes] = {}
-        self._folder: Path | None = None
         self._taken: set[str] = set()
         self._usage_point = ""
 
     @property
-    def settings(self) -> Mapping[str, Any]:
-        """The adapter's settings: its listener, with the certificates that live for a check."""
-        folder = self._keys()
-        listener = {
-            "tls": True, "client": "required", "ca": [str(folder / "ca.crt")],
-            "certificate": str(folder / "server.crt"), "key": str(folder / "server.key"),
-        }  # fmt: skip
-        return {self.listener: listener}
-
-    @property
     def _lfdi(self) -> str:
-        return hashlib.sha256(_der(self._files["device.crt"])).hexdigest()[:40].upper()
+        return hashlib.sha256(self._certificates.der("device.crt")).hexdigest()[:40].upper()
 
     def bindings(self) -> Sequence[Binding]:
         """Return the inverter's Thing."""
@@ -100,30 +73,12 @@ class Inverter(PushingDevice):
 
     async def start(self, node: FakeNode) -> None:
         """Let the inverter be known by its certificate."""
-        self._keys()
-        node.certificates[_der(self._files["device.crt"])] = DEVICE
-        node.may[DEVICE] = {THING}
-
-    async def stop(self) -> None:
-        """End, and remove the files; the certificates stay what they are."""
-        await super().stop()
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = None
-
-    async def measure(self, sample: Sample) -> None:
-        """Post it, now or when the connection stands again."""
-        self._waiting.append(sample)
+        self.known(node, DEVICE, THING)
 
     async def connected(self, host: str, port: int) -> None:
         """Read and post until something goes wrong: then it begins anew."""
-        folder = self._keys()
-        access = Access(
-            f"https://{host}:{port}/dcap",
-            str(folder / "device.crt"),
-            str(folder / "device.key"),
-            str(folder / "ca.crt"),
-        )
+        file = self._certificates.file
+        access = Access(f"https://{host}:{port}/dcap", file("device.crt"), file("device.key"), file("ca.crt"))
         connection = Connection(access, tls_of(access))
         walk = Walk(connection, SystemClock(), most_s=0.0)
         self.connections += 1
@@ -175,16 +130,6 @@ class Inverter(PushingDevice):
             self._usage_point = ""
             raise
 
-    def _keys(self) -> Path:
-        """Return the folder of the certificates, which are made once."""
-        if not self._files:
-            self._files = _issued()
-        if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="gridspine-rig-"))
-            for name, content in self._files.items():
-                (self._folder / name).write_bytes(content)
-        return self._folder
-
 
 def _plain(given: Element) -> list[Any]:
     return [given.name, given.attributes, given.text.strip(), [_plain(one) for one in given.children]]
@@ -193,29 +138,6 @@ def _plain(given: Element) -> list[Any]:
 def _written(means: list[Any]) -> str:
     name, attributes, text, children = means
     return element(name, [_written(one) for one in children] if children else text, **attributes)
-
-
-def _der(pem: bytes) -> bytes:
-    return x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER)
-
-
-def _issued() -> dict[str, bytes]:
-    """Return an authority's certificate, and those of server and device with their keys."""
-    keys = {name: ec.generate_private_key(ec.SECP256R1()) for name in ("ca", "server", "device")}
-    issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "ca")])
-    now = datetime.datetime.now(datetime.UTC)
-    found: dict[str, bytes] = {}
-    for name, key in keys.items():
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        made = x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(key.public_key())
-        made = made.serial_number(x509.random_serial_number()).not_valid_before(now - datetime.timedelta(days=1))
-        made = made.not_valid_after(now + datetime.timedelta(days=1))
-        made = made.add_extension(x509.BasicConstraints(ca=name == "ca", path_length=None), critical=True)
-        address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-        made = made.add_extension(x509.SubjectAlternativeName([address]), critical=False)
-        found[f"{name}.crt"] = made.sign(keys["ca"], hashes.SHA256()).public_bytes(Encoding.PEM)
-        found[f"{name}.key"] = key.private_bytes(Encoding.PEM, *_PLAIN)
-    return found
 
 
 def rig() -> Inverter:

@@ -75,7 +75,8 @@ class Server:
         found = resource(shown.view, segments, page_of(query))
         body = None if found is None else found.document(self._settings.csip_aus)
         if found is not None:
-            shown.keep(f"{path}?{query}" if query else path, body)
+            if found.tag != "Reading":  # a new one is no reason to render all else anew
+                shown.keep(f"{path}?{query}" if query else path, body)
             if segments[-1] in {"derc", "actderc"} and (one := shown.view.device(segments[1])) is not None:
                 await self._commands.read(one.device, one.followed)
         self._trace("out", path, body)

@@ -10,24 +10,27 @@ control begins or is over. Until then a request costs a look-up.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 from weakref import WeakValueDictionary
 
 from gridspine.adapters.ieee2030_5.der_program import Assignment, assignments, next_change_us
 from gridspine.adapters.ieee2030_5.end_device import Connection, EndDevice, EndDevices, key_of
 from gridspine.adapters.ieee2030_5.identity import lfdi_of
+from gridspine.adapters.ieee2030_5.metering import MAX_LATEST
 from gridspine.adapters.ieee2030_5.mrid import mrid
 from gridspine.adapters.ieee2030_5.record import Book
 from gridspine.adapters.ieee2030_5.settings import Rates, Settings
-from gridspine.adapters.ieee2030_5.view import ClientView, DeviceView
+from gridspine.adapters.ieee2030_5.view import ClientView, DeviceView, LastReading
 from gridspine.energy.followed import Followed, FollowPort
 from gridspine.kernel.errors import Forbidden, NotFound
-from gridspine.kernel.time import MAX_US
+from gridspine.kernel.time import MAX_US, US
 from gridspine.things.adapter import AdapterContext, Source
 
 MAX_CLIENTS, MAX_BODIES = 10_000, 400
 """Clients whose view is kept; bodies kept for one of them."""
+_AHEAD_S = 300
+"""How far ahead of the node's clock a reading's may be that keeps older ones out [s]."""
 
 
 class Commands(Protocol):
@@ -86,6 +89,9 @@ class Sessions:
         self.book = book
         self.changed = asyncio.Event()
         """Set whenever anything changed that may be shown."""
+        self.watched: frozenset[str] = frozenset()
+        """mRIDs of the readings that somebody wants to be told of."""
+        self._latest: OrderedDict[str, LastReading] = OrderedDict()
         self._context, self._settings, self._follow, self._commands = context, settings, follow, commands
         self._generation = 0
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -116,6 +122,27 @@ class Sessions:
         """Show nothing any more that was rendered before."""
         self._generation += 1
         self.changed.set()
+
+    def forget_readings(self, mrids: Iterable[str]) -> None:
+        """Remember nothing any more of kinds that are given up: their mRIDs may be others' next."""
+        for one in mrids:
+            self._latest.pop(one, None)
+
+    def read(self, mrid: str, last: LastReading | None) -> None:
+        """Remember the newest reading of a kind; what is older than what is known changes nothing.
+
+        Unless that was of a clock that was far ahead.
+        """
+        known, ahead_s = self._latest.get(mrid), self._context.clock.now_us() // US + _AHEAD_S
+        newer = known is not None and last is not None and last.timed and last.until_s < known.until_s < ahead_s
+        if last is None or newer:
+            return
+        self._latest[mrid] = last
+        self._latest.move_to_end(mrid)
+        if len(self._latest) > MAX_LATEST:
+            self._latest.popitem(last=False)
+        if mrid in self.watched:
+            self.changed.set()
 
     def quick(self, certificate_der: bytes, target: str, now_us: int) -> tuple[bytes | None] | None:
         """Return the body that was rendered for a target, in a tuple (None: there is none); None: it must be asked."""
@@ -161,7 +188,7 @@ class Sessions:
                 )  # fmt: skip
                 shown.append(await self._device(device, source, now_us))
         next_us = min((next_change_us(one.assignments, one.followed, now_us) for one in shown), default=MAX_US)
-        return ClientView(lfdi, shown, record, self._settings, self.rates, now_us, next_us)
+        return ClientView(lfdi, shown, record, self._settings, self.rates, now_us, next_us, self._latest)
 
     def _own(self, lfdi: str, source: Source | None) -> Sequence[EndDevice]:
         bound = self.devices.of_client(lfdi)

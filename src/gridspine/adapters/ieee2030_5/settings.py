@@ -11,9 +11,9 @@ from gridspine.adapters.ieee2030_5.wire import Version
 from gridspine.kernel.errors import Invalid
 from gridspine.things.adapter_settings import read_section, wrong
 
-NAME, LISTENER = "ieee2030_5", "server"
-_OF_THE_NODE = frozenset({LISTENER})
-"""The section of the listener, which the node reads."""
+NAME, LISTENER, NOTIFICATIONS = "ieee2030_5", "server", "notifications"
+_OF_THE_NODE = frozenset({LISTENER, NOTIFICATIONS})
+"""The sections of the listeners, which the node reads."""
 
 
 class Rates(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -37,6 +37,8 @@ class Rates(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the adapter works.
 
+    With ``announce``, a name, the server is announced in the local network by DNS-SD (extra ``discovery``).
+
     All paths begin with ``path``. ``csip_aus`` is the version whose namespace is written; both are read. ``pen`` is the
     Private Enterprise Number that ends each mRID. ``connection_point`` is how ids of connection points are checked:
     *nmi*, or not (*any*). ``timezone`` is the one told by the Time resource. A request's body has ``max_body_bytes``
@@ -48,7 +50,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Events of envelopes are told with primacy ``envelope_primacy``, single commands with ``command_primacy``: the lower
     wins. A client may have ``max_subscriptions``; notifications go where ``notify_allow`` (networks) lets them, besides
     what may be connected to by default, or, if any, to ``notify_only``; ``notify_ca`` is a file of authorities to trust
-    besides the system's. Who does not answer is tried again for ``notify_for_s`` [s].
+    besides the system's. Who does not answer is tried again for ``notify_for_s`` [s]. Subscribers that ask who tells
+    them are shown ``notify_certificate`` with its ``notify_key`` (files, PEM), or else those of the listener; with
+    ``notify_check_name`` false the authority is all that is checked of a subscriber, as its certificate names no host.
 
     Readings more than ``backfill_after_s`` [s] old when they come are taken as history. A client may announce
     ``max_announced`` EndDevices that nobody has made Things of.
@@ -57,6 +61,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     path: str = ""
+    announce: str = ""
     csip_aus: Version = "1.2"
     pen: int = 0
     connection_point: Literal["nmi", "any"] = "any"
@@ -70,6 +75,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     notify_allow: tuple[str, ...] = ()
     notify_only: tuple[str, ...] = ()
     notify_ca: str = ""
+    notify_certificate: str = ""
+    notify_key: str = ""
+    notify_check_name: bool = True
     notify_for_s: float = 86_400.0
     max_announced: int = 1_000
     backfill_after_s: float = 900.0
@@ -84,6 +92,7 @@ def read_settings(raw: Mapping[str, Any]) -> Settings:
         settings.rates.check()
         for name, access in settings.utilities.items():
             access.check(f"utilities.{name}")
+        _check_listening(settings, raw.get(NOTIFICATIONS))
     except Invalid as error:
         raise wrong(NAME, error.detail) from error
     if settings.path and (not settings.path.startswith("/") or settings.path.endswith("/")):
@@ -92,3 +101,14 @@ def read_settings(raw: Mapping[str, Any]) -> Settings:
         if not 0 <= getattr(settings, name) <= 255:
             raise wrong(NAME, f"{name} is 0 to 255")
     return settings
+
+
+def _check_listening(settings: Settings, section: Any) -> None:
+    """Raise `Invalid` where notifications would be taken from anybody."""
+    if not any(one.notification_url for one in settings.utilities.values()):
+        return
+    given = section if isinstance(section, Mapping) else {}
+    if given.get("tls") is not True or given.get("client") != "required":
+        raise Invalid(
+            f'{NOTIFICATIONS}: with notification_url a listener is needed that has tls = true and client = "required"'
+        )

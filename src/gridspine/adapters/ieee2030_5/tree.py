@@ -8,7 +8,7 @@
              …/fsa  …/fsa/{f}  …/fsa/{f}/derp  …/derp/{p}  …/derp/{p}/{derc, actderc, dderc}  …/derc/{c}
              …/fsa/{f}/tp and beneath: `gridspine.adapters.ieee2030_5.tariff_documents`
              …/sub  …/sub/{s}  …/rsp
-    /mup   /mup/{m}
+    /mup   /mup/{m}        /upt and beneath: `gridspine.adapters.ieee2030_5.metering`
 
 What is not a client's own is not there.
 """
@@ -20,9 +20,10 @@ from urllib.parse import parse_qs
 from gridspine.adapters.ieee2030_5 import resources
 from gridspine.adapters.ieee2030_5.der_program import ACTIVE, Assignment, DerProgram
 from gridspine.adapters.ieee2030_5.meter import UsagePoint
+from gridspine.adapters.ieee2030_5.metering import metered, usage_point
 from gridspine.adapters.ieee2030_5.record import Subscription
 from gridspine.adapters.ieee2030_5.tariff_documents import tariff_resource
-from gridspine.adapters.ieee2030_5.view import ClientView, DeviceView, Page
+from gridspine.adapters.ieee2030_5.view import MAX_LIMIT, ClientView, DeviceView, Page
 from gridspine.adapters.ieee2030_5.wire import Part, whole
 from gridspine.kernel.errors import Invalid
 from gridspine.kernel.time import US
@@ -65,25 +66,20 @@ def resource(view: ClientView, segments: Sequence[str], page: Page) -> Part | No
         case ["mup", number]:
             found = usage_point(view, number)
             return None if found is None else _mirrored(view, *found)
+        case ["upt", *rest]:
+            return metered(view, rest, page)
     return None
 
 
-def usage_point(view: ClientView, number: str) -> tuple[DeviceView, UsagePoint] | None:
-    """Return a usage point of a client's, and whose it is, by how it is called in paths."""
-    key, _, own = number.partition("-")
-    one = view.device(key)
-    point = None if one is None else one.record.usage_point(own)
-    return None if one is None or point is None else (one, point)
-
-
-def subscribed(view: ClientView, one: Subscription) -> Part | None:
-    """Return the resource that a subscription is to, as far as it is asked for."""
-    return resource(view, one.resource[len(view.settings.path) + 1 :].split("/"), Page(limit=one.limit or 1))
+def subscribed(view: ClientView, one: Subscription, limit: int | None = None) -> Part | None:
+    """Return the resource that a subscription is to, with as many items as it asks for, or ``limit``."""
+    page = Page(limit=one.limit if limit is None else limit)
+    return resource(view, one.resource[len(view.settings.path) + 1 :].split("/"), page)
 
 
 def digest_of(view: ClientView, one: Subscription) -> bytes:
-    """Return what tells one state of a subscription's resource from another."""
-    return sha256(str(subscribed(view, one)).encode()).digest()
+    """Return what tells one state of a subscription's resource from another, whatever part of a list is asked for."""
+    return sha256(str(subscribed(view, one, MAX_LIMIT)).encode()).digest()
 
 
 def _of_device(view: ClientView, one: DeviceView, rest: Sequence[str], page: Page) -> Part | None:

@@ -1,7 +1,8 @@
 """What one EndDevice's client is shown: all that resources are rendered of, as it stands at one moment."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from gridspine.adapters.ieee2030_5.der_program import Assignment
 from gridspine.adapters.ieee2030_5.end_device import EndDevice
@@ -11,6 +12,25 @@ from gridspine.energy.followed import Followed
 
 MAX_LIMIT = 255
 """Items of one page at most, whatever is asked for."""
+
+
+class LastReading(NamedTuple):
+    """The newest reading of a kind, as it was posted: its value in its ReadingType's numbers, over which time [s].
+
+    ``start_s`` [s since 1970] and ``lasts_s`` [s] are of its timePeriod, if it is ``timed``; ``flags`` are its
+    qualityFlags.
+    """
+
+    value: int
+    start_s: int
+    lasts_s: int
+    flags: str
+    timed: bool
+
+    @property
+    def until_s(self) -> int:
+        """When its period ended [s since 1970]."""
+        return self.start_s + self.lasts_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +76,8 @@ class ClientView:
     rates: Rates
     now_us: int
     next_us: int
+    latest: Mapping[str, LastReading] = field(default_factory=dict)
+    """The newest reading of each kind, by its mRID, also of others' kinds."""
 
     def device(self, key: str) -> DeviceView | None:
         """Return the EndDevice that is called so in paths, if it is one of the client's."""

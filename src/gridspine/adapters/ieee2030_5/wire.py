@@ -13,9 +13,9 @@ schemas name them. The clauses were not read.
 
 import re
 from typing import Literal
-from xml.parsers import expat
 
 from gridspine.energy.mapping.xml import element
+from gridspine.infra.runtime.bounded_xml import read_xml
 from gridspine.kernel.errors import Invalid
 
 SEP = "urn:ieee:std:2030.5:ns"
@@ -87,16 +87,7 @@ def hex_binary(text: str, digits: int, where: str) -> str:
 def decode(body: bytes) -> Element:
     """Return the document in ``body``; raise `Invalid` for what is none, or has a DTD, or is too large."""
     builder = _Builder()
-    parser = expat.ParserCreate(namespace_separator=" ")
-    parser.buffer_text = True
-    parser.StartDoctypeDeclHandler = builder.doctype
-    parser.StartElementHandler = builder.start
-    parser.EndElementHandler = builder.end
-    parser.CharacterDataHandler = builder.characters
-    try:
-        parser.Parse(body, True)
-    except (expat.ExpatError, LookupError, ValueError) as error:  # the last two: an encoding nobody knows
-        raise Invalid(f"the body is no XML document: {str(error)[:100]}") from error
+    read_xml(body, builder, max_elements=MAX_ELEMENTS, max_depth=MAX_DEPTH)
     if builder.root is None:
         raise Invalid("the body is no document of urn:ieee:std:2030.5:ns")
     return builder.root
@@ -108,15 +99,8 @@ class _Builder:
     def __init__(self) -> None:
         self.root: Element | None = None
         self._open: list[Element | None] = []
-        self._count = 0
-
-    def doctype(self, *_: object) -> None:
-        raise Invalid("the document has a DTD, which is not read here")
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
-        self._count += 1
-        if self._count > MAX_ELEMENTS or len(self._open) >= MAX_DEPTH:
-            raise Invalid("the document has too many elements, or they lie too deep")
         namespace, _, local = name.rpartition(" ")
         prefix = _PREFIX.get(namespace)
         above = self._open[-1] if self._open else None

@@ -14,6 +14,7 @@ from gridspine.adapters.ieee2030_5.der_document import TIME_MAX, der_readings, r
 from gridspine.adapters.ieee2030_5.done import Done
 from gridspine.adapters.ieee2030_5.end_device import key_of
 from gridspine.adapters.ieee2030_5.identity import check_lfdi, check_nmi, sfdi_of
+from gridspine.adapters.ieee2030_5.metering import read_condition
 from gridspine.adapters.ieee2030_5.mirror import Mirror
 from gridspine.adapters.ieee2030_5.record import MAX_RESPONSES, Announced, Answered, Said, Subscription
 from gridspine.adapters.ieee2030_5.session import Sessions, Shown
@@ -206,8 +207,6 @@ class Writes:
     def _subscription(self, shown: Shown, one: DeviceView, given: Element) -> Subscription:
         if given.name != "Subscription":
             raise Invalid(f"a Subscription is needed here, this is a {given.name[:60]}")
-        if given.find("Condition") is not None:
-            raise Invalid("Condition: conditional subscriptions are not supported")
         target, uri = given.said("subscribedResource") or "", given.said("notificationURI") or ""
         if given.whole("encoding", 0, 255) != 0:
             raise Invalid("encoding: 0 (XML) is the one that is written here")
@@ -218,11 +217,15 @@ class Writes:
         found = resource(shown.view, segments, page_of(query)) if inside else None
         if found is None or found.attributes.get("subscribable", "0") == "0":
             raise Invalid("subscribedResource: there is no such resource that can be subscribed to")
+        wanted = given.find("Condition")
+        if wanted is not None and found.attributes["subscribable"] != resources.SUBSCRIBABLE_BOTH:
+            raise Invalid("Condition: of readings only; what was asked for can be subscribed to without one")
+        condition = None if wanted is None else read_condition(wanted)
         address = urlsplit(uri)
         if address.scheme not in {"http", "https"} or not address.hostname or len(uri) > MAX_URI or address.username:
             raise Invalid("notificationURI: an http or https address is needed")
         level = (given.said("level") or "+S1")[:16]
-        made = Subscription("", one.device.key, path, uri, limit, level)
+        made = Subscription("", one.device.key, path, uri, limit, level, condition=condition)
         return msgspec.structs.replace(made, digest=digest_of(shown.view, made))
 
     async def _unsubscribe(self, shown: Shown, one: DeviceView, number: str) -> Done:

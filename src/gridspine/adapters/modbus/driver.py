@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -17,6 +16,7 @@ from gridspine.adapters.modbus.plain_keeper import PlainKeeper
 from gridspine.adapters.modbus.session import Session
 from gridspine.adapters.modbus.worker import Asking, Keeping, Polled, Worker
 from gridspine.infra.runtime.address_rule import AddressRule
+from gridspine.infra.runtime.workers import Workers
 from gridspine.kernel.errors import Invalid
 from gridspine.things.adapter import AdapterContext, Binding, Order
 from gridspine.things.adapter_settings import read_section
@@ -44,21 +44,14 @@ class Settings(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_field
         return rule if endpoint.guarded or self.only else None
 
 
-@dataclass(frozen=True, slots=True)
-class _Served:
-    binding: Binding
-    endpoint: Endpoint
-    worker: Worker
-    task: asyncio.Task[None]
-
-
 class ModbusAdapter:
     """Polls SunSpec devices over Modbus TCP and RTU, and gives them leases that they end by themselves."""
 
     name = "modbus"
 
     def __init__(self) -> None:
-        self._served: dict[str, _Served] = {}
+        self._served = Workers[Binding, Worker]()
+        self._endpoints: dict[str, Endpoint] = {}
         self._faulty: dict[str, tuple[Binding, str]] = {}
         self._sessions: dict[Endpoint, Session] = {}
         self._syncing = asyncio.Lock()
@@ -92,26 +85,26 @@ class ModbusAdapter:
 
     async def _take_reads(self, context: AdapterContext) -> None:
         async for request in context.reads():
-            served = self._served.get(request.thing)
-            if served:
-                served.worker.read(request)
+            worker = self._served.get(request.thing)
+            if worker:
+                worker.read(request)
             else:
                 _, reason = self._faulty.get(request.thing, (None, "the Modbus adapter does not serve this Thing"))
                 context.read_ended(request.id, reason)
 
     async def _take_requests(self, context: AdapterContext) -> None:
         async for request in context.requests():
-            served = self._served.get(request.thing)
-            if served:
-                served.worker.request(request)
+            worker = self._served.get(request.thing)
+            if worker:
+                worker.request(request)
             else:
                 _, reason = self._faulty.get(request.thing, (None, "the Modbus adapter does not serve this Thing"))
                 context.request_ended(request.id, "failed", None, reason)
 
     async def _hand_over(self, context: AdapterContext, order: Order) -> None:
-        served = self._served.get(order.thing)
-        if served:
-            served.worker.submit(order)
+        worker = self._served.get(order.thing)
+        if worker:
+            worker.submit(order)
             return
         _, reason = self._faulty.get(order.thing, (None, "the Modbus adapter does not serve this Thing"))
         await context.progress(order.command, "rejected", reason, sequence=order.sequence)
@@ -126,12 +119,9 @@ class ModbusAdapter:
                     self._start(context, settings, group, binding)
 
     async def _stop_others(self, wanted: dict[str, Binding]) -> None:
-        for thing, served in list(self._served.items()):
-            if wanted.get(thing) != served.binding:
-                served.task.cancel()
-                del self._served[thing]
-                await asyncio.wait([served.task])
-        used = {served.endpoint for served in self._served.values()}
+        await self._served.keep(wanted)
+        self._endpoints = {thing: used for thing, used in self._endpoints.items() if thing in self._served}
+        used = set(self._endpoints.values())
         for endpoint in [endpoint for endpoint in self._sessions if endpoint not in used]:
             await self._sessions.pop(endpoint).close()
         self._faulty = {thing: kept for thing, kept in self._faulty.items() if wanted.get(thing) == kept[0]}
@@ -145,8 +135,8 @@ class ModbusAdapter:
             self._faulty[binding.thing] = (binding, problem.detail)
             return
         worker = Worker(context, device, keeper, asking, max_backoff_s=settings.max_backoff_s)
-        task = group.create_task(worker.run(), name=f"modbus {binding.thing}")
-        self._served[binding.thing] = _Served(binding, address.endpoint, worker, task)
+        self._served.begin(group, binding.thing, binding, worker, worker.run(), f"modbus {binding.thing}")
+        self._endpoints[binding.thing] = address.endpoint
 
     def _device(
         self, context: AdapterContext, settings: Settings, binding: Binding, address: Address

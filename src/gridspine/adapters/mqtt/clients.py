@@ -13,13 +13,20 @@ from typing import Protocol
 
 import msgspec
 
+from gridspine.adapters.mqtt.notices import NoticeIndex, NoticeQueue, NoticeRoom
 from gridspine.adapters.mqtt.room import Room
 from gridspine.kernel.errors import Overloaded
 from gridspine.things.adapter import Order, PrivateStore, Source
+from gridspine.things.adapter_notices import ANY_VERB, Notice, NoticeTopic
 
 
 class Session(Protocol):
-    """A connection that can be told things."""
+    """A connection that can be told things.
+
+    After ``until_us`` [µs, monotonic], where it is not None, who connected has to prove itself anew.
+    """
+
+    until_us: int | None
 
     def enqueue(self, order: Order) -> None:
         """Send ``order`` as soon as there is room."""
@@ -31,19 +38,28 @@ class Session(Protocol):
 
 
 class ClientState:
-    """What outlives a connection: ``subscriptions`` (filter → QoS), ``receiving`` (QoS 2), ``room`` in flight.
+    """What outlives a connection: ``subscriptions`` (filter → QoS), ``receiving`` (QoS 2), ``room`` in flight, and
+    the ``notices`` that wait: it is a `gridspine.things.adapter_notices.NoticeReader`.
 
     The room is the principal's: reconnecting, or connecting twice, does not widen what may be in flight.
     """
 
-    def __init__(self, source: Source, client_id: str, room: Room, *, persistent: bool) -> None:
+    def __init__(
+        self, source: Source, client_id: str, room: Room, notices: NoticeQueue, *, persistent: bool
+    ) -> None:  # fmt: skip
         self.source = source
         self.client_id = client_id
         self.persistent = persistent
         self.subscriptions: dict[str, int] = {}
         self.receiving: set[int] = set()
         self.room = room
+        self.notices = notices
         self.session: Session | None = None
+
+    def tell(self, topic: NoticeTopic, notice: Notice) -> None:
+        """Queue a notice, by the better of the subscriptions that it matches."""
+        wanted = (str(topic), str(topic._replace(verb=ANY_VERB)))
+        self.notices.put(wanted[0], notice, max(self.subscriptions.get(one, 0) for one in wanted))
 
 
 class _Principal:
@@ -64,6 +80,8 @@ class Clients:
         self._max_in_flight_bytes = max_in_flight_bytes
         self._principals: dict[str, _Principal] = {}
         self._subscribed: dict[str, set[ClientState]] = {}
+        self.index: NoticeIndex[ClientState] = NoticeIndex()
+        self.notices = NoticeRoom()
         self._loading = asyncio.Lock()
 
     async def connect(
@@ -80,12 +98,14 @@ class Clients:
         if old is not None and old.session is not None:
             old.session.end("taken over by a new connection")
         if old is not None and old.persistent and not clean:
+            if (old.source.roles, old.source.epoch) != (source.roles, source.epoch):
+                old.notices.clear()  # what waits was for who it was then
             old.source, old.session = source, session
             principal.clients.move_to_end(client_id)
             return old, True
         if old is not None:
             self._forget(principal, old)
-        state = ClientState(source, client_id, principal.room, persistent=not clean)
+        state = self._new_state(source, client_id, principal.room, persistent=not clean)
         state.session = session
         principal.clients[client_id] = state
         try:
@@ -149,8 +169,13 @@ class Clients:
         del principal.clients[state.client_id]
         for topic in state.subscriptions:
             self._unlist(topic, state)
+        state.notices.clear()
+
+    def _new_state(self, source: Source, client_id: str, room: Room, *, persistent: bool) -> ClientState:
+        return ClientState(source, client_id, room, NoticeQueue(self.notices), persistent=persistent)
 
     def _unlist(self, topic: str, state: ClientState) -> None:
+        self.index.discard(topic, state)
         states = self._subscribed.get(topic, set())
         states.discard(state)
         if not states:
@@ -166,7 +191,7 @@ class Clients:
             with contextlib.suppress(msgspec.MsgspecError):
                 saved = msgspec.json.decode(body, type=dict[str, dict[str, int]]) if body else {}
                 for client_id, subscriptions in saved.items():
-                    state = ClientState(source, client_id, principal.room, persistent=True)
+                    state = self._new_state(source, client_id, principal.room, persistent=True)
                     state.subscriptions = subscriptions
                     principal.clients[client_id] = state
                     for topic in subscriptions:

@@ -38,9 +38,6 @@ class Meter(PushingDevice):
 
     def __init__(self) -> None:
         super().__init__()
-        self.silent = self.refuses = False
-        self.acknowledged = 0
-        self.written: list[float | None] = []
         self.settings: Mapping[str, Any] = {"max_in_flight": 8, "hold_off_s": 2.0}
         self.secrets: Mapping[str, str] = {}
         self.connections = 0

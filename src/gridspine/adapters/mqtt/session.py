@@ -35,6 +35,7 @@ from gridspine.adapters.mqtt import packets
 from gridspine.adapters.mqtt.clients import ClientState
 from gridspine.adapters.mqtt.frames import DUP, Run, Splitter, pubacks
 from gridspine.adapters.mqtt.host import Ended, Host, Refused
+from gridspine.adapters.mqtt.notices import FIRST_PACKET_ID, send_notices
 from gridspine.adapters.mqtt.outgoing import OutgoingOrders
 from gridspine.adapters.mqtt.packs import Published
 from gridspine.adapters.mqtt.shown import show_packet, show_written
@@ -59,6 +60,7 @@ class DeviceSession:
         self._reader = reader
         self._writer = writer
         self.state: ClientState | None = None
+        self.until_us: int | None = None
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._orders = OutgoingOrders(host, self._write)
         self._acks: asyncio.Queue[tuple[asyncio.Future[None] | None, bytes]] = asyncio.Queue(
@@ -133,7 +135,8 @@ class DeviceSession:
     async def _serve(self, state: ClientState, patience_s: float, will: Published | None) -> None:
         for order in self._host.orders_for(state):
             self.enqueue(order)
-        parts = [self._read(state), self._acknowledge(state), self._orders.send(state), self._watch(patience_s)]
+        sending = (self._orders.send(state), send_notices(state.notices, self._write))
+        parts = (self._read(state), self._acknowledge(state), *sending, self._watch(patience_s))
         tasks: list[asyncio.Future[None]] = [asyncio.ensure_future(part) for part in parts]
         clean = False
         try:
@@ -238,7 +241,10 @@ class DeviceSession:
             state.receiving.discard(packet.packet_id)
             await self._acks.put((None, PubcompPacket.build(packet.packet_id).to_bytes()))
         elif kind == PUBACK:
-            await self._orders.taken(packet.packet_id)
+            if packet.packet_id >= FIRST_PACKET_ID:
+                state.notices.taken(packet.packet_id)
+            else:
+                await self._orders.taken(packet.packet_id)
         elif kind == PINGREQ:
             await self._write(PingRespPacket.build().to_bytes())
         elif kind == SUBSCRIBE:
@@ -325,6 +331,8 @@ class DeviceSession:
         while True:
             await clock.sleep(min(patience_s, _STALLED_WRITE_S) / 4)
             now_us = clock.monotonic_us()
+            if self.until_us is not None and now_us > self.until_us:
+                raise Ended("its time is over: who came by a token comes again with another")
             if self._reading_since_us is not None and now_us - self._reading_since_us > patience_s * US:
                 raise Ended(f"silent for {patience_s:.0f} s", abort=True)
             if self._writing_since_us is not None and now_us - self._writing_since_us > _STALLED_WRITE_S * US:

@@ -35,7 +35,8 @@ class Partner(msgspec.Struct, frozen=True, omit_defaults=True):
 
     ``invitation`` is the hash of token A, with which it may only register, until ``invited_until_us``; ``shown`` that
     of the token it shows us since, ``pending`` of one that counts besides while a registration of ours is under way.
-    ``token`` is what we show it, at ``endpoints`` of ``version``.
+    ``token`` is what we show it, at ``endpoints`` of ``version``. It may be ``parties`` and nobody else; ``problem``
+    says why it could not register of late, to the operator.
     """
 
     thing: str
@@ -49,6 +50,8 @@ class Partner(msgspec.Struct, frozen=True, omit_defaults=True):
     roles: tuple[CredentialsRole, ...] = ()
     since_us: int = 0
     invited_until_us: int = 0
+    parties: tuple[Party, ...] = ()
+    problem: str = ""
 
     @property
     def registered(self) -> bool:
@@ -61,6 +64,10 @@ class Partner(msgspec.Struct, frozen=True, omit_defaults=True):
             if one.identifier == module and (one.role == role or module == "credentials"):
                 return one.url
         return ""
+
+    def invited(self, now_us: int) -> bool:
+        """Whether its invitation counts at ``now_us`` [µs since 1970]."""
+        return bool(self.invitation) and self.invited_until_us > now_us
 
     def is_(self, party: Party) -> bool:
         """Whether the partner speaks for ``party``."""
@@ -196,6 +203,11 @@ class Book:
         for module in modules:
             for place, kept in list(self.objects(thing, module)):
                 await self.forget_object(place, kept.id)
+
+    async def forget_under(self, name: str) -> None:
+        """Let go what others keep in the store under names that begin so."""
+        for key in [one for one in await self.store.items() if one.startswith(name)]:
+            await self.store.put(key, None)
 
     def _set(self, place: Place, kept: Kept, size: int) -> None:
         found, id_ = self._objects.setdefault(place, {}), kept.id.casefold()

@@ -19,7 +19,7 @@ from gridspine.adapters.ocpi.settings import Settings
 from gridspine.adapters.ocpi.wire import Party, next_link, read_envelope, write_token
 from gridspine.infra.runtime.address_rule import AddressRule
 from gridspine.infra.runtime.clock import new_id
-from gridspine.infra.runtime.guarded_http import guarded_client
+from gridspine.infra.runtime.guarded_http import guarded_client, read_body
 from gridspine.kernel.errors import GridspineError, Invalid, Unavailable
 from gridspine.things.adapter import AdapterContext
 
@@ -101,7 +101,7 @@ class Client:
                     trace("out", f"{method} {request.url.raw_path.decode()}\n".encode() + sent, peer=parts.netloc)
                 answer = await self._http.send(request, stream=True)
                 try:
-                    got = await _body(answer)
+                    got = await read_body(answer, MAX_ANSWER_BYTES, "the partner", PartnerError)
                 finally:
                     await answer.aclose()
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, OSError) as error:
@@ -124,16 +124,6 @@ class Client:
                 "ocpi-from-party-id": self._us.party_id, "ocpi-from-country-code": self._us.country_code,
             }  # fmt: skip
         return headers
-
-
-async def _body(answer: httpx.Response) -> bytes:
-    parts, size = [], 0
-    async for part in answer.aiter_bytes():
-        parts.append(part)
-        size += len(part)
-        if size > MAX_ANSWER_BYTES:
-            raise PartnerError(f"the partner's answer has more than {MAX_ANSWER_BYTES >> 20} MiB")
-    return b"".join(parts)
 
 
 def _read(answer: httpx.Response, got: bytes) -> Any:

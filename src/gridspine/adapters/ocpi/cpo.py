@@ -2,7 +2,9 @@
 
 import asyncio
 
+from gridspine.adapters.ocpi.bill import Bill
 from gridspine.adapters.ocpi.call import Handlers
+from gridspine.adapters.ocpi.cpo_cdrs import CpoCdrs
 from gridspine.adapters.ocpi.cpo_commands import CpoCommands
 from gridspine.adapters.ocpi.cpo_locations import CpoLocations
 from gridspine.adapters.ocpi.cpo_profiles import CpoProfiles
@@ -23,15 +25,17 @@ class Cpo:
         self._roaming, self._pushes = roaming, pushes
         self.locations = CpoLocations(roaming, pushes)
         self.tokens = CpoTokens(roaming, self.locations)
-        self.sessions = CpoSessions(roaming, pushes, self.locations, self.tokens)
-        self._tariffs = CpoTariffs(roaming, self.locations, self.sessions)
+        self._bill = Bill(roaming.settings)
+        self._cdrs = CpoCdrs(roaming, pushes, self._bill)
+        self.sessions = CpoSessions(roaming, pushes, self.locations, self.tokens, self._bill, self._cdrs)
+        self._tariffs = CpoTariffs(roaming, self._bill)
         commands = CpoCommands(roaming, later, self.locations, self.tokens, self.sessions)
         profiles = CpoProfiles(roaming, later, self.locations, self.sessions)
         roaming.registration.gone.append(self.tokens.forget)
         self.modules: dict[tuple[str, str], Handlers] = {
             ("sender", "locations"): self.locations.handlers,
-            ("sender", "sessions"): self.sessions.session_handlers,
-            ("sender", "cdrs"): self.sessions.cdr_handlers,
+            ("sender", "sessions"): self.sessions.handlers,
+            ("sender", "cdrs"): self._cdrs.handlers,
             ("sender", "tariffs"): self._tariffs.handlers,
             ("receiver", "tokens"): self.tokens.handlers,
             ("receiver", "commands"): commands.handlers,
@@ -41,7 +45,8 @@ class Cpo:
     async def load(self) -> None:
         """Take up what is kept."""
         await self.locations.load()
-        self.tokens.load()
+        self._bill.since_us = await self._roaming.since("tariffs", self._roaming.settings.tariffs)
+        await self.tokens.load()
         await self.sessions.load()
 
     async def run(self) -> None:
@@ -53,6 +58,7 @@ class Cpo:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.locations.run())
                 group.create_task(self.sessions.run())
+                group.create_task(self._cdrs.run())
                 group.create_task(self._tell_tariffs())
         finally:
             end()

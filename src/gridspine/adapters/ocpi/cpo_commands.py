@@ -63,10 +63,10 @@ class CpoCommands:
         one = self._place(call, given.location_id, given.evse_uid)
         asked = {"token": given.token.uid, "idType": _KIND.get(given.token.type, "Central")}
 
-        def expect() -> None:
-            self._tokens.expect(one.evse.thing, call.partner, given.token, given.authorization_reference)
+        async def expect() -> None:
+            await self._tokens.expect(one.evse.thing, call.partner, given.token, given.authorization_reference)
 
-        return self._begin(call, given.response_url, one.evse.thing, "remoteStart", asked, begun=expect)
+        return await self._begin(call, given.response_url, one.evse.thing, "remoteStart", asked, begun=expect)
 
     async def _stop(self, call: Call) -> CommandResponse:
         given = self._read(call, StopSession)
@@ -74,14 +74,14 @@ class CpoCommands:
         if own is None or own.ended_us:
             return CommandResponse("UNKNOWN_SESSION", TIMEOUT_S)
         asked = {"transaction": own.transaction}
-        return self._begin(call, given.response_url, own.thing, "remoteStop", asked)
+        return await self._begin(call, given.response_url, own.thing, "remoteStop", asked)
 
     async def _unlock(self, call: Call) -> CommandResponse:
         given = self._read(call, UnlockConnector)
         one = self._place(call, given.location_id, given.evse_uid)
         if given.connector_id != CONNECTOR:
             raise OcpiError(2003, "that EVSE has no such connector")
-        return self._begin(call, given.response_url, one.evse.thing, "unlock", {})
+        return await self._begin(call, given.response_url, one.evse.thing, "unlock", {})
 
     async def _reserve(self, call: Call) -> CommandResponse:
         given = self._read(call, ReserveNow)
@@ -102,9 +102,10 @@ class CpoCommands:
             body = {"thing": one.evse.thing, "number": output["reservation"]}
             await self._roaming.book.keep_object(place, Kept(given.reservation_id, body, call.now_us))
             until_us = read_time(given.expiry_date)
-            self._tokens.expect(one.evse.thing, call.partner, given.token, given.authorization_reference, until_us)
+            asker, reference = call.partner, given.authorization_reference
+            await self._tokens.expect(one.evse.thing, asker, given.token, reference, until_us)
 
-        return self._begin(call, given.response_url, one.evse.thing, "reserve", asked, after=after)
+        return await self._begin(call, given.response_url, one.evse.thing, "reserve", asked, after=after)
 
     async def _cancel(self, call: Call) -> CommandResponse:
         given = self._read(call, CancelReservation)
@@ -117,7 +118,7 @@ class CpoCommands:
             await self._roaming.book.forget_object(place, given.reservation_id)
 
         asked = {"reservation": known.body["number"]}
-        return self._begin(call, given.response_url, known.body["thing"], "cancelReservation", asked, after=after)
+        return await self._begin(call, given.response_url, known.body["thing"], "cancelReservation", asked, after=after)
 
     # -- what they share ---------------------------------------------------------------------------------------
 
@@ -150,9 +151,9 @@ class CpoCommands:
         country, id_ = ("", "") if party is None else party.key
         return call.partner.thing, _RESERVATIONS, country, id_
 
-    def _begin(
+    async def _begin(
         self, call: Call, url: str, thing: str, action: str, asked: dict[str, Any], *,
-        begun: Callable[[], None] = lambda: None, after: Callable[[Any], Awaitable[None]] | None = None,
+        begun: Callable[[], Awaitable[None]] | None = None, after: Callable[[Any], Awaitable[None]] | None = None,
     ) -> CommandResponse:  # fmt: skip
         (point,) = self._roaming.charging.points(call.partner.thing, [thing])
         if point is None or action not in point.actions:
@@ -170,7 +171,8 @@ class CpoCommands:
 
         if not self._later.begin(call, url, work):
             return _rejected("too many commands of yours are under way")
-        begun()
+        if begun is not None:
+            await begun()
         return CommandResponse("ACCEPTED", TIMEOUT_S)
 
 

@@ -14,8 +14,6 @@ import contextlib
 import hashlib
 from typing import NamedTuple
 
-import msgspec
-
 from gridspine.adapters.ocpi.book import Partner
 from gridspine.adapters.ocpi.call import Call, Reply
 from gridspine.adapters.ocpi.charging import CdrLocation
@@ -24,7 +22,7 @@ from gridspine.adapters.ocpi.push import Push, Pushes
 from gridspine.adapters.ocpi.roaming import Roaming
 from gridspine.adapters.ocpi.settings import PublishedEvse, PublishedLocation
 from gridspine.adapters.ocpi.wire import nothing_here, write_time
-from gridspine.adapters.ocpi.words import BusinessDetails, GeoLocation
+from gridspine.adapters.ocpi.words import BusinessDetails, place_of
 from gridspine.energy.charging import ChargingPoint
 from gridspine.kernel.errors import NotFound
 from gridspine.kernel.time import US
@@ -68,14 +66,7 @@ class CpoLocations:
 
     async def load(self) -> None:
         """Learn since when the settings say what they say."""
-        digest = hashlib.sha256(msgspec.json.encode(self._roaming.settings.locations)).hexdigest()
-        store = self._roaming.book.store
-        kept = await store.get("published")
-        known = ("", 0) if kept is None else msgspec.json.decode(kept, type=tuple[str, int])
-        if known[0] != digest:
-            known = digest, self._roaming.now_us
-            await store.put("published", msgspec.json.encode(known))
-        self.since_us = known[1]
+        self.since_us = await self._roaming.since("published", self._roaming.settings.locations)
 
     def find(self, location: str, evse: str | None) -> list[Published]:
         """Return the charging points of a location, or the one; none where there is no such."""
@@ -90,7 +81,7 @@ class CpoLocations:
         """Return where a charging point is, for a record."""
         place, evse = one.location, one.evse
         return CdrLocation(
-            place.id, place.address, place.city, place.country, GeoLocation(place.latitude, place.longitude), one.uid,
+            place.id, place.address, place.city, place.country, place_of(place.latitude, place.longitude), one.uid,
             evse.evse_id or one.uid, CONNECTOR, evse.standard, evse.format, evse.power_type, place.name or None,
             place.postal_code or None,
         )  # fmt: skip
@@ -170,7 +161,7 @@ class CpoLocations:
         us = self._roaming.settings.party
         return Location(
             us.country_code, us.party_id, place.id, place.publish, place.address, place.city, place.country,
-            GeoLocation(place.latitude, place.longitude), place.time_zone, write_time(at_us), name=place.name or None,
+            place_of(place.latitude, place.longitude), place.time_zone, write_time(at_us), name=place.name or None,
             postal_code=place.postal_code or None, evses=evses,
             operator=BusinessDetails(self._roaming.settings.name, self._roaming.settings.website or None),
         )  # fmt: skip

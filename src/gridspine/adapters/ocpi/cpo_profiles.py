@@ -25,8 +25,9 @@ from gridspine.adapters.ocpi.command import (
     SetChargingProfile,
 )
 from gridspine.adapters.ocpi.cpo_locations import CpoLocations
-from gridspine.adapters.ocpi.cpo_sessions import CpoSessions, Own
+from gridspine.adapters.ocpi.cpo_sessions import CpoSessions
 from gridspine.adapters.ocpi.later import TIMEOUT_S, Later
+from gridspine.adapters.ocpi.own import Own
 from gridspine.adapters.ocpi.roaming import Roaming
 from gridspine.adapters.ocpi.settings import PublishedEvse
 from gridspine.adapters.ocpi.wire import bad, nothing_here, number, read_time, write_time

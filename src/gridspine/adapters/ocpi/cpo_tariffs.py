@@ -1,8 +1,7 @@
 """Tariffs of ours, as the settings have them. Source: OCPI 2.2.1-d2 and 2.3.0, chapter "Tariffs module"."""
 
+from gridspine.adapters.ocpi.bill import Bill
 from gridspine.adapters.ocpi.call import Call, Reply
-from gridspine.adapters.ocpi.cpo_locations import CpoLocations
-from gridspine.adapters.ocpi.cpo_sessions import CpoSessions
 from gridspine.adapters.ocpi.push import Push, Pushes
 from gridspine.adapters.ocpi.roaming import Roaming
 from gridspine.adapters.ocpi.wire import Version, nothing_here
@@ -11,8 +10,8 @@ from gridspine.adapters.ocpi.wire import Version, nothing_here
 class CpoTariffs:
     """Our tariffs."""
 
-    def __init__(self, roaming: Roaming, locations: CpoLocations, sessions: CpoSessions) -> None:
-        self._roaming, self._locations, self._sessions = roaming, locations, sessions
+    def __init__(self, roaming: Roaming, bill: Bill) -> None:
+        self._roaming, self._bill = roaming, bill
         self._told: dict[str, int] = {}
         self.handlers = {"GET": self._get}
 
@@ -26,11 +25,12 @@ class CpoTariffs:
             version: Version = "2.2.1" if partner.version == "2.2.1" else "2.3.0"
             for one in self._roaming.settings.tariffs:
                 path = f"/{us.country_code}/{us.party_id}/{one.id}"
-                push = Push("PUT", "tariffs", "RECEIVER", path, self._sessions.tariff(one.id, version))
+                push = Push("PUT", "tariffs", "RECEIVER", path, self._bill.tariff(one, version, self._bill.since_us))
                 pushes.offer(partner, f"tariff/{one.id}", push)
 
     async def _get(self, call: Call) -> Reply:
         if call.rest:
             raise nothing_here()
-        shown = [self._sessions.tariff(one.id, call.version) for one in self._roaming.settings.tariffs]
-        return call.listed([(self._locations.since_us, one) for one in shown])
+        since_us = self._bill.since_us
+        shown = [self._bill.tariff(one, call.version, since_us) for one in self._roaming.settings.tariffs]
+        return call.listed([(since_us, one) for one in shown])

@@ -12,11 +12,11 @@ Source: OCPI 2.2.1-d2 and 2.3.0, chapter "Tokens module" (WhitelistType, Real-ti
 
 import contextlib
 import logging
-from typing import NamedTuple
 from urllib.parse import quote
 
 import msgspec
 
+from gridspine.adapters.ocpi.authorised import ASKED_US, Authorised, AuthorisedTokens
 from gridspine.adapters.ocpi.book import Kept, Partner
 from gridspine.adapters.ocpi.call import Call, Reply
 from gridspine.adapters.ocpi.charging import AuthMethod
@@ -24,26 +24,11 @@ from gridspine.adapters.ocpi.cpo_locations import CpoLocations, Published
 from gridspine.adapters.ocpi.roaming import Roaming
 from gridspine.adapters.ocpi.token import AuthorizationInfo, LocationReferences, Token
 from gridspine.adapters.ocpi.wire import bad, nothing_here, plain, read, read_time
-from gridspine.energy.charging import TokenVerdict
+from gridspine.energy.charging import ChargingSession, TokenVerdict
 from gridspine.kernel.errors import GridspineError, NotFound
-from gridspine.kernel.time import US
 
-ASKED_US = 15 * 60 * US
-"""How long what a provider said of a token, or asked to start with it, stands [µs]."""
-MAX_NOTED = 1_000
-"""What is noted for one partner at most."""
 _STATUS = {"ALLOWED": "Accepted", "BLOCKED": "Blocked", "EXPIRED": "Expired"}
 log = logging.getLogger(__name__)
-
-
-class Authorised(NamedTuple):
-    """By whom, how, and until when [µs since 1970] a token may charge at a charging point."""
-
-    partner: str
-    token: Token
-    method: AuthMethod
-    reference: str | None
-    until_us: int
 
 
 class CpoTokens:
@@ -52,11 +37,12 @@ class CpoTokens:
     def __init__(self, roaming: Roaming, locations: CpoLocations) -> None:
         self._roaming, self._locations = roaming, locations
         self._by_uid: dict[str, dict[tuple[str, str], Token]] = {}
-        self._noted: dict[str, dict[tuple[str, str], Authorised]] = {}
+        self._noted = AuthorisedTokens(roaming.book)
         self.handlers = {"GET": self._get, "PUT": self._put, "PATCH": self._patch}
 
-    def load(self) -> None:
+    async def load(self) -> None:
         """Arrange what is kept."""
+        await self._noted.load(self._roaming.now_us)
         for partner in self._roaming.book.partners():
             for _, kept in self._roaming.book.objects(partner.thing, "tokens"):
                 self._arrange(partner.thing, msgspec.convert(kept.body, Token))
@@ -66,17 +52,26 @@ class CpoTokens:
         for known in self._by_uid.values():
             for key in [one for one in known if one[0] == partner]:
                 del known[key]
-        self._noted.pop(partner, None)
+        self._noted.forget(partner)
 
-    def expect(self, thing: str, partner: Partner, token: Token, reference: str | None, until_us: int = 0) -> None:
+    async def expect(
+        self, thing: str, partner: Partner, token: Token, reference: str | None, until_us: int = 0
+    ) -> None:
         """Note that a partner asked to start with a token; ``until_us`` of a reservation [µs since 1970]."""
-        self._note(thing, Authorised(partner.thing, token, "COMMAND", reference, max(until_us, self._soon())))
+        await self._note(thing, partner, token, "COMMAND", reference, until_us)
 
     def behind(self, thing: str, uid: str) -> Authorised | None:
-        """Return by whom a token charges at a charging point, as it was let in there lately; None for nobody's."""
-        key, now_us = (thing, uid.casefold()), self._roaming.now_us
-        found = [known[key] for known in self._noted.values() if key in known]
-        standing = [one for one in found if one.until_us > now_us and self._roaming.here(one.partner)]
+        """Return by whom a token may charge at a charging point now, as it was let in there lately; None for nobody."""
+        now_us = self._roaming.now_us
+        return self._latest([one for one in self._noted.at(thing, uid) if one.until_us > now_us])
+
+    def behind_session(self, session: ChargingSession) -> Authorised | None:
+        """Return by whom a session charges, as its token was let in for it; None for nobody's."""
+        now_us, noted = self._roaming.now_us, self._noted.at(session.thing, session.token)
+        return self._latest([one for one in noted if one.stands_for(session, now_us)])
+
+    def _latest(self, found: list[Authorised]) -> Authorised | None:
+        standing = [one for one in found if self._roaming.here(one.partner)]
         return max(standing, key=lambda one: one.until_us, default=None)
 
     async def on_token(self, thing: str, uid: str, kind: str) -> TokenVerdict | None:
@@ -97,7 +92,7 @@ class CpoTokens:
                         return TokenVerdict("Invalid")
             if not token.valid:
                 return TokenVerdict("Blocked", token.group_id or "")
-            self._note(thing, Authorised(partner.thing, token, "WHITELIST", None, self._soon()))
+            await self._note(thing, partner, token, "WHITELIST", None)
             return TokenVerdict("Accepted", token.group_id or "")
         return None
 
@@ -121,19 +116,15 @@ class CpoTokens:
         said = read(answer, AuthorizationInfo)
         status = _STATUS.get(said.allowed, "Invalid")
         if status == "Accepted":
-            made = Authorised(partner.thing, token, "AUTH_REQUEST", said.authorization_reference, self._soon())
-            self._note(published.evse.thing, made)
+            await self._note(published.evse.thing, partner, token, "AUTH_REQUEST", said.authorization_reference)
         return msgspec.convert({"status": status, "group": said.token.group_id or ""}, TokenVerdict)
 
-    def _note(self, thing: str, made: Authorised) -> None:
-        known = self._noted.setdefault(made.partner, {})
-        known.pop((thing, made.token.uid.casefold()), None)
-        if len(known) >= MAX_NOTED:
-            known.pop(next(iter(known)))
-        known[thing, made.token.uid.casefold()] = made
-
-    def _soon(self) -> int:
-        return self._roaming.now_us + ASKED_US
+    async def _note(
+        self, thing: str, partner: Partner, token: Token, method: AuthMethod, reference: str | None, until_us: int = 0
+    ) -> None:
+        now_us = self._roaming.now_us
+        until_us = max(until_us, now_us + ASKED_US)
+        await self._noted.note(Authorised(partner.thing, thing, token, method, reference, now_us, until_us))
 
     def _arrange(self, partner: str, token: Token) -> None:
         self._by_uid.setdefault(token.uid.casefold(), {})[partner, token.type] = token
@@ -168,9 +159,13 @@ class CpoTokens:
         return await self._keep(call, read(kept.body | given, Token))
 
     async def _keep(self, call: Call, token: Token) -> Reply:
+        """Keep a token, unless a newer word of it is kept."""
         place, _ = call.own_place("tokens")
         body = msgspec.to_builtins(token)
         kept = Kept(f"{token.type}:{token.uid}", body, read_time(token.last_updated))
+        known = self._roaming.book.object(place, kept.id)
+        if known is not None and known.updated_us > kept.updated_us:
+            return Reply()
         await self._roaming.book.keep_object(place, kept)
         self._arrange(call.partner.thing, token)
         return Reply()

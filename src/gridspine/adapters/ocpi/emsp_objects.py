@@ -1,11 +1,13 @@
 """What operators push, or is fetched of them: locations, tariffs, sessions and records; kept as it came, and checked.
 
 Source: OCPI 2.2.1-d2 and 2.3.0, chapters "Locations module", "Tariffs module", "Sessions module" and "CDRs module",
-receiver interfaces. In a PATCH ``charging_periods`` are added to those there are. What is older than what is kept is
-not taken; where there is no room, the oldest sessions that are over and the oldest records go.
+receiver interfaces. In a PATCH ``charging_periods`` are added to those there are, each once. What is older than what is
+kept is not taken, of an EVSE or a connector by its own ``last_updated``; a record is never replaced; where there is no
+room, the oldest sessions that are over and the oldest records go.
 """
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -56,7 +58,9 @@ class EmspObjects:
             raise bad(f"last_updated: {error.detail}") from error
         place: Place = (partner.thing, module, made.country_code, made.party_id)
         known = self._roaming.book.object(place, made.id)
-        if known is not None and known.updated_us > updated_us:
+        if known is not None and (known.updated_us > updated_us or module == "cdrs"):
+            if module == "cdrs" and known.body != given:
+                log.warning("record %s of %s was told anew, and otherwise: the first stands", made.id, partner.thing)
             return
         if known is None and module in _PASSING:
             await self._make_room(partner.thing, module, updated_us)
@@ -117,7 +121,8 @@ class EmspObjects:
         more = given.pop("charging_periods", [])
         if not isinstance(more, list):
             raise bad("charging_periods: a list is needed")
-        periods = [*known.get("charging_periods", []), *more]
+        before = known.get("charging_periods", [])
+        periods = [*before, *(one for one in more if one not in before)]  # a PATCH may be said twice
         return await self._done(call, "sessions", known | given | ({"charging_periods": periods} if periods else {}))
 
     async def _delete_tariff(self, call: Call) -> Reply:
@@ -160,20 +165,30 @@ class EmspObjects:
         made: Any = read(given, Evse if len(inner) == 1 else Connector)
         name, key, id_ = inner[-1]
         call.check_same(given, {key: id_})
-        changed = _with(location, inner[:-1], lambda parent: _put(parent, name, key, id_, given))
-        return await self._keep_inner(call, changed, inner[0][2], made.last_updated)
+        updated_us = read_time(made.last_updated)
+
+        def put(parent: Body) -> Body:
+            known = [one for one in parent.get(name, []) if str(one.get(key)).casefold() == id_.casefold()]
+            if any(_newer(one, updated_us) for one in known):
+                return parent
+            return _touched(_put(parent, name, key, id_, given), made.last_updated)
+
+        changed = _with(location, inner[:-1], put, made.last_updated)
+        return await self._keep_inner(call, location, changed, inner[0][2])
 
     async def _patch_location(self, call: Call) -> Reply:
         location, given, inner = self._known(call, "locations").body, self._patch(call), _inner(call)
         if not inner:
             return await self._done(call, "locations", location | given)
-        changed = _with(location, inner, lambda one: one | given)
-        return await self._keep_inner(call, changed, inner[0][2], given["last_updated"])
+        at = str(given["last_updated"])
+        updated_us = read_time(at)
+        changed = _with(location, inner, lambda one: one if _newer(one, updated_us) else one | given, at)
+        return await self._keep_inner(call, location, changed, inner[0][2])
 
-    async def _keep_inner(self, call: Call, location: Body, evse: str, updated: Any) -> Reply:
-        """Keep a location of which an EVSE or a connector changed: it was updated then, too."""
-        newest = max(str(location.get("last_updated", "")), str(updated))
-        location = location | {"last_updated": newest}
+    async def _keep_inner(self, call: Call, before: Body, location: Body, evse: str) -> Reply:
+        """Keep a location of which an EVSE or a connector changed; one that was told of late changes nothing."""
+        if location == before:
+            return Reply()
         made = read(location, Location)
         place, id_ = call.own_place("locations")
         await self._roaming.book.keep_object(place, Kept(id_, location, read_time(made.last_updated)))
@@ -232,11 +247,22 @@ def _put(parent: Body, name: str, key: str, id_: str, given: Body) -> Body:
     return parent | {name: [*others, given]}
 
 
-def _with(body: Body, inner: list[tuple[str, str, str]], change: Any) -> Body:
-    """Return ``body`` with the part that ``inner`` names changed."""
+def _with(body: Body, inner: list[tuple[str, str, str]], change: Callable[[Body], Body], updated: str) -> Body:
+    """Return ``body`` with the part that ``inner`` names changed; all that it is part of was updated then, too."""
     if not inner:
-        changed: Body = change(body)
-        return changed
+        return change(body)
     name, key, id_ = inner[0]
-    part = _with(_one(body, name, key, id_), inner[1:], change)
-    return body | {name: [part if str(one.get(key)).casefold() == id_.casefold() else one for one in body[name]]}
+    before = _one(body, name, key, id_)
+    part = _with(before, inner[1:], change, updated)
+    if part == before:
+        return body
+    others = [part if str(one.get(key)).casefold() == id_.casefold() else one for one in body[name]]
+    return _touched(body | {name: others}, updated)
+
+
+def _touched(body: Body, updated: str) -> Body:
+    return body if _newer(body, read_time(updated)) else body | {"last_updated": updated}
+
+
+def _newer(body: Body, than_us: int) -> bool:
+    return read_time(str(body["last_updated"])) > than_us

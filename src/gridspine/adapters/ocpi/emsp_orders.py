@@ -2,17 +2,21 @@
 
 import asyncio
 import contextlib
+import itertools
 import logging
 
 from gridspine.adapters.ocpi.desk import Refused
 from gridspine.adapters.ocpi.emsp_commands import EmspCommands
 from gridspine.adapters.ocpi.roaming import Roaming
-from gridspine.kernel.errors import GridspineError
+from gridspine.infra.runtime.waiting import back_off_s
+from gridspine.kernel.errors import GridspineError, Unavailable
 from gridspine.things.adapter import Order
 from gridspine.things.adapter_orders import OrdersInForce
 
 POINT = "currentLimit"
 AT_ONCE = 32
+AGAIN_S = 30.0
+"""How long it is waited at most before an operator that cannot be reached is tried again [s]."""
 log = logging.getLogger(__name__)
 
 
@@ -36,28 +40,39 @@ class EmspOrders:
             group.create_task(self._orders.expire())
 
     async def _tell(self, order: Order) -> None:
-        async with self._turns.setdefault(order.thing, asyncio.Lock()), self._room:
-            if not self._orders.is_current(order):
-                return
-            if order.point != POINT:
-                await self._orders.progress(order, "rejected", f"OCPI has no order for {order.point}")
-                return
-            try:
-                await self._orders.progress(order, "sent")
-                await self._commands.limit(order.thing, order.value, order.until_us)
-                await self._orders.progress(order, "acknowledged")
-                await self._confirm(order)
-            except Refused as error:
-                if order.value is None and not self._commands.running(order.thing):
-                    await self._orders.progress(order, "acknowledged")  # a profile ends with its session
-                else:
-                    await self._orders.progress(order, "rejected", str(error))
-            except (GridspineError, TimeoutError) as error:
-                words = error.detail if isinstance(error, GridspineError) else "the operator did not answer in time"
-                await self._orders.progress(order, "failed", words)
-            except Exception:
-                log.exception("an order could not be told")
-                await self._orders.progress(order, "failed", "it failed inside the node; its log says why")
+        """Tell an order until the operator took or refused it; one that cannot be reached is tried again meanwhile."""
+        clock = self._roaming.clock
+        for attempt in itertools.count():
+            async with self._turns.setdefault(order.thing, asyncio.Lock()), self._room:
+                if not self._orders.is_current(order) or await self._try(order):
+                    return
+            await clock.sleep(back_off_s(clock, attempt, least_s=1.0, most_s=AGAIN_S))
+
+    async def _try(self, order: Order) -> bool:
+        """Tell an order once; False where nobody knows what became of it."""
+        if order.point != POINT:
+            await self._orders.progress(order, "rejected", f"OCPI has no order for {order.point}")
+            return True
+        try:
+            await self._orders.progress(order, "sent")
+            await self._commands.limit(order.thing, order.value, order.until_us)
+            await self._orders.progress(order, "acknowledged")
+            await self._confirm(order)
+        except Refused as error:
+            if order.value is None and not self._commands.running(order.thing):
+                await self._orders.progress(order, "acknowledged")  # a profile ends with its session
+            else:
+                await self._orders.progress(order, "rejected", str(error))
+        except (Unavailable, TimeoutError) as error:
+            said = error.detail if isinstance(error, Unavailable) else "the operator did not answer in time"
+            log.info("%s is not told what was ordered, and will be: %s", order.thing, said)
+            return False
+        except GridspineError as error:
+            await self._orders.progress(order, "failed", error.detail)
+        except Exception:
+            log.exception("an order could not be told")
+            await self._orders.progress(order, "failed", "it failed inside the node; its log says why")
+        return True
 
     async def _confirm(self, order: Order) -> None:
         """Ask what now limits the session, and take that in as a reading: only it confirms."""

@@ -3,10 +3,6 @@
 Source: OCPI 2.2.1-d2 and 2.3.0, chapter "Tokens module", sender interface.
 """
 
-import hashlib
-
-import msgspec
-
 from gridspine.adapters.ocpi.call import Call, Reply
 from gridspine.adapters.ocpi.push import Push, Pushes
 from gridspine.adapters.ocpi.roaming import Roaming
@@ -28,14 +24,7 @@ class EmspTokens:
 
     async def load(self) -> None:
         """Learn since when the settings say what they say."""
-        digest = hashlib.sha256(msgspec.json.encode(self._roaming.settings.tokens)).hexdigest()
-        store = self._roaming.book.store
-        kept = await store.get("tokens")
-        known = ("", 0) if kept is None else msgspec.json.decode(kept, type=tuple[str, int])
-        if known[0] != digest:
-            known = digest, self._roaming.now_us
-            await store.put("tokens", msgspec.json.encode(known))
-        self._since_us = known[1]
+        self._since_us = await self._roaming.since("tokens", self._roaming.settings.tokens)
 
     def first(self) -> Token | None:
         """Return the first of our tokens that may charge."""

@@ -2,25 +2,34 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from gridspine.adapters.ocpi.desk import Action, Refused
 from gridspine.adapters.ocpi.roaming import Roaming
+from gridspine.adapters.ocpi.wire import read_parties
 from gridspine.kernel.errors import Overloaded
 from gridspine.kernel.time import format_rfc3339
 
 SHOWN = 50
+T = TypeVar("T")
 _AGAIN_S = 0.5
 _MODULES = ("locations", "tariffs", "sessions", "cdrs", "tokens")
 
 
 class Register(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the partner's versions are, and the token that it gave."""
+    """Where the partner's versions are, the token that it gave, and who it may be."""
 
     url: str
     token: str
+    party: str = ""
+
+
+class Invite(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who may register: country and party, several by commas."""
+
+    party: str
 
 
 class PartnerActions:
@@ -59,17 +68,16 @@ class PartnerActions:
 
     async def _invite(self, thing: str, given: Any) -> Any:
         _check(self._roaming, thing)
-        made = await self._roaming.registration.invite(thing)
+        asked = _input("invite", given, Invite)
+        made = await self._roaming.registration.invite(thing, read_parties(asked.party))
         await self.tell(thing)
         return made
 
     async def _register(self, thing: str, given: Any) -> Any:
         _check(self._roaming, thing)
-        try:
-            asked = msgspec.convert(given or {}, Register)
-        except msgspec.ValidationError as error:
-            raise Refused(f"the input of register: {error}") from error
-        await self._roaming.registration.register(thing, asked.url, asked.token)
+        asked = _input("register", given, Register)
+        parties = read_parties(asked.party) if asked.party else ()
+        await self._roaming.registration.register(thing, asked.url, asked.token, parties)
         await self.tell(thing)
         return await self._partner(thing, None)
 
@@ -93,6 +101,7 @@ class PartnerActions:
         said = {
             "registered": partner.registered, "url": partner.url, "version": partner.version,
             "since": format_rfc3339(partner.since_us) if partner.since_us else "",
+            "parties": [str(one) for one in partner.parties], "problem": partner.problem,
             "roles": [
                 {"role": one.role, "party": f"{one.country_code} {one.party_id}", "name": one.business_details.name}
                 for one in partner.roles[:SHOWN]
@@ -119,6 +128,13 @@ class PartnerActions:
                 break
             shown.append(one.body)
         return shown
+
+
+def _input(action: str, given: Any, kind: type[T]) -> T:
+    try:
+        return msgspec.convert(given or {}, kind)
+    except msgspec.ValidationError as error:
+        raise Refused(f"the input of {action}: {error}") from error
 
 
 def _check(roaming: Roaming, thing: str) -> None:

@@ -5,28 +5,35 @@
     we invite:    token A ─► the partner POSTs its token B ─► we ask it what it has ─► it is answered token C
     we register:  its token A ─► versions, details ─► POST our token B ─► it asks us, showing B ─► its token C
 
+Who it may say that it is stands in its invitation, or is what it said when we registered at it: nobody claims another's
+party, and in one organisation no two partners are the same. What was refused for that is told to the operator.
+
 Source: OCPI 2.2.1-d2 and 2.3.0, chapters "Credentials" and "Versions".
 """
 
 import asyncio
 import contextlib
+import logging
 from collections import defaultdict
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import msgspec
 
+from gridspine.adapters.ocpi.authorised import notes_of
 from gridspine.adapters.ocpi.book import Book, Partner, hash_of, new_token
+from gridspine.adapters.ocpi.claim import Claims, bound
 from gridspine.adapters.ocpi.client import Client
 from gridspine.adapters.ocpi.credentials import Credentials, CredentialsRole, Endpoint, VersionDetails, VersionEntry
 from gridspine.adapters.ocpi.settings import Settings
-from gridspine.adapters.ocpi.wire import OcpiError, Version, is_token
+from gridspine.adapters.ocpi.wire import OcpiError, Party, Version, is_token
 from gridspine.adapters.ocpi.words import BusinessDetails
 from gridspine.infra.runtime.clock import Clock
 from gridspine.infra.runtime.waiting import within
 from gridspine.kernel.errors import Conflict, GridspineError, Invalid, Unavailable
-from gridspine.kernel.time import US
+from gridspine.kernel.time import US, format_rfc3339
 
+log = logging.getLogger(__name__)
 MODULES: dict[str, tuple[tuple[str, str], ...]] = {
     "CPO": (
         ("locations", "SENDER"), ("sessions", "SENDER"), ("cdrs", "SENDER"), ("tariffs", "SENDER"),
@@ -60,8 +67,7 @@ class Registration:
         self._book, self._client, self._settings, self._clock = book, client, settings, clock
         self.base = settings.url.rstrip("/")
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self.here: Callable[[str], bool] = lambda thing: True
-        """Whether a Thing is a partner now; those that are not keep nobody out."""
+        self.claims = Claims(book, settings.party, clock)
         self.gone: list[Callable[[str], None]] = []
         """Called with the Thing of a partner that is registered no more."""
 
@@ -94,20 +100,27 @@ class Registration:
 
     def counts(self, partner: Partner, standing: str) -> bool:
         """Whether a token of a standing (`Book.by_token`) still counts: an invitation does for some days."""
-        return standing != "invitation" or partner.invited_until_us > self._clock.now_us()
+        return standing != "invitation" or partner.invited(self._clock.now_us())
 
     # -- the partner begins ------------------------------------------------------------------------------------
 
-    async def invite(self, thing: str) -> dict[str, str]:
-        """Return a token A with which a partner may register, once, and where; the one before does not count more."""
+    async def invite(self, thing: str, parties: tuple[Party, ...]) -> dict[str, str]:
+        """Return a token A with which a partner may register as ``parties``, once, and where.
+
+        The one before does not count more. Raises `Conflict` where one of them is another partner already.
+        """
         async with self._turns[thing]:
             partner = self._book.partner(thing)
             if partner.registered:
                 raise Conflict("the partner is registered already: unregister it first")
+            self.claims.free(thing, parties)
             token = new_token(self._clock)
             until_us = self._clock.now_us() + INVITED_S * US
-            made = msgspec.structs.replace(partner, invitation=hash_of(token), invited_until_us=until_us)
-            await self._book.keep(made)
+            await self._book.keep(
+                msgspec.structs.replace(
+                    partner, invitation=hash_of(token), invited_until_us=until_us, parties=parties, problem=""
+                )
+            )
             return {"token": token, "url": self.url}
 
     async def take(self, partner: Partner, version: Version, given: Credentials, *, again: bool) -> Credentials:
@@ -117,7 +130,11 @@ class Registration:
             if partner.registered != again:
                 word = "is not registered: POST" if again else "is registered already: PUT"
                 raise OcpiError(2000, f"the partner {word} its credentials", 405)
-            self._check_parties(partner, given)
+            try:
+                self.claims.check(partner, given, invited=not again)
+            except Conflict as error:
+                await self._tell(partner, error.detail)
+                raise OcpiError(2001, "roles: not who you may register as: ask the operator of this node") from error
             try:
                 found = await self._look(given.url, given.token, version)
             except GridspineError as error:
@@ -127,7 +144,7 @@ class Registration:
             await self._book.keep(
                 Partner(
                     partner.thing, "", hash_of(token), "", given.token, given.url, found.version, found.endpoints,
-                    given.roles, self._clock.now_us(),
+                    given.roles, self._clock.now_us(), 0, bound(partner, given),
                 )
             )  # fmt: skip
             return self.credentials(token)
@@ -141,14 +158,20 @@ class Registration:
 
     # -- we begin ----------------------------------------------------------------------------------------------
 
-    async def register(self, thing: str, url: str, token: str) -> Partner:
-        """Register at a partner by the token A and the address of its versions that it gave us."""
+    async def register(self, thing: str, url: str, token: str, parties: tuple[Party, ...] = ()) -> Partner:
+        """Register at a partner by the token A and the address of its versions that it gave us.
+
+        It may be ``parties`` and nobody else; without them it is bound to who it says that it is. Raises `Conflict`.
+        """
         if not is_token(token):
             raise Invalid("token: 1 to 64 printable characters are needed, without a space")
         self._client.check(url)
         async with self._turns[thing]:
-            if self._book.partner(thing).registered:
+            partner = self._book.partner(thing)
+            if partner.registered:
                 raise Conflict("the partner is registered already: renew its credentials, or unregister it first")
+            if parties:
+                await self._book.keep(msgspec.structs.replace(partner, parties=parties))
             return await self._exchange(thing, url, token, "POST")
 
     async def renew(self, thing: str) -> Partner:
@@ -176,16 +199,15 @@ class Registration:
             await self._forget(thing)
             await self._book.drop(thing)
         if before.registered:
-            with contextlib.suppress(GridspineError, TimeoutError):
-                call = self._client.call("DELETE", before.endpoint("credentials", ""), before.token)
-                await within(self._clock, TELL_S, call)
+            await self._part(before.endpoint("credentials", ""), before.token)
 
     async def _forget(self, thing: str) -> None:
         """Let neither side's token count any more, and what the partner pushed go; our own records of it stay."""
         await self._book.keep(Partner(thing))
-        await self._book.forget_all(thing, PUSHED)
         for gone in self.gone:
             gone(thing)
+        await self._book.forget_all(thing, PUSHED)
+        await self._book.forget_under(notes_of(thing))
 
     async def _exchange(self, thing: str, url: str, token: str, method: str) -> Partner:
         found = await self._look(url, token, None)
@@ -197,19 +219,27 @@ class Registration:
         try:
             answer: Any = await self._client.call(method, own, token, self.credentials(shown))
             given = _convert(answer, Credentials)
-            self._check_parties(before, given)
         except GridspineError:
             await self._book.keep(before)
             raise
         except asyncio.CancelledError:
             await asyncio.shield(self._book.keep(before))
             raise
-        return await self._book.keep(
-            Partner(
-                thing, "", hash_of(shown), "", given.token, given.url, found.version, found.endpoints, given.roles,
-                self._clock.now_us(),
-            )
+        roles, problem = self.claims.roles(before, given)
+        if not roles:
+            await self._tell(before, problem)
+            await self._part(own, given.token)
+            raise Conflict(problem)
+        made = Partner(
+            thing, "", hash_of(shown), "", given.token, given.url, found.version, found.endpoints, roles,
+            self._clock.now_us(), 0, bound(before, given),
         )  # fmt: skip
+        return await (self._tell(made, problem) if problem else self._book.keep(made))
+
+    async def _part(self, url: str, token: str) -> None:
+        """Tell a partner that it is none, if that takes no time."""
+        with contextlib.suppress(GridspineError, TimeoutError):
+            await within(self._clock, TELL_S, self._client.call("DELETE", url, token))
 
     async def _look(self, url: str, token: str, version: Version | None) -> _Found:
         """Return the endpoints of ``version``, or the newest that both know; raise `Conflict` where there is none."""
@@ -229,12 +259,11 @@ class Registration:
             raise Conflict("the partner is not registered")
         return partner
 
-    def _check_parties(self, partner: Partner, given: Credentials) -> None:
-        """Raise where a partner claims to be us, or whom another partner is."""
-        others = [one for one in self._book.partners() if one.thing != partner.thing and self.here(one.thing)]
-        for role in given.roles:
-            if role.party.key == self._settings.party.key or any(one.is_(role.party) for one in others):
-                raise OcpiError(2001, f"roles: {role.country_code} {role.party_id} is somebody else here")
+    async def _tell(self, partner: Partner, problem: str) -> Partner:
+        """Keep a partner with why it could not register, or not as all that it says, for its operator to see."""
+        log.warning("%s: %s", partner.thing, problem)
+        at = format_rfc3339(self._clock.now_us() // US * US)
+        return await self._book.keep(msgspec.structs.replace(partner, problem=f"{at}: {problem}"[:500]))
 
 
 def _convert(value: Any, kind: Any) -> Any:

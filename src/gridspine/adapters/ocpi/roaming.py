@@ -1,7 +1,10 @@
 """What all modules share: who we are, our partners, what is kept of them, and the node's charging points."""
 
+import hashlib
 import logging
 from collections.abc import Iterator
+
+import msgspec
 
 from gridspine.adapters.ocpi.book import Book, Partner
 from gridspine.adapters.ocpi.client import Client
@@ -29,7 +32,8 @@ class Roaming:
         self.book = Book(context.store, settings.kept)
         self.client = Client(context, settings)
         self.registration = Registration(self.book, self.client, settings, context.clock)
-        self.registration.here = self.here
+        self.registration.claims.here = self.here
+        self.registration.claims.organisation = self._organisation
         self.charging: ChargingPort = charging_of(context)
         self.things = Things()
 
@@ -40,6 +44,10 @@ class Roaming:
     def here(self, thing: str) -> bool:
         """Whether ``thing`` is a partner now."""
         return thing in self.things.partners
+
+    def _organisation(self, thing: str) -> str:
+        binding = self.things.partners.get(thing)
+        return "" if binding is None else binding.organisation
 
     def retired(self, thing: str) -> bool:
         """Whether ``thing`` is no more: one that only is another adapter's, or rests, may come back."""
@@ -53,6 +61,16 @@ class Roaming:
     def now_us(self) -> int:
         """The node's time [µs since 1970]."""
         return self.clock.now_us()
+
+    async def since(self, name: str, said: object) -> int:
+        """Return since when the settings say what they say of something [µs since 1970]; durable when this returns."""
+        digest = hashlib.sha256(msgspec.json.encode(said)).hexdigest()
+        kept = await self.book.store.get(name)
+        known = ("", 0) if kept is None else msgspec.json.decode(kept, type=tuple[str, int])
+        if known[0] != digest:
+            known = digest, self.now_us
+            await self.book.store.put(name, msgspec.json.encode(known))
+        return known[1]
 
     def partners(self, role: str = "") -> Iterator[Partner]:
         """Yield the registered partners that have a role, the oldest first; "" for any."""

@@ -31,7 +31,8 @@ MAX_PAGE = 100
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z?", re.ASCII)
 _TOKEN = re.compile(r"[\x21-\x7e]{1,64}", re.ASCII)
 _LINK = re.compile(r'<([^<>"\s]{1,2000})>\s*;[^,]*\brel="?next"?', re.ASCII)
-_MAX_QUERY = 20
+_PARTY = re.compile(r"([A-Za-z]{2})[ *-]?([A-Za-z0-9]{3})", re.ASCII)
+_MAX_QUERY, MAX_PARTIES = 20, 20
 T = TypeVar("T")
 
 
@@ -62,6 +63,18 @@ class Party(msgspec.Struct, frozen=True):
     def key(self) -> tuple[str, str]:
         """What it is compared by."""
         return self.country_code.upper(), self.party_id.upper()
+
+    def __str__(self) -> str:
+        return " ".join(self.key)
+
+
+def read_parties(text: str) -> tuple[Party, ...]:
+    """Return the parties that a person wrote, such as ``DE BRF`` or ``DE*BRF, NL-NSN``; raise `Invalid`."""
+    found = [_PARTY.fullmatch(one.strip()) for one in text.split(",")]
+    parties = tuple(Party(one[1].upper(), one[2].upper()) for one in found if one is not None)
+    if len(parties) < len(found) or len(parties) > MAX_PARTIES:
+        raise Invalid("party: two letters of its country and three of its own are needed, such as DE BRF")
+    return parties
 
 
 def bad(detail: str) -> OcpiError:

@@ -67,6 +67,16 @@ class GeoLocation(Object, frozen=True):
     longitude: Longitude
 
 
+def place_of(latitude: str, longitude: str) -> GeoLocation:
+    """Return a place as it is written: five to seven decimals, whatever a person wrote."""
+    return GeoLocation(_decimals(latitude), _decimals(longitude))
+
+
+def _decimals(text: str) -> str:
+    whole, _, part = text.partition(".")
+    return f"{whole}.{part[:7].ljust(5, '0')}"
+
+
 class EnergySource(Object, frozen=True):
     """A part of an energy mix [%]."""
 

@@ -16,6 +16,7 @@ from gridspine.adapters.ocpp.station import Place, Station
 from gridspine.adapters.ocpp.token import Tokens, Verdict
 from gridspine.adapters.ocpp.transaction import Record, Transaction, doubted
 from gridspine.adapters.ocpp.wire import Version
+from gridspine.kernel.errors import GridspineError
 from gridspine.kernel.ids import point_id
 from gridspine.kernel.readings import ItemProblem, NamedReadings, named_readings
 from gridspine.kernel.time import US, format_rfc3339
@@ -182,12 +183,20 @@ class ChargePoint:
         await self.keep(record.end(transaction) if ended else record.change(transaction))
         await self.tell(transaction)
 
-    async def tell(self, transaction: Transaction) -> None:
+    async def tell(self, transaction: Transaction, *, again: bool = False) -> None:
         """Tell whoever listens of a transaction; returns when it is kept."""
         place = self.station.place(transaction.evse)
         if place is not None:
             own = self.common.tokens.lists(transaction.token, self.station.organisation)
-            await self.common.shared.tell(place.thing, transaction, own=own)
+            await self.common.shared.tell(place.thing, transaction, own=own, again=again)
+
+    async def tell_again(self) -> None:
+        """Tell of the last transactions, which nobody may have heard of before the node stopped."""
+        for transaction in (*self.record.recent, *self.record.open):
+            try:
+                await self.tell(transaction, again=True)
+            except GridspineError as error:
+                log.warning("station=%s a transaction is not told of again: %s", self.identity, error.detail)
 
     async def booted(self, boot: dict[str, Any]) -> dict[str, Any]:
         """Keep a BootNotification and accept it: who has no Thing here was not let in."""

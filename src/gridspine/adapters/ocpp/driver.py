@@ -1,11 +1,10 @@
 """The `Adapter`: a charging station management system (CSMS) for OCPP 1.6, 2.0.1 and 2.1 over WebSockets."""
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from gridspine.adapters.ocpp import actions_certificates, actions_charging, actions_der, actions_upkeep
+from gridspine.adapters.ocpp import actions_certificates, actions_charging, actions_der, actions_upkeep, actions_v2x
 from gridspine.adapters.ocpp.asked import Desk
 from gridspine.adapters.ocpp.chargepoint import Common
 from gridspine.adapters.ocpp.counters import Counters
@@ -18,10 +17,12 @@ from gridspine.adapters.ocpp.store_format import bring_up_to_date
 from gridspine.infra.runtime.waiting import first_to_end
 from gridspine.kernel.time import US
 from gridspine.things.adapter import ActionRequest, AdapterContext, ReadRequest
+from gridspine.things.adapter_requests import each_in_a_task
 
 log = logging.getLogger(__name__)
 ACTIONS = (
     actions_charging.ACTIONS | actions_upkeep.ACTIONS | actions_certificates.ACTIONS | actions_der.ACTIONS
+    | actions_v2x.ACTIONS
 )  # fmt: skip
 """What can be asked of a charge point, by the names of the models ``ev_charger`` and ``v2x_charger``."""
 _LOOK_S = 0.5
@@ -84,19 +85,13 @@ async def _follow_bindings(context: AdapterContext, server: Server) -> None:
 
 
 async def _read_at_once(context: AdapterContext, server: Server) -> None:
-    reading: set[asyncio.Task[None]] = set()
-    try:
-        async for request in context.reads():
-            if len(reading) >= MAX_READS:
-                context.read_ended(request.id, f"{MAX_READS} charge points are being read already: ask again")
-                continue
-            task = asyncio.create_task(_read(context, server, request), name=f"ocpp read {request.thing}")
-            reading.add(task)
-            task.add_done_callback(reading.discard)
-    finally:
-        for task in reading:
-            task.cancel()
-        await asyncio.gather(*reading, return_exceptions=True)
+    def refuse(request: ReadRequest) -> None:
+        context.read_ended(request.id, f"{MAX_READS} charge points are being read already: ask again")
+
+    def name(request: ReadRequest) -> str:
+        return f"ocpp read {request.thing}"
+
+    await each_in_a_task(context.reads(), lambda one: _read(context, server, one), refuse, MAX_READS, name)
 
 
 async def _read(context: AdapterContext, server: Server, request: ReadRequest) -> None:

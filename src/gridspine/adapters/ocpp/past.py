@@ -79,9 +79,10 @@ class Past:
 
     async def station(self, request: ActionRequest) -> Payload:
         """Return what the charge point said of itself, and last of firmware, logs and security."""
-        _, _, record = await self._found(request.thing)
+        place, _, record = await self._found(request.thing)
         booted = format_rfc3339(record.booted_us) if record.booted_us else None
-        return {"boot": record.boot, "bootedAt": booted, "notices": record.notices}
+        known = {"station": place.connection.station, "device": place.connection.device or place.thing}
+        return {**known, "boot": record.boot, "bootedAt": booted, "notices": record.notices}
 
     async def _found(self, thing: str) -> tuple[Place, str, Record]:
         found = self._stations().of(thing)

@@ -46,9 +46,7 @@ class Charger(PushingDevice):
 
     def __init__(self) -> None:
         super().__init__()
-        self.silent = self.refuses = False
-        self.acknowledged = self.connections = 0
-        self.written: list[float | None] = []
+        self.connections = 0
         self.settings: Mapping[str, Any] = {"hold_off_s": 2.0}
         self.secrets: Mapping[str, str] = {}
         self._waiting: list[dict[str, Any]] = []

@@ -263,6 +263,7 @@ class Server:
             )  # fmt: skip
             live.told = Told(live.point, live.session, self.orders)
             log.info("connected: station=%s version=%s peer=%s", key, version, socket.peer)
+            await live.point.tell_again()
             await first_to_end(live.session.run(), live.told.run())
         except TurnedAway as error:
             self._common.counters.add("turned_away")

@@ -24,15 +24,18 @@ class Shared:
         except Unavailable:
             self._port = None
 
-    async def tell(self, thing: str, transaction: Transaction, *, own: bool) -> None:
-        """Tell of a transaction at ``thing``, by a token of our ``own`` list or not; durable when this returns."""
+    async def tell(self, thing: str, transaction: Transaction, *, own: bool, again: bool = False) -> None:
+        """Tell of a transaction at ``thing``, by a token of our ``own`` list or not; durable when this returns.
+
+        ``again``: it was told of before the node last stopped.
+        """
         if self._port is not None:
             fell = FELL in transaction.doubts  # what it took nobody knows, and nobody is billed for it
             stop_wh = None if fell else transaction.meter_stop_wh
             await self._port.report(
                 ChargingSession(
                     thing, transaction.id, transaction.token, transaction.started_us, transaction.stopped_us,
-                    transaction.meter_start_wh, stop_wh, transaction.reason, own,
+                    transaction.meter_start_wh, stop_wh, transaction.reason, own, again,
                 )
             )  # fmt: skip
 

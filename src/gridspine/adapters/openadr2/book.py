@@ -11,10 +11,15 @@ from gridspine.things.adapter import PrivateStore
 
 MAX_KEPT = 500
 """Events that are remembered of a VEN: told, answered; and its opts."""
+MAX_GONE = 1_000
+"""VENs that no Thing is any more, and that are remembered until they heard so."""
 
 
 class Registration(msgspec.Struct, frozen=True):
-    """A VEN's registration; ``address`` is where it is pushed to, "" for one that polls."""
+    """A VEN's registration; ``address`` is where it is pushed to, "" for one that polls.
+
+    ``certificate`` (DER) is what one that is pushed to registered by: while that is worth anything, it may be told.
+    """
 
     id: str
     at_us: int
@@ -22,6 +27,7 @@ class Registration(msgspec.Struct, frozen=True):
     address: str = ""
     report_only: bool = False
     signed: bool = False
+    certificate: bytes = b""
 
 
 class Answered(msgspec.Struct, frozen=True):
@@ -81,6 +87,13 @@ class Link(msgspec.Struct, frozen=True):
     until_us: int
 
 
+class Gone(msgspec.Struct, frozen=True):
+    """A VEN that no Thing is any more since ``at_us`` [µs since 1970], and that was not told so yet."""
+
+    registration: Registration
+    at_us: int
+
+
 class Book:
     """All that is kept; in memory, and durable when a ``put`` has returned."""
 
@@ -88,6 +101,7 @@ class Book:
         self._store = store
         self._vens: dict[str, VenRecord] = {}
         self._links: dict[str, Link] = {}
+        self._gone: dict[str, Gone] = {}
 
     async def load(self) -> None:
         """Read all of it when the adapter starts."""
@@ -97,6 +111,8 @@ class Book:
                 self._vens[id_] = msgspec.msgpack.decode(value, type=VenRecord)
             elif kind == "link":
                 self._links[id_] = msgspec.msgpack.decode(value, type=Link)
+            elif kind == "gone":
+                self._gone[id_] = msgspec.msgpack.decode(value, type=Gone)
 
     def ven(self, id: str, thing: str) -> VenRecord:
         """Return what is kept of a VEN that is ``thing``: nothing of what it was as another Thing."""
@@ -107,12 +123,31 @@ class Book:
         """Keep a VEN's record."""
         await self._store.put(f"ven/{id}", msgspec.msgpack.encode(record))
         self._vens[id] = record
+        if id in self._gone:
+            await self.forget_gone(id)  # it is back
         return record
 
-    async def forget(self, id: str) -> None:
-        """Keep nothing any more of a VEN, as no Thing is it."""
-        if self._vens.pop(id, None) is not None:
-            await self._store.put(f"ven/{id}", None)
+    async def forget(self, id: str, now_us: int) -> None:
+        """Keep nothing any more of a VEN, as no Thing is it; but of one that is pushed to, that it is to hear so."""
+        found = self._vens.get(id)
+        if found is None:
+            return
+        registration = found.registration
+        if registration is not None and registration.address and len(self._gone) < MAX_GONE:
+            gone = Gone(registration, now_us)
+            await self._store.put(f"gone/{id}", msgspec.msgpack.encode(gone))
+            self._gone[id] = gone
+        await self._store.put(f"ven/{id}", None)
+        del self._vens[id]
+
+    def gone(self) -> dict[str, Gone]:
+        """Return the VENs that no Thing is any more, and that are to hear so."""
+        return dict(self._gone)
+
+    async def forget_gone(self, id: str) -> None:
+        """Keep nothing any more of a VEN that was gone."""
+        if self._gone.pop(id, None) is not None:
+            await self._store.put(f"gone/{id}", None)
 
     def vens(self) -> list[str]:
         """Return the venIDs of which something is kept."""

@@ -16,9 +16,9 @@ import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
-from xml.parsers import expat
 
 from gridspine.energy.mapping.xml import element
+from gridspine.infra.runtime.bounded_xml import read_xml
 from gridspine.kernel.errors import Invalid
 from gridspine.kernel.time import MAX_US, US, format_rfc3339, parse_rfc3339
 
@@ -100,16 +100,7 @@ def decode(body: bytes) -> Node:
     if len(body) > MAX_BYTES:
         raise Invalid(f"a document has at most {MAX_BYTES} bytes")
     builder = _Builder()
-    parser = expat.ParserCreate(namespace_separator=" ")
-    parser.buffer_text = True
-    parser.StartDoctypeDeclHandler = builder.doctype
-    parser.StartElementHandler = builder.start
-    parser.EndElementHandler = builder.end
-    parser.CharacterDataHandler = builder.characters
-    try:
-        parser.Parse(body, True)
-    except (expat.ExpatError, LookupError, ValueError) as error:  # the last two: an encoding nobody knows
-        raise Invalid(f"this is no XML document: {str(error)[:100]}") from error
+    read_xml(body, builder, max_elements=MAX_ELEMENTS, max_depth=MAX_DEPTH)
     return builder.open[0].children[0]
 
 
@@ -120,15 +111,8 @@ class _Builder:
         self.open = [Node("")]
         self._said: list[list[str]] = [[]]
         """What each open element said so far, in the parts that came."""
-        self._count = 0
-
-    def doctype(self, *_: object) -> None:
-        raise Invalid("the document has a DTD, which is not read here")
 
     def start(self, name: str, _attributes: dict[str, str]) -> None:
-        self._count += 1
-        if self._count > MAX_ELEMENTS or len(self.open) > MAX_DEPTH:
-            raise Invalid("the document has too many elements, or they lie too deep")
         namespace, _, local = name.rpartition(" ")
         made = Node(f"{_PREFIXES.get(namespace, '?')}:{local}")
         self.open[-1].children.append(made)

@@ -4,11 +4,15 @@ import asyncio
 import logging
 
 from gridspine.adapters.openadr2.book import Book
-from gridspine.adapters.openadr2.client.followers import Followers
+from gridspine.adapters.openadr2.client.follower import Follower
+from gridspine.adapters.openadr2.client.followers import followers_of
 from gridspine.adapters.openadr2.desk import Desk
+from gridspine.adapters.openadr2.push import Pusher
 from gridspine.adapters.openadr2.session import App
-from gridspine.adapters.openadr2.settings import LISTENER, read_settings
+from gridspine.adapters.openadr2.settings import LISTENER, Settings, read_settings
+from gridspine.adapters.openadr2.signing import Signing, make_signing
 from gridspine.energy.control_port import controls_of
+from gridspine.energy.upstream.followers import Followers
 from gridspine.infra.runtime.waiting import first_to_end
 from gridspine.things.adapter import AdapterContext
 
@@ -29,12 +33,19 @@ class OpenAdr2Adapter:
         settings = read_settings(context.settings)
         book = Book(context.store)
         await book.load()
-        followers = Followers(context, settings)
-        desk = Desk(context, settings, book, controls_of(context))
+        followers = followers_of(context, settings)
+        desk = Desk(context, settings, book, controls_of(context), await _signing(context, settings))
         await first_to_end(
-            _serve(context, desk), _follow_bindings(desk), _follow_controls(desk), _refuse_orders(context),
+            _serve(context, desk), _push(desk), _follow_bindings(desk), _follow_controls(desk), _refuse_orders(context),
             _read_soon(context, followers), followers.run(),
         )  # fmt: skip
+
+
+async def _signing(context: AdapterContext, settings: Settings) -> Signing | None:
+    if settings.signature == "none" or not settings.vtn:
+        return None
+    files = settings.vtn["certificate"], settings.vtn["key"]
+    return await asyncio.to_thread(make_signing, context.clock, *files, settings.signed_within_s)
 
 
 async def _serve(context: AdapterContext, desk: Desk) -> None:
@@ -43,6 +54,13 @@ async def _serve(context: AdapterContext, desk: Desk) -> None:
     host, port = await context.serve(LISTENER, App(desk))
     _LOG.info("serving: %s:%d%s", host, port, desk.settings.path)
     await asyncio.get_running_loop().create_future()
+
+
+async def _push(desk: Desk) -> None:
+    if desk.settings.push is None or not desk.settings.vtn:
+        await asyncio.get_running_loop().create_future()
+    else:
+        await Pusher(desk, desk.settings.push).run()
 
 
 async def _follow_bindings(desk: Desk) -> None:
@@ -71,6 +89,6 @@ async def _refuse_orders(context: AdapterContext) -> None:
         await context.progress(order.command, "rejected", _ONLY_SPEAKS, sequence=order.sequence)
 
 
-async def _read_soon(context: AdapterContext, followers: Followers) -> None:
+async def _read_soon(context: AdapterContext, followers: Followers[Follower]) -> None:
     async for request in context.reads():
         context.read_ended(request.id, "" if followers.read_soon(request.thing) else _NOT_READ)

@@ -34,11 +34,11 @@ async def create(desk: Desk, asker: Asker, given: m.CreatePartyRegistration) -> 
             raise Refused(INVALID_ID, "registrationID: it is not that of this VEN")
         if given.profile != "2.0b" or given.transport != "simpleHttp":
             raise Refused(COMPLIANCE, "oadrProfileName, oadrTransportName: 2.0b by simpleHttp is spoken here")
-        desk.check_push(given)
+        address = desk.address_of(ven, given)
         again = known is not None and given.registration_id == known.id
         registration = Registration(
             known.id if again and known is not None else new_id(desk.clock), desk.clock.now_us(), given.ven_name[:128],
-            "" if given.http_pull in {None, True} else given.transport_address, given.report_only, given.xml_signature,
+            address, given.report_only, given.xml_signature, asker.certificate if address else b"",
         )  # fmt: skip
         # What registers anew knows nothing any more of what it was told; one that registers again does.
         kept = record if again else msgspec.structs.replace(record, told={}, asked={})

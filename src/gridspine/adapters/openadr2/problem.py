@@ -22,6 +22,10 @@ class Refused(Exception):
         self.code, self.words = code, words
 
 
+class BadSignature(Exception):
+    """A signature that is none, or does not prove what it should; its text says why."""
+
+
 def of_error(error: GridspineError) -> Refused:
     """Return an error of the node as a refusal."""
     if isinstance(error, Unauthenticated | Forbidden):

@@ -20,7 +20,7 @@ from gridspine.adapters.openadr2 import message_report as r
 from gridspine.adapters.openadr2.desk import Asker, Desk
 from gridspine.adapters.openadr2.document import MAX_BYTES
 from gridspine.adapters.openadr2.problem import COMPLIANCE, INVALID_DATA, OTHER, Refused, of_error, reply
-from gridspine.adapters.openadr2.wire import MEDIA, read, write
+from gridspine.adapters.openadr2.wire import MEDIA, write
 from gridspine.kernel.errors import GridspineError, Invalid, NotFound, Overloaded, UnsupportedMedia
 from gridspine.things.adapter import Receive, Scope, Send, certificate_of
 from gridspine.things.adapter_body import read_body
@@ -81,27 +81,35 @@ class App:
         if desk.context.trace.on:
             desk.context.trace("in", f"POST {name}\n".encode() + body)
         try:
-            asker = await desk.asker(certificate_of(scope))  # before a message is read, which takes its time
-            message = read(body)
+            certificate = certificate_of(scope)
+            asker = await desk.asker(certificate)  # before a message is read, which takes its time
+            message, signed = await desk.open(asker, certificate or b"", body)
         except Refused as refused:
             return self._told(self._refusal(refused.code, refused.words))
         except Invalid as error:
             if not body.strip().startswith(b"<"):
                 raise
             return self._told(self._refusal(INVALID_DATA, error.detail))
+        made = await self._done(service.get(type(message)), name, asker, message)
+        if signed or (desk.signing is not None and desk.signs(asker, getattr(message, "ven_id", ""))):
+            assert desk.signing is not None
+            return self._told(desk.signing.sign(made))
+        return self._told(self._written(made))
+
+    async def _done(self, handler: Handler | None, name: str, asker: Asker, message: Any) -> m.Message:
+        """Return a handler's reply, or why there is none."""
+        desk = self._desk
         try:
-            handler = service.get(type(message))
             if handler is None:
                 raise Refused(COMPLIANCE, f"{name} does not take this message")
-            made = await handler(desk, asker, message)
+            return await handler(desk, asker, message)
         except Refused as refused:
-            made = reply(message, refused.code, refused.words, desk.settings.vtn_id, getattr(message, "ven_id", ""))
+            told = refused
         except Overloaded:
             raise
         except GridspineError as error:
             told = of_error(error)
-            made = reply(message, told.code, told.words, desk.settings.vtn_id, getattr(message, "ven_id", ""))
-        return self._told(self._written(made))
+        return reply(message, told.code, told.words, desk.settings.vtn_id, getattr(message, "ven_id", ""))
 
     def _written(self, made: m.Message) -> bytes:
         """Return a reply's bytes; that there is nothing is the same for a VEN each time."""

@@ -28,7 +28,7 @@ class Connection(msgspec.Struct, frozen=True, rename=_NAMES, forbid_unknown_fiel
 
     ``ven_id`` is the VEN's. ``role``: *ven*, itself; *resource*, what it reports of as ``resource_id``. ``ven_name``
     is what it calls itself, where one certificate speaks for several. ``points``: which point a report's rID is, where
-    its description does not say.
+    its description does not say. ``signature``: whether its messages are signed, where that is not as in the settings.
     """
 
     ven_id: str
@@ -36,6 +36,7 @@ class Connection(msgspec.Struct, frozen=True, rename=_NAMES, forbid_unknown_fiel
     ven_name: str = ""
     resource_id: str = ""
     points: dict[str, str] = {}
+    signature: Literal["", "verified", "required"] = ""
 
 
 @dataclass(slots=True)
@@ -49,11 +50,12 @@ class Resource:
 
 @dataclass(slots=True)
 class Ven:
-    """A VEN and its resources, by resourceID; its own is ""."""
+    """A VEN and its resources, by resourceID; its own is "". ``signature`` "" is as the settings say."""
 
     id: str
     name: str = ""
     thing: str = ""
+    signature: str = ""
     resources: dict[str, Resource] = field(default_factory=dict)
 
 
@@ -94,6 +96,7 @@ class Vens:
         one.resources[name] = Resource(binding.thing, frozenset(binding.points), connection.points)
         if connection.role == "ven":
             one.thing, one.name = binding.thing, connection.ven_name
+            one.signature = connection.signature
 
 
 def read_connection(binding: Binding) -> Connection:

@@ -29,7 +29,11 @@ _SPACES = {f"xmlns_{prefix}": uri for prefix, uri in NAMESPACES.items() if prefi
 
 def read(body: bytes) -> Message:
     """Return the message in a payload; raise `Invalid` naming what is wrong."""
-    root = decode(body)
+    return read_root(decode(body))
+
+
+def read_root(root: Node) -> Message:
+    """Return the message in a payload that was decoded; raise `Invalid`. Who signed it is not asked."""
     if root.name != "oadr:oadrPayload":
         raise Invalid("an oadrPayload of OpenADR 2.0b is needed")
     return message_of(root.find("oadr:oadrSignedObject"))

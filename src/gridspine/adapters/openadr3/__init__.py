@@ -4,8 +4,8 @@
 
     wire, period, payload, native, edition   both editions ↔ checked values ↔ nouns of energy; pure
     session, auth                            HTTP: routes, tokens, problems
-    program, event, report, ven, subscription   one noun of the wire each
-    book, vtn, callback                      what is of the wire alone, and who is told of changes
+    program, event, report, ven, subscription   one noun of the wire each; topic: the names of MQTT's
+    book, vtn, callback, notifier            what is of the wire alone, and who is told of changes
     driver                                   the `Adapter`
 """
 

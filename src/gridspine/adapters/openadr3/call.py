@@ -37,6 +37,8 @@ class Call:
     body: bytes
     port: ControlPort
     now_us: int
+    host: str = ""
+    """By what name of this host it was asked, "" where that does not matter."""
     bl: bool = field(init=False)
     """Whether the asker runs programmes (business logic), for its own organisation."""
 

@@ -71,7 +71,8 @@ class Callbacks:
         self._seats, self._bytes = Seats(), 0
         self.counts: Counter[str] = Counter()
         """Notifications that were told, and lost."""
-        vtn.tell, vtn.check_callback = self._tell, self.check
+        vtn.told.append(self._tell)
+        vtn.check_callback = self.check
 
     def check(self, url: str) -> None:
         """Raise `Invalid` for an address that is never posted to."""

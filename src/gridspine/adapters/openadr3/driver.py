@@ -10,6 +10,7 @@ from gridspine.adapters.openadr3.auth import Auth
 from gridspine.adapters.openadr3.book import Book
 from gridspine.adapters.openadr3.callback import Callbacks
 from gridspine.adapters.openadr3.followed import FollowedVtns
+from gridspine.adapters.openadr3.notifier import Notifier
 from gridspine.adapters.openadr3.reported import Reported
 from gridspine.adapters.openadr3.session import App
 from gridspine.adapters.openadr3.settings import Settings
@@ -17,6 +18,7 @@ from gridspine.adapters.openadr3.vtn import Vtn
 from gridspine.adapters.openadr3.wire import Operation
 from gridspine.energy.control_port import Change, controls_of
 from gridspine.energy.programme import Programme
+from gridspine.energy.programme_enrolment import ProgrammeEnrolment
 from gridspine.energy.programme_event import ProgrammeEvent
 from gridspine.kernel.errors import GridspineError
 from gridspine.things.adapter import AdapterContext
@@ -38,23 +40,27 @@ class OpenAdr3Adapter:
         book = Book(context.store)
         await book.load()
         vtn = Vtn(book, controls, context.clock)
-        callbacks = Callbacks(vtn, context, settings)
+        callbacks, notifier = Callbacks(vtn, context, settings), Notifier(vtn, context, settings)
         reported = Reported(context)
         followed, vtn.take = FollowedVtns(context, settings, reported), reported.take
         app = App(vtn, context, Auth(context, controls, settings.token_s), followed.notified)
         async with asyncio.TaskGroup() as group:
             group.create_task(callbacks.run())
-            group.create_task(_follow(vtn))
+            group.create_task(notifier.run())
+            group.create_task(_follow(vtn, followed))
             group.create_task(_refuse_orders(context))
             group.create_task(_read_soon(context, followed))
             group.create_task(followed.run())
             await context.serve("http", app)
 
 
-async def _follow(vtn: Vtn) -> None:
+async def _follow(vtn: Vtn, followed: FollowedVtns) -> None:
     """Tell of what others change: the node's own API, its commands, other protocols."""
     while True:
         async for change in vtn.controls.changes():
+            if isinstance(change.document, ProgrammeEnrolment):
+                followed.opted(change.document.id)
+                continue
             async with vtn.writing:  # what a request changed is noted before it lets go
                 try:
                     await _take(vtn, change)

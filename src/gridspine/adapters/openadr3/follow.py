@@ -2,8 +2,9 @@
 
 ::
 
-    ven, resource, subscription ─► programs, events ─► `Mirror` ─► leases          every poll_s, or when it posts
-                                                        └─► `Reports` ─► /reports  when an interval is over
+    ven, resource, subscription ─► programs, events ─► `Mirror` ─► leases          every poll_s, or when it tells
+    `RemoteBroker`: MQTT          ─────────┘            ├─► `Reports` ─► /reports  when an interval is over
+                                                        └─► `Opts` ─► /reports     when the owner opts out, or in
 """
 
 import asyncio
@@ -17,19 +18,21 @@ import msgspec
 
 from gridspine.adapters.openadr3.edition import newer
 from gridspine.adapters.openadr3.remote import Connection
+from gridspine.adapters.openadr3.remote_broker import RemoteBroker
 from gridspine.adapters.openadr3.remote_call import Remote
 from gridspine.adapters.openadr3.remote_mirror import Mirror
+from gridspine.adapters.openadr3.remote_opt import Opts
+from gridspine.adapters.openadr3.remote_record import Kept
 from gridspine.adapters.openadr3.remote_report import Reports
 from gridspine.adapters.openadr3.settings import Settings
-from gridspine.infra.runtime.waiting import back_off_s, within
-from gridspine.kernel.errors import GridspineError, Invalid, NotFound, Overloaded, Unavailable
-from gridspine.kernel.ids import point_id
-from gridspine.kernel.readings import named_readings
+from gridspine.energy.control_port import controls_of
+from gridspine.energy.upstream.pace import Pace
+from gridspine.infra.runtime.waiting import first_to_end
+from gridspine.kernel.errors import Invalid, NotFound, Unavailable
 from gridspine.kernel.time import US
 from gridspine.things.adapter import AdapterContext, Binding
 
 _LOG = logging.getLogger(__name__)
-_LONGEST_S = 600.0
 _ENROL_US = 600 * US
 """How often it is asked anew by which words the VTN knows the VEN."""
 NOTIFY = "notify"
@@ -44,77 +47,68 @@ class Follower:
     ) -> None:  # fmt: skip
         self._context, self._binding, self._connection = context, binding, connection
         self._remote = Remote(connection, binding.organisation, context, settings, client)
-        self.mirror = Mirror(context, binding, connection, making)
-        self._reports = Reports(self.mirror, self._remote, connection, connection.resource_name)
+        self._kept = Kept(context.store, binding.thing)
+        self._mirror = Mirror(context, binding, connection, self._kept, making)
+        self._reports = Reports(self._mirror, self._kept, self._remote, connection)
+        self._opts = Opts(self._mirror, self._kept, self._remote, connection)
+        self._pace = Pace(context, binding, connection.vtn)
+        self._broker = RemoteBroker(context, binding.thing, connection, self._remote, settings, self._pace.wake)
         self.key = hashlib.blake2b(binding.thing.encode(), digest_size=12).hexdigest()
         """What its callback is known by."""
         self._bearer = context.clock.randbytes(32).hex()
-        self._wake = asyncio.Event()
         self._ven, self._words, self._enrolled_us = "", frozenset[str](), 0
-        self._said = ""
+        self._read: tuple[list[dict[str, Any]], list[dict[str, Any]]] = [], []
+        self._read_at: tuple[frozenset[str], int] = frozenset(), -1
 
     async def run(self) -> None:
         """Follow until cancelled."""
-        await self.mirror.load()
-        clock, attempt = self._context.clock, 0
-        while True:
-            self._wake.clear()
-            try:
-                await self.once()
-                attempt, pause_s = 0, self._connection.poll_s
-            except Overloaded as error:
-                await self._tell(0, error.detail)
-                pause_s = max(self._connection.poll_s, float(error.retry_after_s))
-            except GridspineError as error:
-                await self._tell(0, error.detail)
-                longest_s = max(self._connection.poll_s, _LONGEST_S)
-                pause_s = back_off_s(clock, attempt, least_s=min(5.0, self._connection.poll_s), most_s=longest_s)
-                attempt += 1
-            due_us = self._reports.next_us()
-            if due_us:
-                pause_s = min(pause_s, max(1.0, (due_us - clock.now_us()) / US))
-            try:
-                await within(clock, pause_s, self._wake.wait())
-            except TimeoutError:
-                continue
+        await self._kept.load()
+        polling = self._pace.run(self.once, lambda: self._connection.poll_s, self._reports.next_us)
+        await first_to_end(polling, self._broker.run())
 
-    async def once(self) -> None:
-        """Read all, keep it, report what is due; raise what prevents it."""
+    async def close(self) -> None:
+        """Do nothing: all followers are of one client."""
+
+    async def once(self) -> str:
+        """Read all, keep it, report what is due; raise what prevents it. Returns what could not be kept."""
         now_us = self._context.clock.now_us()
         if now_us - self._enrolled_us >= _ENROL_US:
             await self._enrol()
             self._enrolled_us = now_us
-        programs = await self._remote.whole("/programs", self.mirror.programs)
-        listed = [id_ for id_, one in self.mirror.events.items() if one.digest]
+        programs = await self._remote.whole("/programs", self._kept.programs)
+        listed = [id_ for id_, one in self._kept.events.items() if one.digest]
         events = await self._remote.whole("/events", listed)
-        await self.mirror.take(programs, events, self._words)
+        await self._take(programs, events)
+        self._broker.want(self._ven, self._kept.programs)
         await self._reports.tell(self._context.clock.now_us())
-        await self._tell(1, "; ".join(self.mirror.problems[:3]))
+        await self._opts.tell(self._context.clock.now_us())
+        return "; ".join(self._mirror.problems[:3])
+
+    async def _take(self, programs: list[dict[str, Any]], events: list[dict[str, Any]]) -> None:
+        """Keep what was read, unless the VTN says that it is what was kept last, and nothing changed here either."""
+        controls = controls_of(self._context)
+        same = programs is self._read[0] and events is self._read[1]
+        known = same and self._read_at == (self._words, controls.revision)
+        if known and self._mirror.settled(self._context.clock.now_us()):
+            return
+        await self._mirror.take(programs, events, self._words)
+        self._read, self._read_at = (programs, events), (self._words, controls.revision)
+
+    def opted(self, enrolment: str) -> None:
+        """Hear that an enrolment changed: if it is of a program that is followed, the VTN is told at once."""
+        if self._opts.concerns(enrolment):
+            self._pace.wake()
 
     def notified(self, bearer: str) -> bool:
         """Whether a notification is of the VTN; if so all is read at once. What it says itself is not looked at."""
         if not hmac.compare_digest(bearer.encode(), f"Bearer {self._bearer}".encode()):
             return False
-        self._wake.set()
+        self._pace.wake()
         return True
 
     def read_soon(self) -> None:
         """Read at once what is due later."""
-        self._wake.set()
-
-    async def _tell(self, connected: int, problem: str) -> None:
-        """Report whether it answers, and log what is wrong once."""
-        if problem != self._said:
-            _LOG.warning("%s: %s", self._binding.thing, problem or "the VTN answers, and all of it is kept")
-            self._said = problem
-        self._context.trace("note", problem or "read", peer=self._connection.vtn)
-        if "connected" not in self._binding.points:
-            return
-        row = (point_id(self._binding.thing, "connected"), "code", self._context.clock.now_us(), float(connected), 0)
-        try:
-            await self._context.intake(named_readings([row]), self._context.source_of(self._binding.thing))
-        except GridspineError as error:
-            _LOG.warning("%s: that it is connected was not kept: %s", self._binding.thing, error.detail)
+        self._pace.wake()
 
     # -- who it is there -----------------------------------------------------------------------------------------
 

@@ -34,7 +34,7 @@ def control_of(payloads: list[ValuesMap], modes: frozenset[str], units: Mapping[
     for one in payloads:
         if one.type not in modes:
             continue
-        value = _number(one.values[0]) if len(one.values) == 1 else None
+        value = number_of(one.values[0]) if len(one.values) == 1 else None
         if value is None:
             raise Invalid(f"{one.type}: one number is needed")
         factor = FACTOR_W.get(units.get(one.type, ""))
@@ -55,7 +55,7 @@ def signals_of(payloads: list[ValuesMap], modes: frozenset[str]) -> tuple[Signal
     )
 
 
-def _number(value: float | int | str | bool | Point) -> float | None:
+def number_of(value: float | int | str | bool | Point) -> float | None:
     """Return a number that a float can be, else None: JSON's whole numbers may have hundreds of digits."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
@@ -71,6 +71,6 @@ def _value(value: float | int | str | bool | Point) -> float | str | bool:
         return msgspec.json.encode(value).decode()
     if isinstance(value, bool | str):
         return value
-    if (number := _number(value)) is None:
+    if (number := number_of(value)) is None:
         raise Invalid("a value is no number that there can be")
     return number

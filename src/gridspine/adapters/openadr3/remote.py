@@ -1,4 +1,4 @@
-"""Somebody else's VTN that the node follows as a VEN: how a Thing says so, and what is kept of what was read. Pure.
+"""Somebody else's VTN that the node follows as a VEN: how a Thing says so. Pure.
 
 ::
 
@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from gridspine.energy.control import MODE_OF
+from gridspine.energy.upstream.consent import Consent
 from gridspine.infra.runtime.web_place import split_address
 from gridspine.kernel.errors import Invalid
 
@@ -74,10 +74,7 @@ class Connection(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fie
                     raise Invalid(f"{name}: {error.detail}") from error
         if not self.client_id or not self.secret:
             raise Invalid("clientId, secret: each is needed; secret is the name of one, not the secret itself")
-        if self.site and self.thing:
-            raise Invalid("site, thing: one of them takes part")
-        if unknown := [mode for mode in self.modes if mode not in MODE_OF]:
-            raise Invalid(f"modes: {unknown[0][:40]!r} is none")
+        self.consent.check()
         if not MIN_POLL_S <= self.poll_s <= MAX_POLL_S:
             raise Invalid(f"pollS: {MIN_POLL_S:.0f} s to a day")
         if max(len(self.name), len(self.resource_name)) > _MAX_WORD:
@@ -94,47 +91,9 @@ class Connection(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fie
         return self.resource or self.name
 
     @property
-    def subject(self) -> str:
-        """What takes part, "" for nothing."""
-        return self.site or self.thing
-
-
-class KnownProgram(msgspec.Struct, frozen=True):
-    """A program that is followed: the programme made of it, the enrolment in it, and what consent that rests on."""
-
-    noun: str
-    enrolment: str = ""
-    consent: str = ""
-
-
-class BegunProgram(msgspec.Struct, frozen=True):
-    """A program whose programme, of that ``title``, is being made since ``from_us`` [µs since 1970]."""
-
-    title: str
-    from_us: int
-
-
-class Due(msgspec.Struct, frozen=True):
-    """A report that an event asks for: ``intervals`` are (id, from [µs], until [µs])."""
-
-    payload_type: str
-    units: str
-    intervals: tuple[tuple[int, int, int], ...]
-
-
-class KnownEvent(msgspec.Struct, frozen=True):
-    """An event that was read: its ``program``, the event made of it ("" for none), by what ``digest`` of its words.
-
-    ``first_us`` [µs since 1970] is when it was read first, which *now* means in it; from ``again_us`` on more of its
-    intervals are to be published, 0 where all are. ``due`` are reports to come.
-    """
-
-    program: str
-    noun: str
-    digest: str
-    first_us: int
-    again_us: int = 0
-    due: tuple[Due, ...] = ()
+    def consent(self) -> Consent:
+        """Who takes part, in what."""
+        return Consent(self.site, self.thing, self.modes, self.authority)
 
 
 def read_connection(given: Any) -> Connection:

@@ -14,15 +14,15 @@ from gridspine.adapters.openadr3.remote import Connection
 from gridspine.adapters.openadr3.settings import Settings
 from gridspine.infra.runtime.address_rule import AddressRule
 from gridspine.infra.runtime.clock import Clock
-from gridspine.infra.runtime.guarded_http import guarded_client
+from gridspine.infra.runtime.guarded_http import guarded_client, read_body
 from gridspine.infra.runtime.web_place import origin_of, retry_after_s, split_address
 from gridspine.kernel.errors import Invalid, NotFound, Overloaded, Unavailable
 from gridspine.kernel.time import US
 from gridspine.things.adapter import AdapterContext
 
-MAX_BODY_BYTES, PAGE, MAX_PAGES = 4 << 20, 50, 100
-"""What an answer has at most [bytes]; objects of a page; pages of a list: what is beyond is not read."""
-_TIMEOUT_S, _TOKEN_S, _EARLY_S, _PAUSE_S = 20.0, 300.0, 30.0, 60
+MAX_BODY_BYTES, PAGE, MAX_PAGES, MAX_LIST_BYTES = 4 << 20, 50, 100, 64 << 20
+"""What an answer has at most [bytes]; objects of a page; pages, and bytes, of a list: what is beyond is not read."""
+_TIMEOUT_S, _TOKEN_S, _MOST_TOKEN_S, _EARLY_S, _PAUSE_S = 20.0, 300.0, 86_400.0, 30.0, 60
 _JSON = {"content-type": "application/json"}
 _FORM = {"content-type": "application/x-www-form-urlencoded", "accept": "application/json"}
 
@@ -63,7 +63,7 @@ class Remote:
         sent = b"" if body is None else msgspec.json.encode(body)
         more = {**(_JSON if sent else {}), **({"if-none-match": tag} if tag else {})}
         for attempt in range(2):
-            head = {"authorization": f"Bearer {await self._bearer()}", "accept": "application/json", **more}
+            head = {"authorization": f"Bearer {await self.bearer()}", "accept": "application/json", **more}
             self._trace("out", f"{method} {path}\n".encode() + sent, peer=self._base)
             said = await self._send(method, f"{self._base}{path}", head, sent)
             self._trace("in", f"{said.status}\n".encode() + said.body, peer=self._base)
@@ -85,11 +85,15 @@ class Remote:
         """Return a whole list, page by page; one of a single page is asked for by its tag."""
         known_tag, known = self._lists.get(path, ("", []))
         found: dict[str, dict[str, Any]] = {}
+        size = 0
         for at in range(MAX_PAGES):
             asked = httpx.QueryParams({**(query or {}), "skip": str(at * PAGE), "limit": str(PAGE)})
             said = await self.ask("GET", f"{path}?{asked}", tag="" if at else known_tag)
             if said.status == 304:
                 return known
+            size += len(said.body)
+            if size > MAX_LIST_BYTES:
+                raise Invalid(f"{path} of the VTN has more than {MAX_LIST_BYTES} bytes: name the programs to follow")
             page = _objects(said.body, path)
             before = len(found)
             found.update((str(one.get("id", "")), one) for one in page)
@@ -114,7 +118,7 @@ class Remote:
         seen = {one["id"] for one in again}
         return [*again, *(one for one in found if one["id"] not in seen)]
 
-    async def _bearer(self) -> str:
+    async def bearer(self) -> str:
         """Return a token that holds for a while yet."""
         if self._token and self._clock.monotonic_us() < self._renew_us:
             return self._token
@@ -129,9 +133,8 @@ class Remote:
             pause_s = retry_after_s(said.headers.get("retry-after", "")) or _PAUSE_S
             raise Overloaded(f"no token: {url[:100]} answers {said.status}", retry_after_s=pause_s)
         try:
-            given: Any = msgspec.json.decode(said.body)
-            token, holds_s = str(given["access_token"]), float(given.get("expires_in") or _TOKEN_S)
-        except (msgspec.MsgspecError, UnicodeDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
+            token, holds_s = token_of(said.body)
+        except Invalid as error:
             raise Unavailable(f"no token: {said.status} from {url[:100]}") from error
         if not (0 < len(token) <= 16_384 and token.isascii() and token.isprintable() and holds_s > 0):
             raise Unavailable(f"no token: {url[:100]} answers one that cannot be used")
@@ -175,17 +178,23 @@ class Remote:
             request = self._client.build_request(method, url, headers=headers, content=body)
             answer = await self._client.send(request, stream=True)
             try:
-                parts, size = [], 0
-                async for part in answer.aiter_bytes():
-                    parts.append(part)
-                    size += len(part)
-                    if size > MAX_BODY_BYTES:
-                        raise Invalid(f"an answer of the VTN has more than {MAX_BODY_BYTES} bytes")
+                got = await read_body(answer, MAX_BODY_BYTES, "the VTN", Invalid)
             finally:
                 await answer.aclose()
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
             raise Unavailable(f"the VTN does not answer: {type(error).__name__}") from error
-        return Said(answer.status_code, answer.headers, b"".join(parts))
+        return Said(answer.status_code, answer.headers, got)
+
+
+def token_of(body: bytes) -> tuple[str, float]:
+    """Return a token and how long it holds [s], a day at most; raise `Invalid` for what is none."""
+    try:
+        given: Any = msgspec.json.decode(body)
+        return str(given["access_token"]), min(float(given.get("expires_in") or _TOKEN_S), _MOST_TOKEN_S)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, KeyError, TypeError, AttributeError) as error:
+        raise Invalid(f"that is no token: {type(error).__name__}") from error
+    except (ValueError, OverflowError) as error:  # JSON's whole numbers may have hundreds of digits
+        raise Invalid("expires_in: it is no number of seconds") from error
 
 
 def _objects(body: bytes, path: str) -> list[dict[str, Any]]:

@@ -11,7 +11,8 @@ from gridspine.adapters.openadr3.part import parts_of
 from gridspine.adapters.openadr3.payload import CONTROLS
 from gridspine.adapters.openadr3.period import chance_s, spans
 from gridspine.adapters.openadr3.program import signal_of
-from gridspine.adapters.openadr3.remote import Connection, Due
+from gridspine.adapters.openadr3.remote import Connection
+from gridspine.adapters.openadr3.remote_record import Due
 from gridspine.adapters.openadr3.wire import EventPayloadDescriptor, EventRequest, ProgramRequest, read
 from gridspine.energy.control import WIRE_NAMES
 from gridspine.energy.programme import MAX_DESCRIPTORS, SignalDescriptor

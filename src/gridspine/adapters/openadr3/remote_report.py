@@ -14,11 +14,14 @@ from typing import Any
 
 import msgspec
 
-from gridspine.adapters.openadr3.remote import WAYS, Connection, Due, KnownEvent, Way
+from gridspine.adapters.openadr3.remote import WAYS, Connection, Way
 from gridspine.adapters.openadr3.remote_call import Remote
 from gridspine.adapters.openadr3.remote_mirror import Mirror
+from gridspine.adapters.openadr3.remote_record import Due, Kept, KnownEvent
 from gridspine.energy.control_port import ControlPort
-from gridspine.energy.programme import MAX_DESCRIPTORS, ReportDescriptor
+from gridspine.energy.programme import ReportDescriptor
+from gridspine.energy.upstream.record import KnownProgramme
+from gridspine.energy.upstream.report import history
 from gridspine.kernel.errors import Conflict, GridspineError, Invalid, NotFound
 from gridspine.kernel.time import US, format_rfc3339
 
@@ -32,20 +35,25 @@ _TRIED_US = 86_400 * US
 class Reports:
     """Tells one VTN of one Thing."""
 
-    def __init__(self, mirror: Mirror, remote: Remote, connection: Connection, resource: str) -> None:
-        self._mirror, self._remote, self._connection, self._resource = mirror, remote, connection, resource
+    def __init__(self, mirror: Mirror, kept: Kept, remote: Remote, connection: Connection) -> None:
+        self._mirror, self._kept, self._remote, self._connection = mirror, kept, remote, connection
+        self._tried_us = 0
 
     def next_us(self) -> int:
-        """Return when the next report can be made [µs since 1970], 0 where none is due."""
-        ends = [due.intervals[-1][2] for one in self._mirror.events.values() for due in one.due if due.intervals]
-        return min(ends) + round(GRACE_S * US) if ends else 0
+        """Return when the next report can be made [µs since 1970], 0 where none is due.
+
+        One that was tried already is tried again whenever the VTN is asked, and calls for no sooner time.
+        """
+        ends = (due.intervals[-1][2] for one in self._kept.events.values() for due in one.due if due.intervals)
+        return min((at_us for one in ends if (at_us := one + round(GRACE_S * US)) > self._tried_us), default=0)
 
     async def tell(self, now_us: int) -> None:
         """Send the reports that are due; raise what keeps all of them from being sent.
 
         One that cannot be made, or that the VTN refuses, is noted among the mirror's problems; after a day it goes.
         """
-        for id_, known in list(self._mirror.events.items()):
+        self._tried_us = now_us
+        for id_, known in list(self._kept.events.items()):
             for due in known.due:
                 if due.intervals and due.intervals[-1][2] + GRACE_S * US > now_us:
                     continue
@@ -56,17 +64,17 @@ class Reports:
                     if isinstance(error, Conflict) and due.intervals[-1][2] + _TRIED_US > now_us:
                         continue  # history may come yet
                 known = msgspec.structs.replace(known, due=tuple(one for one in known.due if one is not due))
-                await self._mirror.keep(id_, known if known.due or known.digest else None)
+                await self._kept.keep(id_, known if known.due or known.digest else None)
 
     async def _send(self, id: str, known: KnownEvent, due: Due) -> None:
         way = WAYS.get(due.payload_type)
-        of = self._mirror.programs.get(known.program)
+        of = self._kept.programs.get(known.program)
         if way is None or not self._connection.telemetry or of is None or not of.enrolment or not due.intervals:
             raise Invalid("nothing is told of it: the connection names no telemetry, or it is no payload of a Thing")
         unit = due.units or way.unit
         if unit not in way.factors:
             raise Invalid(f"its units {unit[:40]!r} are none of {', '.join(way.factors)}")
-        values = await self._values(of.noun, of.enrolment, known, due, way)
+        values = await self._values(of, known, due, way)
         told = [
             {"id": number, "intervalPeriod": _period(begin_us, end_us),
              "payloads": [{"type": due.payload_type, "values": [round(value / way.factors[unit], 6)]}]}
@@ -75,41 +83,31 @@ class Reports:
         descriptor = {"objectType": "REPORT_PAYLOAD_DESCRIPTOR", "payloadType": due.payload_type, "units": unit}
         body: dict[str, Any] = {
             "eventID": id, "clientName": self._connection.name, "payloadDescriptors": [descriptor],
-            "resources": [{"resourceName": self._resource, "intervals": told}],
+            "resources": [{"resourceName": self._connection.resource_name, "intervals": told}],
         }  # fmt: skip
         if self._connection.edition == "3.0.1":
             body["programID"] = known.program
         await self._remote.ask("POST", "/reports", body)
 
     async def _values(
-        self, noun: str, enrolment: str, known: KnownEvent, due: Due, way: Way
+        self, of: KnownProgramme, known: KnownEvent, due: Due, way: Way
     ) -> list[float | None]:  # fmt: skip
         """Return one value an interval, None where nothing valid was read."""
         port = self._mirror.port()
         begin_us, end_us = due.intervals[0][1], due.intervals[-1][2]
         step_us = _step_us(due, end_us - begin_us)
-        since_us = port.enrolments.get(noun, enrolment).from_us
+        since_us = port.enrolments.get(of.noun, of.enrolment).from_us
         skipped = max(0, -(-(since_us - begin_us) // step_us))  # of before it took part nothing is told
         from_us = begin_us + skipped * step_us
         more_us = step_us if way.point == "activeEnergyImport" else 0  # a register is read at the end, too
         if from_us >= end_us:
             return [None] * len(due.intervals)
-        await self._describe(port, noun, ReportDescriptor(due.payload_type, way.point, step_us // US))
-        made = await port.reports.deliver(
-            noun, enrolment, due.payload_type, from_us, end_us + more_us, point=way.point,
-            event=_event_of(port, noun, known),
-        )  # fmt: skip
-        found = (await port.reports.values(made)).resources
-        mine = next((one.values for one in found if one.thing == self._connection.telemetry), ())
+        wanted = ReportDescriptor(due.payload_type, way.point, step_us // US)
+        mine = await history(
+            port, of, self._connection.telemetry, wanted, (from_us, end_us + more_us), _event_of(port, of.noun, known)
+        )
         slots = [None] * skipped + list(mine)
         return [_value(slots, (a - begin_us) // step_us, (b - begin_us) // step_us, way) for _, a, b in due.intervals]
-
-    async def _describe(self, port: ControlPort, noun: str, wanted: ReportDescriptor) -> None:
-        """Let the programme ask for what is told: only then the node tells it."""
-        of = port.programmes.own(noun)
-        if wanted not in of.reports:
-            others = [one for one in of.reports if one.payload_type != wanted.payload_type][: MAX_DESCRIPTORS - 1]
-            await port.programmes.change(noun, msgspec.structs.replace(of, reports=(*others, wanted)))
 
 
 def _event_of(port: ControlPort, noun: str, known: KnownEvent) -> str:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from gridspine.adapters.openadr3.payload import number_of
 from gridspine.adapters.openadr3.period import spans
 from gridspine.adapters.openadr3.remote import WAYS
 from gridspine.adapters.openadr3.wire import EventRequest, ReportRequest
@@ -76,10 +77,10 @@ class Reported:
 
 
 def told_of(event: EventRequest, units: dict[str, str], clock: Clock) -> list[_Told]:
-    """Return the values of a resource's intervals; one without a time is of now."""
+    """Return the values of a resource's intervals; one without a time is of now. Raises `Invalid`."""
     now_us = clock.now_us()
     return [
-        _Told(payload.type, units.get(payload.type, ""), span.from_us, float(payload.values[0]))
+        _Told(payload.type, units.get(payload.type, ""), span.from_us, _value(payload.type, payload.values[0]))
         for span in spans(event, 0, now_us)
         for payload in span.interval.payloads
         if payload.type in _TAKEN
@@ -87,6 +88,14 @@ def told_of(event: EventRequest, units: dict[str, str], clock: Clock) -> list[_T
         and isinstance(payload.values[0], int | float)
         and not isinstance(payload.values[0], bool)
     ]
+
+
+def _value(payload_type: str, given: int | float) -> float:
+    """Return a value that a float can be; raise `Invalid`: JSON's whole numbers may have hundreds of digits."""
+    found = number_of(given)
+    if found is None:
+        raise Invalid(f"{payload_type}: a value is no number that there can be")
+    return found
 
 
 def _row(binding: Binding, told: _Told) -> Row | None:

@@ -18,9 +18,9 @@ from typing import Any
 
 import msgspec
 
-from gridspine.adapters.openadr3 import event, program, report, subscription, ven
+from gridspine.adapters.openadr3 import event, program, report, subscription, topic, ven
 from gridspine.adapters.openadr3.auth import Auth
-from gridspine.adapters.openadr3.call import EDITIONS, Answer, Call, Edition, read_query, said
+from gridspine.adapters.openadr3.call import EDITIONS, Answer, Call, Edition, read_query
 from gridspine.adapters.openadr3.follow import NOTIFY
 from gridspine.adapters.openadr3.vtn import Vtn
 from gridspine.kernel.errors import GridspineError, NotFound, Unauthenticated
@@ -52,28 +52,16 @@ def _routes() -> dict[str, dict[tuple[str, ...], dict[str, Handler]]]:
     many: dict[str, Handler] = {"GET": ven.search_resources, "POST": ven.create_resource}
     one: dict[str, Handler] = {"GET": ven.get_resource, "PUT": ven.update_resource, "DELETE": ven.delete_resource}
     newer: dict[tuple[str, ...], dict[str, Handler]] = {}
-    newer |= {("resources",): many, ("resources", _ID_PART): one, ("notifiers",): {"GET": _notifiers}}
+    newer |= {("resources",): many, ("resources", _ID_PART): one, ("notifiers",): {"GET": topic.notifiers}}
     topics = ("notifiers", "mqtt", "topics")
     for name in ("programs", "events", "reports", "subscriptions", "vens", "resources"):
-        newer[*topics, name] = {"GET": _no_topics}
-    newer[*topics, "programs", _ID_PART] = newer[*topics, "vens", _ID_PART] = {"GET": _no_topics}
-    newer[*topics, "programs", _ID_PART, "events"] = {"GET": _no_topics}
+        newer[*topics, name] = {"GET": topic.topics}
+    newer[*topics, "programs", _ID_PART] = newer[*topics, "vens", _ID_PART] = {"GET": topic.topics}
+    newer[*topics, "programs", _ID_PART, "events"] = {"GET": topic.topics}
     for name in ("events", "programs", "resources"):
-        newer[*topics, "vens", _ID_PART, name] = {"GET": _no_topics}
+        newer[*topics, "vens", _ID_PART, name] = {"GET": topic.topics}
     nested = {("vens", _ID_PART, "resources"): many, ("vens", _ID_PART, "resources", _ID_PART): one}
     return {"3.1.0": {**shared, **newer}, "3.0.1": {**shared, **nested}}
-
-
-async def _notifiers(vtn: Vtn, call: Call) -> Answer:
-    """Answer ``GET /notifiers``: by webhook only."""
-    call.port.check("programme.read")
-    return said({"WEBHOOK": True})
-
-
-async def _no_topics(vtn: Vtn, call: Call) -> Answer:
-    """Answer ``GET /notifiers/mqtt/topics/…``: there is no MQTT notifier."""
-    call.port.check("programme.read")
-    raise NotFound("this VTN notifies by webhook only: see /notifiers")
 
 
 class App:
@@ -134,7 +122,7 @@ class App:
                 if method != "DELETE":
                     self._vtn.book.check_bytes(call.organisation, "" if call.bl else call.client, len(body))
                 return await handler(self._vtn, call)
-        call = self._call(method, edition, path, query, body, source)
+        call = self._call(method, edition, path, query, body, source, _host(scope))
         if path in _POLLED and "active" not in call.query:
             return await self._polled(handler, call, query, scope)
         return await handler(self._vtn, call)
@@ -148,10 +136,11 @@ class App:
         return Answer(204, b"")
 
     def _call(
-        self, method: str, edition: Edition, path: tuple[str, ...], query: str, body: bytes, source: Source
+        self, method: str, edition: Edition, path: tuple[str, ...], query: str, body: bytes, source: Source,
+        host: str = "",
     ) -> Call:  # fmt: skip
         port = self._vtn.controls.of(source)
-        return Call(method, edition, path, read_query(query), body, port, self._vtn.clock.now_us())
+        return Call(method, edition, path, read_query(query), body, port, self._vtn.clock.now_us(), host)
 
     async def _polled(self, handler: Handler, call: Call, query: str, scope: Scope) -> Answer:
         """Answer from memory what was answered to one who may see as much, while nothing has changed."""
@@ -184,6 +173,12 @@ class App:
             ):
                 return table[shape].get(method), tuple(sorted(table[shape]))
         raise NotFound("there is nothing at this path")
+
+
+def _host(scope: Scope) -> str:
+    """Return the name by which this host was asked, without its port; "" where it was not said."""
+    given = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
+    return re.sub(r":\d*\Z", "", given[0]) if len(given) == 1 else ""
 
 
 def _problem(error: GridspineError) -> Answer:

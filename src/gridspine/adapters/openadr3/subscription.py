@@ -82,6 +82,16 @@ def wanting(vtn: Vtn, record: Record, operation: Operation) -> Iterator[tuple[Re
                 yield one, part
 
 
+def without_tokens(record: Record) -> Record:
+    """Return a record without bearer tokens, which subscriptions have."""
+    if record.kind != "SUBSCRIPTION":
+        return record
+    parts = [
+        {name: value for name, value in one.items() if name != "bearerToken"} for one in record.body["objectOperations"]
+    ]
+    return msgspec.structs.replace(record, body={**record.body, "objectOperations": parts})
+
+
 def may_see(vtn: Vtn, call: Call, record: Record, guard: frozenset[str]) -> bool:
     """Whether who subscribed may see an object, or might have while it was there."""
     try:
@@ -128,13 +138,7 @@ def _proof(call: Call) -> tuple[str, int, tuple[str, ...] | None]:
 
 def _shown(record: Record, call: Call) -> dict[str, Any]:
     """Return a subscription; its bearer tokens are for who gave them."""
-    if record.client != call.client:
-        parts = [
-            {name: value for name, value in one.items() if name != "bearerToken"}
-            for one in record.body["objectOperations"]
-        ]
-        record = msgspec.structs.replace(record, body={**record.body, "objectOperations": parts})
-    return edition.shown(record, call.edition)
+    return edition.shown(record if record.client == call.client else without_tokens(record), call.edition)
 
 
 def _find(vtn: Vtn, call: Call) -> Record:

@@ -190,6 +190,11 @@ def _matching(vtn: Vtn, call: Call, kind: Kind) -> Iterator[Record]:
             yield one
 
 
+def find(vtn: Vtn, call: Call, id: str) -> Record:
+    """Return a VEN that the asker may see; raise `NotFound`."""
+    return _find(vtn, call, "VEN", id)
+
+
 def _find(vtn: Vtn, call: Call, kind: Kind, id: str) -> Record:
     call.port.check("programme.read")
     found = vtn.book.get(kind, id)

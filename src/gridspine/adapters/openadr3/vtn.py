@@ -18,13 +18,15 @@ Told = Callable[[Record, Operation, frozenset[str]], None]
 
 
 class Vtn:
-    """One VTN; ``tell`` hears of each change of an object."""
+    """One VTN; those ``told`` hear of each change of an object."""
 
     def __init__(self, book: Book, controls: Controls, clock: Clock) -> None:
         self.book, self.controls, self.clock = book, controls, clock
-        self.tell: Told = lambda _record, _operation, _guard: None
+        self.told: list[Told] = []
         self.check_callback: Callable[[str], None] = lambda _url: None
         """Raises `Invalid` for an address that is never posted to."""
+        self.brokers: Callable[[str], list[str]] = lambda _host: []
+        """Where notifications are read by MQTT, by who knows this host by that name; nowhere without a broker."""
         self.take: Callable[[Source, ReportRequest], Awaitable[None]] = _taken
         """Takes what a report tells of Things, and returns when that is durable."""
         self.done: set[tuple[str, int]] = set()
@@ -53,6 +55,11 @@ class Vtn:
         if len(self._modified_us) >= 100_000:
             self._modified_us.clear()
         self._modified_us[noun] = self.clock.now_us()
+
+    def tell(self, record: Record, operation: Operation, guard: frozenset[str]) -> None:
+        """Tell of a change that is durable."""
+        for one in self.told:
+            one(record, operation, guard)
 
     async def kept(self, record: Record, operation: Operation) -> Record:
         """Keep a record, and tell of it."""

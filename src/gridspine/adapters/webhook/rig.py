@@ -48,9 +48,7 @@ class Vendor(PushingDevice):
 
     def __init__(self) -> None:
         super().__init__()
-        self.silent = self.refuses = False
-        self.acknowledged = self.connections = 0
-        self.written: list[float | None] = []
+        self.connections = 0
         self.settings: Mapping[str, Any] = {"secrets": {"acme": {"organisations": ["org"]}}}
         self.secrets: Mapping[str, str] = {"acme": _SECRET}
         self._waiting: list[bytes] = []

@@ -2,12 +2,13 @@
 
 import asyncio
 import logging
-from dataclasses import dataclass
 
 from gridspine.adapters.wot_http.guard import Guard, Settings
 from gridspine.adapters.wot_http.poller import Poller, read_connection
 from gridspine.adapters.wot_http.session import Session
 from gridspine.adapters.wot_http.shared import Shared
+from gridspine.infra.runtime.guarded_http import log_no_addresses
+from gridspine.infra.runtime.workers import Workers
 from gridspine.kernel.errors import GridspineError, Invalid
 from gridspine.things.adapter import AdapterContext, Binding, ReadRequest
 from gridspine.things.adapter_settings import read_section
@@ -18,26 +19,17 @@ _READ_AT_ONCE = 50
 _ONLY_READS = "the wot_http adapter reads Things and commands none"
 
 
-@dataclass(frozen=True, slots=True)
-class _Served:
-    binding: Binding
-    poller: Poller
-    task: asyncio.Task[None]
-
-
 class WotHttpAdapter:
     """Polls described Things over HTTP."""
 
     name = "wot_http"
 
     def __init__(self) -> None:
-        self._served: dict[str, _Served] = {}
+        self._served = Workers[Binding, Poller]()
 
     async def run(self, context: AdapterContext) -> None:
         """Serve until cancelled."""
-        # Both libraries log addresses or headers, and a key may be in either.
-        for name in ("httpx", "httpcore"):
-            logging.getLogger(name).setLevel(logging.WARNING)
+        log_no_addresses()
         settings = read_section(self.name, context.settings, Settings)
         session = Session(
             Guard(settings, context.secrets), settings, context.clock, context.keyring, context.trace
@@ -48,20 +40,17 @@ class WotHttpAdapter:
                 group.create_task(self._refuse_orders(context))
                 group.create_task(self._read_at_once(context))
                 while True:
-                    self._sync(context, session, shared, group)
+                    await self._sync(context, session, shared, group)
                     await context.bindings_changed()
         finally:
             self._served.clear()
             await session.close()
 
-    def _sync(
+    async def _sync(
         self, context: AdapterContext, session: Session, shared: Shared, group: asyncio.TaskGroup
     ) -> None:  # fmt: skip
         wanted = {binding.thing: binding for binding in context.bindings()}
-        for thing, served in list(self._served.items()):
-            if wanted.get(thing) != served.binding:
-                served.task.cancel()
-                del self._served[thing]
+        await self._served.keep(wanted)
         for thing, binding in wanted.items():
             if thing in self._served:
                 continue
@@ -71,7 +60,7 @@ class WotHttpAdapter:
                 _LOG.warning("%s cannot be served: connection: %s", thing, error.detail)
                 continue
             poller = Poller(context, session, shared, binding, connection)
-            self._served[thing] = _Served(binding, poller, group.create_task(poller.run(), name=f"wot_http {thing}"))
+            self._served.begin(group, thing, binding, poller, poller.run(), f"wot_http {thing}")
 
     async def _refuse_orders(self, context: AdapterContext) -> None:
         async for order in context.orders():
@@ -86,11 +75,11 @@ class WotHttpAdapter:
                 group.create_task(self._read(context, request, room))
 
     async def _read(self, context: AdapterContext, request: ReadRequest, room: asyncio.Semaphore) -> None:
-        served = self._served.get(request.thing)
+        poller = self._served.get(request.thing)
         problem = "the wot_http adapter does not serve this Thing"
         try:
-            if served is not None:
-                problem = await served.poller.poll(request.points)
+            if poller is not None:
+                problem = await poller.poll(request.points)
         except GridspineError as error:
             problem = error.detail
         finally:

@@ -20,7 +20,8 @@ _PSK_SUITES = "kECDHEPSK:kDHEPSK:kPSK:!eNULL:!RC4:!3DES"
 
 
 class Security(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How requests are proven; ``secret`` is its name, ``token`` where oauth2 gets one, for ``scopes``, by ``grant``.
+    """How requests are proven; ``secret`` is its name, ``token`` where oauth2 gets one, for ``scopes``, by ``grant``;
+    ``client`` is where that endpoint wants the client's id and secret.
 
     An apikey goes into the parameter, header or cookie ``name``, as ``place`` says.
     """
@@ -30,6 +31,7 @@ class Security(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     token: str = ""
     scopes: str = ""
     grant: Literal["client_credentials", "authorization_code"] = "client_credentials"
+    client: Literal["header", "form"] = "header"
     place: Literal["header", "query", "cookie"] = msgspec.field(default="query", name="in")
     name: str = ""
 

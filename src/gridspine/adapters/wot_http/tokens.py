@@ -109,7 +109,7 @@ class Tokens:
 
     async def _own(self, security: Security, client: str) -> tuple[str, float]:
         form = {"grant_type": "client_credentials", **({"scope": security.scopes} if security.scopes else {})}
-        status, said = await self._asked(security.token, client, form)
+        status, said = await self._asked(security, client, form)
         return _token_of(status, said, security.token)
 
     async def _refreshed(self, security: Security, client: str) -> tuple[str, float]:
@@ -124,7 +124,7 @@ class Tokens:
         if account.token != security.token:
             raise Invalid(f"{name} was logged in for at another address: run gridspine account login {name}")
         form = {"grant_type": "refresh_token", "refresh_token": account.refresh_token}
-        status, said = await self._asked(security.token, client, form)
+        status, said = await self._asked(security, client, form)
         if status in {400, 401} and _text(said, "error") in {"invalid_grant", "unauthorized_client"}:
             self._ended[name] = seen
             raise Invalid(_ended(name))
@@ -135,15 +135,15 @@ class Tokens:
             await self._keyring.put(name, msgspec.json.encode(Account(following, account.token)))
         return token, holds_s
 
-    async def _asked(self, href: str, client: str, form: dict[str, str]) -> tuple[int, Any]:
+    async def _asked(self, security: Security, client: str, form: dict[str, str]) -> tuple[int, Any]:
         """Return the status and the document of a token endpoint's answer, None for what is no document."""
         name, _, password = client.partition(":")
         headers = {"content-type": "application/x-www-form-urlencoded", "accept": "application/json"}
-        if password:
+        if password and security.client == "header":
             headers |= basic(client)
-        else:
-            form = form | {"client_id": name}  # a client that can keep no secret
-        status, body = await self._post(href, headers, str(httpx.QueryParams(form)).encode())
+        else:  # without a secret: a client that can keep none
+            form = form | {"client_id": name} | ({"client_secret": password} if password else {})
+        status, body = await self._post(security.token, headers, str(httpx.QueryParams(form)).encode())
         try:
             return status, msgspec.json.decode(body)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -163,7 +163,7 @@ def _token_of(status: int, said: Any, endpoint: str) -> tuple[str, float]:
     token = _text(said, "access_token")
     try:
         holds_s = float(said.get("expires_in", _USUAL_S)) if token else 0.0
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # JSON's whole numbers may have hundreds of digits
         holds_s = _USUAL_S
     if not token or status != 200:
         raise Unavailable(f"no token: {status} from {endpoint[:100]}")

@@ -112,6 +112,12 @@ async def invoke_action(
     return Response(status, status_code=201, headers={"Location": status.href})
 
 
+async def invoke(node: Node, request: AnyRequest, thing_id: str, name: str, given: Any) -> ActionStatus:
+    """Begin an action with the input ``given``, as ``request``'s caller; return how far it is."""
+    thing, action = _invocable(node, request, thing_id, name)
+    return await _begin(node, thing, action, given, request.user.principal, origin(request.scope))
+
+
 @get("/things/{thing_id:str}/actions/{name:str}/{invocation:str}", summary="Ask how far an action is", tags=["things"])
 async def query_action(
     request: AnyRequest, node: TheNode, thing_id: FromPath[str], name: Name, invocation: InvocationId

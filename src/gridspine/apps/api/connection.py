@@ -18,7 +18,8 @@ import socket
 import struct
 import termios
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from litestar.types import Receive, Scope, Send
@@ -46,7 +47,7 @@ IDLE_S = 65.0
 Lane = Callable[[bytes, Scope], Answer | None]
 """Answers a GET request without a body (its target as sent, and its scope), or leaves it to the application."""
 
-_TRANSPORT_KEY = "connection_transport"
+_TRANSPORT_KEY, _SOCKET_KEY = "connection_transport", "connection_socket"
 _LINGER_NOT = struct.pack("ii", 1, 0)
 READ_BYTES = 256 << 10
 """Bytes taken from a connection at once at most; what of a head came together with other things is not counted."""
@@ -82,7 +83,8 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
         tls = transport.get_extra_info("ssl_object")
         der = tls.getpeercert(binary_form=True) if tls is not None else None
         # Requests and upgraded WebSockets both get a copy of this mapping; it must not be shared between connections.
-        self.app_state = {**self.app_state, CERTIFICATE_KEY: der, _TRANSPORT_KEY: transport}
+        raw = transport.get_extra_info("socket")
+        self.app_state = {**self.app_state, CERTIFICATE_KEY: der, _TRANSPORT_KEY: transport, _SOCKET_KEY: raw}
         self._due_s = self.loop.time() + HEAD_S
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -92,7 +94,7 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
 
     def end_if_slow(self, now_s: float) -> None:
         """End the connection when what it waits for is overdue at ``now_s`` [s, of the loop]."""
-        if now_s < self._due_s:
+        if now_s < self._due_s or self.transport.is_closing():
             return
         if self.flow.read_paused:  # it is we who are slow
             self._due_s = now_s + BODY_S
@@ -233,27 +235,41 @@ async def send_answer(answer: Answer, send: Send) -> None:
 
 def waiting_bytes(scope: Scope) -> int:
     """Return how much the client has not taken yet: what waits in this process, and in the kernel for its word."""
-    transport = (scope.get("state") or {}).get(_TRANSPORT_KEY)
-    if transport is None:
-        return 0
-    unsent = array("i", [0])
-    raw = transport.get_extra_info("socket")
-    with contextlib.suppress(OSError, ValueError, TypeError):  # closed already
-        fcntl.ioctl(raw.fileno(), termios.TIOCOUTQ, unsent)
-    return int(transport.get_write_buffer_size()) + unsent[0]
+    return unsent_bytes(scope.get("state") or {})
 
 
 def reset_connection(scope: Scope) -> None:
     """End the connection at once: what waits in its buffers is thrown away, not sent."""
-    transport = (scope.get("state") or {}).get(_TRANSPORT_KEY)
-    if transport is not None:
-        reset(transport)
+    reset(scope.get("state") or {})
 
 
-def reset(transport: asyncio.WriteTransport) -> None:
-    """End a connection at once: what waits in its buffers is thrown away, not sent."""
-    raw = transport.get_extra_info("socket")
-    if raw is not None:
-        with contextlib.suppress(OSError):  # closed already
+def unsent_bytes(state: Mapping[str, Any]) -> int:
+    """Return what waits for the client of the connection whose ``app_state`` this is."""
+    transport = state.get(_TRANSPORT_KEY)
+    if transport is None:
+        return 0
+    unsent = array("i", [0])
+    try:
+        raw, waiting = transport.get_extra_info("socket"), int(transport.get_write_buffer_size())
+    except AttributeError:  # see `reset`
+        raw, waiting = state[_SOCKET_KEY], 0
+    with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):  # closed already
+        fcntl.ioctl(raw.fileno(), termios.TIOCOUTQ, unsent)
+    return waiting + unsent[0]
+
+
+def reset(state: Mapping[str, Any]) -> None:
+    """End the connection whose ``app_state`` this is at once: what waits is thrown away, not sent."""
+    transport = state.get(_TRANSPORT_KEY)
+    if transport is None:
+        return
+    try:
+        raw, end = transport.get_extra_info("socket"), transport.abort
+    except AttributeError:
+        # asyncio's over TLS, closed twice, has let go of its connection: the loop is to read that it has ended. (The
+        # socket is asked of the transport otherwise: uvloop's is a number, which may be another connection's by then.)
+        raw, end = state[_SOCKET_KEY], partial(state[_SOCKET_KEY].shutdown, socket.SHUT_RDWR)
+    with contextlib.suppress(OSError):  # closed already
+        if raw is not None:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
-    transport.abort()
+        end()

@@ -40,7 +40,7 @@ ADAPTER = "wot_http"
 _WAIT_S = 300.0
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 _MAX_TOKEN_CHARS = 16_384
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the secret: of GRIDSPINE_SECRET_WOT_HTTP_<NAME>.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the secret: of GRIDSPINE_SECRET_WOT_HTTP_{NAME}.")]
 
 
 @app.command()
@@ -50,6 +50,9 @@ def login(
     authorise: Annotated[str, typer.Option(help="Without a template: where a person is asked.")] = "",
     token: Annotated[str, typer.Option(help="Without a template: where tokens are had.")] = "",
     scopes: Annotated[str, typer.Option(help="What to ask for, parted by blanks.")] = "",
+    in_form: Annotated[
+        bool, typer.Option(help="Send the client's secret in the form, where a vendor asks so.")
+    ] = False,
     port: Annotated[int, typer.Option(help="Port on this machine for the answer; 0: any. Some vendors fix it.")] = 0,
     browser: Annotated[
         bool, typer.Option("--browser/--no-browser", help="Open a browser, or show the address.")
@@ -58,7 +61,7 @@ def login(
 ) -> None:
     """Log in at a vendor's cloud and keep the grant for the node; a node that runs takes it at its next request.
 
-    The client's id and secret are in GRIDSPINE_SECRET_WOT_HTTP_<NAME>, `id:secret`, or `id:` alone; else they are
+    The client's id and secret are in GRIDSPINE_SECRET_WOT_HTTP_{NAME}, `id:secret`, or `id:` alone; else they are
     asked for.
     """
     if template:
@@ -67,6 +70,7 @@ def login(
             raise Invalid(f"template {template} has no place where a person logs in")
         authorise, token = authorise or found.http.authorise, token or found.http.token
         scopes = scopes or found.http.scopes
+        in_form = in_form or found.http.client == "form"
     for option, address in (("--authorise", authorise), ("--token", token)):
         _check(option, address)
     client = os.environ.get(f"{PREFIX}{ADAPTER.upper()}_{name.upper()}") or typer.prompt(
@@ -79,7 +83,7 @@ def login(
         if not browser or not webbrowser.open(address):
             typer.echo(f"open this address: {address}")
 
-    refresh = obtain(authorise, token, scopes, client, port, clock, show)
+    refresh = obtain(authorise, token, scopes, client, port, clock, show, in_form=in_form)
     keyring.write(name, msgspec.json.encode({"refreshToken": refresh, "token": token}))
     typer.echo(f"logged in: {name} is read in your name until you revoke it at {urlsplit(token).hostname}")
 
@@ -105,9 +109,12 @@ def forget(name: Name, data: Data = None) -> None:
 
 
 def obtain(
-    authorise: str, token: str, scopes: str, client: str, port: int, clock: Clock, show: Callable[[str], None]
-) -> str:
+    authorise: str, token: str, scopes: str, client: str, port: int, clock: Clock, show: Callable[[str], None],
+    *, in_form: bool = False,
+) -> str:  # fmt: skip
     """Return a refresh token that a person gave their word for; ``show`` brings them to an address.
+
+    The client's secret goes into the token request's header, or ``in_form``.
 
     Raises `Invalid` when they, or the vendor, refuse, and `Unavailable` when nobody answers.
     """
@@ -121,7 +128,7 @@ def obtain(
         }  # fmt: skip
         show(authorise + ("&" if "?" in authorise else "?") + urlencode(asked))
         code = server.wait()
-    return _exchanged(token, client, {"code": code, "redirect_uri": redirect, "code_verifier": verifier})
+    return _exchanged(token, client, {"code": code, "redirect_uri": redirect, "code_verifier": verifier}, in_form)
 
 
 class _Callback(HTTPServer):
@@ -176,12 +183,15 @@ class _Answer(BaseHTTPRequestHandler):
         """Keep still: the code is in what would be logged."""
 
 
-def _exchanged(token: str, client: str, given: dict[str, str]) -> str:
+def _exchanged(token: str, client: str, given: dict[str, str], in_form: bool) -> str:
     name, _, password = client.partition(":")
-    form = {"grant_type": "authorization_code", **given} | ({} if password else {"client_id": name})
+    by_header = bool(password) and not in_form
+    form = {"grant_type": "authorization_code", **given} | ({} if by_header else {"client_id": name})
+    if password and in_form:
+        form["client_secret"] = password
     try:
         answer = httpx.post(
-            token, data=form, auth=(name, password) if password else None, timeout=30.0, follow_redirects=False,
+            token, data=form, auth=(name, password) if by_header else None, timeout=30.0, follow_redirects=False,
             headers={"accept": "application/json"},
         )  # fmt: skip
         said = msgspec.json.decode(answer.content)

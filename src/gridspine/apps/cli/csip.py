@@ -9,6 +9,7 @@ import typer
 
 from gridspine.apps.cli.client import Client, Data
 from gridspine.apps.cli.connect import check, connected
+from gridspine.apps.cli.csip_discovery import LOOK_S, add_utility, chosen, servers
 from gridspine.apps.node.paths import data_directory
 from gridspine.kernel.errors import Invalid
 
@@ -63,6 +64,12 @@ def join(
     ] = None,
     meter: Annotated[str, typer.Option(help="Id of the Thing that measures the connection point.")] = "",
     post_s: Annotated[int, typer.Option(help="How often readings are posted [s].")] = 300,
+    discover: Annotated[
+        bool, typer.Option("--discover", help="Find the server in the local network, and name it in the settings.")
+    ] = False,
+    instance: Annotated[str, typer.Option(help="Which server, where several are found: see `csip discover`.")] = "",
+    key: Annotated[Path | None, typer.Option(help="The key of CERTIFICATE, PEM, with --discover.")] = None,
+    ca: Annotated[Path | None, typer.Option(help="Who issued the server's certificate, PEM, with --discover.")] = None,
     data: Data = None,
     client: Client = "operator",
 ) -> None:
@@ -70,9 +77,18 @@ def join(
 
     The node acts there, and here, as whom CERTIFICATE names: an application that may operate and enrol the sites of
     its organisation. Deactivate it, and the utility says nothing here any more.
+
+    With --discover the server need not be in the settings yet. Anybody in the local network may say that there is one:
+    only who has a certificate of --ca is believed, and --pin tells your utility from another that has one.
     """
     if bool(site) == bool(thing):
         raise Invalid("--site or --thing: one of them is needed")
+    if discover:
+        if key is None or ca is None:
+            raise Invalid("--discover: --key and --ca are needed, the files that the settings are to name")
+        server = chosen(asyncio.run(servers()), instance)
+        file = add_utility(data_directory(data), utility, server.url, certificate, key, ca)
+        typer.echo(f"server    {server.url}\nsettings  {file}: read when the node starts next")
     upstream = {
         "utility": utility, "site": site, "thing": thing, "lfdi": lfdi, "pin": pin, "ratedPowerW": rated_power_w,
         "mirror": mirror or [], "meter": meter, "postS": post_s,
@@ -80,6 +96,15 @@ def join(
     connection = {name: value for name, value in upstream.items() if value}
     made = asyncio.run(_join(data_directory(data), client, certificate.read_text(), title, connection))
     typer.echo(f"principal {made['principal']}\nthing     {made['thing']}")
+
+
+@app.command("discover")
+def show_servers(
+    wait_s: Annotated[float, typer.Option(min=0.1, max=60.0, help="How long servers may take to answer [s].")] = LOOK_S,
+) -> None:
+    """Print the servers that announce themselves in the local network (DNS-SD), and where they are."""
+    for one in asyncio.run(servers(wait_s)):
+        typer.echo(f"{one.url}  {one.name}")
 
 
 async def _join(data: Path, client: str, pem: str, title: str, connection: dict[str, Any]) -> dict[str, str]:

@@ -23,6 +23,7 @@ from gridspine.apps.cli import (
     life,
     node,
     ocpi,
+    ocpp,
     openadr,
     programme,
     replay,
@@ -38,6 +39,7 @@ app = typer.Typer(
     help="An energy services node: readings in, screened, kept, shared, commanded, settled.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",  # Rich's own markup would take units in brackets for styles
 )
 app.command("init")(node.init)
 app.command("demo")(demo.demo)
@@ -59,6 +61,7 @@ app.add_typer(ledger.app, name="ledger")
 app.add_typer(life.app, name="life")
 app.add_typer(keyring.app, name="keys")
 app.add_typer(ocpi.app, name="ocpi")
+app.add_typer(ocpp.app, name="ocpp")
 app.add_typer(openadr.app, name="openadr")
 app.add_typer(programme.app, name="programme")
 app.add_typer(bid.app, name="bid")

@@ -23,9 +23,14 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="What the partner is c
 
 
 @app.command()
-def invite(name: Name, data: Data = None, client: Client = "operator") -> None:
+def invite(
+    name: Name,
+    party: Annotated[str, typer.Option(metavar="PARTY", help="Who it may be, such as DE BRF; several by commas.")],
+    data: Data = None,
+    client: Client = "operator",
+) -> None:
     """Let a partner register here: prints the address and the token to give it, which counts once, for seven days."""
-    made = asyncio.run(_act(data_directory(data), client, name, "invite", None, new=True))
+    made = asyncio.run(_act(data_directory(data), client, name, "invite", {"party": party}, new=True))
     typer.echo(f"url    {made['url']}\ntoken  {made['token']}")
 
 
@@ -33,6 +38,9 @@ def invite(name: Name, data: Data = None, client: Client = "operator") -> None:
 def register(
     name: Name,
     url: Annotated[str, typer.Argument(help="Where the partner's versions are.")],
+    party: Annotated[
+        str, typer.Option(metavar="PARTY", help="Who it may be, such as NL NSN; left out, who it says that it is.")
+    ] = "",
     data: Data = None,
     client: Client = "operator",
 ) -> None:
@@ -40,7 +48,7 @@ def register(
     token = (os.environ.get(VARIABLE) or sys.stdin.readline()).strip()
     if not token:
         raise Invalid(f"a token is needed: in {VARIABLE}, or on standard input")
-    given = {"url": url, "token": token}
+    given = {"url": url, "token": token} | ({"party": party} if party else {})
     _show(asyncio.run(_act(data_directory(data), client, name, "register", given, new=True)))
 
 
@@ -68,6 +76,8 @@ def _show(said: dict[str, Any]) -> None:
     for name in ("version", "url"):
         if said.get(name):
             typer.echo(f"{name:<10}  {said[name]}")
+    if said.get("problem"):
+        typer.echo(f"problem     {said['problem']}")
     for role in said.get("roles", []):
         typer.echo(f"{role['role']:<10}  {role['party']}  {role['name']}")
     for name, count in said.get("kept", {}).items():

@@ -22,7 +22,7 @@ def openadr() -> None:
 def follow(
     vtn: Annotated[str, typer.Argument(metavar="VTN", help="Its base address: https://…/openadr3/3.1.0.")],
     client_id: Annotated[str, typer.Option(help="What it knows the node by.")],
-    secret: Annotated[str, typer.Option(help="Name of the secret: of GRIDSPINE_SECRET_OPENADR3_<NAME>.")],
+    secret: Annotated[str, typer.Option(help="Name of the secret: of GRIDSPINE_SECRET_OPENADR3_{NAME}.")],
     edition: Annotated[str, typer.Option(help="3.1.0 or 3.0.1.")] = "3.1.0",
     token_url: Annotated[str, typer.Option(help="Where tokens are had, if the VTN does not say.")] = "",
     ven: Annotated[str, typer.Option(help="The VEN's name there; the client id by default.")] = "",

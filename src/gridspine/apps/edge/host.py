@@ -21,6 +21,7 @@ from gridspine.infra.runtime.clock import Clock
 from gridspine.infra.runtime.secret import adapter_secrets
 from gridspine.infra.runtime.takers import Takers
 from gridspine.infra.runtime.tasks import Supervisor
+from gridspine.infra.runtime.waiting import Change
 from gridspine.kernel.errors import GridspineError, Invalid, Unavailable
 from gridspine.kernel.readings import Channel, ItemProblem, NamedReadings
 from gridspine.things.adapter import (
@@ -40,6 +41,7 @@ from gridspine.things.adapter import (
     WireTrace,
 )
 from gridspine.things.adapter_host import Listeners, installed
+from gridspine.things.adapter_notices import Notices
 from gridspine.things.wire_trace import SilentTrace
 
 MAX_PROBLEMS = 100
@@ -83,7 +85,8 @@ class AdapterHost:
         self._allow, self._settings, self._adapters = allow, settings, adapters
         self._supervisor = Supervisor(clock)
         self._running: set[str] = set()
-        self._changed = asyncio.Event()
+        self.bindings = Change()
+        """What adapters serve, as the node tells it."""
         self.things: dict[str, ServedThing] = {}
         self._reads: Takers[ReadRequest] = Takers(MAX_READS)
         self.reads_ended: dict[str, str] = {}
@@ -103,12 +106,7 @@ class AdapterHost:
         }
         for name in sorted({thing.adapter for thing in things} - self._running):
             self._start(name)
-        self._changed.set()
-        self._changed = asyncio.Event()
-
-    async def changed(self) -> None:
-        """Return when the Things changed after this call."""
-        await self._changed.wait()
+        self.bindings.tell()
 
     def states(self) -> dict[str, str]:
         """Return what is wrong with each adapter, "" for nothing."""
@@ -202,6 +200,7 @@ class EdgeContext:
 
     def bindings(self) -> Sequence[Binding]:
         """Return the Things this adapter serves here."""
+        self._host.bindings.look()
         return [
             Binding(one.id, one.title, one.organisation, one.model, one.connection, tuple(p.name for p in one.points))
             for one in self._host.things.values()
@@ -210,7 +209,7 @@ class EdgeContext:
 
     async def bindings_changed(self) -> None:
         """Return when the node told of other Things."""
-        await self._host.changed()
+        await self._host.bindings.wait()
 
     async def intake(
         self,
@@ -286,6 +285,11 @@ class EdgeContext:
     def controls(self) -> NoReturn:
         """Raise `Unavailable`: there are no documents here."""
         raise Unavailable(f"adapter {self._name}: an edge knows no programmes; run this adapter at the node")
+
+    @property
+    def notices(self) -> Notices:
+        """None: no adapter here has clients to tell."""
+        return Notices()
 
     def issue_token(self, source: Source, *, life_s: int = 300) -> NoReturn:
         """Raise `Unavailable`: tokens are made at the node only."""

@@ -14,6 +14,7 @@ import struct
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -78,7 +79,8 @@ async def serve_template(template: Template, *, port: int = 0, seed: int = 0) ->
             device.at = at
             yield device
     elif isinstance(template, HttpTemplate):
-        async with _http(answers(template, spoken, device.given), port) as at:
+        token = urlsplit(template.http.token).path if template.http.scheme == "oauth2" else ""
+        async with _http(answers(template, spoken, device.given), port, token) as at:
             device.at = at
             yield device
     else:
@@ -302,9 +304,19 @@ def _put(text: str, given: Mapping[str, str]) -> str:
     return text
 
 
+_PLAYED = "played"
+_TOKEN = json.dumps({"access_token": _PLAYED, "token_type": "bearer", "expires_in": 3_600}).encode()
+
+
+def _length(head: str) -> int:
+    """Return how many bytes of a body follow the head of a request."""
+    lines = (line.partition(":") for line in head.lower().split("\r\n"))
+    return next((int(value) for name, _, value in lines if name == "content-length"), 0)
+
+
 @contextlib.asynccontextmanager
-async def _http(bodies: Mapping[str, bytes], port: int) -> AsyncIterator[str]:
-    """Serve bodies by path and query; all else is not found."""
+async def _http(bodies: Mapping[str, bytes], port: int, token: str) -> AsyncIterator[str]:
+    """Serve bodies by path and query; all else is not found. A ``token`` endpoint's token is asked for, where it is."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
@@ -313,6 +325,11 @@ async def _http(bodies: Mapping[str, bytes], port: int) -> AsyncIterator[str]:
                 # A key in the query, which the template's scheme adds, is passed over.
                 body = bodies.get(path, bodies.get(path.partition("?")[0]))
                 status = "200 OK" if body is not None else "404 Not Found"
+                if token and path == token:
+                    await reader.readexactly(_length(head))
+                    status, body = "200 OK", _TOKEN
+                elif token and f"bearer {_PLAYED}\r\n" not in head.lower():
+                    status, body = "401 Unauthorized", b"{}"
                 kind = "text/plain" if body is not None and body[:1] == b"/" else "application/json"
                 length = f"content-length: {len(body or b'')}"
                 writer.write(f"HTTP/1.1 {status}\r\ncontent-type: {kind}\r\n{length}\r\n\r\n".encode() + (body or b""))

@@ -10,6 +10,7 @@ import structlog
 from gridspine.apps.api.tls import node_context
 from gridspine.apps.node.adapter_keyring import AdapterKeyring
 from gridspine.apps.node.adapter_tokens import AdapterTokens
+from gridspine.apps.node.adapter_words import AdapterWords
 from gridspine.apps.node.authority import Authority
 from gridspine.apps.node.charging import Charging
 from gridspine.apps.node.commands import Commands
@@ -50,6 +51,7 @@ from gridspine.things.adapter import (
     WireTrace,
 )
 from gridspine.things.adapter_host import Listeners, installed
+from gridspine.things.adapter_notices import Notices
 from gridspine.things.adapter_package import refusal
 from gridspine.things.announcement import Announcement, Announcements
 from gridspine.things.directory import Directory
@@ -119,8 +121,14 @@ class HostedContext:
         """Sites and programmes, in the name of a source."""
         return self._host.controls
 
+    @property
+    def notices(self) -> Notices:
+        """What adapters tell clients of the node's broker."""
+        return self._host.notices
+
     def bindings(self) -> Sequence[Binding]:
         """Return the Things this adapter serves now."""
+        self._host.directory.bindings.look()
         return [
             Binding(
                 thing.id,
@@ -135,7 +143,7 @@ class HostedContext:
 
     async def bindings_changed(self) -> None:
         """Return when Things were added or taken away, or a principal's standing changed."""
-        await self._host.directory.changed()
+        await self._host.directory.bindings.wait()
 
     async def intake(
         self,
@@ -168,6 +176,8 @@ class HostedContext:
                 caller = await asyncio.to_thread(identity.by_password, username, password)
         except GridspineError as error:
             log.warning("a device was turned away", adapter=self._name, username=username[:100], why=error.detail)
+            if username:
+                self._host.words.note(self._name, username, f"somebody of that name was turned away: {error.detail}")
             return None
         return Source(caller.principal, caller.organisation, caller.session, caller.epoch)
 
@@ -273,11 +283,12 @@ class AdapterHost:
         self.intake, self.commands, self.meter, self.trace = intake, commands, meter, trace
         self.quotas, self.http = quotas, http
         following = Following(controls, directory, authority, identity, clock, self.may_publish)
-        self.tokens = AdapterTokens(identity)
+        self.tokens, self.notices = AdapterTokens(identity), Notices()
         self.listening: dict[str, tuple[str, int]] = {}
         self.reads = Reads(directory, clock)
         self.announcements = Announcements(registry, clock)
         self.requests = Requests(directory, commands, intake.writer, clock, trace)
+        self.words = AdapterWords(clock, self._serves)
         charging = Charging(directory, intake.books.twins, self.requests, commands, clock)
         self.controls = HostedControls(authority, controls, identity, following, charging, directory)
         self.transactions = Transactions(directory, self.requests)
@@ -330,12 +341,19 @@ class AdapterHost:
         except NotFound:
             return True
 
+    def _serves(self, adapter: str, thing: str) -> bool:
+        found = self.directory.roll.get(thing)
+        return found is not None and found.adapter == adapter
+
     def _runner(self, name: str, adapter: Adapter) -> Callable[[], Any]:
+        package = type(adapter).__module__.rpartition(".")[0] or type(adapter).__module__
+
         async def run() -> None:
             context = HostedContext(self, name, self._settings.settings.get(name, {}))
-            try:
-                await adapter.run(context)
-            finally:
-                await context.close()
+            with self.words.listening(name, package, self.wire_trace(name).redaction):
+                try:
+                    await adapter.run(context)
+                finally:
+                    await context.close()
 
         return run

@@ -14,6 +14,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
+
 from gridspine.apps.node.commands import Commands
 from gridspine.apps.node.requests import Requests
 from gridspine.energy.charging import (
@@ -65,7 +67,8 @@ class Charging:
     async def report(self, session: ChargingSession) -> None:
         """Tell of a session; returns when whoever listens has kept it."""
         key = session.thing, session.id
-        if self._recent.get(key) == session:
+        before = self._recent.get(key)
+        if before is not None and msgspec.structs.replace(before, again=session.again) == session:
             return
         self._recent[key] = session
         self._recent.move_to_end(key)

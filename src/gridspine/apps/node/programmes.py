@@ -14,9 +14,9 @@ from gridspine.infra.runtime.clock import Clock, new_urn
 from gridspine.infra.runtime.waiting import all_done
 from gridspine.kernel.errors import Conflict, NotFound, Overloaded
 
-MAX_PROGRAMMES, MAX_EVENTS, KEPT_EVENTS, MAX_INTERVALS = 200, 2_000, 500, 20_000
-"""Programmes of an organisation; events of a programme that are to come or running; those that are over and kept;
-intervals of all events of an organisation that are kept."""
+MAX_PROGRAMMES, MAX_RETIRED, MAX_EVENTS, KEPT_EVENTS, MAX_INTERVALS = 2_000, 8_000, 2_000, 500, 20_000
+"""Programmes of an organisation that stand, and those that are retired; events of a programme that are to come or
+running; those that are over and kept; intervals of all events of an organisation that are kept."""
 
 
 class Programmes:
@@ -59,9 +59,12 @@ class Programmes:
     async def register(self, programme: Programme, actor: str) -> Programme:
         """Keep a new programme; its id is given here. Raises `Invalid`, `Overloaded`."""
         programme.check()
-        present = sum(one.organisation == programme.organisation for one in self.book.kept.values())
-        if present >= MAX_PROGRAMMES:
-            raise Overloaded(f"your organisation has {MAX_PROGRAMMES} programmes, and no more")
+        present = [one for one in self.book.kept.values() if one.organisation == programme.organisation]
+        retired = sum(bool(one.retired_us) for one in present)
+        if len(present) - retired >= MAX_PROGRAMMES:
+            raise Overloaded(f"your organisation has {MAX_PROGRAMMES} programmes, and no more: retire one")
+        if retired >= MAX_RETIRED:
+            raise Overloaded(f"your organisation has {MAX_RETIRED} programmes that are retired, and no room for more")
         now_us = self._clock.now_us()
         made = msgspec.structs.replace(programme, id=new_urn(self._clock), created_us=now_us, by=actor)
         return await self.book.keep("programme.registered", made, actor)

@@ -23,7 +23,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.server import ServerState
 
 from gridspine.apps.api.answer import problem
-from gridspine.apps.api.connection import IDLE_S, Connection, Lane, Socket, reset
+from gridspine.apps.api.connection import IDLE_S, Connection, Lane, Socket, reset, unsent_bytes
 from gridspine.apps.node.seats import Seats
 from gridspine.infra.runtime.settings import Http
 from gridspine.kernel.errors import Unavailable
@@ -34,7 +34,7 @@ UNREAD_S = 60.0
 """Seconds [s] in which a client takes some of what waits for it."""
 _SEND_BUFFER_BYTES = 256 << 10
 """Room a stalled reader may take in the kernel; what it holds can still be read after a cut."""
-_LOOK_S = 0.5
+_LOOK_S, _LOOK_SOON_S = 0.5, 0.05
 _PAUSE_S = 0.2
 _STOP_S, _LAST_S = 5.0, 1.0
 _TLS_SHUTDOWN_S = 5.0
@@ -90,10 +90,12 @@ class Listening:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_STOP_S):
                 while self.state.connections:
+                    self._end_idle()
                     self._one_left.clear()
-                    await self._one_left.wait()
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(self._one_left.wait(), _LOOK_SOON_S)
         for connection in list(self.state.connections):
-            reset(connection.transport)
+            reset(connection.app_state)
         await self._wait_for_tasks()
         for task in self.state.tasks:
             task.cancel()
@@ -103,13 +105,19 @@ class Listening:
     def cut(self) -> None:
         """Cut every connection, answered or not."""
         for connection in list(self.state.connections):
-            reset(connection.transport)
+            reset(connection.app_state)
 
     def _shut(self, *kinds: type) -> None:
         """Close idle connections of these kinds, and the others once they are answered."""
         for connection in list(self.state.connections):
-            if isinstance(connection, kinds):
+            if isinstance(connection, kinds) and not connection.transport.is_closing():
                 connection.shutdown()
+
+    def _end_idle(self) -> None:
+        """End connections that are closed and have nothing to say: over TLS an idle client may never answer that."""
+        for connection in list(self.state.connections):
+            if connection.transport.is_closing() and not unsent_bytes(connection.app_state):
+                connection.transport.abort()
 
     async def _wait_for_tasks(self) -> None:
         if self.state.tasks:
@@ -189,7 +197,7 @@ class Listening:
             if waiting:
                 unread[connection] = known if known[0] == waiting else (waiting, now_s)
                 if now_s - unread[connection][1] > UNREAD_S:
-                    reset(connection.transport)
+                    reset(connection.app_state)
         self._unread = unread
         busy = self.state.connections or self._arriving or self._look_timer is None
         self._look_timer = self._loop.call_later(_LOOK_S, self._look) if busy else None

@@ -180,7 +180,7 @@ def _parts(node: Node, caller: Caller, names: Sequence[str], about: _About) -> d
     unknown = [name for name in names if name not in known]
     if unknown:
         raise Invalid(f"part: {unknown[0][:40]!r} is not one of {', '.join(known)}")
-    if {"waiting", "edges"} & set(names):
+    if {"waiting", "edges", "connections"} & set(names):
         node.authority.on_thing(caller, "thing.read", Thing("", caller.organisation, "any", ""))
     if "alarms" in names:
         _may_read_alarms(node, caller)

@@ -8,6 +8,7 @@ from gridspine.apps.api.status import status_view
 from gridspine.apps.node.behaviours import program
 from gridspine.apps.node.edge_link import edge_of
 from gridspine.apps.node.node import Node
+from gridspine.apps.portal.connection import look_at
 from gridspine.infra.identity.caller import Caller
 from gridspine.kernel.errors import NotFound
 from gridspine.things.command import Command
@@ -39,6 +40,7 @@ def looks(
             tuple(sorted(node.intake.standings.counts().items())),
         ),
         "edges": lambda: tuple((edge, node.edges.state(edge).connected) for edge in edges()),
+        "connections": look_at(node, own),
         "channels": lambda: _held(node, thing) if thing else (),
         "life": lambda: thing and node.intake.standings.state(thing.id),
         "grant": lambda: _grant(node, grant),

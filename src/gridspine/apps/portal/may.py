@@ -56,6 +56,11 @@ class May:
         return bool(self.caller.roles & _WATCHERS) and self.caller.organisation == self.node
 
     @property
+    def trace(self) -> bool:
+        """See what adapters and their devices say to each other."""
+        return self.caller.has("operator") and self.caller.organisation == self.node
+
+    @property
     def ask(self) -> bool:
         """Ask for data products."""
         return self.caller.has("consumer")

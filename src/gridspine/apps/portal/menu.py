@@ -60,6 +60,7 @@ def _things(may: May) -> list[MenuEntry]:
     return [
         MenuEntry("things", "All Things", "/"),
         MenuEntry("ensembles", "Ensembles", "/portal/ensembles"),
+        MenuEntry("connections", "Connections", "/portal/connections"),
         MenuEntry("models", "Models", "/portal/models"),
         MenuEntry("edges", "Edges", "/portal/edges"),
     ]

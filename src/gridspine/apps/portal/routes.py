@@ -19,6 +19,8 @@ from gridspine.apps.portal import (
     bid,
     channel,
     command,
+    connect,
+    connection,
     edge,
     ensemble,
     grant,
@@ -36,6 +38,7 @@ from gridspine.apps.portal import (
     transfer,
     voucher,
     waiting,
+    wire,
 )
 from gridspine.apps.portal.errors import HANDLERS
 from gridspine.apps.portal.headers import SECURITY_HEADERS
@@ -63,6 +66,13 @@ PAGES: Sequence[ControllerRouterHandler] = (
     model.add_page,
     model.add_by_model,
     model.add_by_description,
+    connection.connections_page,
+    connect.connect_page,
+    connect.authority_file,
+    connect.connect_form,
+    connect.connect,
+    wire.wire_page,
+    wire.change_wire,
     waiting.waiting_page,
     waiting.decide,
     voucher.vouchers_page,

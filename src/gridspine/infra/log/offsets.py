@@ -1,9 +1,10 @@
 """Committed offsets of consumer groups, and trim marks: one small SQLite file beside the segments."""
 
-import sqlite3
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from gridspine.infra.log.file import open_file
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS committed (
@@ -21,18 +22,7 @@ class Offsets:
 
     def __init__(self, path: Path, *, writable: bool) -> None:
         self._lock = threading.Lock()
-        mode = "rwc" if writable else "ro"
-        self._db = sqlite3.connect(
-            f"file:{path}?mode={mode}", uri=True, check_same_thread=False, isolation_level=None, timeout=10.0
-        )
-        if writable:
-            try:
-                self._db.execute("PRAGMA journal_mode=WAL")
-                self._db.execute("PRAGMA synchronous=FULL")
-                self._db.executescript(_SCHEMA)
-            except BaseException:
-                self._db.close()
-                raise
+        self._db = open_file(path, _SCHEMA, writable=writable)
 
     def commit(self, group: str, offsets: Mapping[tuple[str, int], int]) -> None:
         """Keep the next offset of each (topic, partition) for ``group``, durably."""

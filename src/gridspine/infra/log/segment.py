@@ -5,11 +5,11 @@ reads one small table each. What the newest one says of its extents is not belie
 """
 
 import contextlib
-import sqlite3
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from gridspine.infra.log.file import open_file
 from gridspine.infra.log.port import Position, Stored
 
 Row = tuple[int, int, bytes, bytes, int]
@@ -34,18 +34,7 @@ class Segment:
         self._files = (path, path.with_name(path.name + "-wal"))
         self.writable = writable
         self._lock = threading.Lock()
-        mode = "rwc" if writable else "ro"
-        self._db = sqlite3.connect(
-            f"file:{path}?mode={mode}", uri=True, check_same_thread=False, isolation_level=None, timeout=10.0
-        )
-        if writable:
-            try:
-                self._db.execute("PRAGMA journal_mode=WAL")
-                self._db.execute("PRAGMA synchronous=FULL")
-                self._db.executescript(_SCHEMA)
-            except BaseException:
-                self._db.close()
-                raise
+        self._db = open_file(path, _SCHEMA, writable=writable)
 
     def write(self, rows: Sequence[Row]) -> None:
         """Append ``rows`` in one durable transaction; on an error none of them is kept."""

@@ -12,15 +12,19 @@ leads nowhere.
 """
 
 import asyncio
+import logging
 import ssl
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from http.cookiejar import DefaultCookiePolicy
 
 import httpcore
 import httpx
 
 from gridspine.infra.runtime.address_rule import AddressRule
+from gridspine.kernel.errors import GridspineError
 
+BODY_S = 120.0
+"""How long an answer's body may take [s]."""
 _LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=20)
 
 
@@ -69,3 +73,24 @@ def guarded_client(
     client = httpx.AsyncClient(transport=transport, timeout=timeout_s, follow_redirects=False, trust_env=False)
     client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=()))
     return client
+
+
+async def read_body(answer: httpx.Response, most_bytes: int, who: str, error: Callable[[str], GridspineError]) -> bytes:
+    """Return the body of an answer that is being read; raise ``error`` of words where ``who`` says more than that.
+
+    Raises `TimeoutError` for one that takes more than `BODY_S` in all: httpx waits so long for each part of it.
+    """
+    parts, size = [], 0
+    async with asyncio.timeout(BODY_S):
+        async for part in answer.aiter_bytes():
+            parts.append(part)
+            size += len(part)
+            if size > most_bytes:
+                raise error(f"an answer of {who} has more than {most_bytes} bytes")
+    return b"".join(parts)
+
+
+def log_no_addresses() -> None:
+    """Keep httpx and what it rests on from logging addresses and headers: a secret may be in either."""
+    for name in ("httpx", "httpcore"):
+        logging.getLogger(name).setLevel(logging.WARNING)

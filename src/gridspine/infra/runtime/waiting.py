@@ -1,13 +1,43 @@
 """Waiting with the injected clock: time-outs, back-off, and tasks that stand or fall together."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Coroutine
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 from gridspine.infra.runtime.clock import Clock
 
 S = TypeVar("S")
 T = TypeVar("T")
+
+
+class Change:
+    """That something changed, for tasks that look at it, work, and then wait: none misses what changed meanwhile.
+
+    Lives on the event loop.
+    """
+
+    def __init__(self) -> None:
+        self._next = asyncio.Event()
+        self._looked: WeakKeyDictionary[asyncio.Task[Any], asyncio.Event] = WeakKeyDictionary()
+
+    def look(self) -> None:
+        """Note that the running task looks now: its next `wait` returns at once if anything changes before."""
+        with contextlib.suppress(RuntimeError):  # beside the loop nobody waits
+            if (task := asyncio.current_task()) is not None:
+                self._looked.setdefault(task, self._next)
+
+    async def wait(self) -> None:
+        """Return when it changed: after the running task looked, or where it did not, after this call."""
+        task = asyncio.current_task()
+        event = self._next if task is None else self._looked.pop(task, self._next)
+        await event.wait()
+
+    def tell(self) -> None:
+        """Let all who wait, and who are about to, look again."""
+        self._next.set()
+        self._next = asyncio.Event()
 
 
 async def within(clock: Clock, timeout_s: float, work: Coroutine[Any, Any, T] | asyncio.Future[T]) -> T:
@@ -23,6 +53,12 @@ async def within(clock: Clock, timeout_s: float, work: Coroutine[Any, Any, T] | 
         task.cancel()
         timer.cancel()
         await asyncio.gather(task, timer, return_exceptions=True)
+
+
+async def pause(clock: Clock, pause_s: float, wake: asyncio.Event) -> None:
+    """Return after ``pause_s`` [s] of ``clock``, or as soon as ``wake`` is set."""
+    with contextlib.suppress(TimeoutError):
+        await within(clock, pause_s, wake.wait())
 
 
 async def all_done(one: Coroutine[Any, Any, T], other: Awaitable[S]) -> tuple[T, S]:

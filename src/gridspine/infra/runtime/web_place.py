@@ -3,6 +3,7 @@
 They are gone to by `gridspine.infra.runtime.guarded_http`.
 """
 
+import re
 from urllib.parse import SplitResult, urlsplit
 
 import msgspec
@@ -11,6 +12,8 @@ from gridspine.kernel.errors import Invalid
 
 _PORTS = {"http": 80, "https": 443}
 _MAX_RETRY_S = 86_400
+_NO_HOST = re.compile(r'[\x00-\x20\x7f-\xa0"#/<>?@\[\\\]^`{|}]')
+"""What no host has: RFC 3986 §3.2.2 has all but letters beyond ASCII, which IDNA has."""
 
 
 class SecretUse(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -33,6 +36,8 @@ def split_address(href: str) -> SplitResult:
         raise Invalid(f"not an address: {error}") from error
     if not named or parts.username is not None or parts.password is not None:
         raise Invalid("an address is http(s)://host[:port]/…, without a user")
+    if _NO_HOST.search(parts.hostname or ""):  # who asks reads an address by other rules, and may end up elsewhere
+        raise Invalid("an address has a host's name, or its number, between // and the path")
     return parts
 
 

@@ -27,6 +27,8 @@ from gridspine.energy.programme import Programme, ReportDescriptor
 from gridspine.energy.programme_enrolment import ProgrammeEnrolment
 from gridspine.energy.programme_event import EventInterval, ProgrammeEvent, drawn, spans
 from gridspine.energy.timeline import Claim, resolve
+from gridspine.energy.upstream.consent import Consent
+from gridspine.energy.upstream.event import is_live
 from gridspine.infra.runtime.clock import Clock
 from gridspine.kernel.errors import Conflict, GridspineError, Invalid, NotFound
 from gridspine.kernel.time import MAX_US, MIN_US
@@ -102,7 +104,7 @@ class Carrier:
                 controls[one.mrid] = await self._control(found, controls.get(one.mrid), one, offset_us)
             except GridspineError as error:
                 log.warning("a control is not followed: mRID=%s %s", one.mrid, error.detail)
-        listed = {one.mrid for one in seen.controls}
+        listed = {mrid for mrid in controls if seen.may_list(mrid)}
         for mrid in controls.keys() - listed:
             await self._cancel(found.programme, controls[mrid].event, "the server lists it no more")
         over_us = self._clock.now_us() - _KEPT_OVER_US
@@ -134,15 +136,14 @@ class Carrier:
         return next(own, None)
 
     async def _enrolled(self, programme: Programme) -> str:
-        known = [one for one in self._port.enrolments.all(programme.id) if one.stands(self._clock.now_us())]
-        if known:
-            return known[0].id
-        given = self._upstream
-        asked = ProgrammeEnrolment(
-            id="", programme=programme.id, owner="", organisation="", subject=given.site or given.thing,
-            kind="site" if given.site else "thing", from_us=self._clock.now_us(), until_us=MAX_US, authority="network",
-        )  # fmt: skip
-        return (await self._port.enrolments.ask(asked)).id
+        now_us, port = self._clock.now_us(), self._port.enrolments
+        for one in port.all(programme.id):
+            if one.stands(now_us):
+                return one.id
+            if one.waits(now_us):  # the node stopped between its being asked for and its being admitted
+                return (await port.decide(programme.id, one.id, "admit", "it was asked for by the same")).id
+        consent = Consent(self._upstream.site, self._upstream.thing, authority="network")
+        return (await port.ask(consent.enrolment(programme.id, now_us, MAX_US))).id
 
     async def _gone(self, one: ProgramRecord) -> ProgramRecord:
         """End a programme; its controls stay known until they are answered."""
@@ -185,8 +186,7 @@ class Carrier:
 
     async def _cancel(self, programme: str, event: str, reason: str) -> None:
         try:
-            found = self._port.programmes.event(programme, event) if event else None
-            if found is not None and found.status(self._clock.now_us()) in {"scheduled", "active"}:
+            if is_live(self._port, programme, event, self._clock.now_us()):
                 await self._port.programmes.cancel(programme, event, reason)
         except (NotFound, Conflict):
             pass
@@ -194,24 +194,26 @@ class Carrier:
     # -- how it stands -------------------------------------------------------------------------------------------------
 
     def standings(
-        self, record: Record, seen: Mapping[str, Mapping[str, SeenControl]]
+        self, record: Record, seen: Mapping[str, Mapping[str, SeenControl | None]]
     ) -> Iterator[tuple[str, str, ControlRecord, Standing]]:
         """Yield program, mRID and record of each control, and how it stands by the node's documents.
 
-        ``seen`` are the controls that the server lists, by their programs' mRIDs and their own. Of a program that is
-        not there nothing is known now, as while the server is away: then nothing of it is gone.
+        ``seen`` are the controls that the server lists, by their programs' mRIDs and their own, None for one that
+        cannot be read. Of that, and of a program that is not there, nothing is known now, as while the server is away:
+        then nothing of it is gone.
         """
         now_us = self._clock.now_us()
         events = {mrid: self._events(one) for mrid, one in record.programs.items()}
         held = self._held(record, events, now_us)
-        listed = {mrid: one for controls in seen.values() for mrid, one in controls.items()}
+        listed = {mrid: one for controls in seen.values() for mrid, one in controls.items() if one is not None}
         for program, one in record.programs.items():
             enrolment = self.enrolment(one)
             for mrid, control in one.controls.items():
                 event = events[program].get(control.event)
                 said = listed.get(mrid)
                 superseded = said is not None and said.status == SUPERSEDED
-                gone = not superseded and (said.cancelled if said is not None else program in seen)
+                missing = program in seen and mrid not in seen[program]
+                gone = not superseded and (said.cancelled if said is not None else missing)
                 problem = 0 if control.problem == EXPIRED else control.problem
                 if event is None or enrolment is None:
                     stands = Standing(control.until_us, control.until_us, False, False, gone, superseded, problem)

@@ -5,12 +5,14 @@ A link leads to the server itself or nowhere: what a server writes into its docu
 
 import ssl
 from collections.abc import Callable
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 import httpx
 import msgspec
 
+from gridspine.adapters.ieee2030_5.identity import check_lfdi, lfdi_of
 from gridspine.adapters.ieee2030_5.wire import MEDIA, Element, Part, Version, decode
+from gridspine.infra.runtime.guarded_http import read_body
 from gridspine.kernel.errors import Conflict, Forbidden, GridspineError, Invalid, NotFound, TooLarge, Unavailable
 
 MAX_BODY_BYTES = 4_194_304
@@ -27,6 +29,10 @@ class Access(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     from. ``ciphers`` are OpenSSL's names, "" for its own choice. Certificates of IEEE 2030.5 often name no host: with
     ``check_name`` false the server's authority is all that is checked. What the server says is asked for anew at its
     own rates, and after ``poll_most_s`` [s] at the latest.
+
+    ``notification_url`` is where the server reaches the listener *notifications* of the adapter: with it all is
+    subscribed to that may be. Notifications are the server's by its certificate, or that of ``server_lfdi`` where it
+    shows another one as a client.
     """
 
     url: str
@@ -37,6 +43,8 @@ class Access(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     check_name: bool = True
     csip_aus: Version = "1.2"
     poll_most_s: float = 86_400.0
+    notification_url: str = ""
+    server_lfdi: str = ""
 
     def check(self, where: str) -> None:
         """Raise `Invalid` naming the field that is wrong."""
@@ -45,6 +53,15 @@ class Access(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise Invalid(f"{where}.url: an https address is needed, without a user's name")
         if not 0.1 <= self.poll_most_s <= 86_400:
             raise Invalid(f"{where}.poll_most_s: 0.1 s to a day")
+        told = urlsplit(self.notification_url)
+        if self.notification_url and (told.scheme != "https" or not told.hostname or told.username or told.query):
+            raise Invalid(f"{where}.notification_url: an https address is needed, without a user's name or a query")
+        if self.server_lfdi:
+            check_lfdi(self.server_lfdi)
+
+    def notification_uri(self, name: str) -> str:
+        """Return where the server of the utility ``name`` is to post notifications, "" for nowhere."""
+        return f"{self.notification_url.rstrip('/')}/notified/{quote(name, safe='')}" if self.notification_url else ""
 
 
 def tls_of(access: Access) -> ssl.SSLContext:
@@ -70,6 +87,8 @@ class Connection:
 
     def __init__(self, access: Access, tls: ssl.SSLContext, trace: Trace = lambda _direction, _said: None) -> None:
         self._access, self._trace = access, trace
+        self.server_lfdi = ""
+        """LFDI of the certificate that the server showed last, "" before it did."""
         self._root = urlsplit(access.url)
         limits = httpx.Limits(max_connections=4, max_keepalive_connections=4)
         self._http = httpx.AsyncClient(
@@ -104,6 +123,10 @@ class Connection:
         _, headers, _ = await self._ask("POST", href, said)
         return str(headers.get("location", ""))
 
+    async def delete(self, href: str) -> None:
+        """Take a resource away."""
+        await self._ask("DELETE", href, None)
+
     async def _ask(self, method: str, href: str, said: Part | None) -> tuple[int, httpx.Headers, bytes]:
         url = self._url(href)
         content = None if said is None else said.document(self._access.csip_aus)
@@ -112,7 +135,8 @@ class Connection:
             self._trace("out", f"{method} {url.path}\n{content.decode()}")
         try:
             async with self._http.stream(method, url, content=content, headers=headers) as answer:
-                body = await _body(answer)
+                self._know(answer)
+                body = await read_body(answer, MAX_BODY_BYTES, "the server", TooLarge)
         except (httpx.HTTPError, ssl.SSLError, OSError) as error:
             raise Unavailable(f"{self._root.hostname}: {type(error).__name__}: {str(error)[:200]}") from error
         shown = body.decode(errors="replace")
@@ -120,6 +144,14 @@ class Connection:
         if not answer.is_success:
             raise _refused(method, url.path, answer.status_code)
         return answer.status_code, answer.headers, body
+
+    def _know(self, answer: httpx.Response) -> None:
+        """Note whom the server is, by the certificate of the connection that it answers on."""
+        stream = answer.extensions.get("network_stream")
+        tls = None if stream is None else stream.get_extra_info("ssl_object")
+        shown = None if tls is None else tls.getpeercert(binary_form=True)
+        if shown:
+            self.server_lfdi = lfdi_of(shown)
 
     def _url(self, href: str) -> httpx.URL:
         try:
@@ -131,16 +163,6 @@ class Connection:
         if not same or len(href) > 2_000:
             raise Invalid(f"{href[:200]!r} leads away from the server")
         return httpx.URL(urljoin(self._access.url, href))
-
-
-async def _body(answer: httpx.Response) -> bytes:
-    parts, size = [], 0
-    async for piece in answer.aiter_bytes():
-        parts.append(piece)
-        size += len(piece)
-        if size > MAX_BODY_BYTES:
-            raise TooLarge(f"the server's answer has more than {MAX_BODY_BYTES} bytes")
-    return b"".join(parts)
 
 
 def _refused(method: str, path: str, status: int) -> GridspineError:

@@ -64,32 +64,49 @@ class SeenControl(NamedTuple):
 
 
 class SeenProgram(NamedTuple):
-    """A DERProgram as its server says it; ``controls`` those that it lists."""
+    """A DERProgram as its server says it; ``controls`` those that it lists and that can be read.
+
+    ``unread`` are the mRIDs of those that it lists and that cannot be read, "" for each that has none.
+    """
 
     mrid: str
     title: str
     primacy: int
     default: Control
     controls: tuple[SeenControl, ...] = ()
+    unread: tuple[str, ...] = ()
+
+    def may_list(self, mrid: str) -> bool:
+        """Whether the control ``mrid`` is listed, or may be: one that cannot be read is not known to be gone."""
+        return any(one.mrid == mrid for one in self.controls) or mrid in self.unread or "" in self.unread
 
 
 def read_program(given: Element, default: Element | None, controls: list[Element], rated_w: float) -> SeenProgram:
     """Return what a server says of a program; ``rated_w`` [W] is what percentages are of, 0 for not known.
 
     Raises `Invalid` where it has no mRID or no primacy. A control without an mRID, or with times that are none, is left
-    out: nobody could answer it.
+    out: nobody could answer it. It is counted, as what was known of it stands.
     """
     mrid, primacy = given.hex("mRID", 32), given.whole("primacy", 0, 255)
     if mrid is None or primacy is None:
         raise Invalid("DERProgram: mRID and primacy are needed")
-    found = []
+    found, unread = [], []
     for one in controls:
         try:
             found.append(read_control(one, rated_w))
         except Invalid:
-            continue
+            unread.append(_mrid(one))
     held = NOTHING if default is None else _default(default, rated_w)
-    return SeenProgram(mrid, _words(given), primacy, held, tuple(found))
+    return SeenProgram(mrid, _words(given), primacy, held, tuple(found), tuple(unread))
+
+
+def with_last_good(seen: SeenProgram, before: SeenProgram | None) -> SeenProgram:
+    """Return a program with what was known ``before`` of those of its controls that cannot be read now."""
+    if before is None or not seen.unread:
+        return seen
+    listed = {one.mrid for one in seen.controls}
+    kept = (one for one in before.controls if one.mrid not in listed and seen.may_list(one.mrid))
+    return seen._replace(controls=(*seen.controls, *kept))
 
 
 def read_control(given: Element, rated_w: float) -> SeenControl:
@@ -176,6 +193,13 @@ def _mode(one: Element, base: Element, rated_w: float) -> dict[Mode, float | boo
         share = (base.whole(one.name, low, 10_000) or 0) / 10_000
         return {"generation_limit_w": share * rated_w} if low == 0 else {"target_w": -share * rated_w}
     return {}
+
+
+def _mrid(given: Element) -> str:
+    try:
+        return given.hex("mRID", 32) or ""
+    except Invalid:
+        return ""
 
 
 def limits_of(control: Control) -> dict[Mode, float]:

@@ -15,7 +15,7 @@ from gridspine.adapters.ieee2030_5.client import reading
 from gridspine.adapters.ieee2030_5.client.answer import due, response, wanted
 from gridspine.adapters.ieee2030_5.client.carried import Carrier
 from gridspine.adapters.ieee2030_5.client.connection import Connection
-from gridspine.adapters.ieee2030_5.client.der_control import SeenControl
+from gridspine.adapters.ieee2030_5.client.der_control import SeenControl, SeenProgram
 from gridspine.adapters.ieee2030_5.client.end_device import Upstream
 from gridspine.adapters.ieee2030_5.client.mirror import Mirror
 from gridspine.adapters.ieee2030_5.client.record import MAX_ANSWERS, Answer, Book, Record
@@ -54,13 +54,13 @@ class Follower:
     ) -> None:
         self.thing, self.upstream, self.lfdi = thing, upstream, lfdi
         self._clock, self._book, self._walk, self._pen = clock, book, walk, pen
-        self._seen: dict[str, dict[str, SeenControl]] = {}
+        self._seen: dict[str, dict[str, SeenControl | None]] = {}
         self._documents_us = 0
         self._said = ""
         self.next_us = 0
         """When something is to be done without the server's word [µs since 1970]."""
-        self.listed = self.held = 0
-        """Controls that the server lists, and those of which anything holds."""
+        self.listed = self.held = self.unread = 0
+        """Controls that the server lists, those of which anything holds, and those that cannot be read."""
 
     async def look(self, port: ControlPort, *, away: bool = False) -> None:
         """Do all that is due, in the name of ``port``; ``away``: the server does not answer.
@@ -111,9 +111,10 @@ class Follower:
         except NotFound as error:
             self._walk.forget()
             raise Unavailable(f"the server moved something: {error.detail}") from error
-        self._note("")
+        self.unread = sum(len(one.unread) for one in seen)
+        self._note(f"{self.unread} controls cannot be read, what stands of them goes on" if self.unread else "")
         self._seen = {mrid: {} for mrid in record.programs} if whole else {}
-        self._seen |= {one.mrid: {control.mrid: control for control in one.controls} for one in seen}
+        self._seen |= {one.mrid: _known(one, record) for one in seen}
         self.listed = len({mrid for controls in self._seen.values() for mrid in controls})
         return device, await carrier.carry(record, seen, self._walk.offset_us, whole=whole)
 
@@ -241,6 +242,13 @@ class Follower:
         if words and words != self._said:
             log.warning("%s: thing=%s lfdi=%s…", words, self.thing, self.lfdi[:8])
         self._said = words
+
+
+def _known(seen: SeenProgram, record: Record) -> dict[str, SeenControl | None]:
+    """Return the controls of a program by their mRIDs, None for one that was known, and may not be readable now."""
+    before = record.programs[seen.mrid].controls if seen.mrid in record.programs else {}
+    unread: dict[str, SeenControl | None] = {mrid: None for mrid in before if seen.may_list(mrid)}
+    return unread | {one.mrid: one for one in seen.controls}
 
 
 async def end(book: Book, port: ControlPort, clock: Clock, thing: str) -> None:

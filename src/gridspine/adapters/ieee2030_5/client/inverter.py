@@ -19,7 +19,13 @@ import socket
 from gridspine.adapters.ieee2030_5.client import reading
 from gridspine.adapters.ieee2030_5.client.answer import Standing, due, response, wanted
 from gridspine.adapters.ieee2030_5.client.connection import Access, Connection, tls_of
-from gridspine.adapters.ieee2030_5.client.der_control import SUPERSEDED, SeenControl, SeenProgram, limits_of
+from gridspine.adapters.ieee2030_5.client.der_control import (
+    SUPERSEDED,
+    SeenControl,
+    SeenProgram,
+    limits_of,
+    with_last_good,
+)
 from gridspine.adapters.ieee2030_5.client.held import holding
 from gridspine.adapters.ieee2030_5.client.walk import Walk, link_of, own
 from gridspine.adapters.ieee2030_5.identity import check_lfdi, sfdi_of
@@ -96,7 +102,9 @@ class Client:
             await self._announce()
             return "the server does not show this EndDevice yet"
         try:
-            before, self._seen = self._seen, (await self._walk.programs(device, self._rated_w)).read
+            before, known = self._seen, {one.mrid: one for one in self._seen}
+            read = (await self._walk.programs(device, self._rated_w)).read
+            self._seen = [with_last_good(one, known.get(one.mrid)) for one in read]
         except NotFound:
             self._walk.forget()
             raise

@@ -10,6 +10,7 @@ import logging
 import ssl
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 from cryptography import x509
@@ -18,11 +19,14 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from gridspine.adapters.ieee2030_5.client.connection import Access, Connection, tls_of
 from gridspine.adapters.ieee2030_5.client.end_device import Upstream, is_upstream, read_upstream
 from gridspine.adapters.ieee2030_5.client.follower import Follower, end
+from gridspine.adapters.ieee2030_5.client.notified import Notified
 from gridspine.adapters.ieee2030_5.client.record import Book
-from gridspine.adapters.ieee2030_5.client.walk import Walk
+from gridspine.adapters.ieee2030_5.client.subscription import Subscriptions
+from gridspine.adapters.ieee2030_5.client.walk import Walk, link_of, own
 from gridspine.adapters.ieee2030_5.identity import lfdi_of
+from gridspine.adapters.ieee2030_5.settings import NOTIFICATIONS
 from gridspine.energy.control_port import ControlPort, Controls
-from gridspine.infra.runtime.waiting import back_off_s
+from gridspine.infra.runtime.waiting import back_off_s, pause
 from gridspine.kernel.errors import GridspineError, Invalid, Unavailable
 from gridspine.kernel.ids import point_id
 from gridspine.kernel.readings import named_readings
@@ -56,6 +60,10 @@ class Utility:
         self._followers: dict[str, Follower] = {}
         self._bound: dict[str, Binding] = {}
         self._book = Book(context.store, name)
+        self.uri = access.notification_uri(name)
+        """Where its server posts notifications, "" where it is only polled."""
+        self._subscriptions = Subscriptions(context.clock, context.store, name, self.uri)
+        self._walk: Walk | None = None
         self._left: set[str] | None = None
         self._reached = False
         self._said: set[str] = set()
@@ -65,7 +73,7 @@ class Utility:
         client, tls = await asyncio.to_thread(_client, self._access)
         log.info("client of utility %s: lfdi=%s", self.name, client.lfdi)
         connection = Connection(self._access, tls, self._trace)
-        walk = Walk(connection, self._context.clock, most_s=self._access.poll_most_s)
+        walk = self._walk = Walk(connection, self._context.clock, most_s=self._access.poll_most_s)
         attempt = 0
         try:
             while True:
@@ -81,7 +89,7 @@ class Utility:
                 else:
                     attempt, wait_s = 0, walk.due_s
                 await self._report()
-                await self._pause(self._wait_s(wait_s))
+                await pause(self._context.clock, self._wait_s(wait_s), self.wake)
         finally:
             await connection.close()
 
@@ -93,6 +101,7 @@ class Utility:
                 return "the client's certificate is no principal's that is known here: see `gridspine csip join`"
             await self._rebind(client, walk, self._controls.of(source), source.organisation)
             problem, away, refused = "", False, list[str]()
+            walk.watched.clear()
             for one in list(self._followers.values()):
                 try:
                     # In somebody's name who may have lost it while the one before was looked at.
@@ -104,9 +113,38 @@ class Utility:
                     self._note(f"{one.thing}: {error.detail}")
             if refused and len(refused) == len(self._followers):  # it is the server, then
                 problem = refused[0]
+            if not problem:
+                await self._subscribe(client, walk, whole=not refused)
         except GridspineError as error:
             return error.detail
         return problem
+
+    async def _subscribe(self, client: Client, walk: Walk, *, whole: bool) -> None:
+        """Subscribe to what was read, where there is somebody to listen; ``whole``: it is all there is."""
+        if not self.uri or not self._followers:
+            await self._subscriptions.end(walk.connection)
+            return
+        devices = await walk.end_devices()
+        lists = (link_of(one, "SubscriptionListLink") for one in (own(devices, client.lfdi), *devices) if one)
+        usual = next((href for href in lists if href), "")
+        await self._subscriptions.settle(walk.connection, walk.watched, usual, whole=whole)
+
+    @property
+    def server_lfdi(self) -> str:
+        """LFDI of the server: that of the settings, or as it showed itself; "" while nobody knows."""
+        known = "" if self._walk is None else self._walk.connection.server_lfdi
+        return self._access.server_lfdi.upper() or known
+
+    def told(self, resource: str, href: str, status: int) -> bool:
+        """Read ``resource`` anew, as its server says that it changed; False for a subscription that is none of ours."""
+        known = self._subscriptions.told(resource, href, status)
+        if known is None or self._walk is None:
+            return False
+        if status > 1:  # it moved, or is gone: so may be what led there
+            self._walk.forget()
+        self._walk.renew(known)
+        self.wake.set()
+        return True
 
     async def _rebind(self, client: Client, walk: Walk, port: ControlPort, organisation: str) -> None:
         """Follow what is bound now; what was made for a Thing that is bound no more is ended."""
@@ -145,17 +183,6 @@ class Utility:
         sooner_s = min(((one - now_us) / US for one in times), default=wait_s)
         return max(0.2, min(wait_s, sooner_s, _TELL_S))
 
-    async def _pause(self, wait_s: float) -> None:
-        clock = self._context.clock
-        waiting = asyncio.create_task(self.wake.wait())
-        sleeping = asyncio.create_task(clock.sleep(wait_s))
-        try:
-            await asyncio.wait({waiting, sleeping}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in (waiting, sleeping):
-                task.cancel()
-            await asyncio.gather(waiting, sleeping, return_exceptions=True)
-
     async def _report(self) -> None:
         """Have the Things say how it goes: whether the server answers, what it lists, what of it holds."""
         now_us = self._context.clock.now_us()
@@ -165,7 +192,7 @@ class Utility:
                 continue
             said = (
                 ("serverReached", "code", float(self._reached)), ("controlsListed", "1", float(one.listed)),
-                ("controlsHeld", "1", float(one.held)),
+                ("controlsHeld", "1", float(one.held)), ("controlsUnreadable", "1", float(one.unread)),
             )  # fmt: skip
             rows = [
                 (point_id(thing, point), unit, now_us, value, 0)
@@ -197,6 +224,7 @@ async def follow_utilities(
     """Follow all utilities of the settings until cancelled; one that cannot be followed does not stop the others."""
     found = [Utility(context, controls, name, access, pen) for name, access in utilities.items()]
     tasks = [asyncio.create_task(_again(context, one), name=f"utility {one.name}") for one in found]
+    tasks.append(asyncio.create_task(_listen(context, found), name="notifications of utilities"))
     tasks += [asyncio.create_task(_wake(context, controls, found)), asyncio.create_task(_rebound(context, found))]
     try:
         await asyncio.gather(*tasks)
@@ -204,6 +232,14 @@ async def follow_utilities(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _listen(context: AdapterContext, utilities: Sequence[Utility]) -> None:
+    paths = {unquote(urlsplit(one.uri).path): one for one in utilities if one.uri}
+    if paths:
+        host, port = await context.serve(NOTIFICATIONS, Notified(context, paths))
+        log.info("notifications of utilities are taken: %s:%d", host, port)
+    await asyncio.get_running_loop().create_future()
 
 
 async def _again(context: AdapterContext, utility: Utility) -> None:

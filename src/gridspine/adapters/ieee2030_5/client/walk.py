@@ -39,6 +39,16 @@ class Kept(NamedTuple):
     until_us: int
 
 
+class Watch(NamedTuple):
+    """What was read of a resource that can be subscribed to: its name, and the list of its EndDevice's subscriptions.
+
+    ``name`` is that of its items, for a list; ``subscriptions`` is "" where the EndDevice has no list of its own.
+    """
+
+    name: str
+    subscriptions: str
+
+
 class Programs(NamedTuple):
     """The programs of an EndDevice that could be read; ``whole`` is false where others are none that can be."""
 
@@ -55,12 +65,22 @@ class Walk:
         self._kept: dict[str, Kept] = {}
         self._rates: dict[str, float] = {}
         self._said: set[str] = set()
+        self._subscribable: dict[str, bool] = {}
+        self._stale: set[str] = set()
+        self._beneath = ""
+        self.watched: dict[str, Watch] = {}
+        """What was read since it was emptied, whether it was asked for or known, and may be subscribed to: by href."""
         self.offset_us = 0
         """How much the server's clock is before ours [µs]."""
 
     def forget(self) -> None:
         """Ask for everything anew."""
         self._kept.clear()
+
+    def renew(self, href: str) -> None:
+        """Ask for one document or list anew, also where it is being read just now."""
+        self._stale.add(href)
+        self._kept.pop(href, None)
 
     @property
     def due_s(self) -> float:
@@ -81,6 +101,7 @@ class Walk:
             raise NotFound("the server has no EndDeviceList")
         if href not in self._kept or self._kept[href].until_us <= self._clock.monotonic_us():
             await self._time(_href(capability, "TimeLink"))
+        self._beneath = ""
         return await self._list(href, "EndDevice", {})
 
     async def programs(self, device: Element, rated_w: float) -> Programs:
@@ -91,6 +112,7 @@ class Walk:
         href = _href(device, "FunctionSetAssignmentsListLink")
         if not href:
             return Programs([])
+        self._beneath = _href(device, "SubscriptionListLink")
         found: dict[str, SeenProgram] = {}
         whole = True
         for assigned in await self._list(href, "FunctionSetAssignments", {}):
@@ -114,7 +136,7 @@ class Walk:
     async def children(self, device: Element, link: str, name: str) -> Sequence[Element]:
         """Return the items of a list that an EndDevice links to."""
         href = _href(device, link)
-        return await self._list(href, name, {}) if href else ()
+        return await self._list(href, name, {}, watched=False) if href else ()
 
     async def _program(self, given: Element, rated_w: float, rate_s: float) -> SeenProgram:
         default: Element | None = None
@@ -141,21 +163,27 @@ class Walk:
     async def _one(self, href: str, name: str, rate_s: float = USUAL_S) -> Sequence[Element]:
         kept = self._fresh(href)
         if kept is not None:
+            self._watch(href, name)
             return kept
+        self._stale.discard(href)
         found = await self.connection.get(href)
         if found.name != name:
             raise Invalid(f"{href[:200]}: a {name} is needed, this is a {found.name[:60]}")
         self._keep(href, [found], _rate(found, rate_s))
+        self._watch(href, name, found)
         return [found]
 
     async def _list(
-        self, href: str, name: str, below: dict[str, float], rate_s: float = USUAL_S
-    ) -> Sequence[Element]:  # fmt: skip
+        self, href: str, name: str, below: dict[str, float], rate_s: float = USUAL_S, *, watched: bool = True
+    ) -> Sequence[Element]:
         """Return all items of a list; ``below`` is told its rate, which is that of what hangs on it, too."""
         kept = self._fresh(href)
         if kept is not None:
             below["rate"] = self._rates.get(href, rate_s)
+            if watched:
+                self._watch(href, name)
             return kept
+        self._stale.discard(href)
         items: list[Element] = []
         while True:
             mark = "&" if "?" in href else "?"
@@ -171,6 +199,8 @@ class Walk:
                 raise TooLarge(f"{href[:200]}: more than {MAX_ITEMS} items")
         self._rates[href] = below["rate"] = rate_s
         self._keep(href, items, rate_s)
+        if watched:
+            self._watch(href, name, page)
         return items
 
     async def _time(self, href: str) -> None:
@@ -191,8 +221,17 @@ class Walk:
         return kept.items if kept is not None and kept.until_us > self._clock.monotonic_us() else None
 
     def _keep(self, href: str, items: Sequence[Element], rate_s: float) -> None:
+        if href in self._stale:  # what was read just now may be what it was before
+            return
         wait_s = min(max(LEAST_S, rate_s), self._most_s)
         self._kept[href] = Kept(items, self._clock.monotonic_us() + round(wait_s * US))
+
+    def _watch(self, href: str, name: str, found: Element | None = None) -> None:
+        """Note what was read; ``found`` says whether it may be subscribed to, None: as it said last."""
+        if found is not None:
+            self._subscribable[href] = found.attributes.get("subscribable", "0") in {"1", "3"}
+        if self._subscribable.get(href):
+            self.watched[href] = Watch(name, self._beneath)
 
 
 def own(devices: Sequence[Element], lfdi: str) -> Element | None:

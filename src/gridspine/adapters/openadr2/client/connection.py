@@ -11,7 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from gridspine.adapters.openadr2.settings import Access
-from gridspine.energy.control import MODE_OF
+from gridspine.energy.upstream.consent import Consent
 from gridspine.infra.runtime.web_place import SecretUse, split_address
 from gridspine.kernel.errors import Invalid
 
@@ -43,9 +43,9 @@ class Connection(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fie
     poll_s: float = 0.0
 
     @property
-    def subject(self) -> str:
-        """What takes part, "" for nothing."""
-        return self.site or self.thing
+    def consent(self) -> Consent:
+        """Who takes part, in what."""
+        return Consent(self.site, self.thing, self.modes, self.authority)
 
 
 def is_follower(given: Any) -> bool:
@@ -61,10 +61,7 @@ def read_connection(given: Any) -> Connection:
         raise Invalid(str(error)) from error
     if split_address(found.vtn).scheme != "https":
         raise Invalid("vtn: an https address is needed")
-    if found.site and found.thing:
-        raise Invalid("site, thing: one of them takes part")
-    if unknown := [mode for mode in found.modes if mode not in MODE_OF]:
-        raise Invalid(f"modes: {unknown[0][:40]!r} is none")
+    found.consent.check()
     if not (found.poll_s == 0 or 1 <= found.poll_s <= 86_400):
         raise Invalid("pollS: 1 s to a day, or 0: as often as the VTN wishes")
     if max(len(found.ven_name), len(found.resource)) > _MAX_WORD:

@@ -8,7 +8,6 @@
 """
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -19,18 +18,15 @@ from gridspine.adapters.openadr2.client.connection import Connection
 from gridspine.adapters.openadr2.client.mirror import Mirror
 from gridspine.adapters.openadr2.client.record import Kept
 from gridspine.adapters.openadr2.client.telemetry import Telemetry
-from gridspine.adapters.openadr2.problem import NO_SUCH_REPORT, NOT_REGISTERED, reply
+from gridspine.adapters.openadr2.problem import INVALID_ID, NO_SUCH_REPORT, NOT_REGISTERED, reply
+from gridspine.energy.upstream.pace import Pace
 from gridspine.infra.runtime.clock import new_id
-from gridspine.infra.runtime.waiting import back_off_s, within
-from gridspine.kernel.errors import GridspineError, Unavailable
-from gridspine.kernel.ids import point_id
-from gridspine.kernel.readings import named_readings
+from gridspine.kernel.errors import Unavailable
 from gridspine.kernel.time import US
 from gridspine.things.adapter import AdapterContext, Binding
 
-_LOG = logging.getLogger(__name__)
-LONGEST_S, _USUAL_POLL_S = 600.0, 10.0
-"""How long one that does not answer is left alone at most [s]; how often one is polled that does not say."""
+_USUAL_POLL_S = 10.0
+"""How often one is polled that does not say [s]."""
 MAX_MESSAGES = 20
 """Messages that are taken of one VTN before others' turn."""
 
@@ -45,8 +41,8 @@ class Follower:
         self._kept = Kept(context.store, binding.thing)
         self._mirror = Mirror(context, binding, connection, self._kept, making)
         self._telemetry = Telemetry(self._mirror, self._kept, connection, context.clock)
-        self._wake = asyncio.Event()
-        self._fresh, self._said = True, ""
+        self._pace = Pace(context, binding, connection.vtn)
+        self._fresh = True
         self._handlers: dict[type, Callable[[Any], Awaitable[None]]] = {
             m.DistributeEvent: self._take_events, m.RequestReregistration: self._register_again,
             m.CancelPartyRegistration: self._be_dismissed, r.CreateReport: self._answer_reports,
@@ -57,29 +53,21 @@ class Follower:
     async def run(self) -> None:
         """Follow until cancelled."""
         await self._kept.load()
-        clock, attempt = self._context.clock, 0
-        while True:
-            self._wake.clear()
-            try:
-                await self.once()
-                attempt, pause_s = 0, self._poll_s()
-            except GridspineError as error:
-                await self._tell(0, error.detail)
-                pause_s = back_off_s(
-                    clock, attempt, least_s=min(5.0, self._poll_s()), most_s=max(self._poll_s(), LONGEST_S)
-                )
-                attempt += 1
-            else:
-                due_us = self._telemetry.next_us()
-                if due_us:
-                    pause_s = min(pause_s, max(1.0, (due_us - clock.now_us()) / US))
-            try:
-                await within(clock, pause_s, self._wake.wait())
-            except TimeoutError:
-                continue
+        await self._pace.run(self.once, self._poll_s, self._telemetry.next_us)
 
-    async def once(self) -> None:
-        """Register where that is needed, take what there is, answer and report; raise what prevents it."""
+    async def close(self) -> None:
+        """Close what is open to the VTN."""
+        await self._remote.close()
+
+    def read_soon(self) -> None:
+        """Poll at once."""
+        self._pace.wake()
+
+    async def once(self) -> str:
+        """Register where that is needed, take what there is, answer and report; raise what prevents it.
+
+        Returns what could not be kept.
+        """
         if not self._kept.now.registration_id:
             await self._register()
         if self._fresh:
@@ -90,11 +78,7 @@ class Follower:
                 break
         await self._tell_opts()
         await self._telemetry.tell(self._remote)
-        await self._tell(1, "; ".join(self._mirror.problems[:3]))
-
-    def read_soon(self) -> None:
-        """Poll at once."""
-        self._wake.set()
+        return "; ".join(self._mirror.problems[:3])
 
     def _poll_s(self) -> float:
         wished_s = self._kept.now.polls_us / US or _USUAL_POLL_S
@@ -109,11 +93,14 @@ class Follower:
             m.CreatePartyRegistration(
                 request_id=new_id(self._context.clock), registration_id=known, ven_id=now.ven_id if known else "",
                 ven_name=self._connection.ven_name or self._binding.title[:128], http_pull=True,
+                xml_signature=self._remote.signs,
             )
         )  # fmt: skip
         if not isinstance(said, m.CreatedPartyRegistration) or said.response.code != 200 or not said.registration_id:
             code = said.response.code if isinstance(said, m.CreatedPartyRegistration | m.Answer) else 0
             words = said.response.description[:200] if code else type(said).__name__
+            if known and code in {NOT_REGISTERED, INVALID_ID}:
+                await self._forget()  # who it was the VTN knows no more: it begins anew
             raise Unavailable(f"the VTN does not register this VEN: {code} {words}")
         await self._kept.change(
             ven_id=said.ven_id or now.ven_id, registration_id=said.registration_id, vtn_id=said.vtn_id,
@@ -211,16 +198,3 @@ class Follower:
                 await self._mirror.answered((heard,))
             else:
                 self._mirror.problems.append(f"event {id_[:60]}: the VTN does not take its opt")
-
-    async def _tell(self, connected: int, problem: str) -> None:
-        """Report whether it answers, and log what is wrong once."""
-        if problem != self._said:
-            _LOG.warning("%s: %s", self._binding.thing, problem or "the VTN answers, and all of it is kept")
-            self._said = problem
-        if "connected" not in self._binding.points:
-            return
-        row = (point_id(self._binding.thing, "connected"), "code", self._context.clock.now_us(), float(connected), 0)
-        try:
-            await self._context.intake(named_readings([row]), self._context.source_of(self._binding.thing))
-        except GridspineError as error:
-            _LOG.warning("%s: that it is connected was not kept: %s", self._binding.thing, error.detail)

@@ -18,19 +18,19 @@ import msgspec
 from gridspine.adapters.openadr2 import message as m
 from gridspine.adapters.openadr2.client.connection import Connection
 from gridspine.adapters.openadr2.client.plan import Plan, plan_of
-from gridspine.adapters.openadr2.client.record import BegunMarket, Kept, KnownEvent, KnownMarket
+from gridspine.adapters.openadr2.client.record import Kept, KnownEvent
 from gridspine.adapters.openadr2.event import NO_PRIORITY
 from gridspine.adapters.openadr2.problem import INVALID_DATA, OUT_OF_SEQUENCE
 from gridspine.energy.control_port import ControlPort, controls_of
 from gridspine.energy.programme import MAX_DESCRIPTORS, Programme
-from gridspine.energy.programme_enrolment import ProgrammeEnrolment
 from gridspine.energy.programme_event import ProgrammeEvent
+from gridspine.energy.upstream.consent import enrolled
+from gridspine.energy.upstream.event import cancel_strays, is_live
+from gridspine.energy.upstream.programme import made
 from gridspine.kernel.errors import Conflict, Invalid, NotFound, Overloaded
-from gridspine.kernel.time import parse_rfc3339
 from gridspine.things.adapter import AdapterContext, Binding
 
 MAX_EVENTS = 200
-_UNTIL_US = parse_rfc3339("2100-01-01T00:00:00Z")
 _ONE_ONLY = (Invalid, Conflict, NotFound, Overloaded)
 """What is wrong with one event, and keeps no other from being read."""
 
@@ -143,7 +143,7 @@ class Mirror:
             signals = (*of.signals, *more)[-MAX_DESCRIPTORS:]
             await port.programmes.change(of.id, msgspec.structs.replace(of, signals=signals))
         descriptor = given.descriptor
-        made = await port.programmes.publish(
+        event = await port.programmes.publish(
             ProgrammeEvent(
                 id="", programme=of.id, organisation="", intervals=plan.parts, supersedes=supersedes,
                 title=(descriptor.comment or descriptor.event_id).strip()[:128] or "event",
@@ -151,7 +151,7 @@ class Mirror:
                 randomise_start_s=plan.chance_s,
             )
         )  # fmt: skip
-        return made.id
+        return event.id
 
     async def _keep(self, id: str, known: KnownEvent) -> KnownEvent:
         await self._kept.change(events={**self._kept.now.events, id: known})
@@ -171,13 +171,7 @@ class Mirror:
     def _live(self, port: ControlPort, known: KnownEvent) -> bool:
         """Whether the node's event is running or to come."""
         of = self._kept.now.markets.get(known.market)
-        if of is None or not known.noun:
-            return False
-        try:
-            status = port.programmes.event(of.noun, known.noun).status(self._context.clock.now_us())
-        except NotFound:  # it is over, and was let go
-            return False
-        return status in {"scheduled", "active"}
+        return of is not None and is_live(port, of.noun, known.noun, self._context.clock.now_us())
 
     def _opt(self, port: ControlPort, known: KnownEvent) -> str:
         """Return whether the subject takes part in all that an event asks for."""
@@ -201,16 +195,17 @@ class Mirror:
     async def _market(self, port: ControlPort, context: str) -> Programme:
         """Return the programme of a marketContext, made where there is none; the subject takes part in it."""
         known = self._kept.now.markets.get(context)
+        now_us = self._context.clock.now_us()
         if known is None:
-            known = await self._made(port, context)
+            async with self._making:
+                known = await made(port, self._kept, context, self._programme(context), now_us)
         found = port.programmes.own(known.noun)
         if found.retired_us:
             raise Conflict("its programme was retired at this node")
         wanted = msgspec.structs.replace(found, modes=self._connection.modes, primacy=self._connection.primacy)
         if wanted != found:
             found = await port.programmes.change(found.id, wanted)
-        after = await self._enrolled(port, known)
-        await self._kept.change(markets={**self._kept.now.markets, context: after})
+        await self._kept.note(context, await enrolled(port, known, self._connection.consent, now_us))
         return port.programmes.own(known.noun)
 
     def _programme(self, context: str) -> Programme:
@@ -220,58 +215,11 @@ class Mirror:
             description_url=url, modes=self._connection.modes,
         )  # fmt: skip
 
-    async def _made(self, port: ControlPort, context: str) -> KnownMarket:
-        """Make the programme of a marketContext, or find what was made before the node stopped; note it."""
-        wanted = self._programme(context)
-        async with self._making:
-            begun = self._kept.now.begun
-            found = await self._left(port, begun[context]) if context in begun else None
-            if found is None:
-                if context not in begun:
-                    begun = {**begun, context: BegunMarket(wanted.title, self._context.clock.now_us())}
-                    await self._kept.change(begun=begun)
-                found = await port.programmes.create(wanted)
-            known = KnownMarket(found.id)
-            others = {name: one for name, one in self._kept.now.begun.items() if name != context}
-            await self._kept.change(markets={**self._kept.now.markets, context: known}, begun=others)
-            return known
-
-    async def _left(self, port: ControlPort, begun: BegunMarket) -> Programme | None:
-        """Return what was made and is noted of no Thing: two of one application may know the same marketContext."""
-        noted = await self._kept.nouns()
-        for one in port.programmes.all():
-            mine = one.by == port.source.principal and one.title == begun.title and one.created_us >= begun.from_us
-            if mine and one.id not in noted and not one.retired_us:
-                return one
-        return None
-
-    async def _enrolled(self, port: ControlPort, known: KnownMarket) -> KnownMarket:
-        """Let the subject take part as the connection says; what was withdrawn since stays so until that changes."""
-        said = self._connection
-        consent = "|".join((said.subject, said.authority, *sorted(said.modes)))
-        if known.consent == consent:
-            return known
-        if known.enrolment and port.enrolments.get(known.noun, known.enrolment).state == "active":
-            await port.enrolments.decide(known.noun, known.enrolment, "withdraw", "its connection was changed")
-        if not said.subject:
-            return msgspec.structs.replace(known, enrolment="", consent=consent)
-        made = await port.enrolments.ask(
-            ProgrammeEnrolment(
-                id="", programme=known.noun, owner="", organisation="", subject=said.subject, modes=said.modes,
-                kind="site" if said.site else "thing", from_us=self._context.clock.now_us(), until_us=_UNTIL_US,
-                authority=said.authority,
-            )
-        )  # fmt: skip
-        return msgspec.structs.replace(known, enrolment=made.id, consent=consent)
-
     async def _drop_strays(self, port: ControlPort) -> None:
-        """Cancel what was published before the node stopped, and not noted any more: it is published anew."""
+        """Cancel, once, what was published before the node stopped and is not noted."""
         if self._looked:
             return
-        now_us, mine = self._context.clock.now_us(), {one.noun for one in self._kept.now.events.values()}
-        for of in self._kept.now.markets.values():
-            for one in port.programmes.events(of.noun):
-                stray = one.id not in mine and one.by == port.source.principal
-                if stray and one.status(now_us) in {"scheduled", "active"}:
-                    await port.programmes.cancel(of.noun, one.id, "it is published anew")
+        mine = {one.noun for one in self._kept.now.events.values()}
+        programmes = [one.noun for one in self._kept.now.markets.values()]
+        await cancel_strays(port, programmes, mine, self._context.clock.now_us())
         self._looked = True

@@ -2,25 +2,11 @@
 
 import msgspec
 
+from gridspine.energy.upstream.record import BegunProgramme, KnownProgramme
 from gridspine.things.adapter import PrivateStore
 
 PREFIX = "remote/"
 """What all keys begin with that are kept of VTNs that are followed."""
-
-
-class KnownMarket(msgspec.Struct, frozen=True):
-    """A marketContext: the programme made of it, the enrolment in it, and what consent that rests on."""
-
-    noun: str
-    enrolment: str = ""
-    consent: str = ""
-
-
-class BegunMarket(msgspec.Struct, frozen=True):
-    """A marketContext whose programme, of that ``title``, is being made since ``from_us`` [µs since 1970]."""
-
-    title: str
-    from_us: int
 
 
 class KnownEvent(msgspec.Struct, frozen=True):
@@ -53,26 +39,42 @@ class KnownReport(msgspec.Struct, frozen=True):
 
 
 class Followed(msgspec.Struct, frozen=True):
-    """All that is kept of one VTN. ``polls_us`` is how often it wishes to be polled, 0 where it did not say."""
+    """All that is kept of one VTN. ``polls_us`` is how often it wishes to be polled, 0 where it did not say.
+
+    ``markets`` are the programmes of its marketContexts, ``begun`` those that are being made.
+    """
 
     ven_id: str = ""
     registration_id: str = ""
     vtn_id: str = ""
     polls_us: int = 0
-    markets: dict[str, KnownMarket] = {}
+    markets: dict[str, KnownProgramme] = {}
     events: dict[str, KnownEvent] = {}
     reports: dict[str, KnownReport] = {}
-    begun: dict[str, BegunMarket] = {}
+    begun: dict[str, BegunProgramme] = {}
 
 
 class Kept:
-    """The record of one Thing; durable when `change` has returned."""
+    """The record of one Thing (`Notes`); durable when `change` has returned."""
 
     def __init__(self, store: PrivateStore, thing: str) -> None:
         self._store, self._key = store, f"{PREFIX}{thing}"
         self.now = Followed()
 
-    async def nouns(self) -> frozenset[str]:
+    def begun(self, id: str) -> BegunProgramme | None:
+        """Return the programme of a marketContext that is being made."""
+        return self.now.begun.get(id)
+
+    async def begin(self, id: str, begun: BegunProgramme) -> None:
+        """Note that the programme of a marketContext is being made."""
+        await self.change(begun={**self.now.begun, id: begun})
+
+    async def note(self, id: str, known: KnownProgramme) -> None:
+        """Note the programme of a marketContext: it is made."""
+        others = {name: one for name, one in self.now.begun.items() if name != id}
+        await self.change(markets={**self.now.markets, id: known}, begun=others)
+
+    async def noted(self) -> frozenset[str]:
         """Return the programmes that are noted of any Thing."""
         kept = [value for key, value in (await self._store.items()).items() if key.startswith(PREFIX)]
         all_ = [msgspec.msgpack.decode(value, type=Followed) for value in kept]

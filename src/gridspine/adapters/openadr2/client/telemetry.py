@@ -19,7 +19,9 @@ from gridspine.adapters.openadr2.client.mirror import Mirror
 from gridspine.adapters.openadr2.client.record import Kept, KnownReport
 from gridspine.adapters.openadr2.problem import INVALID_ID
 from gridspine.energy.control_port import ControlPort
-from gridspine.energy.programme import MAX_DESCRIPTORS, ReportDescriptor
+from gridspine.energy.programme import ReportDescriptor
+from gridspine.energy.upstream.record import KnownProgramme
+from gridspine.energy.upstream.report import history
 from gridspine.infra.runtime.clock import Clock, new_id
 from gridspine.kernel.errors import Conflict, Forbidden, Invalid, NotFound
 from gridspine.kernel.time import US
@@ -132,7 +134,7 @@ class Telemetry:
         of = self._consent(port)
         if of is None:
             raise Conflict("nobody takes part in a programme of that VTN: nothing may be told")
-        since_us = port.enrolments.get(*of).from_us
+        since_us = port.enrolments.get(of.noun, of.enrolment).from_us
         count = min((until_us - known.from_us) // known.step_us, _MAX_SLOTS)
         skipped = min(count, max(0, -(-(since_us - known.from_us) // known.step_us)))
         begin_us, end_us = known.from_us + skipped * known.step_us, known.from_us + count * known.step_us
@@ -141,7 +143,8 @@ class Telemetry:
         found: dict[str, tuple[float | None, ...]] = {}
         for rid, point in known.points.items():
             try:
-                found[rid] = await self._values(port, of, point, known.step_us, begin_us, end_us)
+                wanted = ReportDescriptor(f"TELEMETRY_{point}", point, known.step_us // US)
+                found[rid] = await history(port, of, self._connection.telemetry, wanted, (begin_us, end_us))
             except NotFound:  # that Thing has no such point
                 continue
         made = []
@@ -157,24 +160,9 @@ class Telemetry:
                 made.append(r.ReportInterval(start_us=start_us, duration_us=known.step_us, payloads=payloads))
         return tuple(made)
 
-    def _consent(self, port: ControlPort) -> tuple[str, str] | None:
-        """Return a programme and the enrolment in it by which the node may tell the VTN."""
+    def _consent(self, port: ControlPort) -> KnownProgramme | None:
+        """Return a programme with the enrolment in it by which the node may tell the VTN."""
         for one in self._kept.now.markets.values():
             if one.enrolment and port.enrolments.get(one.noun, one.enrolment).state == "active":
-                return one.noun, one.enrolment
+                return one
         return None
-
-    async def _values(
-        self, port: ControlPort, of: tuple[str, str], point: str, step_us: int, from_us: int, until_us: int
-    ) -> tuple[float | None, ...]:
-        """Return one value an interval, None where nothing valid was read."""
-        noun, enrolment = of
-        payload = f"TELEMETRY_{point}"
-        wanted = ReportDescriptor(payload, point, step_us // US)
-        programme = port.programmes.own(noun)
-        if wanted not in programme.reports:
-            others = [one for one in programme.reports if one.payload_type != payload][: MAX_DESCRIPTORS - 1]
-            await port.programmes.change(noun, msgspec.structs.replace(programme, reports=(*others, wanted)))
-        made = await port.reports.deliver(noun, enrolment, payload, from_us, until_us, point=point)
-        resources = (await port.reports.values(made)).resources
-        return next((one.values for one in resources if one.thing == self._connection.telemetry), ())

@@ -101,6 +101,17 @@
       if (!Number.isNaN(at.getTime())) event.detail.parameters[input.name] = at.toISOString();
     }
   });
+  // What is wrong with a field is said at it, and the first of those is gone to.
+  document.addEventListener("htmx:afterRequest", (event) => {
+    const said = event.target.matches?.("form") ? [...event.target.querySelectorAll(".field-error")] : [];
+    const fieldOf = (one) => event.target.querySelector(`[aria-describedby~="${CSS.escape(one.id)}"]`);
+    for (const one of said) fieldOf(one)?.setAttribute("aria-invalid", String(Boolean(one.textContent)));
+    const wrong = said.length && event.target.querySelector('[aria-invalid="true"]');
+    if (!wrong) return;
+    const folded = wrong.closest("details");
+    if (folded) folded.open = true;
+    wrong.focus();
+  });
   document.addEventListener("htmx:beforeRequest", (event) => {
     const error = event.target.id && document.getElementById(`${event.target.id}-error`);
     if (error) error.replaceChildren();

@@ -1,0 +1,106 @@
+"""A form as data: its fields are drawn by one template, read and checked here, and what is wrong is said at each."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from gridspine.kernel.errors import GridspineError, Invalid
+
+Input = Literal["text", "url", "number", "select", "textarea", "checkbox", "choices", "password"]
+ON = "yes"
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A field: ``options`` are (value, words) of a *select* and of *choices* (several may be ticked).
+
+    ``most`` are characters; ``low`` and ``high`` bound a number. ``more``: it stands among what is seldom needed.
+    ``file``: a file may be chosen whose text goes into it. A *password* is never shown again.
+    """
+
+    name: str
+    label: str
+    kind: Input = "text"
+    hint: str = ""
+    options: Sequence[tuple[str, str]] = ()
+    value: str = ""
+    needed: bool = True
+    most: int = 200
+    low: float = -math.inf
+    high: float = math.inf
+    whole: bool = True
+    more: bool = False
+    file: str = ""
+    placeholder: str = ""
+
+
+class WrongFields(Invalid):
+    """What is wrong, by the name of the field."""
+
+    def __init__(self, wrong: Mapping[str, str]) -> None:
+        super().__init__("; ".join(f"{name}: {words}" for name, words in wrong.items()))
+        self.wrong = wrong
+
+
+def read_fields(fields: Sequence[Field], given: Mapping[str, str]) -> dict[str, Any]:
+    """Return what was filled in: texts, numbers, booleans, and tuples of choices; raise `WrongFields`."""
+    found: dict[str, Any] = {}
+    wrong: dict[str, str] = {}
+    for field in fields:
+        try:
+            found[field.name] = _read(field, given)
+        except Invalid as error:
+            wrong[field.name] = error.detail
+    if wrong:
+        raise WrongFields(wrong)
+    return found
+
+
+def at_field(error: GridspineError, fields: Sequence[Field]) -> Mapping[str, str]:
+    """Return what an error says by the field that it begins with, nothing where it names none of ``fields``."""
+    if isinstance(error, WrongFields):
+        return error.wrong
+    name, parted, words = error.detail.partition(": ")
+    known = {field.name for field in fields}
+    return {name: words} if parted and name in known else {}
+
+
+def _read(field: Field, given: Mapping[str, str]) -> Any:
+    if field.kind == "checkbox":
+        return given.get(field.name) == ON
+    if field.kind == "choices":
+        return tuple(value for value, _ in field.options if given.get(f"{field.name}.{value}") == ON)
+    text = given.get(field.name, "").strip()
+    if not text:
+        if field.needed:
+            raise Invalid("choose one" if field.kind == "select" else "this is needed")
+        return 0.0 if field.kind == "number" and not field.whole else 0 if field.kind == "number" else ""
+    if len(text) > field.most:
+        raise Invalid(f"at most {field.most} characters")
+    if field.kind == "select":
+        return _chosen(field, text)
+    if field.kind == "number":
+        return _number(field, text)
+    if field.kind != "textarea" and not text.isprintable():
+        raise Invalid("only characters that can be printed")
+    return text
+
+
+def _chosen(field: Field, text: str) -> str:
+    if text not in {value for value, _ in field.options}:
+        raise Invalid("choose one of those that are offered")
+    return text
+
+
+def _number(field: Field, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise Invalid("a number is needed")
+    if not field.low <= value <= field.high or (field.whole and value != int(value)):
+        kind = "a whole number" if field.whole else "a number"
+        raise Invalid(f"{kind}, {field.low:g} to {field.high:g}")
+    return int(value) if field.whole else value
