@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import ipaddress
 import socket
 import ssl
@@ -11,7 +12,7 @@ import pytest
 
 from gridspine.infra.runtime import guarded_http
 from gridspine.infra.runtime.address_rule import AddressRule
-from gridspine.infra.runtime.guarded_http import guarded_client, read_body
+from gridspine.infra.runtime.guarded_http import guarded_client, operators_client, read_body
 from gridspine.kernel.errors import Invalid, TooLarge
 from tests.adapters.mqtt.authority import Authority
 
@@ -28,6 +29,15 @@ class _Here(AddressRule):
     async def find(self, name, port):
         self.asked.append(name)
         return ipaddress.ip_address("127.0.0.1")
+
+
+@pytest.fixture
+def no_collector():
+    """What nobody closes stays open, as it may for long in a process that seldom collects."""
+    gc.disable()
+    yield
+    gc.enable()
+    gc.collect()
 
 
 class Server:
@@ -123,6 +133,31 @@ async def test_a_name_that_nobody_answers_for_is_waited_for_so_long_only(server)
     async with guarded_client(rule, 0.05, server.tls) as http:
         with pytest.raises(httpx.ConnectTimeout):
             await http.get(f"https://one.example:{server.port}/")
+
+
+@pytest.mark.parametrize("make", [
+    lambda tls: guarded_client(_Here(), 20.0, tls), lambda tls: operators_client(20.0, tls, httpx.Limits()),
+])  # fmt: skip
+async def test_a_handshake_that_is_cancelled_leaves_no_connection_open(make, no_collector):
+    """The other end hears a greeting and never says a word: whoever stops waiting for it hangs up, not some day."""
+    taken, ended = asyncio.Event(), asyncio.Event()
+
+    async def take(reader, writer) -> None:
+        await reader.read(1)
+        taken.set()
+        await reader.read()  # to its end: all that the client said
+        ended.set()
+        writer.close()
+
+    async with await asyncio.start_server(take, "127.0.0.1", 0) as listening:
+        port = listening.sockets[0].getsockname()[1]
+        async with make(ssl.create_default_context()) as http:
+            asking = asyncio.create_task(http.get(f"https://127.0.0.1:{port}/"))
+            await taken.wait()
+            asking.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asking
+            await asyncio.wait_for(ended.wait(), 20)
 
 
 async def test_an_answer_of_more_than_is_taken_is_left_unread():

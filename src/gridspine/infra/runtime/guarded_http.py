@@ -28,10 +28,41 @@ BODY_S = 120.0
 _LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=20)
 
 
-class _Guarded(httpcore.AsyncNetworkBackend):
-    """Connects to the address that ``rule`` gives for a name."""
+class _Stream(httpcore.AsyncNetworkStream):
+    """A connection before TLS. One whose handshake is cancelled is closed: httpcore would leave it open for ever."""
 
-    def __init__(self, rule: AddressRule) -> None:
+    def __init__(self, within: httpcore.AsyncNetworkStream) -> None:
+        self._within = within
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
+        return await self._within.read(max_bytes, timeout)
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
+        await self._within.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        await self._within.aclose()
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> httpcore.AsyncNetworkStream:
+        try:
+            return await self._within.start_tls(ssl_context, server_hostname, timeout)
+        except asyncio.CancelledError:
+            await self._within.aclose()
+            raise
+
+    def get_extra_info(self, info: str) -> object:
+        return self._within.get_extra_info(info)
+
+
+class _Backend(httpcore.AsyncNetworkBackend):
+    """Connects to the address that ``rule`` gives for a name; without a rule, to any that the name has."""
+
+    def __init__(self, rule: AddressRule | None) -> None:
         self._rule = rule
         self._within = httpcore.AnyIOBackend()
 
@@ -43,12 +74,16 @@ class _Guarded(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
+        address = host if self._rule is None else await self._found(self._rule, host, port, timeout)
+        return _Stream(await self._within.connect_tcp(address, port, timeout, local_address, socket_options))
+
+    @staticmethod
+    async def _found(rule: AddressRule, host: str, port: int, timeout_s: float | None) -> str:
         try:
-            async with asyncio.timeout(timeout):
-                address = await self._rule.find(host, port)
+            async with asyncio.timeout(timeout_s):
+                return str(await rule.find(host, port))
         except TimeoutError as error:
             raise httpcore.ConnectTimeout(f"{host[:100]} was not looked up in time") from error
-        return await self._within.connect_tcp(str(address), port, timeout, local_address, socket_options)
 
     async def sleep(self, seconds: float) -> None:
         await self._within.sleep(seconds)
@@ -62,13 +97,21 @@ def guarded_client(
     Its requests raise what `AddressRule.find` does, besides httpx's own errors. ``tls`` is whom to believe, by default
     the authorities that httpx brings.
     """
-    context = httpx.create_ssl_context(trust_env=False) if tls is None else tls
-    transport = httpx.AsyncHTTPTransport(verify=context)
+    return _client(rule, timeout_s, httpx.create_ssl_context(trust_env=False) if tls is None else tls, limits)
+
+
+def operators_client(timeout_s: float, tls: ssl.SSLContext, limits: httpx.Limits) -> httpx.AsyncClient:
+    """Return a client like `guarded_client`'s for a server that the operator named: no rule says where it may be."""
+    return _client(None, timeout_s, tls, limits)
+
+
+def _client(rule: AddressRule | None, timeout_s: float, tls: ssl.SSLContext, limits: httpx.Limits) -> httpx.AsyncClient:
+    transport = httpx.AsyncHTTPTransport(verify=tls)
     # httpx lets nobody say how to connect; the pool that it makes, with the rule in it, in place of its own.
     transport._pool = httpcore.AsyncConnectionPool(
-        ssl_context=context, max_connections=limits.max_connections,
+        ssl_context=tls, max_connections=limits.max_connections,
         max_keepalive_connections=limits.max_keepalive_connections, keepalive_expiry=limits.keepalive_expiry,
-        network_backend=_Guarded(rule),
+        network_backend=_Backend(rule),
     )  # fmt: skip
     client = httpx.AsyncClient(transport=transport, timeout=timeout_s, follow_redirects=False, trust_env=False)
     client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=()))

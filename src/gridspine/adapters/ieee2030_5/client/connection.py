@@ -12,7 +12,7 @@ import msgspec
 
 from gridspine.adapters.ieee2030_5.identity import check_lfdi, lfdi_of
 from gridspine.adapters.ieee2030_5.wire import MEDIA, Element, Part, Version, decode
-from gridspine.infra.runtime.guarded_http import read_body
+from gridspine.infra.runtime.guarded_http import operators_client, read_body
 from gridspine.kernel.errors import Conflict, Forbidden, GridspineError, Invalid, NotFound, TooLarge, Unavailable
 
 MAX_BODY_BYTES = 4_194_304
@@ -91,9 +91,7 @@ class Connection:
         """LFDI of the certificate that the server showed last, "" before it did."""
         self._root = urlsplit(access.url)
         limits = httpx.Limits(max_connections=4, max_keepalive_connections=4)
-        self._http = httpx.AsyncClient(
-            verify=tls, timeout=TIMEOUT_S, follow_redirects=False, trust_env=False, limits=limits
-        )
+        self._http = operators_client(TIMEOUT_S, tls, limits)
 
     @property
     def host(self) -> str:

@@ -19,7 +19,7 @@ from gridspine.adapters.openadr2.settings import Access
 from gridspine.adapters.openadr2.signing import Signing, certificates_of, make_signing
 from gridspine.adapters.openadr2.wire import MEDIA, read, write
 from gridspine.infra.runtime.clock import Clock
-from gridspine.infra.runtime.guarded_http import read_body
+from gridspine.infra.runtime.guarded_http import operators_client, read_body
 from gridspine.kernel.errors import Invalid, Unavailable
 from gridspine.things.adapter import WireTrace
 
@@ -75,9 +75,7 @@ class Remote:
     def __init__(self, vtn: str, tls: ssl.SSLContext, trace: WireTrace, seal: Seal | None = None) -> None:
         self._vtn, self._trace, self._seal = vtn.rstrip("/"), trace, seal
         limits = httpx.Limits(max_connections=2, max_keepalive_connections=2, keepalive_expiry=KEPT_S)
-        self._http = httpx.AsyncClient(
-            verify=tls, timeout=TIMEOUT_S, follow_redirects=False, trust_env=False, limits=limits
-        )
+        self._http = operators_client(TIMEOUT_S, tls, limits)
 
     async def close(self) -> None:
         """Close what is open."""
