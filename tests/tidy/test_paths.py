@@ -6,7 +6,8 @@ from pathlib import Path
 from gridspine.apps.node.paths import Paths
 
 APPS = Path(__file__).parents[2] / "src" / "gridspine" / "apps"
-NAMES = {path.name for one in vars(Paths) if isinstance(path := getattr(Paths(Path("data")), one), Path)} - {"data"}
+PARTS = [one for one in vars(Paths) if isinstance(vars(Paths)[one], property)]
+NAMES = {path.name for one in PARTS if isinstance(path := getattr(Paths(Path("data")), one), Path)}
 
 
 def joined(text):
