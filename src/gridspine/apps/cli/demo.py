@@ -91,11 +91,12 @@ async def _checked(story: Any, end: float) -> int:
     verdict.figures["cut_s"] = round(await story.revoke(), 4)
     verdict.hold("the revoked consumer was cut", true=story.granted.ended == "revoked")
     verdict.hold("the cut took less than a second", true=verdict.figures["cut_s"] < 1.0)
-    last = await story.command(home, _LEASE_S)
-    sent = time.monotonic()
     await judge_counts(story, verdict)
     await judge_delivery(story, verdict)
     await judge_receipts(story, verdict)
+    last = await story.command(home, _LEASE_S)  # and kill the node at once: the lease must not end meanwhile
+    sent = time.monotonic()
+    await story.kill_node()
     commands = [applied, last]
     for at, command in enumerate(commands):
         states = [change["state"] for change in command["changes"]]
@@ -103,7 +104,6 @@ async def _checked(story: Any, end: float) -> int:
     verdict.figures["commands_applied"] = sum(
         any(change["state"] == "applied" for change in command["changes"]) for command in commands
     )
-    await story.kill_node()
     power_w = await judge_fallback(home, verdict, obeying=True)
     story.say(f"  the battery still charges at {power_w:.0f} W: the lease is its own")
     await asyncio.sleep(max(0.0, sent + _LEASE_S + 2.0 - time.monotonic()))
