@@ -44,6 +44,8 @@ def paths() -> list[tuple[str, str]]:
         "behaviour": "b",
         "version": "1.0.0",
         "transaction": "t",
+        "site_id": "s",
+        "envelope_id": "e",
     }
     every = []
     for handler in PAGES:
@@ -158,6 +160,10 @@ async def test_roles_are_kept_whatever_the_page_shows(client: httpx.AsyncClient,
         "/portal/orders",
         "/portal/orders/urn:uuid:none",
         "/portal/programmes",
+        "/portal/sites",
+        "/portal/sites/new",
+        "/portal/sites/urn:uuid:none",
+        "/portal/sites/urn:uuid:none/change",
         "/portal/bids",
         "/portal/behaviours",
         "/portal/behaviours/none",

@@ -50,7 +50,7 @@ def test_what_is_offered_is_what_is_allowed(caller: Caller) -> None:
     for action in ("register", "enrol"):
         assert may.register == allowed(caller, f"thing.{action}", thing), action
     assert may.transfer == allowed(caller, "thing.transfer", thing)
-    assert may.command == allowed(caller, "behaviour.deploy", own)
+    assert may.command == allowed(caller, "behaviour.deploy", own) == allowed(caller, "site.manage", own)
     assert may.attach == allowed(caller, "thing.attach", thing)
     assert may.stop == allowed(caller, "node.stop", node_entity("own"))
     assert may.watch == allowed(caller, "status.read", node_entity("own"))

@@ -9,6 +9,8 @@ from gridspine.kernel.errors import GridspineError, Invalid
 
 Input = Literal["text", "url", "number", "select", "textarea", "checkbox", "choices", "password"]
 ON = "yes"
+_HUGE = 1e9
+"""A bound that nobody comes near is not spoken of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +18,8 @@ class Field:
     """A field: ``options`` are (value, words) of a *select* and of *choices* (several may be ticked).
 
     ``most`` are characters; ``low`` and ``high`` bound a number. ``more``: it stands among what is seldom needed.
-    ``file``: a file may be chosen whose text goes into it. A *password* is never shown again.
+    ``file``: a file may be chosen whose text goes into it. A *password* is never shown again. ``ticked`` are those of
+    *choices* that are chosen already; ``or_none``: a number that is left empty is None, not 0.
     """
 
     name: str
@@ -33,6 +36,8 @@ class Field:
     more: bool = False
     file: str = ""
     placeholder: str = ""
+    ticked: Sequence[str] = ()
+    or_none: bool = False
 
 
 class WrongFields(Invalid):
@@ -75,6 +80,8 @@ def _read(field: Field, given: Mapping[str, str]) -> Any:
     if not text:
         if field.needed:
             raise Invalid("choose one" if field.kind == "select" else "this is needed")
+        if field.or_none:
+            return None
         return 0.0 if field.kind == "number" and not field.whole else 0 if field.kind == "number" else ""
     if len(text) > field.most:
         raise Invalid(f"at most {field.most} characters")
@@ -102,5 +109,6 @@ def _number(field: Field, text: str) -> float:
         raise Invalid("a number is needed")
     if not field.low <= value <= field.high or (field.whole and value != int(value)):
         kind = "a whole number" if field.whole else "a number"
-        raise Invalid(f"{kind}, {field.low:g} to {field.high:g}")
+        most = f" to {field.high:g}" if field.high < _HUGE or value > field.high else " or more"
+        raise Invalid(f"{kind}, {field.low:g}{most}")
     return int(value) if field.whole else value

@@ -27,7 +27,7 @@ class May:
 
     @property
     def command(self) -> bool:
-        """Command, approve, block, manage and emulate Things, deploy behaviours, handle alarms and incidents."""
+        """Command, approve, block, manage, emulate Things; manage sites, behaviours, alarms and incidents."""
         return self.caller.has("operator")
 
     @property

@@ -71,6 +71,7 @@ def _control(may: May) -> list[MenuEntry]:
         return []
     return [
         MenuEntry("orders", "Orders to many", "/portal/orders"),
+        MenuEntry("sites", "Sites", "/portal/sites"),
         MenuEntry("programmes", "Programmes", "/portal/programmes"),
         MenuEntry("bids", "Bids", "/portal/bids"),
         MenuEntry("behaviours", "Behaviours", "/portal/behaviours"),

@@ -1,4 +1,4 @@
-"""The page of programmes: their events, who takes part of one's own, and the sites with what limits them."""
+"""The page of programmes: their events, and who takes part of one's own."""
 
 from typing import Any, NamedTuple
 
@@ -7,9 +7,6 @@ from litestar import Response, get
 from gridspine.apps.api.dependency import TheNode
 from gridspine.apps.api.programme import list_programmes
 from gridspine.apps.api.programme_event import EventView, list_programme_events
-from gridspine.apps.api.site import list_sites
-from gridspine.apps.node.control_plan import Holder
-from gridspine.apps.node.node import Node
 from gridspine.apps.portal.display import organisation_name, value_text
 from gridspine.apps.portal.page import PortalRequest, page
 from gridspine.energy.control import Control, Mode
@@ -17,7 +14,7 @@ from gridspine.energy.programme_event import Signal
 from gridspine.kernel.time import parse_rfc3339
 
 SHOWN, EVENTS, INTERVALS = 50, 10, 4
-"""Programmes and sites; events of each, the newest; intervals of each: what is shown at most."""
+"""Programmes; events of each, the newest; intervals of each: what is shown at most."""
 _MODES: dict[Mode, str] = {
     "import_limit_w": "import at most", "export_limit_w": "export at most", "generation_limit_w": "generate at most",
     "load_limit_w": "take at most", "target_w": "come to", "connect": "be connected:", "energise": "be energised:",
@@ -36,7 +33,7 @@ class Part(NamedTuple):
 
 @get("/portal/programmes")
 async def programmes_page(request: PortalRequest, node: TheNode) -> Response[Any]:
-    """List programmes with their newest events, and sites with what limits them now."""
+    """List programmes with their newest events."""
     programmes = await list_programmes.fn(request, node)
     events: dict[str, list[EventView]] = {}
     for one in programmes[:SHOWN]:
@@ -49,12 +46,10 @@ async def programmes_page(request: PortalRequest, node: TheNode) -> Response[Any
         ]
         for one in programmes[:SHOWN]
     }  # fmt: skip
-    sites = await list_sites.fn(request, node, SHOWN + 1, 0)
     return page(
         request, node, "programmes.html", current="programmes", programmes=programmes[:SHOWN], total=len(programmes),
         events=events, parts={one.id: _parts(one) for found in events.values() for one in found}, tones=TONES,
-        counts={id_: len(found) for id_, found in taking.items()}, most=INTERVALS, sites=sites[:SHOWN],
-        limits={one.id: _limits(node, one.id) for one in sites[:SHOWN]}, more_sites=len(sites) > SHOWN,
+        counts={id_: len(found) for id_, found in taking.items()}, most=INTERVALS,
         owners={one.owner: organisation_name(node, one.owner) for one in programmes},
     )  # fmt: skip
 
@@ -67,13 +62,6 @@ def _parts(event: EventView) -> list[Part]:
         )
         for one in event.intervals[:INTERVALS]
     ]  # fmt: skip
-
-
-def _limits(node: Node, site: str) -> str:
-    """Return what holds at a site now, in words."""
-    now_us = node.clock.now_us()
-    found = node.controls.plan.together(Holder("site", site), now_us, now_us + 1)
-    return "; ".join(in_words(found[0].tightest)) or "nothing limits it now"
 
 
 def _signal(signal: Signal) -> str:
