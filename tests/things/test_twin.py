@@ -125,3 +125,31 @@ def test_a_damaged_snapshot_gives_nothing_or_what_was_written(
         assert [repr(again.get(p)) for p in range(70)] == [repr(twins.get(p)) for p in range(70)]
     else:
         assert again.get(0).observed_us == NEVER_US
+
+
+def test_a_point_is_heard_of_all_the_while_until_it_is_silent_or_the_node_starts() -> None:
+    twins = TwinState()
+    assert twins.steady(0) == (NEVER_US, NEVER_US)
+    twins.apply(readings([(0, 1, 5, 0), (1, 1, 5, 0)], received_s=10))
+    twins.heard(np.array([0, 1]), NOW_US + 70 * US)
+    assert twins.steady(0) == (NOW_US + 10 * US, NOW_US + 70 * US)
+    twins.age(np.array([0]))
+    twins.heard(np.array([0, 1]), NOW_US + 200 * US)
+    assert twins.steady(0) == (NOW_US + 200 * US, NOW_US + 200 * US)
+    assert twins.steady(1) == (NOW_US + 10 * US, NOW_US + 200 * US)
+    twins.shift_heard(3_600 * US, NOW_US + 3_900 * US, US)
+    assert twins.steady(1) == (NOW_US + 3_610 * US, NOW_US + 3_800 * US)
+    twins.begin()
+    assert twins.steady(1) == (NEVER_US, NEVER_US)
+    twins.heard(np.array([1]), NOW_US + 4_000 * US)
+    assert twins.steady(1) == (NOW_US + 4_000 * US, NOW_US + 4_000 * US)
+
+
+def test_a_snapshot_does_not_say_that_a_point_was_heard_of_meanwhile(tmp_path: Path) -> None:
+    twins, again = TwinState(), TwinState()
+    twins.apply(readings([(0, 1, 5, 0)], received_s=10))
+    twins.save(tmp_path / "twins", {0: 1})
+    assert again.load(tmp_path / "twins") == {0: 1}
+    assert again.steady(0) == (NEVER_US, NEVER_US)
+    again.heard(np.array([0]), NOW_US + 20 * US)
+    assert again.steady(0) == (NOW_US + 20 * US, NOW_US + 20 * US)

@@ -3,7 +3,7 @@
 ::
 
     programme asks     USAGE of activeEnergyImport, every 15 min
-    report             [from ── until): per Thing one value an interval, null where nothing valid was read
+    report             [from ── until): per Thing one value an interval, null where nothing valid was read or still held
 
 Only the enrolled organisation delivers, by its own act; what it told is kept as it was told.
 Source: *report* of OpenADR 3.1.0 (its OpenAPI document).
@@ -22,12 +22,17 @@ MAX_VALUES = 20_000
 """Values in one report, of all Things together, at most."""
 
 
-class ReportResource(msgspec.Struct, frozen=True, rename="camel"):
-    """Values of one Thing in the unit of its point, one an interval, in order; None where there is none."""
+class ReportResource(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """Values of one Thing in the unit of its point, one an interval, in order; None where there is none.
+
+    ``earlier`` counts (from 0) the intervals in which nothing was read, as nothing changed: their values were read
+    before, and still held.
+    """
 
     thing: str
     unit: str
     values: tuple[float | None, ...]
+    earlier: tuple[int, ...] = ()
 
 
 class ReportValues(msgspec.Struct, frozen=True, rename="camel"):

@@ -32,6 +32,7 @@ class Silence:
         self._points = points
         self._twins = twins
         self._since_us = since_us
+        twins.begin()
         self._next_us = since_us
         self._rules = 0
 

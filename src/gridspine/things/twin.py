@@ -36,6 +36,7 @@ _UNREADABLE = (
 _ROWS = 65_536
 """Rows that are copied at once: the writer waits as long."""
 _COLUMNS = ("value", "observed_us", "quality", "heard_us", "silent")
+"""Those of a snapshot: since when a point was heard of all the while is found out anew after a start."""
 
 
 class TwinValue(NamedTuple):
@@ -72,12 +73,14 @@ class TwinState:
         self.quality = Column(np.uint16)
         self.heard_us = Column(np.int64, NEVER_US)
         self.silent = Column(np.bool_)
+        self.steady_us = Column(np.int64, NEVER_US)
+        """Since when a point was heard of, never silent for too long; `NEVER_US`: not since the node started."""
         self.channels = Channels()
 
     def grow(self, size: int) -> None:
         """Make room for points up to ``size``."""
         with self._lock:
-            for name in _COLUMNS:
+            for name in (*_COLUMNS, "steady_us"):
                 getattr(self, name).grow(size)
 
     def apply(self, accepted: Readings) -> None:
@@ -112,15 +115,27 @@ class TwinState:
             with self._lock:
                 self._hear(point, received_us)
 
+    def steady(self, point: int) -> tuple[int, int]:
+        """Return since when a point was heard of without too long a silence, and until when [µs since 1970]."""
+        with self._lock:
+            if point >= len(self.steady_us.array) or self.steady_us.array[point] == NEVER_US:
+                return NEVER_US, NEVER_US
+            return int(self.steady_us.array[point]), int(self.heard_us.array[point])
+
+    def begin(self) -> None:
+        """Take nothing as heard of all the while that was heard before now: the node starts."""
+        with self._lock:
+            self.steady_us.array[:] = NEVER_US
+
     def shift_heard(self, step_us: int, now_us: int, since_us: int) -> None:
         """Let what was heard stay as long ago as it was: the clock was set by ``step_us``, to ``now_us``.
 
         What was heard in ``[now_us - since_us, now_us]`` was so since the clock was set, by the new time.
         """
         with self._lock:
-            heard_us = self.heard_us.array
-            fresh = (heard_us >= now_us - since_us) & (heard_us <= now_us)
-            heard_us[(heard_us > NEVER_US) & ~fresh] += step_us
+            for times_us in (self.heard_us.array, self.steady_us.array):
+                fresh = (times_us >= now_us - since_us) & (times_us <= now_us)
+                times_us[(times_us > NEVER_US) & ~fresh] += step_us
 
     def overdue(self, first: int, limit_us: Int64Array, now_us: int, since_us: int) -> tuple[Int64Array, int]:
         """Return the points not heard of for longer than their limit, and when the next one can be [µs since 1970].
@@ -209,6 +224,7 @@ class TwinState:
         with self._lock:
             for name, array in columns.items():
                 getattr(self, name).put(array)
+            self.steady_us.grow(len(columns["value"]))
         return offsets
 
     def _write(self, file: IO[bytes], more: Mapping[str, npt.NDArray[Any]]) -> None:
@@ -241,6 +257,9 @@ class TwinState:
         self.quality.array[point] = readings.quality[order]
 
     def _hear(self, point: Int32Array | Int64Array, received_us: int) -> None:
+        begins = self.silent.array[point] | (self.steady_us.array[point] == NEVER_US)
+        if begins.any():
+            self.steady_us.array[point[begins]] = received_us
         self.heard_us.array[point] = np.maximum(self.heard_us.array[point], received_us)
         self.silent.array[point] = False
 

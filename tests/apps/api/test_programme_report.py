@@ -1,8 +1,12 @@
 """Reports to programmes: made of history, one value an interval, by the enrolled organisation only."""
 
+import time
+
 import pytest
 import pytest_asyncio
 from running_node import METER, SENML, World, settings_for
+
+from gridspine.kernel.time import US, format_rfc3339
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 BEGIN_S = 1_700_000_100  # a whole quarter of an hour
@@ -77,3 +81,34 @@ async def test_what_cannot_be_told_is_refused(world, enrolled, fields, status, w
     answer = await world.co.post(path, json=body | fields)
     assert answer.status_code == status, answer.text
     assert words in answer.text
+
+
+async def test_a_value_that_its_deadband_holds_back_is_told_as_what_was_read_before(world):
+    asked = {"payloadType": "DEMAND", "point": "activePower", "intervalS": 1}
+    made = await world.op.post("/programmes", json={"title": "Live", "reports": [asked], "open": True})
+    programme, thing = made.json()["id"], "urn:example:steady"
+    await world.co.post("/things", json={"id": thing, "title": "Steady", "model": METER})
+    body = {"thing": thing, "from": "2023-01-01T00:00:00Z", "until": "2100-01-01T00:00:00Z"}
+    enrolment = (await world.co.post(f"/programmes/{programme}/enrolments", json=body)).json()["id"]
+    await world.op.post(f"/programmes/{programme}/enrolments/{enrolment}/decision", json={"decision": "admit"})
+
+    async def read(power_w, at_s):
+        reading = [{"n": f"{thing}/activePower", "v": power_w, "t": at_s}]
+        return (await world.co.post("/readings", json=reading, headers=SENML)).json()
+
+    async def told(begin_s, count):
+        span = {"from": format_rfc3339(begin_s * US), "until": format_rfc3339((begin_s + count) * US)}
+        body = {"enrolment": enrolment, "payloadType": "DEMAND"} | span
+        answer = await world.co.post(f"/programmes/{programme}/reports", json=body)
+        assert answer.status_code == 201, answer.text
+        assert (await world.op.get(f"/programmes/{programme}/reports/{answer.json()['id']}")).json() == answer.json()
+        return answer.json()["resources"][0]
+
+    began_s = int(time.time()) - 5
+    assert (await read(1_000, began_s + 0.5))["accepted"] == 1
+    assert (await read(1_001, began_s + 2.5))["suppressed"] == 1
+    held = {"values": [1_000] * 3, "earlier": [0, 1, 2]}
+    assert await told(began_s + 1, 3) == {"thing": thing, "unit": "W"} | held
+    assert (await read(2_000, began_s + 4.5))["accepted"] == 1
+    assert await told(began_s + 1, 3) == {"thing": thing, "unit": "W"} | held, "what came later changes nothing"
+    assert await told(began_s - 2, 3) == {"thing": thing, "unit": "W", "values": [None, None, 1_000]}

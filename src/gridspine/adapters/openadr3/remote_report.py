@@ -5,8 +5,8 @@
     event asks ─► `Due` ─► its last interval is over ─► report of the programme, from history ─► POST /reports
 
 Told are USAGE (what the import register rose by), DEMAND (the mean power, import positive) and STORAGE_CHARGE_LEVEL
-(the mean). An interval of which nothing valid was read is left out. Source: OpenADR 3.1.0, its OpenAPI document
-(reportDescriptor) and enumerations/report-payloads.schema.yaml; the User Guide was not read.
+(the mean). Left out is an interval in which nothing valid was read, or still held. Source: OpenADR 3.1.0, its OpenAPI
+document (reportDescriptor) and enumerations/report-payloads.schema.yaml; the User Guide was not read.
 """
 
 import math
@@ -92,7 +92,7 @@ class Reports:
     async def _values(
         self, of: KnownProgramme, known: KnownEvent, due: Due, way: Way
     ) -> list[float | None]:  # fmt: skip
-        """Return one value an interval, None where nothing valid was read."""
+        """Return one value an interval, None where nothing valid was read, or still held."""
         port = self._mirror.port()
         begin_us, end_us = due.intervals[0][1], due.intervals[-1][2]
         step_us = _step_us(due, end_us - begin_us)
@@ -106,7 +106,7 @@ class Reports:
         mine = await history(
             port, of, self._connection.telemetry, wanted, (from_us, end_us + more_us), _event_of(port, of.noun, known)
         )
-        slots = [None] * skipped + list(mine)
+        slots = [None] * skipped + list(mine.values)
         return [_value(slots, (a - begin_us) // step_us, (b - begin_us) // step_us, way) for _, a, b in due.intervals]
 
 

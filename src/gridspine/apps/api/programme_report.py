@@ -47,7 +47,7 @@ class ReportSummary(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class ReportView(ReportSummary, frozen=True, kw_only=True, rename="camel"):
-    """A report: one value an interval for each Thing, null where nothing valid was read."""
+    """A report: one value an interval for each Thing, null where nothing valid was read, or still held."""
 
     resources: tuple[ReportResource, ...]
 

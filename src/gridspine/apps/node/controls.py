@@ -23,21 +23,22 @@ from gridspine.infra.runtime.tasks import Supervisor
 from gridspine.things.directory import Directory
 from gridspine.things.intake import Intake
 from gridspine.things.point import PointTable
+from gridspine.things.twin import TwinState
 
 
 class Controls:
     """Sites, programmes, who takes part, what comes of it, what is told of it."""
 
     def __init__(
-        self, registry: Registry, things: Directory, points: PointTable, commands: Commands, archive: ArchiveService,
-        intake: Intake, clock: Clock,
+        self, registry: Registry, things: Directory, points: PointTable, twins: TwinState, commands: Commands,
+        archive: ArchiveService, intake: Intake, clock: Clock,
     ) -> None:  # fmt: skip
         self.sites = Sites(registry, things, clock)
         self.programmes = Programmes(registry, clock)
         self.enrolments = ProgrammeEnrolments(registry, self.programmes, self.sites, things, clock)
         self.plan = ControlPlan(self.sites, self.programmes, self.enrolments, things)
         self.desk = ControlDesk(self.plan, self.sites, self.programmes, self.enrolments, commands, clock)
-        self.reports = ProgrammeReports(registry, self.plan, things, points, archive, clock)
+        self.reports = ProgrammeReports(registry, self.plan, things, points, twins, archive, clock)
         self.listeners: list[Callable[[Change], None]] = []
         """Hear of each document that is kept or removed."""
         self.revision = 0

@@ -196,7 +196,7 @@ class Node:
         self.archive = ArchiveService(self.settings, self.paths.archive, self.paths.log, self.log, self.things)
         self.archive.form_of = self.forms.forms.of
         self.controls = Controls(
-            self.registry, self.things, self.points, self.commands, self.archive, self.intake, self.clock
+            self.registry, self.things, self.points, self.twins, self.commands, self.archive, self.intake, self.clock
         )
         self.retention = Retention(
             self.settings, self.paths.root, self.log, self.room, self.clock, self.checkpoints, self.snapshot_offsets

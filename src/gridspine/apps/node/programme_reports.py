@@ -1,10 +1,15 @@
 """Reports to programmes: made of history when the enrolled organisation says so, and kept as they were told."""
 
+import contextlib
+from typing import NamedTuple
+
 import msgspec
+import numpy as np
 
 from gridspine.apps.node.archive import ArchiveService
 from gridspine.apps.node.book import Book
 from gridspine.apps.node.control_plan import ControlPlan, Holder
+from gridspine.energy.lasting import LASTING, Lasting, Slot, lasted
 from gridspine.energy.programme import Programme
 from gridspine.energy.programme_enrolment import ProgrammeEnrolment
 from gridspine.energy.programme_report import (
@@ -18,34 +23,53 @@ from gridspine.infra.archive.query import Stop
 from gridspine.infra.archive.wire import Granted
 from gridspine.infra.registry.port import Registry
 from gridspine.infra.runtime.clock import Clock, new_urn
-from gridspine.kernel.errors import Conflict, Invalid, NotFound
+from gridspine.kernel.errors import Conflict, Invalid, NotFound, TooLarge
+from gridspine.kernel.ids import point_id
+from gridspine.kernel.quality import VALIDITY_MASK
 from gridspine.kernel.time import US
 from gridspine.things.directory import Directory
 from gridspine.things.model import PointModel
 from gridspine.things.point import PointTable
 from gridspine.things.thing import Thing
+from gridspine.things.twin import NEVER_US, TwinState
 
 KEPT = 1_000
 """Reports of a programme that are kept; the oldest go."""
+LOOK_BACK_US = 3_600 * US
+"""How long before a report a value may have been read that still held in it, but not to its end [µs]."""
 _SQL = """
 SELECT point, CAST(floor((epoch_us(observed) - {begin}) / {step}) AS BIGINT) AS slot,
-       avg(value) AS mean, arg_min(value, observed) AS first
-FROM readings WHERE quality & 3 = 0 GROUP BY point, slot
+       avg(CASE WHEN quality & 3 = 0 THEN value END) AS mean,
+       arg_min(CASE WHEN quality & 3 = 0 THEN value END, observed) AS first,
+       epoch_us(max(observed)) AS at, arg_max(value, observed) AS last, arg_max(quality & 3, observed) AS doubt
+FROM readings GROUP BY point, slot
 """
 
 
+class _Row(NamedTuple):
+    """What was read of a point in an interval: ``doubt`` is the validity of the last of it."""
+
+    point: str
+    slot: int
+    mean: float | None
+    first: float | None
+    at_us: int
+    last: float | None
+    doubt: int
+
+
 class _Rows(msgspec.Struct):
-    rows: list[tuple[str, int, float | None, float | None]]
+    rows: list[_Row]
 
 
 class ProgrammeReports:
     """Makes and keeps them. Lives on the event loop."""
 
     def __init__(
-        self, registry: Registry, plan: ControlPlan, things: Directory, points: PointTable, archive: ArchiveService,
-        clock: Clock,
+        self, registry: Registry, plan: ControlPlan, things: Directory, points: PointTable, twins: TwinState,
+        archive: ArchiveService, clock: Clock,
     ) -> None:  # fmt: skip
-        self._plan, self._things, self._points = plan, things, points
+        self._plan, self._things, self._points, self._twins = plan, things, points, twins
         self._registry, self._archive, self._clock = registry, archive, clock
         self.book = Book(ProgrammeReport, "report", registry, clock)
 
@@ -87,15 +111,7 @@ class ProgrammeReports:
         check_time(one, from_us, until_us, now_us)
         found = self._telling(one, descriptor.point)
         count = slots(descriptor, from_us, until_us, len(found))
-        values = await self._values(one, found, descriptor.interval_s * US, (from_us, until_us), actor)
-        told = ReportValues(
-            tuple(
-                ReportResource(
-                    thing.id, model.reading_type.unit, _in_order(values, f"{thing.id}/{model.name}", count, model)
-                )
-                for thing, model in found
-            )
-        )
+        told = ReportValues(await self._told(found, descriptor.interval_s * US, from_us, count, actor))
         report = ProgrammeReport(
             id=new_urn(self._clock), programme=programme.id, enrolment=one.id, owner=one.owner,
             organisation=one.organisation, descriptor=descriptor, from_us=from_us, until_us=until_us,
@@ -118,19 +134,63 @@ class ProgrammeReports:
             raise Conflict(f"none of its Things has {point}, or has always been your organisation's")
         return found
 
-    async def _values(
-        self, one: ProgrammeEnrolment, found: list[tuple[Thing, PointModel]], step_us: int, time: tuple[int, int],
-        actor: str,
-    ) -> dict[tuple[str, int], tuple[float | None, float | None]]:  # fmt: skip
-        """Return mean and first of each point and interval, of what was validly reported."""
-        names = [f"{thing.id}/{model.name}" for thing, model in found]
+    async def _told(
+        self, found: list[tuple[Thing, PointModel]], step_us: int, from_us: int, count: int, actor: str
+    ) -> tuple[ReportResource, ...]:
+        """Return what is told of each Thing in ``count`` intervals from ``from_us`` [µs since 1970] on."""
+        rows = await self._read(found, (from_us, from_us + count * step_us), step_us, actor)
+        slots: dict[str, dict[int, Slot]] = {_name(thing, model): {} for thing, model in found}
+        kinds = {_name(thing, model): model.reading_type.kind for thing, model in found}
+        for row in rows:
+            kind = kinds[row.point]
+            last = row.last if kind in LASTING and not row.doubt else None
+            slots[row.point][row.slot] = Slot(row.first if kind == "register" else row.mean, row.at_us, last)
+        before = await self._before(found, slots, from_us, actor)
+        resources = []
+        for thing, model in found:
+            name = _name(thing, model)
+            rule = Lasting(round(model.screen.max_silence_s * US), *self._twins.steady(self._points.number(name)))
+            values, earlier = lasted(slots[name], before.get(name), rule, from_us, step_us, count)
+            resources.append(ReportResource(thing.id, model.reading_type.unit, tuple(values), earlier))
+        return tuple(resources)
+
+    async def _before(
+        self, found: list[tuple[Thing, PointModel]], slots: dict[str, dict[int, Slot]], from_us: int, actor: str
+    ) -> dict[str, Slot]:
+        """Return the last that was read before ``from_us`` of the points in whose first interval nothing was."""
+        known: dict[str, Slot] = {}
+        asked = []
+        for thing, model in found:
+            name = _name(thing, model)
+            if model.reading_type.kind not in LASTING or 0 in slots[name]:
+                continue
+            number = self._points.number(name)
+            twin = self._twins.take(np.array([max(number, 0)], np.int64))
+            at_us = NEVER_US if number < 0 else int(twin.observed_us[0])
+            if at_us == NEVER_US:
+                continue
+            if at_us < from_us:  # nothing was reported since
+                valid = not int(twin.quality[0]) & VALIDITY_MASK
+                known[name] = Slot(None, at_us, float(twin.value[0]) if valid else None)
+            else:
+                asked.append((thing, model))
+        if asked:
+            with contextlib.suppress(TooLarge):  # too many Things, each with too much: they are told of what was read
+                for row in await self._read(asked, (from_us - LOOK_BACK_US, from_us), LOOK_BACK_US, actor):
+                    known[row.point] = Slot(None, row.at_us, None if row.doubt else row.last)
+        return known
+
+    async def _read(
+        self, found: list[tuple[Thing, PointModel]], time: tuple[int, int], step_us: int, actor: str
+    ) -> list[_Row]:
+        """Return what was reported in ``time`` [µs since 1970), by point and interval of ``step_us``."""
+        names = [_name(thing, model) for thing, model in found]
         granted = Granted(names, [model.reading_type.unit for _, model in found], *time)
         sql = _SQL.format(begin=time[0], step=step_us)
         result = await self._archive.query_granted(
             sql, "json", granted, principal=f"report:{actor}", stop=Stop(), as_of_us=None
         )
-        rows = msgspec.json.decode(result.body, type=_Rows).rows
-        return {(point, slot): (mean, first) for point, slot, mean, first in rows}
+        return msgspec.json.decode(result.body, type=_Rows).rows
 
     async def _make_room(self, programme: str) -> None:
         own = sorted(one.id for one in self.book.kept.values() if one.programme == programme)
@@ -138,9 +198,5 @@ class ProgrammeReports:
             await self.book.forget(own[: len(own) - KEPT], ReportValues)
 
 
-def _in_order(
-    values: dict[tuple[str, int], tuple[float | None, float | None]], name: str, count: int, model: PointModel
-) -> tuple[float | None, ...]:
-    """Return one value an interval: the mean, or of a register its first reading."""
-    which = 1 if model.reading_type.kind == "register" else 0
-    return tuple(values.get((name, slot), (None, None))[which] for slot in range(count))
+def _name(thing: Thing, model: PointModel) -> str:
+    return point_id(thing.id, model.name)

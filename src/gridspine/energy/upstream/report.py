@@ -1,5 +1,7 @@
 """What a server is told of a Thing that takes part: reports of the programme that was made of its words."""
 
+from typing import NamedTuple
+
 import msgspec
 
 from gridspine.energy.control_port import ControlPort
@@ -7,10 +9,17 @@ from gridspine.energy.programme import MAX_DESCRIPTORS, ReportDescriptor
 from gridspine.energy.upstream.record import KnownProgramme
 
 
+class Told(NamedTuple):
+    """One value an interval, None where nothing valid was read or still held; ``earlier``: those read before theirs."""
+
+    values: tuple[float | None, ...] = ()
+    earlier: frozenset[int] = frozenset()
+
+
 async def history(
     port: ControlPort, of: KnownProgramme, thing: str, wanted: ReportDescriptor, span: tuple[int, int], event: str = ""
-) -> tuple[float | None, ...]:
-    """Return what ``thing`` reported in ``span`` [µs since 1970], one value an interval, None where nothing valid was.
+) -> Told:
+    """Return what ``thing`` reported in ``span`` [µs since 1970].
 
     The programme asks for it then: only so the node tells it. Raises what `ReportPort.deliver` does.
     """
@@ -22,4 +31,4 @@ async def history(
         of.noun, of.enrolment, wanted.payload_type, *span, point=wanted.point, event=event
     )  # fmt: skip
     resources = (await port.reports.values(made)).resources
-    return next((one.values for one in resources if one.thing == thing), ())
+    return next((Told(one.values, frozenset(one.earlier)) for one in resources if one.thing == thing), Told())

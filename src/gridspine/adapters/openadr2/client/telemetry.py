@@ -4,7 +4,10 @@
 
     oadrRegisterReport   what can be told: mean power, the import register
     oadrCreateReport     what is asked for, how often ─► `KnownReport`
-    oadrUpdateReport     its intervals, when the last of them is over; one of which nothing valid was read is left out
+    oadrUpdateReport     its intervals, when the last of them is over; left out are those of which nothing is known
+
+What is reported by exception holds until it is said otherwise: an interval in which nothing changed has the value that
+was read before (*No New Value - Previous Value Used*), as long as its point may be silent.
 
 It is told where an enrolment stands that lets the node tell it, and of no time before that.
 """
@@ -21,7 +24,7 @@ from gridspine.adapters.openadr2.problem import INVALID_ID
 from gridspine.energy.control_port import ControlPort
 from gridspine.energy.programme import ReportDescriptor
 from gridspine.energy.upstream.record import KnownProgramme
-from gridspine.energy.upstream.report import history
+from gridspine.energy.upstream.report import Told, history
 from gridspine.infra.runtime.clock import Clock, new_id
 from gridspine.kernel.errors import Conflict, Forbidden, Invalid, NotFound
 from gridspine.kernel.time import US
@@ -36,6 +39,8 @@ _OFFERED = {
     "energy": ("activeEnergyImport", "reading", m.Item(kind="power:energyReal", units="Wh")),
 }
 """rID → point, reportType, item."""
+_GOOD, _EARLIER = "Quality Good - Non Specific", "No New Value - Previous Value Used"
+"""Of *DataQuality* in ``oadr_20b.xsd``."""
 
 
 class Telemetry:
@@ -140,7 +145,7 @@ class Telemetry:
         begin_us, end_us = known.from_us + skipped * known.step_us, known.from_us + count * known.step_us
         if begin_us >= end_us:
             return ()
-        found: dict[str, tuple[float | None, ...]] = {}
+        found: dict[str, Told] = {}
         for rid, point in known.points.items():
             try:
                 wanted = ReportDescriptor(f"TELEMETRY_{point}", point, known.step_us // US)
@@ -149,11 +154,10 @@ class Telemetry:
                 continue
         made = []
         for at in range((end_us - begin_us) // known.step_us):
-            told = {rid: values[at] for rid, values in found.items() if at < len(values)}
             payloads = tuple(
-                r.ReportPayload(rid=rid, value=value, quality="Quality Good - Non Specific")
-                for rid, value in told.items()
-                if value is not None
+                r.ReportPayload(rid=rid, value=value, quality=_EARLIER if at in told.earlier else _GOOD)
+                for rid, told in found.items()
+                if at < len(told.values) and (value := told.values[at]) is not None
             )
             start_us = begin_us + at * known.step_us
             if payloads:
