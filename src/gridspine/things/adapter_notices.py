@@ -11,6 +11,7 @@ them, and nobody publishes but the node; who needs to be sure asks the desk's ow
 """
 
 import contextlib
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import quote, unquote
@@ -25,12 +26,16 @@ _LEVELS = 4
 
 
 class Notice:
-    """What is told, to however many; ``waiting`` is how many queues hold it, so that its bytes are counted once."""
+    """What is told, to however many.
+
+    ``waiting`` is how many queues of each organisation hold it, so that its bytes are counted once.
+    """
 
     __slots__ = ("body", "waiting")
 
     def __init__(self, body: bytes) -> None:
-        self.body, self.waiting = body, 0
+        self.body = body
+        self.waiting: Counter[str] = Counter()
 
 
 class NoticeTopic(NamedTuple):

@@ -196,28 +196,72 @@ async def test_whom_no_desk_serves_any_more_is_cut_off(node: FakeNode, desk: Des
 
 def test_bytes_that_many_wait_for_are_counted_once() -> None:
     room = notices.NoticeRoom()
-    queues, notice = [notices.NoticeQueue(room) for _ in range(3)], Notice(b"12345")
+    shares = [room.share("one"), room.share("one"), room.share("two")]
+    queues, notice = [notices.NoticeQueue(share) for share in shares], Notice(b"12345")
     for queue in queues:
         queue.put("t", notice, 1)
-    assert room.bytes == 5
+    assert (room.bytes, [share.bytes for share in shares]) == (5, [5, 5, 5])
     for queue in queues:
         queue.packets()
         queue.clear()
-    assert room.bytes == 0
+    assert (room.bytes, [share.bytes for share in shares]) == (0, [0, 0, 0])
+    assert not any(share.queues for share in shares)
 
 
 def test_a_client_that_is_away_keeps_the_newest_bytes_and_takes_nobodys_room() -> None:
     room = notices.NoticeRoom()
-    queue = notices.NoticeQueue(room)
+    queue = notices.NoticeQueue(room.share("one"))
     large = b"x" * (notices.MAX_BYTES_OF_ONE // 2)
     for number in range(300):
         queue.put("t", Notice(b"%d" % number + large), 1)
     assert room.bytes <= notices.MAX_BYTES_OF_ONE
     assert b"299xx" in queue.packets()
     queue.put("t", Notice(large * 4), 1)
+    assert queue.packets() == b"", "no more is under way than a client may have"
+    queue.taken(notices.FIRST_PACKET_ID)
     assert len(queue.packets()) > notices.MAX_BYTES_OF_ONE, "one that is larger goes alone"
     queue.clear()
-    assert (room.bytes, room.counts["lost"]) == (0, 301)
+    assert (room.bytes, room.counts["lost"], room.counts["told"]) == (0, 300, 1)
+
+
+@pytest.mark.parametrize("sent", [False, True])
+def test_readers_that_take_nothing_take_only_their_own_organisations_room(
+    sent: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notices, "MAX_BYTES", 1_000)
+    room, one = notices.NoticeRoom(), Notice(b"y" * 400)
+    other = notices.NoticeQueue(room.share("other"))
+    other.put("t", one, 1)
+    slow = [notices.NoticeQueue(room.share("slow")) for _ in range(3)]
+    for number in range(40):
+        slow[number % 3].put("t", Notice(b"x%02d" % number + b"x" * 97), 1)
+        if sent:
+            slow[number % 3].packets()
+    assert room.bytes == 1_000
+    assert room.share("other").bytes == 400
+    for queue in slow:
+        queue.resume()
+    left = b"".join(queue.packets() for queue in slow)
+    assert [b"x%02d" % number in left for number in (33, 34, 39)] == [False, True, True], "the oldest went"
+    other.put("t", Notice(b"z" * 100), 1)
+    assert b"y" in other.packets(), "up to its half it takes room from whoever has more"
+    assert (room.bytes, room.share("other").bytes) == (1_000, 500)
+
+
+def test_what_went_before_it_was_acknowledged_is_not_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notices, "MAX_BYTES", 10)
+    room = notices.NoticeRoom()
+    queue = notices.NoticeQueue(room.share("one"))
+    queue.put("t", Notice(b"first"), 1)
+    assert b"first" in queue.packets()
+    queue.put("t", Notice(b"second"), 1)
+    queue.taken(notices.FIRST_PACKET_ID)
+    assert room.counts["lost"] == 1
+    assert queue.packets().endswith(b"second")
+    queue.resume()
+    assert queue.packets().endswith(b"second")
+    queue.clear()
+    assert (room.bytes, room.counts["lost"], room.counts["told"]) == (0, 2, 0)
 
 
 @settings(max_examples=50)

@@ -172,7 +172,8 @@ class Clients:
         state.notices.clear()
 
     def _new_state(self, source: Source, client_id: str, room: Room, *, persistent: bool) -> ClientState:
-        return ClientState(source, client_id, room, NoticeQueue(self.notices), persistent=persistent)
+        queue = NoticeQueue(self.notices.share(source.organisation))
+        return ClientState(source, client_id, room, queue, persistent=persistent)
 
     def _unlist(self, topic: str, state: ClientState) -> None:
         self.index.discard(topic, state)
