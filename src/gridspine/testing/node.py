@@ -231,6 +231,10 @@ class FakeNode:
         """Whether ``may`` says so."""
         return thing in self.may.get(source.principal, ())
 
+    def things_of(self, source: Source) -> Sequence[str]:
+        """Return what ``may`` says."""
+        return sorted(self.may.get(source.principal, ()))
+
     async def orders(self) -> AsyncIterator[Order]:
         """Yield the orders in force, then what `order` issues."""
         queue: asyncio.Queue[Order] = asyncio.Queue()

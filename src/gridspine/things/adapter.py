@@ -268,6 +268,10 @@ class AdapterContext(Protocol):
         """Whether ``source`` may send readings of ``thing``; never when what it proved itself by holds no more."""
         ...
 
+    def things_of(self, source: Source) -> Sequence[str]:
+        """Return the Things of this adapter that `may_publish` says yes to for ``source``, without looking at all."""
+        ...
+
     def orders(self) -> AsyncIterator[Order]:
         """Yield orders for this adapter's Things; first, after a start, every one still in force."""
         ...

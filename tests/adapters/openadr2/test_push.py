@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 import pytest_asyncio
 from cryptography.hazmat.primitives.serialization import Encoding
+from csip_utility import METER
 
 from gridspine.adapters.openadr2 import message as m
 from gridspine.adapters.openadr2 import push, signature, wire
@@ -189,6 +190,10 @@ async def test_who_is_known_no_more_is_told_nothing(vtn):
     async with pushed(vtn) as (ven, server), pushed(vtn) as (other, there):
         await ven.register(http_pull=False, transport_address=server.address)
         await other.register(http_pull=False, transport_address=there.address)
+        source = await vtn.context.authorise("", "", ven.issued.certificate.public_bytes(Encoding.DER))
+        body = {"title": "Elsewhere", "model": METER, "devices": [ven.principal]}
+        assert (await vtn.world.op.post("/things", json=body)).status_code == 201
+        assert vtn.context.things_of(source) == [ven.thing], "of those of this adapter"
         answer = await vtn.world.op.post(f"/principals/{ven.principal}/deactivate")
         assert answer.status_code in {200, 204}, answer.text
         for one in (ven, other):
@@ -196,6 +201,7 @@ async def test_who_is_known_no_more_is_told_nothing(vtn):
             await vtn.publish(programme, (60, 660, {"control": {"targetW": 1000}}))
         await there.heard()
         assert server.told == []
+        assert vtn.context.things_of(source) == []
 
 
 @pytest.mark.parametrize(

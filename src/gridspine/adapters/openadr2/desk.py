@@ -142,11 +142,14 @@ class Desk:
         known = self._askers.get(certificate_der)
         if known is not None and known.standing == self._standing and self._holds(known):
             return known
-        source = await self.context.authorise("", "", certificate_der)
+        own = [] if known is None else self._own(known.source)
+        source = known.source if known is not None and own else None  # what it proved itself by holds: else anew
         if source is None:
-            self._askers.pop(certificate_der, None)
-            raise Refused(NOT_REGISTERED, "this client certificate is not known here")
-        own = [one for one in self.vens.all() if self.context.may_publish(source, one.thing)]
+            source = await self.context.authorise("", "", certificate_der)
+            if source is None:
+                self._askers.pop(certificate_der, None)
+                raise Refused(NOT_REGISTERED, "this client certificate is not known here")
+            own = self._own(source)
         made = self._askers[certificate_der] = Asker(self.book, certificate_der, source, own, self._standing)
         self._askers.move_to_end(certificate_der)
         while len(self._askers) > MAX_CLIENTS:
@@ -223,6 +226,10 @@ class Desk:
         if self.settings.push is None:
             raise Refused(COMPLIANCE, "oadrHttpPullModel: VENs poll here")
         return _push_address(given.transport_address)
+
+    def _own(self, source: Source) -> list[Ven]:
+        """Return the VENs that a source speaks for."""
+        return [one for thing in self.context.things_of(source) if (one := self.vens.of_thing(thing)) is not None]
 
     def _holds(self, asker: Asker) -> bool:
         """Whether who was known still is: one who speaks for nothing is asked anew each time."""

@@ -45,6 +45,8 @@ AT_ONCE, AT_ONCE_AWAY = 32, 8
 """Messages under way at once: to VENs that answered last time, and to those that did not."""
 GONE_S = 86_400
 """How long a VEN that no Thing is any more is tried to be told so [s]."""
+_TURN = 50
+"""VENs that are looked at before others' turn."""
 _SECTION = "adapters.settings.openadr2.push"
 _LOG = logging.getLogger(__name__)
 
@@ -88,7 +90,9 @@ class Pusher:
         desk = self._desk
         self._wake_us = self._clock.now_us() + round(LOOK_S * US)
         wanted: set[str] = set()
-        for ven in desk.vens.all():
+        for at, ven in enumerate(desk.vens.all()):
+            if at % _TURN == _TURN - 1:
+                await asyncio.sleep(0)  # others are served between them
             registration = desk.book.ven(ven.id, ven.thing).registration
             if registration is None or not registration.address:
                 continue

@@ -77,10 +77,15 @@ class Vens:
             if not one.thing:
                 self.problems.append(f"{next(iter(one.resources.values())).thing}: no Thing is the VEN {one.id!r}")
                 del self._of[one.id]
+        self._of_thing = {one.thing: one for one in self._of.values()}
 
     def get(self, id: str) -> Ven | None:
         """Return the VEN with that venID."""
         return self._of.get(id)
+
+    def of_thing(self, thing: str) -> Ven | None:
+        """Return the VEN that is that Thing."""
+        return self._of_thing.get(thing)
 
     def all(self) -> Sequence[Ven]:
         """Return all of them."""

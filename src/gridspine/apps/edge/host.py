@@ -242,6 +242,11 @@ class EdgeContext:
         """Whether ``source`` is this adapter on behalf of ``thing``."""
         return thing in self._host.things and source == self.source_of(thing)
 
+    def things_of(self, source: Source) -> Sequence[str]:
+        """Return the Thing that this adapter is ``source`` on behalf of."""
+        thing = source.principal.split(":", 2)[-1]
+        return [thing] if self.may_publish(source, thing) else []
+
     def orders(self) -> AsyncIterator[Order]:
         """Yield orders for this adapter's Things."""
         return self._host.book.orders(self._name)

@@ -193,6 +193,10 @@ class HostedContext:
         """Whether ``source`` may send readings of ``thing``."""
         return self._host.may_publish(source, thing)
 
+    def things_of(self, source: Source) -> Sequence[str]:
+        """Return the Things of this adapter that ``source`` may send readings of."""
+        return self._host.things_of(self._name, source)
+
     def orders(self) -> AsyncIterator[Order]:
         """Yield orders for this adapter's Things."""
         return self._host.commands.orders(self._name)
@@ -332,6 +336,16 @@ class AdapterHost:
         if found.retired or source.organisation != found.organisation or source.principal not in found.devices:
             return False
         return self.identity.holds_session(source.principal, source.session, source.epoch)
+
+    def things_of(self, adapter: str, source: Source) -> list[str]:
+        """Return an adapter's Things that ``source`` may send readings of."""
+        if not self.identity.holds_session(source.principal, source.session, source.epoch):
+            return []
+        return [
+            one.id
+            for one in self.directory.of_device(source.principal)
+            if one.adapter == adapter and one.organisation == source.organisation and not one.retired
+        ]
 
     def carries(self, adapter: str, command: str) -> bool:
         """Whether a command is of a Thing that ``adapter`` serves; one that is unknown is late, which is no offence."""
