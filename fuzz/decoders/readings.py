@@ -10,9 +10,11 @@ from target import Target, target
 
 from gridspine.apps.api.body import decompress
 from gridspine.kernel.codecs.arrow import decode_arrow, encode_arrow
+from gridspine.kernel.codecs.arrow_frame import Frames
 from gridspine.kernel.codecs.rows import decode_csv, decode_ndjson
 from gridspine.kernel.codecs.senml import decode_senml_cbor, decode_senml_json
 from gridspine.kernel.errors import Invalid, TooLarge, UnsupportedMedia
+from gridspine.kernel.readings import NamedReadings
 
 NOW_US = 1_767_225_600_000_000
 MOST = 1000
@@ -108,6 +110,11 @@ def csv() -> Target:
     )  # fmt: skip
 
 
+def _columns(batch: NamedReadings) -> list[object]:
+    columns = (batch.name_index, batch.item, batch.observed_us, batch.value, batch.quality)
+    return [list(batch.names), list(batch.units), batch.problems, *(column.tobytes() for column in columns)]
+
+
 def _stream(table: pa.Table, compression: str | None = None) -> bytes:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression=compression)) as writer:
@@ -146,8 +153,20 @@ def arrow() -> Target:
         }
     )
     seeds = [plain, _stream(text), _stream(numbers), _stream(view), _stream(text, "zstd"), _stream(numbers, "lz4")]
+    frames = Frames()
+
+    def run(body: bytes) -> NamedReadings:
+        found = decode_arrow(body, max_items=MOST, frames=frames)
+        try:
+            plain = decode_arrow(body, max_items=MOST)
+        except _REFUSED as error:
+            raise AssertionError("a frame reads what is refused") from error
+        if _columns(found) != _columns(plain):
+            raise AssertionError("a frame reads something else")
+        return found
+
     return Target(
-        "arrow", "Arrow IPC stream", lambda body: decode_arrow(body, max_items=MOST), _REFUSED, seeds,
+        "arrow", "Arrow IPC stream", run, _REFUSED, seeds,
         [b"\xff\xff\xff\xff", b"\x00\x00\x00\x00", b"\x08\x00\x00\x00", b"point", b"value", b"observed"], shape=_shape,
     )  # fmt: skip
 

@@ -53,6 +53,18 @@ class Intake:
         ``only`` narrows the source to some Things. Raises `Overloaded` or `DiskFull`: then nothing of the batch
         was kept, unless it was larger than `MAX_BATCH` and the disk filled up between its parts.
         """
+        return await self.hand_in(readings, source, channel=channel, backfill=backfill, only=only)
+
+    def hand_in(
+        self,
+        readings: NamedReadings,
+        source: Source,
+        *,
+        channel: Channel = Channel.REPORTED,
+        backfill: bool = False,
+        only: Collection[str] | None = None,
+    ) -> asyncio.Future[Outcome]:
+        """Queue ``readings`` now, and return what `submit` waits for. Raises `Overloaded`: then nothing was queued."""
         trace = self.books.trace
         with trace.span("names") if trace.on and trace.current() else nullcontext():
             resolved = self.books.points.resolve(readings.names, readings.units, source.organisation, only)
@@ -61,11 +73,15 @@ class Intake:
         if len(readings) <= MAX_BATCH:
             posting = Posting(readings, source, resolved, context)
             self.writer.submit(LotPart(self.books, posting, channel, backfill=backfill))
-            return await posting.done
+            return posting.done
         slices = (slice(start, start + MAX_BATCH) for start in range(0, len(readings), MAX_BATCH))
         postings = [Posting(readings.take(part), source, resolved, context) for part in slices]
         self.writer.submit(*(LotPart(self.books, posting, channel, backfill=backfill) for posting in postings))
-        return _sum(await asyncio.gather(*(posting.done for posting in postings)))
+        return asyncio.ensure_future(_all(postings))
+
+
+async def _all(postings: Sequence[Posting]) -> Outcome:
+    return _sum(await asyncio.gather(*(posting.done for posting in postings)))
 
 
 def _sum(outcomes: Sequence[Outcome]) -> Outcome:

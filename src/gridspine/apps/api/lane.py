@@ -30,6 +30,7 @@ from gridspine.apps.api.readings import take_readings
 from gridspine.apps.api.thing import MAX_NAME_CHARS, permitted_to, point_of, properties
 from gridspine.apps.node.node import Node
 from gridspine.infra.runtime.trace import REQUEST, Request
+from gridspine.kernel.codecs.arrow_frame import Frames
 
 _THING = re.compile(rf"/things/([^/]+)/properties(?:/([^/]{{1,{MAX_NAME_CHARS}}})(/value)?)?")
 _MAX_TARGET_BYTES = 512
@@ -73,6 +74,7 @@ class ReadingsLane:
 
     def __init__(self, node: Node, app: ASGIApp) -> None:
         self._node, self._app = node, app
+        self._frames = Frames()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Take readings, or pass the request on."""
@@ -87,7 +89,7 @@ class ReadingsLane:
     async def _take(self, scope: HTTPScope, receive: Receive) -> Answer | None:
         try:
             caller = by_authorization(self._node.identity, scope)
-            return None if caller is None else await take_readings(self._node, caller, scope, receive)
+            return None if caller is None else await take_readings(self._node, caller, scope, receive, self._frames)
         except Exception as error:
             return failure(error, scope["path"])
 

@@ -4,7 +4,8 @@ Columns: ``point`` (string, best dictionary-encoded), ``observed`` (timestamp; o
 (float64), and optionally ``quality`` (uint16) and ``unit`` (string). Unknown columns are ignored.
 
 What a stream claims to need is looked at before anything is decompressed, and every batch is validated in full before
-anything looks inside: unvalidated Arrow crashes the process.
+anything looks inside: unvalidated Arrow crashes the process. Of a stream that is a validated one again but for its
+numbers, only these are looked at (`gridspine.kernel.codecs.arrow_frame`).
 Source: Apache Arrow Columnar Format, IPC Streaming Format.
 """
 
@@ -15,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from gridspine.kernel.codecs.arrow_frame import WIDTHS, Frames
 from gridspine.kernel.codecs.ipc_size import claimed_bytes
 from gridspine.kernel.errors import Invalid, TooLarge
 from gridspine.kernel.names import PADDING, PackedNames
@@ -39,13 +41,22 @@ SCHEMA = pa.schema(
 """What gridspine sends."""
 
 
-def decode_arrow(body: bytes, *, max_items: int) -> NamedReadings:
-    """Read an Arrow IPC stream; raise `Invalid` when it is damaged or lacks a column, `TooLarge` beyond a bound."""
+def decode_arrow(body: bytes, *, max_items: int, frames: Frames | None = None) -> NamedReadings:
+    """Read an Arrow IPC stream; raise `Invalid` when it is damaged or lacks a column, `TooLarge` beyond a bound.
+
+    With ``frames`` those of plain streams are kept there, and streams with a frame known there are read by it.
+    """
+    frame = None if frames is None else frames.find(body)
+    if frame is not None and frame.count <= max_items and (again := frame.read(body)) is not None:
+        return again
     try:
-        batches, schema = _read(body, max_items)
+        source = pa.py_buffer(body)
+        batches, schema = _read(body, source, max_items)
         if len(batches) == 1 and schema.equals(SCHEMA):
             plain = _plain(batches[0])
             if plain is not None:
+                if frames is not None:
+                    _keep_frame(frames, body, source, batches[0], plain)
                 return plain
         return _named(pa.Table.from_batches(batches, schema))
     except (pa.ArrowException, OSError, KeyError, ValueError, OverflowError, MemoryError) as error:
@@ -72,12 +83,12 @@ def encode_arrow(names: Sequence[str], name_index: Any, observed_us: Any, value:
     return bytes(sink.getvalue())
 
 
-def _read(body: bytes, max_items: int) -> tuple[list[pa.RecordBatch], pa.Schema]:
+def _read(body: bytes, source: pa.Buffer, max_items: int) -> tuple[list[pa.RecordBatch], pa.Schema]:
     if claimed_bytes(body, max_messages=MAX_MESSAGES) > MAX_BYTES:
         raise TooLarge(f"at most {MAX_BYTES >> 20} MiB of columns at once")
     batches = []
     items = size = 0
-    with pa.ipc.open_stream(pa.py_buffer(body)) as reader:
+    with pa.ipc.open_stream(source) as reader:
         missing = {"point", "observed", "value"} - set(reader.schema.names)
         if missing:
             raise Invalid(
@@ -114,6 +125,19 @@ def _plain(batch: pa.RecordBatch) -> NamedReadings | None:
         value.to_numpy(),
         bits,
     )
+
+
+def _keep_frame(frames: Frames, body: bytes, source: pa.Buffer, batch: pa.RecordBatch, readings: NamedReadings) -> None:
+    """Keep the frame of a stream of one batch of `SCHEMA`, if that was neither compressed nor has room for nulls."""
+    columns = (batch.column(0).indices, *batch.columns[1:])
+    buffers = [column.buffers() for column in columns]
+    if not len(readings) or any(valid is not None for valid, _ in buffers):
+        return
+    point, observed, value, quality = (
+        numbers.address - source.address + column.offset * width.itemsize
+        for (_, numbers), column, width in zip(buffers, columns, WIDTHS, strict=True)
+    )
+    frames.keep(body, (point, observed, value, quality), readings)
 
 
 def _named(table: pa.Table) -> NamedReadings:
