@@ -146,6 +146,21 @@ async def test_a_ven_follows_what_is_aimed_at_it_and_commands_only_what_was_cons
         assert await one.commands() == []
 
 
+async def test_what_is_aimed_at_a_ven_by_a_new_word_is_heard_of_at_once(vtn, tmp_path) -> None:
+    bl = await vtn.client("operator")
+    client = await asyncio.to_thread(vtn.credentials, "owner")
+    of = await program(bl, "P", payloadDescriptors=[LIMIT])
+    body = {"objectType": "BL_VEN_REQUEST", "clientID": client[0], "venName": "home"}
+    ven = await made(bl, "/vens", body)
+    async with home(tmp_path / "home", vtn, client=client) as one:
+        await one.follow()
+        await eventually(one.programmes, lambda found: len(found) == 1)
+        answer = await bl.put(f"/vens/{ven['id']}", json={**body, "targets": ["feeder-3"]})
+        assert answer.status_code == 200, answer.text
+        await made(bl, "/events", limited(of, 2.5, targets=["feeder-3"]))
+        await eventually(one.commands, lambda found: [command["value"] for command in found] == [2500], seconds=60)
+
+
 async def test_a_notification_is_read_at_once_and_only_the_vtns(vtn, tmp_path) -> None:
     bl = await vtn.client("operator")
     of = await program(bl, "P")

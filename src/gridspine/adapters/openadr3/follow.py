@@ -14,9 +14,7 @@ import logging
 from typing import Any
 
 import httpx
-import msgspec
 
-from gridspine.adapters.openadr3.edition import newer
 from gridspine.adapters.openadr3.remote import Connection
 from gridspine.adapters.openadr3.remote_broker import RemoteBroker
 from gridspine.adapters.openadr3.remote_call import Remote
@@ -24,11 +22,12 @@ from gridspine.adapters.openadr3.remote_mirror import Mirror
 from gridspine.adapters.openadr3.remote_opt import Opts
 from gridspine.adapters.openadr3.remote_record import Kept
 from gridspine.adapters.openadr3.remote_report import Reports
+from gridspine.adapters.openadr3.remote_ven import find_ven, targets_of
 from gridspine.adapters.openadr3.settings import Settings
 from gridspine.energy.control_port import controls_of
 from gridspine.energy.upstream.pace import Pace
 from gridspine.infra.runtime.waiting import first_to_end
-from gridspine.kernel.errors import Invalid, NotFound, Unavailable
+from gridspine.kernel.errors import Invalid, NotFound
 from gridspine.kernel.time import US
 from gridspine.things.adapter import AdapterContext, Binding
 
@@ -57,6 +56,7 @@ class Follower:
         """What its callback is known by."""
         self._bearer = context.clock.randbytes(32).hex()
         self._ven, self._words, self._enrolled_us = "", frozenset[str](), 0
+        self._strange = frozenset[str]()
         self._read: tuple[list[dict[str, Any]], list[dict[str, Any]]] = [], []
         self._read_at: tuple[frozenset[str], int] = frozenset(), -1
 
@@ -74,15 +74,25 @@ class Follower:
         now_us = self._context.clock.now_us()
         if now_us - self._enrolled_us >= _ENROL_US:
             await self._enrol()
-            self._enrolled_us = now_us
+            self._enrolled_us, self._strange = now_us, frozenset()
         programs = await self._remote.whole("/programs", self._kept.programs)
         listed = [id_ for id_, one in self._kept.events.items() if one.digest]
         events = await self._remote.whole("/events", listed)
+        await self._learn(programs, events)
         await self._take(programs, events)
         self._broker.want(self._ven, self._kept.programs)
         await self._reports.tell(self._context.clock.now_us())
         await self._opts.tell(self._context.clock.now_us())
         return "; ".join(self._mirror.problems[:3])
+
+    async def _learn(self, programs: list[dict[str, Any]], events: list[dict[str, Any]]) -> None:
+        """Ask by which words the VEN is known, at once where something is aimed at words that it was not known by."""
+        if programs is self._read[0] and events is self._read[1]:
+            return
+        strange = targets_of(programs) | targets_of(events)
+        if strange - self._words - self._strange:
+            await self._enrol()
+            self._strange = strange - self._words  # those are somebody else's
 
     async def _take(self, programs: list[dict[str, Any]], events: list[dict[str, Any]]) -> None:
         """Keep what was read, unless the VTN says that it is what was kept last, and nothing changed here either."""
@@ -113,33 +123,10 @@ class Follower:
     # -- who it is there -----------------------------------------------------------------------------------------
 
     async def _enrol(self) -> None:
-        """Find the VEN and its resource, or make them; learn by which words events are aimed at it; subscribe."""
-        old = self._connection.edition == "3.0.1"
-        ven = await self._made("/vens", "venName", self._connection.name, {} if old else _TYPE["VEN"])
-        self._ven = str(ven["id"])
-        path, more = f"/vens/{self._ven}/resources", {}
-        if not old:
-            path, more = "/resources", {"venID": self._ven, **_TYPE["RESOURCE"]}
-        await self._made(path, "resourceName", self._connection.resource_name, more)
-        query = {} if old else {"venID": self._ven}
-        resources = [one for one in await self._remote.all(path, query) if one.get("venID", self._ven) == self._ven]
-        words = {self._connection.name}
-        for one in (ven, *resources):
-            found = newer(one, {}) if old else one
-            words.update(str(word) for word in found.get("targets") or ())
-            words.update(str(found[name]) for name in ("venName", "resourceName") if found.get(name))
-        self._words = frozenset(words)
+        """Learn who the node is there, by which words events are aimed at it; subscribe."""
+        self._ven, self._words = await find_ven(self._remote, self._connection)
         if self._connection.callback:
             await self._subscribe()
-
-    async def _made(self, path: str, name: str, wanted: str, more: dict[str, str]) -> dict[str, Any]:
-        """Return the object of a name, made where there is none."""
-        query = {name: wanted, **({"venID": more["venID"]} if "venID" in more else {})}
-        for one in await self._remote.all(path, query):
-            if one.get(name) == wanted:
-                return one
-        said = await self._remote.ask("POST", path, {name: wanted, **more})
-        return _object(said.body)
 
     async def _subscribe(self) -> None:
         """Ask to be told of changes, under a token of this start."""
@@ -162,16 +149,3 @@ class Follower:
             await self._remote.ask("POST", "/subscriptions", body)
         except (Invalid, NotFound) as error:  # it is asked every poll_s all the same
             _LOG.warning("%s: the VTN takes no subscription: %s", self._binding.thing, error.detail)
-
-
-_TYPE = {"VEN": {"objectType": "VEN_VEN_REQUEST"}, "RESOURCE": {"objectType": "VEN_RESOURCE_REQUEST"}}
-
-
-def _object(body: bytes) -> dict[str, Any]:
-    try:
-        found = msgspec.json.decode(body, type=dict[str, Any])
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise Unavailable("what the VTN made is no object") from error
-    if not isinstance(found.get("id"), str):
-        raise Unavailable("what the VTN made has no id")
-    return found
