@@ -114,6 +114,11 @@ class ProgrammeEvent(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         """When its last interval is over [µs since 1970]."""
         return self.intervals[-1].until_us
 
+    @property
+    def ended_us(self) -> int:
+        """When it is over, or was cancelled [µs since 1970]."""
+        return min(self.cancelled_us or self.until_us, self.until_us)
+
     def begins(self, from_us: int, until_us: int) -> list[int]:
         """Return when those of its intervals begin that do in ``[from_us, until_us)`` [µs since 1970]."""
         first = bisect_left(self.intervals, from_us, key=lambda one: one.from_us)

@@ -6,7 +6,7 @@ import time
 import pytest
 from running_node import BATTERY, World
 
-from gridspine.apps.node import programme_enrolments, programmes, sites
+from gridspine.apps.node import programme_enrolments, programmes, retired_programmes, sites
 from gridspine.energy.site import Site
 from gridspine.kernel.errors import Conflict, DiskFull
 from gridspine.kernel.time import US, format_rfc3339
@@ -57,6 +57,51 @@ async def test_intervals_of_all_events_and_envelopes_are_bounded(world: World, m
     answer = await world.op.post(f"/sites/{site}/envelopes", json={"title": "V", "intervals": parts})
     assert answer.status_code == 429
     assert (await world.op.post(f"/sites/{site}/envelopes", json={"title": "V", "intervals": parts[:1]})).is_success
+
+
+async def test_events_of_any_programme_that_are_over_for_long_make_room_for_intervals(world: World, monkeypatch) -> None:
+    before, id_ = await programme(world), await programme(world)
+    monkeypatch.setattr(programmes, "MAX_INTERVALS", 2)
+    monkeypatch.setattr(programmes, "_FULL_US", 0)
+    for number in range(2):
+        made = await world.op.post(f"/programmes/{before}/events", json=event(60, 600, f"E{number}"))
+        assert (await world.op.post(f"/programmes/{before}/events/{made.json()['id']}/cancel")).status_code == 200
+    full = await world.op.post(f"/programmes/{id_}/events", json=event(60, 600))
+    assert (full.status_code, "2 intervals" in full.text) == (429, True), "they are over for a moment only"
+    monkeypatch.setattr(programmes, "KEPT_OVER_US", 0)
+    assert (await world.op.post(f"/programmes/{id_}/events", json=event(60, 600))).status_code == 201
+    assert [one["title"] for one in (await world.op.get(f"/programmes/{before}/events")).json()] == ["E1"]
+    assert (await world.op.post(f"/programmes/{id_}/events", json=event(60, 600))).status_code == 201
+    full = await world.op.post(f"/programmes/{id_}/events", json=event(60, 600))
+    assert full.status_code == 429, "those that are to come make no room"
+    assert len((await world.op.get(f"/programmes/{id_}/events")).json()) == 2
+
+
+async def test_the_oldest_programmes_that_are_retired_are_let_go_with_all_of_theirs(world: World, monkeypatch) -> None:
+    monkeypatch.setattr(retired_programmes, "KEPT", 1)
+    monkeypatch.setattr(programmes, "MAX_RETIRED", 2)
+    site, controls, ids = (await world.op.post("/sites", json={"title": "S"})).json()["id"], world.node.controls, []
+    for _ in range(2):
+        ids.append(await programme(world))
+        assert (await world.op.post(f"/programmes/{ids[-1]}/events", json=event(60, 600))).status_code == 201
+        enrolled = await world.op.post(f"/programmes/{ids[-1]}/enrolments", json={"site": site, "until": FOREVER})
+        assert enrolled.status_code == 201, enrolled.text
+        assert (await world.op.delete(f"/programmes/{ids[-1]}")).status_code == 204
+    full = await world.op.post("/programmes", json={"title": "P"})
+    assert (full.status_code, "2 programmes that are retired" in full.text) == (429, True), "they may be needed yet"
+    monkeypatch.setattr(retired_programmes, "KEPT_OVER_US", 0)
+    third = await programme(world)
+    assert [(await world.op.get(f"/programmes/{one}")).status_code for one in (*ids, third)] == [404, 200, 200]
+
+    def left():
+        books = (controls.programmes.book, controls.programmes.event_book, controls.enrolments.book)
+        return [len(book.kept) for book in books]
+
+    assert left() == [2, 1, 1]
+    assert [one.programme for one in controls.enrolments.of_subject(site)] == ids[1:]
+    await asyncio.to_thread(controls.load)
+    assert left() == [2, 1, 1], "nor does a start bring them back"
+    assert (await world.op.delete(f"/sites/{site}")).status_code == 204, "nothing comes of what is retired"
 
 
 @pytest.mark.parametrize(("module", "name", "path", "body"), [

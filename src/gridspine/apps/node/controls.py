@@ -14,6 +14,7 @@ from gridspine.apps.node.programme_reports import ProgrammeReports
 from gridspine.apps.node.programmes import Programmes
 from gridspine.apps.node.read_now import Reads
 from gridspine.apps.node.registers import Registers
+from gridspine.apps.node.retired_programmes import RetiredProgrammes
 from gridspine.apps.node.settlement_desk import SettlementDesk
 from gridspine.apps.node.sites import Sites
 from gridspine.energy.control_port import Change, Kept
@@ -39,6 +40,7 @@ class Controls:
         self.plan = ControlPlan(self.sites, self.programmes, self.enrolments, things)
         self.desk = ControlDesk(self.plan, self.sites, self.programmes, self.enrolments, commands, clock)
         self.reports = ProgrammeReports(registry, self.plan, things, points, twins, archive, clock)
+        self.retired = RetiredProgrammes(self.programmes, self.enrolments, self.reports, clock)
         self.listeners: list[Callable[[Change], None]] = []
         """Hear of each document that is kept or removed."""
         self.revision = 0

@@ -1,8 +1,8 @@
 """Enrolments in programmes: asked for by who owns a site or Thing, admitted by who runs the programme."""
 
 import asyncio
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
 
 import msgspec
 
@@ -21,6 +21,8 @@ from gridspine.things.directory import Directory
 
 MAX_ENROLMENTS, MAX_ASKED, KEPT_OVER = 10_000, 1_000, 10_000
 """Enrolments of a programme that stand; those of an organisation that wait; those of a programme that are over."""
+_AT_ONCE = 500
+"""Enrolments that are let go in one transaction."""
 
 
 class ProgrammeEnrolments:
@@ -139,9 +141,8 @@ class ProgrammeEnrolments:
         return await self.book.keep("programme-enrolment.opted-in", one.in_again(opt=opt, event=event), actor)
 
     def _index(self, one: ProgrammeEnrolment) -> None:
-        self._of_subject.setdefault(one.subject, {})[one.id] = None
-        self._of_programme.setdefault(one.programme, {})[one.id] = None
-        self._of_side.setdefault((one.organisation, one.programme), {})[one.id] = None
+        for index, key in self._indices(one):
+            index.setdefault(key, {})[one.id] = None
 
     def _takes_part(self, organisation: str, programme: str) -> bool:
         own = self._of_side.get((organisation, programme), {})
@@ -149,17 +150,22 @@ class ProgrammeEnrolments:
 
     def _busy(self, site: Site) -> str:
         now_us = self._clock.now_us()
-        standing = [one for one in self.of_subject(site.id) if one.stands(now_us) or one.waits(now_us)]
+        standing = [one for one in self.of_subject(site.id) if self._counts(one, now_us)]
         return f"the site is enrolled in {len(standing)} programmes: withdraw it first" if standing else ""
 
     def _taken(self, site: str, thing: str) -> str:
         """Return why a Thing cannot be behind a site: one programme would command it twice, and loosen its own word."""
         now_us = self._clock.now_us()
         by_site, by_itself = (
-            {one.programme for one in self.of_subject(subject) if one.stands(now_us) or one.waits(now_us)}
+            {one.programme for one in self.of_subject(subject) if self._counts(one, now_us)}
             for subject in (site, thing)
         )
         return f"{thing[:200]} takes part by itself in a programme of the site" if by_site & by_itself else ""
+
+    def _counts(self, one: ProgrammeEnrolment, now_us: int) -> bool:
+        """Whether anything comes of an enrolment, or may: nothing does of one in a programme that is retired."""
+        programme = self._programmes.find(one.programme)
+        return programme is not None and not programme.retired_us and (one.stands(now_us) or one.waits(now_us))
 
     def _check_thing(self, enrolment: ProgrammeEnrolment) -> None:
         thing = self._things.roll.get(enrolment.subject)
@@ -192,10 +198,26 @@ class ProgrammeEnrolments:
 
     async def _make_room(self, programme: str, now_us: int) -> None:
         over = [one for one in self.of_programme(programme) if not one.stands(now_us) and not one.waits(now_us)]
-        gone: Sequence[ProgrammeEnrolment] = over[: max(0, len(over) - KEPT_OVER)]
-        if gone:
-            await self.book.forget([one.id for one in gone])
-            for one in gone:
-                self._of_programme[one.programme].pop(one.id, None)
-                self._of_subject[one.subject].pop(one.id, None)
-                self._of_side[one.organisation, one.programme].pop(one.id, None)
+        await self._let_go(over[: max(0, len(over) - KEPT_OVER)])
+
+    async def forget(self, programme: str) -> None:
+        """Let all enrolments in a programme go that is let go, too."""
+        await self._let_go(self.of_programme(programme))
+        self._of_programme.pop(programme, None)
+
+    async def _let_go(self, gone: Sequence[ProgrammeEnrolment]) -> None:
+        for at in range(0, len(gone), _AT_ONCE):
+            part = gone[at : at + _AT_ONCE]
+            await self.book.forget([one.id for one in part])
+            for one in part:
+                for index, key in self._indices(one):
+                    own = index.get(key, {})
+                    own.pop(one.id, None)
+                    if not own:
+                        index.pop(key, None)
+
+    def _indices(self, one: ProgrammeEnrolment) -> Iterator[tuple[dict[Any, dict[str, None]], Any]]:
+        """Yield each index, and the key by which an enrolment is in it."""
+        yield self._of_subject, one.subject
+        yield self._of_programme, one.programme
+        yield self._of_side, (one.organisation, one.programme)

@@ -192,6 +192,12 @@ class ProgrammeReports:
         )
         return msgspec.json.decode(result.body, type=_Rows).rows
 
+    async def forget(self, programme: str) -> None:
+        """Let all reports to a programme go that is let go, too."""
+        own = [one.id for one in self.book.kept.values() if one.programme == programme]
+        if own:
+            await self.book.forget(own, ReportValues)
+
     async def _make_room(self, programme: str) -> None:
         own = sorted(one.id for one in self.book.kept.values() if one.programme == programme)
         if len(own) > KEPT:

@@ -13,10 +13,22 @@ from gridspine.infra.registry.port import Registry
 from gridspine.infra.runtime.clock import Clock, new_urn
 from gridspine.infra.runtime.waiting import all_done
 from gridspine.kernel.errors import Conflict, NotFound, Overloaded
+from gridspine.kernel.time import US
 
-MAX_PROGRAMMES, MAX_RETIRED, MAX_EVENTS, KEPT_EVENTS, MAX_INTERVALS = 2_000, 8_000, 2_000, 500, 20_000
+MAX_PROGRAMMES, MAX_RETIRED, MAX_EVENTS, KEPT_EVENTS = 2_000, 8_000, 2_000, 500
 """Programmes of an organisation that stand, and those that are retired; events of a programme that are to come or
-running; those that are over and kept; intervals of all events of an organisation that are kept."""
+running; those that are over and kept."""
+MAX_INTERVALS = 100_000
+"""Intervals of all events of an organisation that are kept. One that is an event of its own takes some 1.7 kB of memory
+and is read when the node starts: so many are 170 MB. They are 288 five-minute controls a day of 340 devices; those that
+are over for long make room, so it is what is ahead that counts, and a day of what was."""
+KEPT_OVER_US = 86_400 * US
+"""How long what is over is kept at least [µs]: devices are told of it, and answer for it, a day."""
+_SPARE, _FULL_US = 20, 60 * US
+"""What part more of the intervals is let go than is needed just now, as looking for them takes long; when it is looked
+again where there was no room [µs]."""
+_AT_ONCE = 500
+"""Events that are let go in one transaction."""
 
 
 class Programmes:
@@ -29,7 +41,10 @@ class Programmes:
         self._of: dict[str, dict[str, None]] = {}
         self._standing: dict[str, list[ProgrammeEvent]] = {}
         self._intervals: Counter[str] = Counter()
+        self._full_us: dict[str, int] = {}
         self.sees: Callable[[str, str], bool] = lambda _organisation, _programme: False
+        self.make_room: Callable[[str], Awaitable[None]] = _none
+        """Called with an organisation before a programme of it is kept: those that are long retired make room."""
 
     def load(self) -> None:
         """Read them when the node starts; blocks."""
@@ -59,6 +74,7 @@ class Programmes:
     async def register(self, programme: Programme, actor: str) -> Programme:
         """Keep a new programme; its id is given here. Raises `Invalid`, `Overloaded`."""
         programme.check()
+        await self.make_room(programme.organisation)
         present = [one for one in self.book.kept.values() if one.organisation == programme.organisation]
         retired = sum(bool(one.retired_us) for one in present)
         if len(present) - retired >= MAX_PROGRAMMES:
@@ -125,7 +141,9 @@ class Programmes:
 
         ``beside`` runs meanwhile; this returns when both are done, and raises where either fails.
         """
-        programme, now_us = self.get(event.programme), self._clock.now_us()
+        now_us = self._clock.now_us()
+        await self._make_interval_room(self.get(event.programme).organisation, len(event.intervals), now_us)
+        programme = self.get(event.programme)
         if programme.retired_us:
             raise Conflict("the programme is retired")
         event.check(programme, now_us)
@@ -164,16 +182,51 @@ class Programmes:
         over = [
             one for one in self._of[programme] if self.event_book.kept[one].status(now_us) in {"completed", "cancelled"}
         ]
-        gone = list(islice(over, max(0, len(over) - KEPT_EVENTS)))
-        if gone:
-            events = [self.event_book.kept[one] for one in gone]
-            await self.event_book.forget(gone)
-            for event in events:  # who published meanwhile may have let the same ones go
-                if event.id in self._of[programme]:
-                    del self._of[programme][event.id]
+        await self._let_go([self.event_book.kept[one] for one in islice(over, max(0, len(over) - KEPT_EVENTS))])
+
+    async def _make_interval_room(self, organisation: str, wanted: int, now_us: int) -> None:
+        """Let the oldest of an organisation's events go that are long over, where there is no room for ``wanted``."""
+        missing = self._intervals[organisation] + wanted - MAX_INTERVALS
+        monotonic_us = self._clock.monotonic_us()
+        if missing <= 0 or monotonic_us < self._full_us.get(organisation, monotonic_us):
+            return
+        since_us = now_us - KEPT_OVER_US
+        own = (one for one in self.event_book.kept.values() if one.organisation == organisation)
+        over = sorted((one for one in own if one.ended_us <= since_us), key=lambda one: one.ended_us)
+        gone: list[ProgrammeEvent] = []
+        for one in over:
+            if missing + MAX_INTERVALS // _SPARE <= 0:
+                break
+            gone.append(one)
+            missing -= len(one.intervals)
+        if missing > 0:
+            self._full_us[organisation] = monotonic_us + _FULL_US
+        else:
+            self._full_us.pop(organisation, None)
+        await self._let_go(gone)
+
+    async def forget(self, programme: Programme) -> None:
+        """Let a programme go that is retired, and its events; the ledger keeps what was told of them."""
+        await self._let_go(self.events(programme.id))
+        await self.book.forget([programme.id])
+        self._of.pop(programme.id, None)
+        self._standing.pop(programme.id, None)
+
+    async def _let_go(self, events: Sequence[ProgrammeEvent]) -> None:
+        for at in range(0, len(events), _AT_ONCE):
+            part = events[at : at + _AT_ONCE]
+            await self.event_book.forget([one.id for one in part])
+            for event in part:  # who published meanwhile may have let the same ones go
+                own = self._of.get(event.programme, {})
+                if event.id in own:
+                    del own[event.id]
                     self._intervals[event.organisation] -= len(event.intervals)
 
     def _visible(self, one: Programme, organisation: str) -> bool:
         if one.organisation == organisation or self.sees(organisation, one.id):
             return True
         return one.open and not one.retired_us
+
+
+async def _none(_organisation: str) -> None:
+    return
