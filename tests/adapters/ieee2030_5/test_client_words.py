@@ -165,12 +165,12 @@ def test_a_control_that_cannot_be_read_is_not_known_to_be_gone() -> None:
     timeless = wire.decode(wire_text(good).replace(b"<interval>", b"<other>").replace(b"</interval>", b"</other>"))
     now = program("01", 5, timeless)
     assert (now.controls, now.unread) == ((), ("A1",))
-    assert now.may_list("A1")
-    assert not now.may_list("A2"), "which is listed no more"
+    assert now.may_list(["A1"])
+    assert not now.may_list(["A2"]), "which is listed no more"
     assert [one.mrid for one in with_last_good(now, before).controls] == ["A1"]
     nameless = program("01", 5, wire.decode(wire_text(good).replace(b"A1", b"?")))
     assert nameless.unread == ("",)
-    assert nameless.may_list("A2"), "as it may be the one that has no name"
+    assert nameless.may_list(["A2"]), "as it may be the one that has no name"
     assert [one.mrid for one in with_last_good(nameless, before).controls] == ["A1", "A2"]
 
 

@@ -24,7 +24,7 @@ from gridspine.kernel.time import US
 RECEIVED, STARTED, COMPLETED, OPTED_OUT, OPTED_IN, CANCELLED, SUPERSEDED = range(1, 8)
 PARTLY_OUT, NO_PART = 8, 10
 FINAL = frozenset({COMPLETED, CANCELLED, PARTLY_OUT, NO_PART, 252, 253, 254})
-_DECIDED = frozenset({OPTED_OUT, OPTED_IN})
+DECIDED = frozenset({OPTED_OUT, OPTED_IN})
 
 
 class Standing(NamedTuple):
@@ -72,7 +72,7 @@ def _over(told: Sequence[int], now: Standing) -> Iterator[int]:
 
 
 def _running(told: Sequence[int], now: Standing, now_us: int) -> Iterator[int]:
-    said_out = OPTED_OUT in told and _last(told, _DECIDED) == OPTED_OUT
+    said_out = OPTED_OUT in told and last_of(told, DECIDED) == OPTED_OUT
     if now.out != said_out:
         yield OPTED_OUT if now.out else OPTED_IN
     if now.out:
@@ -85,7 +85,8 @@ def _running(told: Sequence[int], now: Standing, now_us: int) -> Iterator[int]:
         yield STARTED
 
 
-def _last(told: Sequence[int], among: frozenset[int]) -> int:
+def last_of(told: Sequence[int], among: frozenset[int]) -> int:
+    """Return the status ``among`` some that was said last, 0 for none."""
     return next((one for one in reversed(told) if one in among), 0)
 
 
@@ -93,7 +94,7 @@ def wanted(status: int, required: int) -> bool:
     """Whether a server that says ``required`` (responseRequired) wants to be told of a status."""
     if status == RECEIVED:
         return bool(required & 1)
-    return bool(required & (4 if status in _DECIDED else 2))
+    return bool(required & (4 if status in DECIDED else 2))
 
 
 def response(subject: str, status: int, lfdi: str, at_us: int) -> Part:

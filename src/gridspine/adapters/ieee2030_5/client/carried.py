@@ -6,6 +6,7 @@
     DERControl, new ─────► event of it: priority by creationTime, chance drawn by the node
     cancelled, superseded, listed no more ─► the event is cancelled
     listed no more ──────► the programme is retired: what it commanded ends, its default, too
+    listed again ────────► carried out again; what was said of it is not said twice
 
 What was made is found again by the mRID in its title, so that nothing is made twice when the node stops in between.
 """
@@ -15,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
-from gridspine.adapters.ieee2030_5.client.answer import Standing
+from gridspine.adapters.ieee2030_5.client.answer import DECIDED, OPTED_OUT, Standing, last_of
 from gridspine.adapters.ieee2030_5.client.der_control import EXPIRED, INVALID, SUPERSEDED, SeenControl, SeenProgram
 from gridspine.adapters.ieee2030_5.client.end_device import Upstream
 from gridspine.adapters.ieee2030_5.client.held import rank
@@ -31,11 +32,14 @@ from gridspine.energy.upstream.consent import Consent
 from gridspine.energy.upstream.event import is_live
 from gridspine.infra.runtime.clock import Clock
 from gridspine.kernel.errors import Conflict, GridspineError, Invalid, NotFound
-from gridspine.kernel.time import MAX_US, MIN_US
+from gridspine.kernel.time import MAX_US, MIN_US, US
 
 log = logging.getLogger(__name__)
-_KEPT_OVER_US = 86_400_000_000
-"""How long a control that is over stays known [µs]: its server may list it for a while."""
+_KEPT_OVER_US, _KEPT_GONE_US = 86_400 * US, 7 * 86_400 * US
+"""How long a control stays known that is over, and one that is listed no more [µs]: its server may list it again."""
+_MOVED_US = 30 * US
+"""By how much a control's times may differ from its event's [µs]: a slow answer tells the server's time by 10 s amiss."""
+_UNLISTED, _MOVED = "the server lists it no more", "it is at another time by the clock that is right now"
 
 
 class Carrier:
@@ -99,17 +103,31 @@ class Carrier:
         )  # fmt: skip
         found = await self._programme(before, seen.mrid, seen.title or "DERProgram", wanted)
         controls = dict(found.controls)
+        if before is not None and before.programme != found.programme:
+            controls = self._left(before.controls)
+        events = {one.id: one for one in self._port.programmes.events(found.programme)}
         for one in sorted(seen.controls, key=lambda control: control.created_s):
             try:
-                controls[one.mrid] = await self._control(found, controls.get(one.mrid), one, offset_us)
+                controls[one.mrid] = await self._control(found, controls.get(one.mrid), one, events, offset_us)
             except GridspineError as error:
                 log.warning("a control is not followed: mRID=%s %s", one.mrid, error.detail)
-        listed = {mrid for mrid in controls if seen.may_list(mrid)}
-        for mrid in controls.keys() - listed:
-            await self._cancel(found.programme, controls[mrid].event, "the server lists it no more")
-        over_us = self._clock.now_us() - _KEPT_OVER_US
-        kept = {mrid: one for mrid, one in controls.items() if mrid in listed or one.until_us > over_us}
+        listed = seen.may_list(controls)
+        missing = {mrid: one for mrid, one in controls.items() if mrid not in listed}
+        for gone in missing.values():
+            if not gone.gone_us:
+                await self._cancel(found.programme, gone.event, _UNLISTED)
+        controls |= self._left(missing)
+        kept = {mrid: one for mrid, one in controls.items() if mrid in listed or self._is_kept(one)}
         return msgspec.structs.replace(found, controls=kept)
+
+    def _left(self, controls: Mapping[str, ControlRecord]) -> dict[str, ControlRecord]:
+        """Return controls that are listed no more, since now where they were before."""
+        now_us = self._clock.now_us()
+        return {mrid: msgspec.structs.replace(one, gone_us=one.gone_us or now_us) for mrid, one in controls.items()}
+
+    def _is_kept(self, one: ControlRecord) -> bool:
+        now_us = self._clock.now_us()
+        return one.until_us > now_us - _KEPT_OVER_US and (not one.gone_us or one.gone_us > now_us - _KEPT_GONE_US)
 
     async def _programme(
         self, before: ProgramRecord | None, mrid: str, title: str, wanted: Programme
@@ -124,10 +142,14 @@ class Carrier:
             found = await self._port.programmes.change(found.id, _as(found, wanted))
         if before is not None and before.programme == found.id and before.enrolment:
             return before
-        return ProgramRecord(found.id, await self._enrolled(found))
+        made = ProgramRecord(found.id, await self._enrolled(found))
+        if before is not None and (one := self.enrolment(before)) is not None and one.state == "withdrawn":
+            reason = "it was withdrawn before the server listed it again"
+            await self._port.enrolments.decide(made.programme, made.enrolment, "withdraw", reason)
+        return made
 
     def _known(self, before: ProgramRecord | None, tail: str) -> Programme | None:
-        if before is not None:
+        if before is not None and not before.gone:
             try:
                 return self._port.programmes.own(before.programme)
             except NotFound:
@@ -152,37 +174,53 @@ class Carrier:
                 await self._port.programmes.retire(one.programme)
         except (NotFound, Conflict):
             pass
-        over_us = self._clock.now_us() - _KEPT_OVER_US
-        kept = {mrid: control for mrid, control in one.controls.items() if control.until_us > over_us}
-        return msgspec.structs.replace(one, controls=kept)
+        kept = {mrid: control for mrid, control in self._left(one.controls).items() if self._is_kept(control)}
+        return msgspec.structs.replace(one, controls=kept, gone=True)
 
     # -- controls ------------------------------------------------------------------------------------------------------
 
     async def _control(
-        self, of: ProgramRecord, before: ControlRecord | None, seen: SeenControl, offset_us: int
+        self, of: ProgramRecord, before: ControlRecord | None, seen: SeenControl,
+        events: Mapping[str, ProgrammeEvent], offset_us: int,
     ) -> ControlRecord:  # fmt: skip
         from_us, until_us = seen.from_us - offset_us, seen.until_us - offset_us
-        if before is None:
-            fresh = ControlRecord("", until_us, seen.reply_to, seen.required, seen.problem)
-            if seen.problem or seen.cancelled or seen.status == SUPERSEDED:
-                return fresh
-            if until_us <= self._clock.now_us():
-                return msgspec.structs.replace(fresh, problem=EXPIRED)
-            event = ProgrammeEvent(
-                id="", programme=of.programme, organisation="", title=_title(seen),
-                intervals=(EventInterval(from_us, until_us, control=seen.control),), priority=rank(seen),
-                randomise_start_s=seen.randomise_start_s, randomise_duration_s=seen.randomise_duration_s,
-            )  # fmt: skip
-            known = (one for one in self._port.programmes.events(of.programme) if one.title == event.title)
-            try:
-                made = next(known, None) or await self._port.programmes.publish(event)
-            except Invalid as error:
-                log.warning("a control cannot be followed: mRID=%s %s", seen.mrid, error.detail)
-                return msgspec.structs.replace(fresh, problem=INVALID)
-            return msgspec.structs.replace(fresh, event=made.id)
+        now = ControlRecord("", until_us, seen.reply_to, seen.required, seen.problem)
+        event = None
+        if before is not None:
+            now = msgspec.structs.replace(before, reply_to=seen.reply_to, required=seen.required, gone_us=0)
+            event = events.get(before.event)
         if seen.cancelled or seen.status == SUPERSEDED:
-            await self._cancel(of.programme, before.event, "the server says so")
-        return msgspec.structs.replace(before, reply_to=seen.reply_to, required=seen.required)
+            await self._cancel(of.programme, now.event, "the server says so")
+            return now
+        if before is not None and not before.gone_us:
+            if event is None or not _moved(event, from_us, until_us):
+                return now
+            await self._cancel(of.programme, now.event, _MOVED)
+            events = {id_: one for id_, one in events.items() if id_ != event.id}
+        if seen.problem or until_us <= self._clock.now_us():
+            problem = seen.problem or EXPIRED
+            return msgspec.structs.replace(now, event="", until_us=until_us, problem=problem)
+        return await self._publish(of, now, seen, (from_us, until_us), events)
+
+    async def _publish(
+        self, of: ProgramRecord, now: ControlRecord, seen: SeenControl, times: tuple[int, int],
+        events: Mapping[str, ProgrammeEvent],
+    ) -> ControlRecord:  # fmt: skip
+        """Make the event that a control becomes, or find what was made before the node stopped."""
+        event = ProgrammeEvent(
+            id="", programme=of.programme, organisation="", title=_title(seen),
+            intervals=(EventInterval(*times, control=seen.control),), priority=rank(seen),
+            randomise_start_s=seen.randomise_start_s, randomise_duration_s=seen.randomise_duration_s,
+        )  # fmt: skip
+        known = (one for one in events.values() if one.title == event.title and one.reason not in {_UNLISTED, _MOVED})
+        try:
+            made = next(known, None) or await self._port.programmes.publish(event)
+        except Invalid as error:
+            log.warning("a control cannot be followed: mRID=%s %s", seen.mrid, error.detail)
+            return msgspec.structs.replace(now, event="", until_us=times[1], problem=INVALID)
+        if last_of(now.told, DECIDED) == OPTED_OUT:  # of what it was before: that holds for what it is now
+            await self._port.enrolments.opt_out(of.programme, of.enrolment, "it was opted out of before", event=made.id)
+        return msgspec.structs.replace(now, event=made.id, until_us=times[1])
 
     async def _cancel(self, programme: str, event: str, reason: str) -> None:
         try:
@@ -258,6 +296,12 @@ def _span(event: ProgrammeEvent, enrolment: ProgrammeEnrolment) -> tuple[int, in
     """Return when an event is carried out, after chance took its part [µs since 1970]."""
     found = [(begin, end) for begin, end, _ in spans(event, drawn(event, enrolment.id), MIN_US, MAX_US)]
     return found[0] if found else (event.from_us, event.until_us)
+
+
+def _moved(event: ProgrammeEvent, from_us: int, until_us: int) -> bool:
+    """Whether an event that stands is at another time than its control, as after a clock was set."""
+    apart_us = max(abs(event.from_us - from_us), abs(event.until_us - until_us))
+    return apart_us > _MOVED_US and not event.cancelled_us
 
 
 def _title(seen: SeenControl) -> str:

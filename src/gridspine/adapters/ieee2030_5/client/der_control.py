@@ -15,6 +15,7 @@ Source: IEEE 2030.5-2018 ``sep.xsd``: DERControl, DERControlBase, RandomizableEv
 the numbers that its open implementations use; the clauses were not read.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from gridspine.adapters.ieee2030_5.der_document import TIME_MAX
@@ -76,9 +77,10 @@ class SeenProgram(NamedTuple):
     controls: tuple[SeenControl, ...] = ()
     unread: tuple[str, ...] = ()
 
-    def may_list(self, mrid: str) -> bool:
-        """Whether the control ``mrid`` is listed, or may be: one that cannot be read is not known to be gone."""
-        return any(one.mrid == mrid for one in self.controls) or mrid in self.unread or "" in self.unread
+    def may_list(self, mrids: Iterable[str]) -> set[str]:
+        """Return those of ``mrids`` that are listed, or may be: one that cannot be read is not known to be gone."""
+        there = {*self.unread, *(one.mrid for one in self.controls)}
+        return set(mrids) if "" in there else there.intersection(mrids)
 
 
 def read_program(given: Element, default: Element | None, controls: list[Element], rated_w: float) -> SeenProgram:
@@ -105,7 +107,8 @@ def with_last_good(seen: SeenProgram, before: SeenProgram | None) -> SeenProgram
     if before is None or not seen.unread:
         return seen
     listed = {one.mrid for one in seen.controls}
-    kept = (one for one in before.controls if one.mrid not in listed and seen.may_list(one.mrid))
+    kept_mrids = seen.may_list(one.mrid for one in before.controls) - listed
+    kept = (one for one in before.controls if one.mrid in kept_mrids)
     return seen._replace(controls=(*seen.controls, *kept))
 
 

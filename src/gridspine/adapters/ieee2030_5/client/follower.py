@@ -247,7 +247,7 @@ class Follower:
 def _known(seen: SeenProgram, record: Record) -> dict[str, SeenControl | None]:
     """Return the controls of a program by their mRIDs, None for one that was known, and may not be readable now."""
     before = record.programs[seen.mrid].controls if seen.mrid in record.programs else {}
-    unread: dict[str, SeenControl | None] = {mrid: None for mrid in before if seen.may_list(mrid)}
+    unread: dict[str, SeenControl | None] = dict.fromkeys(seen.may_list(before))
     return unread | {one.mrid: one for one in seen.controls}
 
 

@@ -15,6 +15,7 @@ class ControlRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """A DERControl that was seen: the event it became ("" for none), and what was said of it.
 
     ``until_us`` [µs since 1970] is when it is over at the latest; ``reply_to`` and ``required`` are as its server said.
+    ``gone_us`` [µs since 1970] is since when its server lists it no more, 0 while it does.
     """
 
     event: str = ""
@@ -23,14 +24,19 @@ class ControlRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     required: int = 0
     problem: int = 0
     told: tuple[int, ...] = ()
+    gone_us: int = 0
 
 
 class ProgramRecord(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A DERProgram that was seen, by the programme and the enrolment that it became."""
+    """A DERProgram that was seen, by the programme and the enrolment that it became.
+
+    ``gone`` is that its server lists it no more: the programme is retired, and its controls wait for what is due.
+    """
 
     programme: str
     enrolment: str = ""
     controls: dict[str, ControlRecord] = {}
+    gone: bool = False
 
 
 class Answer(msgspec.Struct, frozen=True):
