@@ -17,6 +17,8 @@ from gridspine.kernel.errors import Conflict, Forbidden, GridspineError, Invalid
 
 MAX_BODY_BYTES = 4_194_304
 TIMEOUT_S = 20.0
+_LONGEST = 2_000
+"""Characters of an address at most."""
 Trace = Callable[[str, str], None]
 """Is told each message: its direction, and what was said."""
 
@@ -48,7 +50,11 @@ class Access(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def check(self, where: str) -> None:
         """Raise `Invalid` naming the field that is wrong."""
-        address = urlsplit(self.url)
+        try:
+            address = urlsplit(self.url)
+            httpx.URL(self.url, port=address.port)
+        except (ValueError, httpx.InvalidURL) as error:
+            raise Invalid(f"{where}.url: {error}") from error
         if address.scheme != "https" or not address.hostname or address.username:
             raise Invalid(f"{where}.url: an https address is needed, without a user's name")
         if not 0.1 <= self.poll_most_s <= 86_400:
@@ -89,19 +95,19 @@ class Connection:
         self._access, self._trace = access, trace
         self.server_lfdi = ""
         """LFDI of the certificate that the server showed last, "" before it did."""
-        self._root = urlsplit(access.url)
+        self._root = httpx.URL(access.url)
         limits = httpx.Limits(max_connections=4, max_keepalive_connections=4)
         self._http = operators_client(TIMEOUT_S, tls, limits)
 
     @property
     def host(self) -> str:
         """Name of the server's host."""
-        return self._root.hostname or ""
+        return self._root.host
 
     @property
     def path(self) -> str:
         """Where DeviceCapability is."""
-        return self._root.path or "/dcap"
+        return urlsplit(self._access.url).path or "/dcap"
 
     async def close(self) -> None:
         """Close what is open."""
@@ -136,7 +142,7 @@ class Connection:
                 self._know(answer)
                 body = await read_body(answer, MAX_BODY_BYTES, "the server", TooLarge)
         except (httpx.HTTPError, ssl.SSLError, OSError) as error:
-            raise Unavailable(f"{self._root.hostname}: {type(error).__name__}: {str(error)[:200]}") from error
+            raise Unavailable(f"{self.host}: {type(error).__name__}: {str(error)[:200]}") from error
         shown = body.decode(errors="replace")
         self._trace("in", f"{answer.status_code} {method} {url.path}\n{shown}")
         if not answer.is_success:
@@ -152,15 +158,15 @@ class Connection:
             self.server_lfdi = lfdi_of(shown)
 
     def _url(self, href: str) -> httpx.URL:
+        if len(href) > _LONGEST:
+            raise Invalid(f"{href[:200]!r} is too long for an address")
         try:
-            found = urlsplit(urljoin(self._access.url, href))
-            port = found.port
-        except ValueError as error:
+            found = httpx.URL(urljoin(self._access.url, href))
+        except (ValueError, httpx.InvalidURL) as error:
             raise Invalid(f"{href[:200]!r} is no address") from error
-        same = (found.scheme, found.hostname, port) == (self._root.scheme, self._root.hostname, self._root.port)
-        if not same or len(href) > 2_000:
+        if (found.scheme, found.host, found.port) != (self._root.scheme, self._root.host, self._root.port):
             raise Invalid(f"{href[:200]!r} leads away from the server")
-        return httpx.URL(urljoin(self._access.url, href))
+        return found
 
 
 def _refused(method: str, path: str, status: int) -> GridspineError:

@@ -36,6 +36,11 @@ from gridspine.things.adapter import AdapterContext, Binding
 log = logging.getLogger(__name__)
 _LEAST_S, _MOST_S = 2.0, 300.0
 """Pauses before a server that does not answer is asked again [s]."""
+_REST_S, _REST_AWAY_S = 0.2, 1.0
+"""How long a server is left alone at least, one that answers and one that does not [s]: whoever wakes its follower, as
+it may by notifications without end."""
+_BROKEN_S = 10.0
+"""When a server is followed anew of which something was said that nobody thought of [s]."""
 _MANY_S = 0.3
 """How long changes may gather [s]: a fleet is registered one by one."""
 _TELL_S = 30.0
@@ -89,12 +94,20 @@ class Utility:
                 else:
                     attempt, wait_s = 0, walk.due_s
                 await self._report()
-                await pause(self._context.clock, self._wait_s(wait_s), self.wake)
+                await self._pause(wait_s, _REST_AWAY_S if problem else _REST_S)
         finally:
             await connection.close()
 
+    async def _pause(self, wait_s: float, rest_s: float) -> None:
+        """Return after ``wait_s`` [s], or when something is due or woke it, but not before ``rest_s`` [s]."""
+        clock, rest_s = self._context.clock, min(wait_s, rest_s)
+        await clock.sleep(rest_s)
+        await pause(clock, max(0.0, self._wait_s(wait_s) - rest_s), self.wake)
+
     async def _tried(self, client: Client, walk: Walk) -> str:
         """Look at every EndDevice once; return what was in the way, "" for nothing."""
+        for one in self._followers.values():
+            one.next_us = 0  # what is due next is said by its look, if it is looked at
         try:
             source = await self._context.authorise("", "", client.certificate)
             if source is None:
@@ -249,6 +262,9 @@ async def _again(context: AdapterContext, utility: Utility) -> None:
         except Invalid as error:
             log.error("utilities.%s: %s", utility.name, error.detail)
             await context.clock.sleep(60.0)
+        except Exception:  # what one server says never ends the others, nor what is served here
+            log.exception("utilities.%s: it could not be followed; it begins anew", utility.name)
+            await context.clock.sleep(_BROKEN_S)
 
 
 async def _wake(context: AdapterContext, controls: Controls, utilities: Sequence[Utility]) -> None:

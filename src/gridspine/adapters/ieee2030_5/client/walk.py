@@ -17,13 +17,13 @@ from gridspine.adapters.ieee2030_5.client.connection import Connection
 from gridspine.adapters.ieee2030_5.client.der_control import SeenProgram, read_program
 from gridspine.adapters.ieee2030_5.der_document import TIME_MAX
 from gridspine.adapters.ieee2030_5.wire import Element
-from gridspine.infra.runtime.clock import Clock
+from gridspine.infra.runtime.clock import Clock, Steps
 from gridspine.kernel.errors import GridspineError, Invalid, NotFound, TooLarge
 from gridspine.kernel.time import US
 
 log = logging.getLogger(__name__)
-PAGE, MAX_ITEMS = 100, 2_000
-"""Items that are asked for at once; items of one list that are read at most."""
+PAGE, MAX_ITEMS, TRIES = 100, 2_000, 3
+"""Items that are asked for at once; items of one list that are read at most; how often one is begun that changes."""
 USUAL_S, LEAST_S, MOST_S = 900, 1, 86_400
 """Rate of a list that says none [s], and what rates are kept within."""
 
@@ -61,7 +61,7 @@ class Walk:
 
     def __init__(self, connection: Connection, clock: Clock, *, most_s: float = MOST_S) -> None:
         self.connection = connection
-        self._clock, self._most_s = clock, most_s
+        self._clock, self._most_s, self._steps = clock, most_s, Steps(clock)
         self._kept: dict[str, Kept] = {}
         self._rates: dict[str, float] = {}
         self._said: set[str] = set()
@@ -87,6 +87,9 @@ class Walk:
         """In what time something is to be asked for again [s]; what was not asked for in time is forgotten."""
         now_us = self._clock.monotonic_us()
         self._kept = {href: one for href, one in self._kept.items() if one.until_us > now_us}
+        self._rates = {href: one for href, one in self._rates.items() if href in self._kept}
+        self._subscribable = {href: one for href, one in self._subscribable.items() if href in self._kept}
+        self._stale.clear()  # nothing is being read now
         return min(((one.until_us - now_us) / US for one in self._kept.values()), default=_NOTHING_S)
 
     async def capability(self) -> Element:
@@ -95,6 +98,8 @@ class Walk:
 
     async def end_devices(self) -> Sequence[Element]:
         """Return the EndDevices that the server shows; its clock is asked for as often as they are."""
+        if self._steps.take()[0]:  # the node's clock was set, the server's was not: its time is asked for anew
+            self.forget()
         capability = await self.capability()
         href = _href(capability, "EndDeviceListLink")
         if not href:
@@ -184,24 +189,36 @@ class Walk:
                 self._watch(href, name)
             return kept
         self._stale.discard(href)
-        items: list[Element] = []
-        while True:
-            mark = "&" if "?" in href else "?"
-            page = await self.connection.get(f"{href}{mark}s={len(items)}&l={PAGE}")
-            if page.name != f"{name}List":
-                raise Invalid(f"{href[:200]}: a {name}List is needed, this is a {page.name[:60]}")
-            rate_s = _rate(page, rate_s)
-            got = page.all(name)
-            items += got
-            if not got or len(items) >= _number(page, "all"):
+        for _ in range(TRIES):
+            page, items, whole = await self._pages(href, name)
+            if whole:
                 break
-            if len(items) > MAX_ITEMS:
-                raise TooLarge(f"{href[:200]}: more than {MAX_ITEMS} items")
+        else:
+            raise Invalid(f"{href[:200]}: the list changes whenever it is read")
+        rate_s = _rate(page, rate_s)
         self._rates[href] = below["rate"] = rate_s
         self._keep(href, items, rate_s)
         if watched:
             self._watch(href, name, page)
         return items
+
+    async def _pages(self, href: str, name: str) -> tuple[Element, list[Element], bool]:
+        """Return the last page of a list, its items, and whether they are all: it may change from page to page."""
+        items: list[Element] = []
+        many = 0
+        while True:
+            mark = "&" if "?" in href else "?"
+            page = await self.connection.get(f"{href}{mark}s={len(items)}&l={PAGE}")
+            if page.name != f"{name}List":
+                raise Invalid(f"{href[:200]}: a {name}List is needed, this is a {page.name[:60]}")
+            got, before, many = page.all(name), many, _number(page, "all")
+            if items and many != before:
+                return page, items, False
+            items += got
+            if not got or len(items) >= many:
+                return page, items, True
+            if len(items) > MAX_ITEMS:
+                raise TooLarge(f"{href[:200]}: more than {MAX_ITEMS} items")
 
     async def _time(self, href: str) -> None:
         if not href:

@@ -1,0 +1,107 @@
+"""When a utility's server is asked: not in a storm, whoever wakes its follower and whatever becomes of the clock."""
+
+import asyncio
+import contextlib
+from types import SimpleNamespace
+
+import pytest
+
+from gridspine.adapters.ieee2030_5.client import utility
+from gridspine.adapters.ieee2030_5.client.connection import Access
+from gridspine.adapters.ieee2030_5.client.utility import Client, Utility, follow_utilities
+from gridspine.infra.runtime.clock import VirtualClock
+from gridspine.kernel.time import US
+
+
+class Context:
+    """A context in which nobody is known; ``asked`` counts how often it was asked who the client is."""
+
+    def __init__(self):
+        self.clock, self.store, self.trace, self.asked = VirtualClock(), None, SimpleNamespace(on=False), 0
+        self.on_asked = lambda: None
+
+    async def authorise(self, *_given):
+        self.asked += 1
+        self.on_asked()
+
+    async def bindings_changed(self):
+        await asyncio.Event().wait()
+
+
+@pytest.fixture
+def context(monkeypatch):
+    monkeypatch.setattr(utility, "_client", lambda _access: (Client(b"", "AB"), None))
+    monkeypatch.setattr(utility, "Connection", lambda *_given: SimpleNamespace(close=nothing))
+    return Context()
+
+
+async def nothing():
+    return
+
+
+@contextlib.asynccontextmanager
+async def running(work):
+    task = asyncio.create_task(work)
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def turns(many=2_000):
+    for _ in range(many):
+        await asyncio.sleep(0)
+
+
+def followed(context):
+    made = Utility(context, None, "grid", Access("https://a.example/dcap", "", "", ""), 1)
+    made._followers["a"] = SimpleNamespace(next_us=context.clock.now_us() - 60 * US)
+    return made
+
+
+async def test_what_was_due_long_ago_makes_nobody_ask_in_a_storm(context) -> None:
+    async with running(followed(context).run()):
+        await _until_asked(context)
+        for _ in range(120):
+            await context.clock.advance(1.0)
+        assert 2 <= context.asked <= 20, "it waits longer and longer"
+
+
+async def test_a_server_that_wakes_its_follower_without_end_is_left_alone_a_moment(context) -> None:
+    one = followed(context)
+    context.on_asked = one.wake.set
+    async with running(one.run()):
+        await _until_asked(context)
+        await turns()
+        assert context.asked == 1
+        await context.clock.advance(1.1)
+        assert context.asked == 2, "but woken it is, then"
+
+
+async def test_what_nobody_thought_of_ends_neither_the_others_nor_what_is_served(context) -> None:
+    def broken():
+        raise KeyError("rate")
+
+    context.on_asked = broken
+    controls = SimpleNamespace(changes=lambda: _never())
+    access = Access("https://a.example/dcap", "", "", "")
+    async with running(follow_utilities(context, controls, {"a": access, "b": access}, 1)) as task:
+        await _until_asked(context, 2)
+        for _ in range(30):
+            await context.clock.advance(1.0)
+            await asyncio.sleep(0.01)  # files are read beside the loop
+        assert context.asked >= 4
+        assert not task.done()
+
+
+async def _until_asked(context, many=1):
+    async with asyncio.timeout(40):
+        while context.asked < many:
+            await asyncio.sleep(0.001)
+    await turns(50)
+
+
+async def _never():
+    await asyncio.Event().wait()
+    yield
