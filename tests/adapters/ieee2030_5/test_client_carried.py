@@ -1,4 +1,4 @@
-"""What a server's programs become, as it lists them, lists them no more, and lists them again; and as clocks are set."""
+"""What a server's programs become, as it lists them, no more, and again; and as clocks are set."""
 
 import asyncio
 import time

@@ -8,7 +8,12 @@ import pytest
 
 from gridspine.adapters.ieee2030_5.client import utility
 from gridspine.adapters.ieee2030_5.client.connection import Access
+from gridspine.adapters.ieee2030_5.client.end_device import Upstream
+from gridspine.adapters.ieee2030_5.client.follower import Follower
+from gridspine.adapters.ieee2030_5.client.mirror import Mirror
+from gridspine.adapters.ieee2030_5.client.record import ProgramRecord, Record
 from gridspine.adapters.ieee2030_5.client.utility import Client, Utility, follow_utilities
+from gridspine.adapters.ieee2030_5.wire import Element
 from gridspine.infra.runtime.clock import VirtualClock
 from gridspine.kernel.time import US
 
@@ -93,6 +98,39 @@ async def test_what_nobody_thought_of_ends_neither_the_others_nor_what_is_served
             await asyncio.sleep(0.01)  # files are read beside the loop
         assert context.asked >= 4
         assert not task.done()
+
+
+async def test_what_is_said_of_the_der_is_said_each_hour_though_the_clock_was_set_back() -> None:
+    clock, asked = VirtualClock(), []
+
+    async def children(*given):
+        asked.append(given)
+        return ()
+
+    walk = SimpleNamespace(children=children, connection=None, offset_us=0)
+    one = Follower(clock, None, walk, "urn:example:link", Upstream("grid"), "AB", 1)
+    device = Element("EndDevice", {})
+    for step_s in (0, 0, -86_400):
+        await one._describe(None, device)
+        clock.step_wall(step_s)
+    assert len(asked) == 1
+    await clock.advance(3_600)
+    await one._describe(None, device)
+    assert len(asked) == 2
+
+
+def test_readings_go_on_though_the_clock_was_set_back() -> None:
+    clock = VirtualClock()
+    mirror = Mirror(None, clock, None, Upstream("grid", mirror=("activePower",), post_s=300), 1)
+    record = Record(mirror=ProgramRecord("p"), posted_us=clock.now_us())
+    assert mirror.settled(record) is record
+    clock.step_wall(-120)
+    assert mirror.settled(record) is record, "what it posted is not posted again"
+    clock.step_wall(-365 * 86_400)
+    assert mirror.due_us(record) > clock.now_us() + 86_400 * US
+    after = mirror.settled(record)
+    assert clock.now_us() < mirror.due_us(after) <= clock.now_us() + 330 * US
+    assert mirror.settled(after) is after
 
 
 async def _until_asked(context, many=1):

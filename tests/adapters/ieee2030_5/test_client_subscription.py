@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from gridspine.adapters.ieee2030_5.client.subscription import SOON_US, Subscriptions
+from gridspine.adapters.ieee2030_5.client.subscription import AGAIN_US, RENEWED_US, SOON_US, Subscriptions
 from gridspine.adapters.ieee2030_5.client.walk import Watch
 from gridspine.infra.runtime.clock import VirtualClock
 from gridspine.kernel.errors import Unavailable
@@ -85,3 +85,20 @@ async def test_a_server_that_lets_none_go_is_asked_again_later() -> None:
     await nobody.end(server)
     assert server.kept == {}
     assert store == {}
+
+
+async def test_a_clock_that_is_set_back_holds_nothing_up() -> None:
+    server, store, clock = Server(), Store(), VirtualClock()
+    one = subscriptions(store, clock=clock)
+    await one.settle(server, WANTED, "/sub", whole=True)
+    first = next(iter(WANTED))
+    assert one.told(first, next(iter(server.kept)), 1) == first
+    clock.step_wall(-365 * 86_400)
+    await clock.advance(AGAIN_US / US)
+    await one.settle(server, WANTED, "/sub", whole=True)
+    assert server.asked["POST"] == 2 * len(WANTED), "the one that ended, and those whose time lies a year ahead"
+    await one.settle(server, WANTED, "/sub", whole=True)
+    assert server.asked["POST"] == 2 * len(WANTED)
+    await clock.advance(RENEWED_US / US)
+    await one.settle(server, WANTED, "/sub", whole=True)
+    assert server.asked["POST"] == 3 * len(WANTED)

@@ -26,7 +26,7 @@ class Server:
         path, _, query = href.partition("?")
         if path == "/dcap":
             said = f'<EndDeviceListLink href="{self.list_}"/><TimeLink href="/tm"/>'
-            return self.document(f'DeviceCapability pollRate="900"', said)
+            return self.document('DeviceCapability pollRate="900"', said)
         if path == "/tm":
             return self.document("Time", f"<currentTime>{(self.clock.now_us() + self.ahead_us) // US}</currentTime>")
         start = int(query.partition("s=")[2].partition("&")[0])

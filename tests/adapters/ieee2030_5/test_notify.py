@@ -10,6 +10,8 @@ from csip_utility import SEP, XML, href, serving, until, xml
 from lxml import etree
 
 from gridspine.adapters.ieee2030_5 import notify
+from gridspine.infra.runtime.clock import SystemClock
+from gridspine.kernel.time import US
 
 
 class Hook:
@@ -120,6 +122,33 @@ async def test_who_was_away_is_told_what_holds_then(tmp_path) -> None:
             return "Spring" in hook.bodies[-1] or None
 
         await until(newest)
+
+
+async def test_who_was_away_is_told_though_the_clock_was_set_back(tmp_path, monkeypatch) -> None:
+    async with serving(tmp_path, notify_allow=["127.0.0.0/8"]) as utility, Hook() as hook:
+        thing, http, own, path = await aggregator(utility)
+        body = {"title": "Winter", "modes": ["exportLimitW"]}
+        programme = (await utility.world.op.post("/programmes", json=body)).json()["id"]
+        asks = {"thing": thing, "from": "2020-01-01T00:00:00Z", "until": "2099-01-01T00:00:00Z"}
+        assert (await utility.world.op.post(f"/programmes/{programme}/enrolments", json=asks)).status_code == 201
+
+        async def link():
+            return href(xml(await http.get(f"{path}/fsa")), "DERProgramListLink")
+
+        await http.post(f"{own}/sub", content=asked(await until(link), hook.url), headers=XML)
+        hook.status = 500
+        answer = await utility.world.op.put(f"/programmes/{programme}", json=body | {"title": "Spring"})
+        assert answer.status_code == 200
+
+        async def told(many=1):
+            return len(hook.bodies) >= many or None
+
+        await until(told)
+        now_us = SystemClock.now_us
+        monkeypatch.setattr(SystemClock, "now_us", lambda self: now_us(self) - 3_600 * US)
+        hook.status = 200
+        await until(lambda: told(2))
+        assert "Spring" in hook.bodies[-1]
 
 
 async def subscribed(utility, *hooks):

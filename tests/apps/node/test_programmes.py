@@ -59,7 +59,7 @@ async def test_intervals_of_all_events_and_envelopes_are_bounded(world: World, m
     assert (await world.op.post(f"/sites/{site}/envelopes", json={"title": "V", "intervals": parts[:1]})).is_success
 
 
-async def test_events_of_any_programme_that_are_over_for_long_make_room_for_intervals(world: World, monkeypatch) -> None:
+async def test_events_of_any_programme_that_are_long_over_make_room_for_intervals(world: World, monkeypatch) -> None:
     before, id_ = await programme(world), await programme(world)
     monkeypatch.setattr(programmes, "MAX_INTERVALS", 2)
     monkeypatch.setattr(programmes, "_FULL_US", 0)

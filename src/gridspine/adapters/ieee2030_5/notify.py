@@ -47,7 +47,7 @@ _SECTION = "adapters.settings.ieee2030_5"
 
 
 class _Told:
-    """What one subscriber was told last, and how it goes."""
+    """What one subscriber was told last, and how it goes; its times are of the monotonic clock [µs]."""
 
     def __init__(self, digest: bytes) -> None:
         self.digest = digest
@@ -60,7 +60,7 @@ class _Told:
         """Whether there was something else to tell while this was told."""
 
     def is_due(self, digest: bytes, now_us: int) -> bool:
-        """Whether there is something to tell now [µs since 1970]: not while something is told, which is noted."""
+        """Whether there is something to tell now [µs, monotonic]: not while something is told, which is noted."""
         if self.task is not None and not self.task.done():
             self.changed = True
             return False
@@ -89,7 +89,7 @@ class Notifier:
     async def _changed(self) -> None:
         """Return when something changed, or a try or a moment of a control is due."""
         clock = self._context.clock
-        wait_us = max(0, self._wake_us - clock.now_us()) if self._wake_us else 60 * US
+        wait_us = max(0, self._wake_us - clock.monotonic_us()) if self._wake_us else 60 * US
         waiting = asyncio.create_task(self._sessions.changed.wait())
         sleeping = asyncio.create_task(clock.sleep(min(wait_us / US, 60.0)))
         try:
@@ -102,13 +102,13 @@ class Notifier:
         self._sessions.changed.clear()
 
     async def _look(self, http: httpx.AsyncClient, group: asyncio.TaskGroup) -> None:
-        now_us = self._context.clock.now_us()
+        now_us = self._context.clock.monotonic_us()
         self._wake_us = 0
         present: set[tuple[str, str]] = set()
         watched: set[str] = set()
         for lfdi in await self._sessions.book.subscribers():
             view = await self._sessions.view(lfdi, None)
-            self._wake(view.next_us)
+            self._wake(now_us + view.next_us - view.now_us)
             for one in view.record.subscriptions:
                 key = (lfdi, one.number)
                 present.add(key)
@@ -124,9 +124,10 @@ class Notifier:
                         told.digest = digest_of(view, one)  # what was told before may come again, and is told then
                         told.changed = True
                         continue
-                if told.is_due(digest_of(view, one), now_us):
+                digest = digest_of(view, one)
+                if told.is_due(digest, now_us):
                     told.changed = False
-                    told.task = group.create_task(self._tell(http, view, one, told, digest_of(view, one)))
+                    told.task = group.create_task(self._tell(http, view, one, told, digest))
                 elif told.next_us > now_us:
                     self._wake(told.next_us)
         self._sessions.watched = frozenset(watched)
@@ -150,7 +151,7 @@ class Notifier:
         body = resources.notification(one, href, subscribed(view, one)).document(self._settings.csip_aus)
         async with self._room_away if told.failures else self._room:
             problem = await self._post(http, one.uri, body)
-        now_us = self._context.clock.now_us()
+        now_us = self._context.clock.monotonic_us()
         if problem or told.changed:
             self._sessions.changed.set()  # what changed meanwhile is looked at, or when it is tried again
         if not problem:

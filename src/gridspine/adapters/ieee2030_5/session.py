@@ -147,7 +147,7 @@ class Sessions:
     def quick(self, certificate_der: bytes, target: str, now_us: int) -> tuple[bytes | None] | None:
         """Return the body that was rendered for a target, in a tuple (None: there is none); None: it must be asked."""
         shown = self._shown.get(certificate_der)
-        if shown is None or shown.generation != self._generation or now_us >= shown.view.next_us:
+        if shown is None or not self._is_fresh(shown, now_us):
             return None
         if target not in shown.bodies or not self._holds(shown):
             return None
@@ -159,8 +159,7 @@ class Sessions:
             raise Forbidden("a client certificate is needed")
         now_us = self._context.clock.now_us()
         shown = self._shown.get(certificate_der)
-        fresh = shown is not None and shown.generation == self._generation and now_us < shown.view.next_us
-        if shown is not None and fresh and self._holds(shown):
+        if shown is not None and self._is_fresh(shown, now_us) and self._holds(shown):
             return shown
         source = await self._context.authorise("", "", certificate_der)
         if source is None:
@@ -211,6 +210,10 @@ class Sessions:
         lfdi, thing = device.lfdi, device.thing
         record = await self.book.of_thing(lfdi, thing, now_us) if thing else await self.book.device(lfdi)
         return DeviceView(device, record, followed, assigned, href)
+
+    def _is_fresh(self, shown: Shown, now_us: int) -> bool:
+        """Whether nothing changed since, nor did time make another answer of it; a clock that was set back does."""
+        return shown.generation == self._generation and shown.view.now_us <= now_us < shown.view.next_us
 
     def _holds(self, shown: Shown) -> bool:
         """Whether who is shown it may still be: one who speaks for nothing is asked anew each time."""

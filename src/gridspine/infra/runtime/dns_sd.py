@@ -32,8 +32,10 @@ class Announcement:
 
     async def close(self) -> None:
         """Take the announcement back."""
-        await self._zeroconf.async_unregister_all_services()
-        await self._zeroconf.async_close()
+        try:
+            await self._zeroconf.async_unregister_all_services()
+        finally:
+            await self._zeroconf.async_close()
 
 
 async def announce(name: str, host: str, port: int, addresses: Sequence[str], scheme: str = "https") -> Announcement:

@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 _KEPT_OVER_US, _KEPT_GONE_US = 86_400 * US, 7 * 86_400 * US
 """How long a control stays known that is over, and one that is listed no more [µs]: its server may list it again."""
 _MOVED_US = 30 * US
-"""By how much a control's times may differ from its event's [µs]: a slow answer tells the server's time by 10 s amiss."""
+"""By how much a control's times may differ from its event's [µs]: a slow answer tells the time 10 s amiss."""
 _UNLISTED, _MOVED = "the server lists it no more", "it is at another time by the clock that is right now"
 
 

@@ -187,10 +187,10 @@ class Follower:
 
     async def _describe(self, port: ControlPort, device: Element) -> None:
         """Say what the DER can, how it is, and where it is connected, once in a while."""
-        now_us = self._clock.now_us()
-        if now_us < self._documents_us:
+        now_us, monotonic_us = self._clock.now_us(), self._clock.monotonic_us()
+        if monotonic_us < self._documents_us:
             return
-        self._documents_us = now_us + _DOCUMENTS_US
+        self._documents_us = monotonic_us + _DOCUMENTS_US
         connection, rated_w = self._walk.connection, self.upstream.rated_power_w
         try:
             await self._connected(connection, port, device)
@@ -204,7 +204,7 @@ class Follower:
                 if href := link_of(der, "DERStatusLink"):
                     await connection.put(href, reading.status(now_us + self._walk.offset_us))
         except GridspineError as error:
-            self._documents_us = now_us + _AGAIN_US
+            self._documents_us = monotonic_us + _AGAIN_US
             log.warning("the server did not take what was said of the DER: thing=%s %s", self.thing, error.detail)
 
     async def _connected(self, connection: Connection, port: ControlPort, device: Element) -> None:
@@ -226,12 +226,14 @@ class Follower:
         try:
             record = await carrier.mirror(record)
             mirror = Mirror(port, self._clock, self._walk.connection, self.upstream, self._pen)
+            record = mirror.settled(record)
             if self._clock.now_us() >= mirror.due_us(record):
                 href = link_of(await self._walk.capability(), "MirrorUsagePointListLink")
                 if not href:
                     return record
                 record = await mirror.post(record, self.lfdi, href)
-            self.next_us = min(one for one in (self.next_us or mirror.due_us(record), mirror.due_us(record)))
+            due_us = mirror.due_us(record)
+            self.next_us = min(self.next_us or due_us, due_us)
         except GridspineError as error:
             log.warning("readings were not posted: thing=%s %s", self.thing, error.detail)
             self.next_us = self._clock.now_us() + 10 * US

@@ -149,6 +149,7 @@ class Client:
                 self._told[mrid].append(status)
         for mrid in self._told.keys() - listed.keys() - _controls(before).keys():
             del self._told[mrid]
+            self._chance.pop(mrid, None)
 
     async def _mirror(self, roof: Roof) -> None:
         now_s = self._now_us() // US
@@ -166,8 +167,8 @@ class Client:
 
     async def _describe(self, device: Element, roof: Roof) -> None:
         """Say what it can and how it is, once a while."""
-        now_us = self._now_us()
-        if now_us < self._documents_us:
+        now_us, monotonic_us = self._now_us(), self._clock.monotonic_us()
+        if monotonic_us < self._documents_us:
             return
         for der in await self._walk.children(device, "DERListLink", "DER"):
             said = {
@@ -179,7 +180,7 @@ class Client:
             for name, document in said.items():
                 if href := link_of(der, name):
                     await self._connection.put(href, document)
-        self._documents_us = now_us + round(DOCUMENTS_S * US)
+        self._documents_us = monotonic_us + round(DOCUMENTS_S * US)
 
 
 def _controls(seen: list[SeenProgram]) -> dict[str, SeenControl]:

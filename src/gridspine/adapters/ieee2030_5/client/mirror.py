@@ -42,6 +42,13 @@ class Mirror:
         """Return when there is something to post [µs since 1970], 0 where nothing is mirrored."""
         return record.posted_us + (self._upstream.post_s + SETTLE_S) * US if record.mirror is not None else 0
 
+    def settled(self, record: Record) -> Record:
+        """Return the record; where the clock was set back since it posted, as one that posted until now."""
+        every_us, now_us = self._upstream.post_s * US, self._clock.now_us()
+        if record.posted_us <= now_us + every_us:
+            return record
+        return msgspec.structs.replace(record, posted_us=now_us // every_us * every_us)
+
     async def post(self, record: Record, lfdi: str, href: str) -> Record:
         """Post what is due and was not posted yet; returns what is to be kept. Raises what the server answers."""
         if record.mirror is None:

@@ -39,13 +39,17 @@ _FIRST = ("DERControl", "DefaultDERControl", "EndDevice", "DERProgram", "Functio
 class Held(msgspec.Struct, frozen=True):
     """A subscription: to ``resource`` as the server calls it; where it is, "" where the server did not say.
 
-    ``uri`` is where its notifications go.
+    ``uri`` is where its notifications go, ``renew_us`` [µs since 1970] when it is asked for again.
     """
 
     resource: str
     href: str
     renew_us: int
     uri: str = ""
+
+    def stands(self, now_us: int) -> bool:
+        """Whether it need not be renewed at ``now_us`` [µs since 1970], nor was when the clock was ahead of that."""
+        return now_us < self.renew_us <= now_us + RENEWED_US
 
 
 class Subscriptions:
@@ -65,23 +69,22 @@ class Subscriptions:
         the server answers: what is not subscribed to is polled.
         """
         held = await self._load()
-        now_us = self._clock.now_us()
-        if now_us >= self._silent_us:
+        if self._clock.monotonic_us() >= self._silent_us:
             try:
                 # Those to an address that the settings had before tell nobody.
                 await self._give_up(connection, [key for key, one in held.items() if one.uri != self._uri], held)
-                await self._subscribe(connection, wanted, usual, held, now_us)
+                await self._subscribe(connection, wanted, usual, held)
                 if whole:
                     listed = {_path(resource) for resource in wanted}
                     await self._give_up(connection, [key for key in held if key not in listed], held)
             except Unavailable as error:
-                self._silent_us = now_us + SOON_US
+                self._silent_us = self._clock.monotonic_us() + SOON_US
                 log.info("the server takes no subscriptions now: %s", error.detail)
         await self._keep(held)
 
     async def end(self, connection: Connection) -> None:
         """Give all of them up, as nobody listens any more; those that the server does not end now, later."""
-        held, now_us = await self._load(), self._clock.now_us()
+        held, now_us = await self._load(), self._clock.monotonic_us()
         if not held or now_us < self._silent_us:
             return
         try:
@@ -109,7 +112,7 @@ class Subscriptions:
             assert self._held is not None
             del self._held[key]
             self._changed = True
-            self._later[key] = self._clock.now_us() + AGAIN_US
+            self._later[key] = self._clock.monotonic_us() + AGAIN_US
         return one.resource
 
     async def _load(self) -> dict[str, Held]:
@@ -119,21 +122,22 @@ class Subscriptions:
         return self._held
 
     async def _subscribe(
-        self, connection: Connection, wanted: Mapping[str, Watch], usual: str, held: dict[str, Held], now_us: int
-    ) -> None:
-        self._later = {key: at_us for key, at_us in self._later.items() if at_us > now_us}
+        self, connection: Connection, wanted: Mapping[str, Watch], usual: str, held: dict[str, Held]
+    ) -> None:  # fmt: skip
+        now_us, monotonic_us = self._clock.now_us(), self._clock.monotonic_us()
+        self._later = {key: at_us for key, at_us in self._later.items() if at_us > monotonic_us}
         ranked = sorted(wanted.items(), key=lambda one: _FIRST.index(one[1].name) if one[1].name in _FIRST else 9)
         for resource, watch in ranked[:MAX_SUBSCRIPTIONS]:
             key, list_ = _path(resource), watch.subscriptions or usual
             known = held.get(key)
-            if (known is not None and now_us < known.renew_us) or key in self._later or not list_:
+            if (known is not None and known.stands(now_us)) or key in self._later or not list_:
                 continue
             try:
                 there = _path(await connection.post(list_, subscription(resource, self._uri)))
             except Unavailable:
                 raise
             except GridspineError as error:
-                self._later[key] = now_us + AGAIN_US
+                self._later[key] = monotonic_us + AGAIN_US
                 self._changed |= held.pop(key, None) is not None
                 log.info("not subscribed, polled only: %s: %s", key[:200], error.detail)
                 continue
