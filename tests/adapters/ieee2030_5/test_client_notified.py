@@ -138,7 +138,7 @@ def test_notifications_need_a_listener_that_asks_who_tells_it(listener) -> None:
         read_settings(section)
 
 
-@pytest.mark.parametrize("url", ["http://a:1", "https://", "https://u@a:1", "https://a:1/?x=1"])
+@pytest.mark.parametrize("url", ["http://a:1", "https://", "https://[::1", "https://u@a:1", "https://a:1/?x=1"])
 def test_what_is_no_address_for_notifications_is_refused(url) -> None:
     access = {"url": "https://a/dcap", "certificate": "c", "key": "k", "ca": "a", "notification_url": url}
     with pytest.raises(Invalid, match="notification_url"):

@@ -99,6 +99,16 @@ async def test_a_subscriber_is_told_where_the_settings_let_it(tmp_path, allowed)
         assert (await http.get(made.headers["location"])).status_code == 404
 
 
+async def test_what_is_no_address_for_notifications_is_refused(utility) -> None:
+    _, http, own, _ = await aggregator(utility)
+    wrong = ("http://[::1", "http://a:b/", "http://a:99999/", "ftp://a/", "http:///a", "http://u@a/", "http://a/&#127;")
+    found = {
+        uri: (await http.post(f"{own}/sub", content=asked("/edev", uri), headers=XML)).status_code for uri in wrong
+    }
+    assert found == dict.fromkeys(wrong, 400)
+    assert (await http.post(f"{own}/sub", content=asked("/edev", "http://a:1/"), headers=XML)).status_code == 201
+
+
 async def test_who_was_away_is_told_what_holds_then(tmp_path) -> None:
     async with serving(tmp_path, notify_allow=["127.0.0.0/8"]) as utility, Hook() as hook:
         thing, http, own, path = await aggregator(utility)

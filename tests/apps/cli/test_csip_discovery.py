@@ -36,12 +36,20 @@ def test_a_server_is_where_its_text_says(said, url) -> None:
     [
         found(txtvers="2"), found(txtvers="-"), found(level="-"), found(dcap="-"), found(dcap="//evil.example/dcap"),
         found(dcap="http://evil.example/"), found(dcap="/d\nurl"), found(https="-"), found(https="0"),
-        found(https="70000"), found(https="8443a"), found(https="9" * 5_000), found(addresses=["169.254.1.1"]),
+        found(https="70000"), found(https="8443a"), found(https="9" * 5_000), found(https="000443999"),
+        found(addresses=["169.254.1.1"]),
         found(addresses=[]),
     ],
 )  # fmt: skip
 def test_what_says_too_little_is_no_server(said) -> None:
     assert read(said, lambda _name: False) == []
+
+
+def test_a_name_that_would_write_over_the_terminal_is_shown_without_that() -> None:
+    ((_, host, addresses, text),) = found()
+    assert [one.name for one in read([("No\x1b[2Jrth\n", host, addresses, text)], lambda _name: False)] == [
+        "No\N{REPLACEMENT CHARACTER}[2Jrth\N{REPLACEMENT CHARACTER}"
+    ]
 
 
 def test_one_is_chosen_and_several_are_asked_about() -> None:

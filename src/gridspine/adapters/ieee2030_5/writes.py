@@ -221,8 +221,7 @@ class Writes:
         if wanted is not None and found.attributes["subscribable"] != resources.SUBSCRIBABLE_BOTH:
             raise Invalid("Condition: of readings only; what was asked for can be subscribed to without one")
         condition = None if wanted is None else read_condition(wanted)
-        address = urlsplit(uri)
-        if address.scheme not in {"http", "https"} or not address.hostname or len(uri) > MAX_URI or address.username:
+        if not _is_address(uri):
             raise Invalid("notificationURI: an http or https address is needed")
         level = (given.said("level") or "+S1")[:16]
         made = Subscription("", one.device.key, path, uri, limit, level, condition=condition)
@@ -236,3 +235,16 @@ class Writes:
         await self._sessions.book.put_client(shown.view.lfdi, msgspec.structs.replace(record, subscriptions=kept))
         self._sessions.renew()
         return Done(204)
+
+
+def _is_address(uri: str) -> bool:
+    """Whether it is where notifications can go: http or https, without a user's name."""
+    try:
+        address = urlsplit(uri)
+        port = address.port
+    except ValueError:
+        return False
+    return (
+        address.scheme in {"http", "https"} and bool(address.hostname) and not address.username and port != 0
+        and len(uri) <= MAX_URI and uri.isprintable()
+    )  # fmt: skip

@@ -55,7 +55,8 @@ def read(
         rooted = path.startswith("/") and not path.startswith("//") and path.isascii() and path.isprintable()
         if text.get("txtvers") != "1" or not text.get("level") or not rooted or not port or not at:
             continue
-        known.append(Server(instance, f"https://{at}:{port}{path}"))
+        name = "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in instance)
+        known.append(Server(name, f"https://{at}:{port}{path}"))
     return sorted(known)
 
 
@@ -106,7 +107,7 @@ def _port(text: Mapping[str, str | None]) -> int:
     if "https" not in text:
         return 0
     said = text["https"] or "443"
-    return int(said) if said.isascii() and said.isdigit() and 0 < int(said[:6]) < 65_536 else 0
+    return int(said) if said.isascii() and said.isdigit() and len(said) < 6 and 0 < int(said) < 65_536 else 0
 
 
 def _host(host: str, addresses: Sequence[str], resolves: Callable[[str], bool]) -> str:

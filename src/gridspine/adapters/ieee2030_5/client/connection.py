@@ -59,7 +59,10 @@ class Access(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise Invalid(f"{where}.url: an https address is needed, without a user's name")
         if not 0.1 <= self.poll_most_s <= 86_400:
             raise Invalid(f"{where}.poll_most_s: 0.1 s to a day")
-        told = urlsplit(self.notification_url)
+        try:
+            told = urlsplit(self.notification_url)
+        except ValueError as error:
+            raise Invalid(f"{where}.notification_url: {error}") from error
         if self.notification_url and (told.scheme != "https" or not told.hostname or told.username or told.query):
             raise Invalid(f"{where}.notification_url: an https address is needed, without a user's name or a query")
         if self.server_lfdi:
