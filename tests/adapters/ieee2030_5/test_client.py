@@ -10,6 +10,7 @@ from csip_utility import METER, SEP, until, xml
 
 from gridspine.adapters.ieee2030_5.client import connection as client_connection
 from gridspine.adapters.ieee2030_5.client.utility import Client, Utility
+from gridspine.infra.runtime.clock import VirtualClock
 from gridspine.kernel.errors import Overloaded, Unavailable
 
 
@@ -145,9 +146,7 @@ async def test_an_end_device_whose_documents_are_none_stops_no_other(monkeypatch
         return None
 
     monkeypatch.setattr(Utility, "_rebind", nothing)
-    context = SimpleNamespace(
-        store=SimpleNamespace(get=kept), clock=SimpleNamespace(now_us=lambda: 0), authorise=nothing
-    )
+    context = SimpleNamespace(store=SimpleNamespace(get=kept), clock=VirtualClock(), authorise=nothing)
     access = client_connection.Access("https://a.example/dcap", "", "", "")
     made, walk = (
         Utility(context, SimpleNamespace(of=lambda _: None), "grid", access, 1),
