@@ -236,7 +236,7 @@ async def test_edges_are_shown_with_their_rules(portal: Portal, opens: Opens) ->
     panel = page.locator(".panel").filter(has_text="edge of <b>the yard</b>")
     await expect(panel).to_contain_text("not connected")
     await expect(panel).to_contain_text("version 2, every 7 s")
-    await panel.get_by_text("1 inputs, 1 outputs").click()
+    await panel.get_by_text("1 input, 1 output").click()
     await expect(panel.locator("pre")).to_contain_text("# <script>")
     page.on("dialog", lambda dialog: dialog.accept())
     await panel.get_by_role("button", name="Roll back").click()

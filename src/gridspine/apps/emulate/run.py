@@ -195,5 +195,11 @@ def _batches(things: Iterator[Any]) -> Iterator[list[Any]]:
         yield batch
 
 
+_SHORT = {"chp", "ev", "hvac", "pmu", "pv", "v2x"}
+"""Words in ids that are written in capitals."""
+
+
 def _title(id_: str) -> str:
-    return id_.rpartition(":")[2].replace("-", " ").capitalize()
+    words = id_.rpartition(":")[2].split("-")
+    title = " ".join(word.upper() if word in _SHORT else word for word in words)
+    return title[:1].upper() + title[1:]

@@ -42,8 +42,8 @@ def subject_fields(node: Node, caller: Caller) -> tuple[Field, Field]:
     """Return the fields that say who takes part: a site of the organisation, or a Thing alone."""
     sites = [(one.id, one.title) for one in node.controls.sites.of_organisation(caller.organisation)[:MAX_SITES]]
     return (
-        Field("site", "Who takes part", "select", "Sites are made by gridspine site add; or name a Thing.",
-              options=(*sites, (ALONE, "one Thing, named in the next field")), value=sites[0][0] if sites else ALONE),
+        Field("site", "Who takes part", "select", "Sites are registered under Control, Sites; or name a Thing.",
+              options=(*sites, (ALONE, "one Thing, named beside")), value=sites[0][0] if sites else ALONE),
         Field("thing", "The Thing", hint="Its id.", needed=False, most=255, placeholder="urn:…"),
     )  # fmt: skip
 

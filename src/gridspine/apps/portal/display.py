@@ -104,8 +104,13 @@ def organisation_name(node: Node, id: str) -> str:
 
 
 def person_name(node: Node, principal: str) -> str:
-    """Return a principal's name; its id where there is no more to say."""
+    """Return a principal's name, and the title of a site or programme that asks for commands; else the id."""
+    kind, _, id_ = principal.partition(":")
     try:
+        if kind == "site":
+            return f"the site {node.controls.sites.get(id_).title}"
+        if kind == "programme":
+            return f"the programme {node.controls.programmes.get(id_).title}"
         return node.identity.directory.principal(principal).name
     except NotFound:
         return principal

@@ -15,7 +15,15 @@ import msgspec
 from litestar import Request, Response
 
 from gridspine.apps.node.node import Node
-from gridspine.apps.portal.display import number_text, organisation_name, person_name, slug, time_text, unit_text
+from gridspine.apps.portal.display import (
+    number_text,
+    organisation_name,
+    person_name,
+    slug,
+    time_text,
+    unit_text,
+    value_text,
+)
 from gridspine.apps.portal.headers import NO_STORE, SECURITY_HEADERS
 from gridspine.apps.portal.may import May
 from gridspine.apps.portal.menu import menu
@@ -40,6 +48,7 @@ def _environment() -> jinja2.Environment:
         slug=slug,
         number=number_text,
         unit=unit_text,
+        value=value_text,
         time=time_text,
         rfc3339=format_rfc3339,
         us=parse_rfc3339,

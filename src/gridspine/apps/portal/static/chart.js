@@ -129,7 +129,7 @@
     const values = inside.map((at) => own.v[at]);
     const marked = inside.filter((at) => own.q[at] !== "good").length;
     const extremes = option().dataset.kind === "state" ? "" : ` lowest ${text(values.reduce((a, b) => Math.min(a, b)))}, highest ${text(values.reduce((a, b) => Math.max(a, b)))},`;
-    put(summary, `Last ${text(values[values.length - 1])},${extremes} ${inside.length} readings, ${marked} marked.`);
+    put(summary, `Last ${text(values[values.length - 1])},${extremes} ${inside.length} ${inside.length === 1 ? "reading" : "readings"}, ${marked} marked.`);
   };
   const draw = () => {
     if (document.hidden || !plot) return;

@@ -95,6 +95,18 @@
     holder.replaceChildren(notice);
   };
 
+  // A change is sent once, however often its button is pressed: until it is answered, and while it leads to another page.
+  document.addEventListener("htmx:confirm", (event) => {
+    const { elt, verb } = event.detail;
+    if (verb === "post" && (elt.classList.contains("htmx-request") || elt.dataset.leaving)) event.preventDefault();
+  });
+  document.addEventListener("htmx:beforeOnLoad", (event) => {
+    const { elt, xhr } = event.detail;
+    if (xhr.getResponseHeader("HX-Redirect")) elt.dataset.leaving = "yes";
+  });
+  window.addEventListener("pageshow", () => {
+    for (const element of document.querySelectorAll("[data-leaving]")) delete element.dataset.leaving;
+  });
   document.addEventListener("htmx:configRequest", (event) => {
     for (const input of event.target.querySelectorAll?.('input[type="datetime-local"]') ?? []) {
       const at = new Date(input.value);
