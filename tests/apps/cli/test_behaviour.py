@@ -23,7 +23,7 @@ def publish(folder, package, *more):
 @pytest.mark.parametrize(
     ("package", "said"),
     [
-        ("{", "is no JSON object"),
+        ("{", "package.json is not JSON: Expecting property name enclosed in double quotes, line 1, column 2"),
         ("[]", "is no JSON object"),
         (json.dumps(GOOD), "text"),
         (json.dumps(GOOD | {"text": "", "version": "1"}), "version: three numbers"),

@@ -9,10 +9,10 @@ import typer
 
 from gridspine.apps.cli.client import Client, Data
 from gridspine.apps.cli.connect import check, client_path, connected
+from gridspine.apps.cli.document import read_object, read_text
 from gridspine.apps.cli.keys import read_client_file
 from gridspine.apps.node.paths import data_directory
 from gridspine.infra.identity import jws
-from gridspine.kernel.errors import Invalid
 from gridspine.things.behaviour import SIGNATURE_TYPE, decode_behaviour, digest_of
 
 app = typer.Typer(
@@ -30,9 +30,9 @@ def publish(
     client: Client = "operator",
 ) -> None:
     """Sign a package with the client's key and publish it. Nothing runs before it is deployed."""
-    fields = _read(package)
+    fields = read_object(package)
     if text is not None:
-        fields["text"] = _text(text)
+        fields["text"] = read_text(text)
     whole = msgspec.json.encode(fields).decode()
     decode_behaviour(whole)  # what is wrong with it is better said before it is signed
     file = read_client_file(client_path(data_directory(data), client))
@@ -109,19 +109,3 @@ def _ask(data: Path | None, client: str, method: str, path: str, body: Any = Non
             return check(await http.request(method, path, json=body)).json()
 
     return asyncio.run(ask())
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return msgspec.json.decode(_text(path), type=dict[str, Any])
-    except msgspec.MsgspecError as error:
-        raise Invalid(f"{path} is no JSON object: {error}") from error
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError as error:
-        raise Invalid(f"{path} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise Invalid(f"{path} is not UTF-8") from error

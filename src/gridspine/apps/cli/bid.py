@@ -8,8 +8,9 @@ import msgspec
 import typer
 
 from gridspine.apps.cli.client import Client, Data
+from gridspine.apps.cli.document import read_object
 from gridspine.apps.cli.ledger import Handover, PublicKey, read_keys
-from gridspine.apps.cli.site import ask, read_json
+from gridspine.apps.cli.site import ask
 from gridspine.energy.evidence import MAX_BYTES, decode_evidence, prove
 from gridspine.energy.register_record import RegisterRecord
 from gridspine.energy.settlement_line import SettlementLine
@@ -28,7 +29,7 @@ def offer(
     client: Client = "operator",
 ) -> None:
     """Make a bid to whoever runs its programme; print its id. It binds once it is accepted."""
-    typer.echo(ask(data, client, "POST", "/bids", read_json(file))["id"])
+    typer.echo(ask(data, client, "POST", "/bids", read_object(file))["id"])
 
 
 @app.command("list")

@@ -58,7 +58,9 @@ def read_client_file(path: Path) -> ClientFile:
     """Read a client file; raise `NotFound`, or `Invalid` when others may read it or it is damaged."""
     content = read_private(path)
     if content is None:
-        raise NotFound(f"there is no client file {path}")
+        known = sorted(one.stem for one in path.parent.glob("*.json"))
+        there = f"; there are: {', '.join(known)}" if known else ""
+        raise NotFound(f"there is no client file {path}: 'gridspine client NAME' makes one{there}")
     try:
         document = msgspec.json.decode(content, type=dict[str, Any])
         jwk = document["jwk"]

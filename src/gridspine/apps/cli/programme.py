@@ -7,7 +7,8 @@ from urllib.parse import quote
 import typer
 
 from gridspine.apps.cli.client import Client, Data
-from gridspine.apps.cli.site import ask, control, read_json
+from gridspine.apps.cli.document import read_object
+from gridspine.apps.cli.site import ask, control
 from gridspine.kernel.errors import Invalid
 
 app = typer.Typer(help="Programmes: events, who takes part, what became of them.", no_args_is_help=True)
@@ -24,7 +25,7 @@ def create(
     client: Client = "operator",
 ) -> None:
     """Create a programme; print its id."""
-    typer.echo(ask(data, client, "POST", "/programmes", read_json(file))["id"])
+    typer.echo(ask(data, client, "POST", "/programmes", read_object(file))["id"])
 
 
 @app.command("list")
@@ -44,7 +45,7 @@ def publish(
     client: Client = "operator",
 ) -> None:
     """Publish an event; print its id. What it commands within a day is asked for at once."""
-    typer.echo(ask(data, client, "POST", f"{path_of(programme)}/events", read_json(file))["id"])
+    typer.echo(ask(data, client, "POST", f"{path_of(programme)}/events", read_object(file))["id"])
 
 
 @app.command()

@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
 
-import msgspec
 import typer
 
 from gridspine.apps.cli.client import Client, Data
 from gridspine.apps.cli.connect import check, connected
+from gridspine.apps.cli.document import read_object
 from gridspine.apps.node.paths import data_directory
-from gridspine.kernel.errors import Invalid
 
 app = typer.Typer(help="Sites: connection points, their limits and operating envelopes.", no_args_is_help=True)
 SiteId = Annotated[str, typer.Argument(metavar="SITE", help="The site's id.")]
@@ -66,7 +65,7 @@ def envelope(
     client: Client = "operator",
 ) -> None:
     """Set an operating envelope of a site; print its id. It reaches the Things behind it at once."""
-    typer.echo(ask(data, client, "POST", f"{path_of(site)}/envelopes", read_json(file))["id"])
+    typer.echo(ask(data, client, "POST", f"{path_of(site)}/envelopes", read_object(file))["id"])
 
 
 @app.command()
@@ -83,16 +82,6 @@ def lift(
 def path_of(site: str) -> str:
     """Return where a site is found."""
     return f"/sites/{quote(site, safe=':')}"
-
-
-def read_json(file: Path) -> Any:
-    """Return what is in a JSON file; raise `Invalid` saying why it cannot be read."""
-    try:
-        return msgspec.json.decode(file.read_bytes())
-    except OSError as error:
-        raise Invalid(f"{file} cannot be read: {error.strerror}") from error
-    except msgspec.DecodeError as error:
-        raise Invalid(f"{file} is not JSON: {error}") from error
 
 
 def words(limit_w: float | None) -> str:

@@ -4,6 +4,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from gridspine.kernel.errors import Invalid
+
 DATA_VARIABLE = "GRIDSPINE_DATA"
 DATA_HELP = f"Data directory (default: ${DATA_VARIABLE}, else ~/.local/share/gridspine)."
 
@@ -111,11 +113,12 @@ class Paths:
 
 
 def data_directory(given: Path | None) -> Path:
-    """Return the data directory to use."""
-    if given is not None:
-        return given
-    named = os.environ.get(DATA_VARIABLE)
-    return Path(named) if named else Path.home() / ".local" / "share" / "gridspine"
+    """Return the data directory to use; raise `Invalid` where a file is named."""
+    named = given or os.environ.get(DATA_VARIABLE)
+    chosen = Path(named) if named else Path.home() / ".local" / "share" / "gridspine"
+    if chosen.is_file():
+        raise Invalid(f"{chosen} is a file: a data directory is needed (--data, or {DATA_VARIABLE})")
+    return chosen
 
 
 def settings_file(data: Path) -> Path | None:

@@ -54,7 +54,9 @@ def bind(host: str, port: int) -> socket.socket:
         sock.bind((host, port))
     except OSError as error:
         sock.close()
-        raise Unavailable(f"{host}:{port} cannot be listened on: {error.strerror}") from error
+        raise Unavailable(
+            f"{host}:{port} cannot be listened on: {error.strerror}; end what holds it, or choose another port"
+        ) from error
     return sock
 
 

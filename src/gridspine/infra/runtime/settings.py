@@ -261,7 +261,7 @@ def load_settings(path: Path | None, environ: Mapping[str, str] | None = None) -
     try:
         settings = msgspec.convert(values, Settings)
     except msgspec.ValidationError as error:
-        raise Invalid(f"settings: {error}") from error
+        raise Invalid(f"settings {path}: {error}" if path else f"settings: {error}") from error
     _check(settings)
     return settings
 
