@@ -146,22 +146,22 @@ Portal:  {story.url}   sign in as {PORTAL_USER} or brightfield, password {PORTAL
          CSIP-AUS inverter may export; what its VEN draws in the event of Control, Programmes;
          as {PORTAL_USER}: meters live, forty emulated neighbours, the grant to revoke (Sharing, Grants)
 
-Try (in another terminal, in this folder):
-  export GRIDSPINE_DATA={story.data}
-  uv run gridspine curl /things
-  uv run gridspine curl --as brightfield /things/{battery}/properties
-  uv run gridspine curl --as brightfield /products/{story.product}/stream
-  uv run gridspine curl --as brightfield /things/{story.box.thing}/history
-  uv run gridspine curl --as brightfield /things/urn:example:home-3:charger/transactions
-  uv run gridspine curl --as brightfield /things/urn:example:home-1:csip-inverter/properties
-  uv run gridspine curl --as brightfield /programmes/{story.programme}/events
-  uv run gridspine curl --as brightfield /ensembles/{story.ensemble}
-  uv run gridspine curl --as brightfield /things/{story.ensemble}/values
-  uv run gridspine curl /things/{EMULATED_BATTERY}/channels
-  uv run gridspine bid settlement --as brightfield {story.bidding.bid}
-  uv run gridspine bid verify {story.data}/evidence/bid.json --key {story.data}/evidence/ledger.pub
-  uv run gridspine curl -X POST /grants/{story.grant}/revoke
-  uv run gridspine query "select thing, property, last(value order by observed) from readings group by all order by all"
+Try (in another terminal):
+  export PATH={Path(sys.executable).parent}:$PATH GRIDSPINE_DATA={story.data}
+  gridspine curl /things
+  gridspine curl --as brightfield /things/{battery}/properties
+  gridspine curl --as brightfield /products/{story.product}/stream
+  gridspine curl --as brightfield /things/{story.box.thing}/history
+  gridspine curl --as brightfield /things/urn:example:home-3:charger/transactions
+  gridspine curl --as brightfield /things/urn:example:home-1:csip-inverter/properties
+  gridspine curl --as brightfield /programmes/{story.programme}/events
+  gridspine curl --as brightfield /ensembles/{story.ensemble}
+  gridspine curl --as brightfield /things/{story.ensemble}/values
+  gridspine curl /things/{EMULATED_BATTERY}/channels
+  gridspine bid settlement --as brightfield {story.bidding.bid}
+  gridspine bid verify {story.data}/evidence/bid.json --key {story.data}/evidence/ledger.pub
+  gridspine curl -X POST /grants/{story.grant}/revoke
+  gridspine query "select thing, property, last(value order by observed) from readings group by all order by all"
 
 This is the demo profile: on loopback it also takes plain bearer tokens, without signed proofs, such as Brightfield's:
   curl -H "Authorization: Bearer {story.bearer}" {story.url}/things
