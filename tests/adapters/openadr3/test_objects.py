@@ -1,8 +1,11 @@
 """Programs, events, reports, VENs and resources of 3.1.0, as their clients see them."""
 
+import asyncio
+
 from openadr3_said import LIMIT, PRICE, at, event, made, program
 
 from gridspine.adapters.openadr3.book import Book
+from gridspine.adapters.openadr3.reported import Reported
 from gridspine.apps.node.caller_programmes import CallerProgrammes
 from gridspine.kernel.errors import NotFound, Unavailable
 
@@ -321,3 +324,37 @@ async def test_what_is_let_go_while_a_list_is_read_is_left_out(vtn, monkeypatch)
     monkeypatch.setattr(CallerProgrammes, "find_event", gone)
     answer = await bl.get("/events", params={"active": "true"})
     assert (answer.status_code, answer.json()) == (200, [])
+
+
+async def test_while_a_report_becomes_durable_others_write_and_it_is_answered_afterwards(
+    served, tmp_path, monkeypatch
+) -> None:
+    slow, reached, taken, take = asyncio.Event(), asyncio.Queue(), [], Reported.take
+
+    async def late(self, source, report):
+        reached.put_nowait(report)
+        await slow.wait()
+        await take(self, source, report)
+        taken.append(report)
+
+    monkeypatch.setattr(Reported, "take", late)
+    async with served(tmp_path / "data") as vtn:
+        bl, ven = await vtn.client("operator"), await vtn.client("owner")
+        of = await program(bl)
+        stays, goes = await made(bl, "/events", event(of)), await made(bl, "/events", event(of))
+        body = {"clientName": "ven", "resources": [{"resourceName": "r", "intervals": []}]}
+        told = [asyncio.create_task(ven.post("/reports", json=body | {"eventID": one["id"]})) for one in (stays, goes)]
+        async with asyncio.timeout(60):
+            for _ in told:
+                await reached.get()
+            assert (await bl.delete(f"/events/{goes['id']}")).status_code == 200
+            await made(bl, "/programs", {"programName": "Another"})
+        assert not any(one.done() for one in told)
+        assert (await bl.get("/reports")).json() == []
+        slow.set()
+        kept, refused = await told[0], await told[1]
+        assert (kept.status_code, refused.status_code, len(taken)) == (201, 400, 2)
+        assert [one["id"] for one in (await bl.get("/reports")).json()] == [kept.json()["id"]]
+        changed = body | {"eventID": stays["id"], "clientName": "other"}
+        assert (await ven.put(f"/reports/{kept.json()['id']}", json=changed)).json()["clientName"] == "other"
+        assert len(taken) == 3

@@ -1,4 +1,7 @@
-"""Reports: what a VEN tells of an event; kept as it was told, for itself and for who runs the programme."""
+"""Reports: what a VEN tells of an event; kept as it was told, for itself and for who runs the programme.
+
+What one tells of Things is durable first, while others write: whether it may be kept is asked before that, and again.
+"""
 
 from collections import Counter
 
@@ -37,13 +40,7 @@ async def get(vtn: Vtn, call: Call) -> Answer:
 
 async def create(vtn: Vtn, call: Call) -> Answer:
     """Answer ``POST /reports``."""
-    call.check_ven()
-    request, further = edition.read_request(call, "REPORT", ReportRequest)
-    of = _event(vtn, call, request.event_id)
-    _check_program(further, of)
-    vtn.book.check_bytes(of.organisation, "", len(call.body))
-    vtn.book.check_room("REPORT", of.organisation, call.client)
-    await vtn.take(call.port.source, request)
+    request, of = _asked(vtn, call)
     record = Record(
         kind="REPORT", id=vtn.new_id(), organisation=of.organisation, client=call.client, created_us=call.now_us,
         modified_us=call.now_us, body=body_of(request), parent=of.parent,
@@ -55,14 +52,8 @@ async def create(vtn: Vtn, call: Call) -> Answer:
 
 async def update(vtn: Vtn, call: Call) -> Answer:
     """Answer ``PUT /reports/{reportID}``."""
+    request, _ = _asked(vtn, call)
     before = _own(vtn, call)
-    request, further = edition.read_request(call, "REPORT", ReportRequest)
-    of = _event(vtn, call, request.event_id)
-    _check_program(further, of)
-    vtn.book.check_bytes(of.organisation, "", len(call.body))
-    if of.parent != before.parent:
-        raise Invalid("eventID: a report stays with its program")
-    await vtn.take(call.port.source, request)
     record = msgspec.structs.replace(before, modified_us=call.now_us, body=body_of(request))
     await vtn.kept(record, "UPDATE")
     return said(_shown(record, call))
@@ -73,6 +64,27 @@ async def delete(vtn: Vtn, call: Call) -> Answer:
     found = _own(vtn, call)
     await vtn.gone([found])
     return said(_shown(found, call))
+
+
+async def take(vtn: Vtn, call: Call) -> None:
+    """Take what a report that is to be kept tells of Things; returns when that is durable."""
+    request, _ = _asked(vtn, call)
+    await vtn.take(call.port.source, request)
+
+
+def _asked(vtn: Vtn, call: Call) -> tuple[ReportRequest, Record]:
+    """Return the report that is to be kept, new or changed, and its event; raise what speaks against it."""
+    call.check_ven()
+    before = _own(vtn, call) if len(call.path) > 1 else None
+    request, further = edition.read_request(call, "REPORT", ReportRequest)
+    of = _event(vtn, call, request.event_id)
+    _check_program(further, of)
+    vtn.book.check_bytes(of.organisation, "", len(call.body))
+    if before is None:
+        vtn.book.check_room("REPORT", of.organisation, call.client)
+    elif of.parent != before.parent:
+        raise Invalid("eventID: a report stays with its program")
+    return request, of
 
 
 async def _make_room(vtn: Vtn, program: str) -> None:

@@ -42,6 +42,8 @@ _MANY = {
     "programs": program, "events": event, "reports": report, "subscriptions": subscription, "vens": ven
 }  # fmt: skip
 _POLLED = {("programs",), ("events",)}
+_TAKE_FIRST = {report.create, report.update}
+"""Handlers of what tells of Things: that is durable before it is their turn."""
 
 
 def _routes() -> dict[str, dict[tuple[str, ...], dict[str, Handler]]]:
@@ -117,11 +119,10 @@ class App:
             self._context.trace("in", f"{method} {scope['path']}\n".encode() + body, peer=peer)
         query = bytes(scope["query_string"]).decode("latin-1")
         if method != "GET":
+            if handler in _TAKE_FIRST:  # what may take long holds nobody up
+                await report.take(self._vtn, self._writes(method, edition, path, query, body, source))
             async with self._vtn.writing:  # who may, and upon what, is asked when it is its turn
-                call = self._call(method, edition, path, query, body, source)
-                if method != "DELETE":
-                    self._vtn.book.check_bytes(call.organisation, "" if call.bl else call.client, len(body))
-                return await handler(self._vtn, call)
+                return await handler(self._vtn, self._writes(method, edition, path, query, body, source))
         call = self._call(method, edition, path, query, body, source, _host(scope))
         if path in _POLLED and "active" not in call.query:
             return await self._polled(handler, call, query, scope)
@@ -141,6 +142,15 @@ class App:
     ) -> Call:  # fmt: skip
         port = self._vtn.controls.of(source)
         return Call(method, edition, path, read_query(query), body, port, self._vtn.clock.now_us(), host)
+
+    def _writes(
+        self, method: str, edition: Edition, path: tuple[str, ...], query: str, body: bytes, source: Source
+    ) -> Call:  # fmt: skip
+        """Return the call of a request that writes; raise `Overloaded` where its body is too much."""
+        call = self._call(method, edition, path, query, body, source)
+        if method != "DELETE":
+            self._vtn.book.check_bytes(call.organisation, "" if call.bl else call.client, len(body))
+        return call
 
     async def _polled(self, handler: Handler, call: Call, query: str, scope: Scope) -> Answer:
         """Answer from memory what was answered to one who may see as much, while nothing has changed."""
