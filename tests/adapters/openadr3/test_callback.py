@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -177,6 +178,59 @@ async def test_what_waits_has_so_many_bytes_and_what_many_are_told_counts_once(v
             await asyncio.sleep(0.01)
     assert callbacks._bytes == 0
     assert msgspec.json.decode(made_of[-1][1].body.data)["object"]["programName"] == "j"
+
+
+async def test_receivers_that_take_nothing_take_only_their_own_organisations_room(monkeypatch) -> None:
+    async def stuck(self, of, queue, client):
+        await asyncio.get_running_loop().create_future()
+
+    monkeypatch.setattr(callback.Callbacks, "_work", stuck)
+    monkeypatch.setattr(callback, "MAX_BYTES", 1_000)
+    callbacks = callback.Callbacks(SimpleNamespace(told=[]), None, None)
+    async with asyncio.TaskGroup() as group:
+
+        def offer(id_, organisation, data):
+            post = callback._Post(organisation, "https://x.example", "", callback._Body(data))
+            callbacks._offer(SimpleNamespace(id=id_, organisation=organisation), post, group, None)
+
+        def waiting(id_):
+            return [post.body.data[:1] for post in callbacks._waiting[id_]]
+
+        offer("other", "two", b"y" * 400)
+        for number in range(40):
+            offer(f"slow-{number % 3}", "one", b"%d" % (number % 10) + b"x" * 99)
+        assert waiting("other") == [b"y"]
+        assert sorted(data for one in range(3) for data in waiting(f"slow-{one}")) == [
+            b"%d" % one for one in range(4, 10)
+        ]
+        offer("other", "two", b"z" * 100)
+        assert waiting("other") == [b"y", b"z"], "up to its half it takes room from whoever has more"
+        assert (callbacks._bytes, dict(callbacks._bytes_of)) == (1_000, {"one": 500, "two": 500})
+        for queue in callbacks._waiting.values():
+            while queue:
+                callbacks._lose(queue)
+        assert (callbacks._bytes, callbacks._bytes_of) == (0, {})
+        for task in group._tasks:
+            task.cancel()
+
+
+async def test_a_change_that_cannot_be_told_keeps_no_other_from_being_told(vtn, monkeypatch) -> None:
+    wanting, failed = callback.wanting, asyncio.Event()
+
+    def once(vtn, record, operation):
+        if not failed.is_set():
+            failed.set()
+            raise RuntimeError("one change")
+        return wanting(vtn, record, operation)
+
+    bl = await vtn.client("operator")
+    async with listener() as (url, taken):
+        await made(bl, "/subscriptions", subscription(url, "PROGRAM"))
+        monkeypatch.setattr(callback, "wanting", once)
+        await program(bl, "First")
+        await asyncio.wait_for(failed.wait(), 60)
+        await program(bl, "Second")
+        assert (await next_of(taken))[2]["object"]["programName"] == "Second"
 
 
 async def test_the_machine_itself_is_not_posted_to_unless_allowed(tmp_path, served, monkeypatch) -> None:

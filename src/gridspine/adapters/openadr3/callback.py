@@ -34,7 +34,10 @@ from gridspine.things.adapter import AdapterContext, Source
 MAX_CHANGES, MAX_WAITING = 10_000, 200
 """Changes that wait to be looked at, and notifications that wait for one subscription; of more the oldest go."""
 MAX_BYTES = 64 << 20
-"""What all that waits has at most [bytes]; what is told to many is counted once."""
+"""What all that waits has at most [bytes]; of more the oldest go, in the organisation that has most of them.
+
+What is told to many is counted once.
+"""
 ATTEMPTS = 4
 TIMEOUT_S = 10.0
 _TURN = 50
@@ -42,15 +45,17 @@ _LOG = logging.getLogger(__name__)
 
 
 class _Body:
-    """A notification that waits for so many subscriptions."""
+    """A notification that waits for so many subscriptions of each organisation."""
 
     __slots__ = ("data", "users")
 
     def __init__(self, data: bytes) -> None:
-        self.data, self.users = data, 0
+        self.data = data
+        self.users: Counter[str] = Counter()
 
 
 class _Post(NamedTuple):
+    organisation: str
     url: str
     token: str
     body: _Body
@@ -69,6 +74,7 @@ class Callbacks:
         self._wake = asyncio.Event()
         self._waiting: dict[str, deque[_Post]] = {}
         self._seats, self._bytes = Seats(), 0
+        self._bytes_of: Counter[str] = Counter()
         self.counts: Counter[str] = Counter()
         """Notifications that were told, and lost."""
         vtn.told.append(self._tell)
@@ -95,7 +101,11 @@ class Callbacks:
                     await self._wake.wait()
                     self._wake.clear()
                     while self._changes:
-                        await self._look(*self._changes.popleft(), group, client)
+                        try:
+                            await self._look(*self._changes.popleft(), group, client)
+                        except Exception:  # what is wrong with one change keeps no other from being told
+                            self.counts["lost"] += 1
+                            _LOG.exception("a change was not told by callback")
         finally:
             await client.aclose()
 
@@ -122,7 +132,8 @@ class Callbacks:
             if body is None:
                 told = edition.notified(record, operation, subscription.edition)
                 body = bodies[subscription.edition] = _Body(msgspec.json.encode(told))
-            self._offer(subscription, _Post(part["callbackUrl"], part.get("bearerToken") or "", body), group, client)
+            post = _Post(subscription.organisation, part["callbackUrl"], part.get("bearerToken") or "", body)
+            self._offer(subscription, post, group, client)
 
     def _call(self, subscription: Record) -> Call | None:
         session, epoch, roles = subscription.proof
@@ -140,17 +151,30 @@ class Callbacks:
             group.create_task(self._work(of, queue, client))
         self._hold(post)
         queue.append(post)
-        while len(queue) > MAX_WAITING or (self._bytes > MAX_BYTES and queue):
-            self._let_go(queue.popleft())
-            self.counts["lost"] += 1
+        while len(queue) > MAX_WAITING:
+            self._lose(queue)
+        while self._bytes > MAX_BYTES and (full := [one for one in self._waiting.values() if one]):
+            self._lose(max(full, key=lambda one: (self._bytes_of[one[0].organisation], len(one))))
+
+    def _lose(self, queue: deque[_Post]) -> None:
+        self._let_go(queue.popleft())
+        self.counts["lost"] += 1
 
     def _hold(self, post: _Post) -> None:
-        self._bytes += 0 if post.body.users else len(post.body.data)
-        post.body.users += 1
+        body, whose = post.body, post.organisation
+        self._bytes += 0 if body.users else len(body.data)
+        self._bytes_of[whose] += 0 if body.users[whose] else len(body.data)
+        body.users[whose] += 1
 
     def _let_go(self, post: _Post) -> None:
-        post.body.users -= 1
-        self._bytes -= 0 if post.body.users else len(post.body.data)
+        body, whose = post.body, post.organisation
+        body.users[whose] -= 1
+        if not body.users[whose]:
+            del body.users[whose]
+            self._bytes_of[whose] -= len(body.data)
+        if not self._bytes_of[whose]:
+            del self._bytes_of[whose]
+        self._bytes -= 0 if body.users else len(body.data)
 
     async def _work(self, of: Record, queue: deque[_Post], client: httpx.AsyncClient) -> None:
         try:
