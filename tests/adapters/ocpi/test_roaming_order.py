@@ -1,14 +1,20 @@
 """What comes late, or twice: the newest word of each thing stands, and a record is one."""
 
+import asyncio
 import json
 
+import msgspec
 import pytest
+from ocpi_operator import A, started
 
-from gridspine.adapters.ocpi.book import Book, Partner
+from gridspine.adapters.ocpi.book import Book, Kept, Partner
 from gridspine.adapters.ocpi.call import Call
 from gridspine.adapters.ocpi.cpo_tokens import CpoTokens
 from gridspine.adapters.ocpi.credentials import CredentialsRole
 from gridspine.adapters.ocpi.emsp_objects import EmspObjects
+from gridspine.adapters.ocpi.emsp_things import EmspThings
+from gridspine.adapters.ocpi.gone import MAX_GONE
+from gridspine.adapters.ocpi.wire import OcpiError
 from gridspine.adapters.ocpi.words import BusinessDetails
 from gridspine.kernel.errors import Invalid
 from gridspine.testing.node import DictStore
@@ -174,3 +180,93 @@ async def test_a_tariff_and_a_token_that_come_late_change_nothing() -> None:
     assert tokens._by_uid["u"]["urn:p", "RFID"].valid is False
     await ask(tokens.handlers, "PATCH", "U", {"valid": True, "last_updated": at(6)})
     assert tokens._by_uid["u"]["urn:p", "RFID"].valid is True
+
+
+def tariff(minute, **more):
+    part = {"price_components": [{"type": "FLAT", "price": 1, "step_size": 1}]}
+    return {
+        "country_code": "NL", "party_id": "CPO", "id": "T", "currency": "EUR", "elements": [part],
+        "last_updated": at(minute), **more,
+    }  # fmt: skip
+
+
+async def test_what_was_deleted_comes_back_by_what_is_newer_only(objects) -> None:
+    assert (await ask(objects.tariffs, "PUT", "T", tariff(5))).http == 201
+    await ask(objects.tariffs, "DELETE", "T", None)
+    for late in (tariff(4), tariff(5), tariff(5, id="t")):
+        assert (await ask(objects.tariffs, "PUT", late["id"], late)).http == 200
+    assert await objects.keep_all(PARTNER, "tariffs", [tariff(5)]) == 1
+    book = objects._roaming.book
+    assert list(book.objects("urn:p", "tariffs")) == []
+    again = Book(book.store, 10)
+    await again.load()
+    objects._roaming.book = again
+    await ask(objects.tariffs, "PUT", "T", tariff(5))
+    assert list(again.objects("urn:p", "tariffs")) == [], "also after a restart"
+    assert (await ask(objects.tariffs, "PUT", "T", tariff(6))).http == 201
+    assert kept(objects, "tariffs")["last_updated"] == at(6)
+    assert not [key for key in book.store.content if key.startswith("gone/")], "it is there again: nothing is gone"
+
+
+async def test_what_was_deleted_is_remembered_within_bounds_and_as_long_as_the_partner() -> None:
+    book = Book(DictStore(), 10)
+    place = ("urn:p", "tariffs", "NL", "CPO")
+    for number in range(MAX_GONE + 1):
+        await book.keep_object(place, Kept(f"T{number}", {}, number + 1))
+        await book.delete_object(place, f"T{number}")
+    assert [book.is_late(place, f"T{number}", 1) for number in (0, 1, MAX_GONE)] == [False, True, True]
+    assert len(book.store.content) == MAX_GONE
+    await book.forget_all("urn:p", ["tariffs"])
+    assert (book.store.content, book.is_late(place, "T1", 1)) == ({}, False)
+
+
+async def test_what_comes_at_once_undoes_nothing_of_each_other(objects) -> None:
+    """Over several connections; the store takes its time."""
+    await ask(objects.locations, "PUT", "L", location(1, evses=[evse(0), evse(0, uid="E2")]))
+    patch = {"status": "CHARGING", "last_updated": at(5)}
+    await asyncio.gather(*(ask(objects.locations, "PATCH", f"L/{uid}", patch) for uid in ("E1", "E2")))
+    assert [one["status"] for one in kept(objects)["evses"]] == ["CHARGING", "CHARGING"]
+    await asyncio.gather(*(ask(objects.sessions, "PUT", "S", session(minute, kwh=minute)) for minute in (5, 4, 3)))
+    assert kept(objects, "sessions")["kwh"] == 5
+    tokens = CpoTokens(Roaming(), None)
+    token = {
+        "country_code": "NL", "party_id": "CPO", "uid": "U", "type": "RFID", "contract_id": "C", "issuer": "x",
+        "whitelist": "ALLOWED",
+    }  # fmt: skip
+    said = [token | {"valid": False, "last_updated": at(5)}, token | {"valid": True, "last_updated": at(4)}]
+    await asyncio.gather(*(ask(tokens.handlers, "PUT", "U", one) for one in said))
+    assert tokens._by_uid["u"]["urn:p", "RFID"].valid is False
+
+
+@pytest.mark.parametrize("wrong", [
+    location(1, evses=[evse(0, last_updated="2026-02-30T00:00:00Z")]),
+    location(1, evses=[evse(0, connectors=[connector(0, last_updated="2026-01-01T25:00:00Z")])]),
+])  # fmt: skip
+async def test_a_part_of_no_such_time_is_refused_before_it_is_kept(objects, wrong) -> None:
+    with pytest.raises(OcpiError, match="no time of OCPI"):
+        await ask(objects.locations, "PUT", "L", wrong)
+    assert list(objects._roaming.book.objects("urn:p", "locations")) == []
+    await ask(objects.locations, "PUT", "L", location(1))
+    with pytest.raises(OcpiError, match="no time of OCPI"):
+        await ask(objects.locations, "PUT", "L/E1", wrong["evses"][0] | {"last_updated": "2026-01-01T00:61:00Z"})
+    with pytest.raises(OcpiError, match="uid is not that"):
+        await ask(objects.locations, "PATCH", "L/E1", {"uid": "E2", "last_updated": at(2)})
+
+
+async def test_a_location_that_cannot_be_read_ends_nothing() -> None:
+    """One that an older version kept."""
+    world = await started()
+    bad_one = location(1, id="BAD", evses=[evse(0, last_updated="2026-02-30T00:00:00Z")])
+    for body in (bad_one, location(1, id="GOOD"), {"id": "NONE"}):
+        await world.roaming.book.keep_object((A, "locations", "NL", "CPO"), Kept(body["id"], body, 1))
+    partner = msgspec.structs.replace(world.roaming.book.partner(A), roles=(ROLE,))
+    await world.roaming.book.keep(partner)
+    things, told = EmspThings(world.roaming), []
+    things.thing = lambda partner, place, evse: f"urn:{place}"
+
+    async def readings(thing, rows, observed_us):
+        told.append(thing)
+
+    world.roaming.readings = readings
+    await things.on_things()
+    assert told == ["urn:GOOD"]

@@ -4,6 +4,7 @@
 
     partner/{Thing}                            Partner: tokens, endpoints, roles
     object/{Thing}/{module}/{country}/{party}/{id}   what a partner pushed, or was fetched of it; as it came
+    gone/{Thing}/{module}/{country}/{party}/{id}     how old what it deleted was, see `gridspine.adapters.ocpi.gone`
 
 Tokens that only are checked are kept as hashes; the one that we show the partner is kept as it is, here alone.
 """
@@ -13,11 +14,13 @@ import base64
 import hashlib
 from collections.abc import Collection, Iterator
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
+from weakref import WeakValueDictionary
 
 import msgspec
 
 from gridspine.adapters.ocpi.credentials import CredentialsRole, Endpoint
+from gridspine.adapters.ocpi.gone import Gone, name_of
 from gridspine.adapters.ocpi.wire import Party
 from gridspine.infra.runtime.clock import Clock
 from gridspine.kernel.errors import Overloaded, TooLarge
@@ -103,12 +106,16 @@ class Book:
         self._sizes: dict[tuple[Place, str], int] = {}
         self._bytes: dict[tuple[str, str], int] = {}
         self._most_bytes = max(most * _MEAN_BYTES, 4 << 20)
+        self._gone = Gone(store)
+        self._turns: WeakValueDictionary[tuple[Place, str], asyncio.Lock] = WeakValueDictionary()
         self.changed = asyncio.Event()
         """Set when something of a partner has changed."""
 
     async def load(self) -> None:
         """Read all when the adapter starts."""
-        for key, value in (await self.store.items()).items():
+        items = await self.store.items()
+        self._gone.load(items)
+        for key, value in items.items():
             kind, _, rest = key.partition("/")
             if kind == "partner":
                 self._put(msgspec.json.decode(value, type=Partner))
@@ -171,6 +178,19 @@ class Book:
         """Return one, by its id without regard to case."""
         return self._objects.get(_same(place), {}).get(id.casefold())
 
+    def turn(self, place: Place, id: str) -> asyncio.Lock:
+        """Return the lock under which an object is changed from what is kept of it."""
+        return self._turns.setdefault((_same(place), id.casefold()), asyncio.Lock())
+
+    def is_late(self, place: Place, id: str, updated_us: int) -> bool:
+        """Whether a word of an object that was updated then [µs since 1970] is older than what is kept, or was deleted.
+
+        What was deleted comes back by what is newer only.
+        """
+        known, place = self.object(place, id), _same(place)
+        gone_us = self._gone.updated_us(place[:2], name_of(place, id))
+        return updated_us <= gone_us or (known is not None and known.updated_us > updated_us)
+
     async def keep_object(self, place: Place, kept: Kept) -> None:
         """Keep an object; raise `Overloaded` where a partner has as much as it may, `TooLarge`."""
         place, encoded = _same(place), msgspec.json.encode(kept)
@@ -183,6 +203,7 @@ class Book:
             raise Overloaded(f"as many {place[1]} of yours are kept here as may be", retry_after_s=3600)
         await self.store.put(_key(place, kept.id), encoded)
         self._set(place, kept, len(encoded))
+        await self._gone.forget(place[:2], name_of(place, kept.id))
 
     def full(self, thing: str, module: str) -> bool:
         """Whether it may be that no more objects of a module can be kept of a partner."""
@@ -198,9 +219,17 @@ class Book:
             self._bytes[place[:2]] -= self._sizes.pop((place, id.casefold()))
             await self.store.put(_key(place, id), None)
 
+    async def delete_object(self, place: Place, id: str) -> None:
+        """Let an object go that its partner deleted, and remember how old it was."""
+        place, known = _same(place), self.object(place, id)
+        if known is not None:
+            await self._gone.note(place[:2], name_of(place, id), known.updated_us)
+            await self.forget_object(place, id)
+
     async def forget_all(self, thing: str, modules: Collection[str]) -> None:
         """Let all go that is kept of a partner's ``modules``."""
         for module in modules:
+            await self._gone.forget_all((thing, module))
             for place, kept in list(self.objects(thing, module)):
                 await self.forget_object(place, kept.id)
 
@@ -237,5 +266,4 @@ def _same(place: Place) -> Place:
 
 
 def _key(place: Place, id: str) -> str:
-    thing, module, country, party = place
-    return f"object/{quote(thing, safe=':')}/{module}/{country}/{party}/{quote(id.casefold(), safe='')}"
+    return f"object/{name_of(place, id)}"

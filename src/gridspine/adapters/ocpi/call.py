@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from gridspine.adapters.ocpi.book import Partner, Place
+from gridspine.adapters.ocpi.book import Book, Partner, Place
 from gridspine.adapters.ocpi.wire import Page, Party, Version, bad, nothing_here, plain, read, read_page
 
 T = TypeVar("T")
@@ -72,3 +72,13 @@ class Reply:
 Handler = Callable[[Call], Awaitable[Reply]]
 Handlers = Mapping[str, Handler]
 """By method."""
+
+
+def in_turn(book: Book, module: str, handler: Handler) -> Handler:
+    """Return a handler that changes an object (`Call.own_place`) from what is kept then: one request at a time."""
+
+    async def answer(call: Call) -> Reply:
+        async with book.turn(*call.own_place(module)):
+            return await handler(call)
+
+    return answer

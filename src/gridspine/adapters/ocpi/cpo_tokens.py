@@ -18,7 +18,7 @@ import msgspec
 
 from gridspine.adapters.ocpi.authorised import ASKED_US, Authorised, AuthorisedTokens
 from gridspine.adapters.ocpi.book import Kept, Partner
-from gridspine.adapters.ocpi.call import Call, Reply
+from gridspine.adapters.ocpi.call import Call, Reply, in_turn
 from gridspine.adapters.ocpi.charging import AuthMethod
 from gridspine.adapters.ocpi.cpo_locations import CpoLocations, Published
 from gridspine.adapters.ocpi.roaming import Roaming
@@ -38,7 +38,10 @@ class CpoTokens:
         self._roaming, self._locations = roaming, locations
         self._by_uid: dict[str, dict[tuple[str, str], Token]] = {}
         self._noted = AuthorisedTokens(roaming.book)
-        self.handlers = {"GET": self._get, "PUT": self._put, "PATCH": self._patch}
+        book = roaming.book
+        self.handlers = {
+            "GET": self._get, "PUT": in_turn(book, "tokens", self._put), "PATCH": in_turn(book, "tokens", self._patch),
+        }  # fmt: skip
 
     async def load(self) -> None:
         """Arrange what is kept."""
@@ -163,8 +166,7 @@ class CpoTokens:
         place, _ = call.own_place("tokens")
         body = msgspec.to_builtins(token)
         kept = Kept(f"{token.type}:{token.uid}", body, read_time(token.last_updated))
-        known = self._roaming.book.object(place, kept.id)
-        if known is not None and known.updated_us > kept.updated_us:
+        if self._roaming.book.is_late(place, kept.id, kept.updated_us):
             return Reply()
         await self._roaming.book.keep_object(place, kept)
         self._arrange(call.partner.thing, token)

@@ -2,18 +2,19 @@
 
 Source: OCPI 2.2.1-d2 and 2.3.0, chapters "Locations module", "Tariffs module", "Sessions module" and "CDRs module",
 receiver interfaces. In a PATCH ``charging_periods`` are added to those there are, each once. What is older than what is
-kept is not taken, of an EVSE or a connector by its own ``last_updated``; a record is never replaced; where there is no
-room, the oldest sessions that are over and the oldest records go.
+kept is not taken, nor what is no newer than what was deleted; an EVSE and a connector have a ``last_updated`` of their
+own. A record is never replaced; where there is no room, the oldest sessions that are over and the oldest records go.
 """
 
 import logging
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 
 from gridspine.adapters.ocpi.book import Kept, Partner, Place
-from gridspine.adapters.ocpi.call import Call, Reply
+from gridspine.adapters.ocpi.call import Call, Handler, Reply, in_turn
 from gridspine.adapters.ocpi.charging import Cdr, OldPrice, Price, Session
 from gridspine.adapters.ocpi.emsp_things import EmspThings
 from gridspine.adapters.ocpi.location import Connector, Evse, Location
@@ -40,28 +41,42 @@ class EmspObjects:
 
     def __init__(self, roaming: Roaming, things: EmspThings) -> None:
         self._roaming, self._things = roaming, things
-        self.locations = {"GET": self._get_location, "PUT": self._put_location, "PATCH": self._patch_location}
-        self.sessions = {"GET": self._getter("sessions"), "PUT": self._putter("sessions"), "PATCH": self._patch_session}
+        self.locations = {
+            "GET": self._get_location, "PUT": self._turn("locations", self._put_location),
+            "PATCH": self._turn("locations", self._patch_location),
+        }  # fmt: skip
+        self.sessions = {
+            "GET": self._getter("sessions"), "PUT": self._putter("sessions"),
+            "PATCH": self._turn("sessions", self._patch_session),
+        }  # fmt: skip
         self.tariffs = {
-            "GET": self._getter("tariffs"), "PUT": self._putter("tariffs"), "DELETE": self._delete_tariff
+            "GET": self._getter("tariffs"), "PUT": self._putter("tariffs"),
+            "DELETE": self._turn("tariffs", self._delete_tariff),
         }  # fmt: skip
         self.cdrs = {"GET": self._getter("cdrs"), "POST": self._post_cdr}
+
+    def _turn(self, module: str, handler: Handler) -> Handler:
+        return in_turn(self._roaming.book, module, handler)
 
     async def keep(self, partner: Partner, module: str, version: str, given: Any) -> None:
         """Keep an object as it came, and read what it tells; raise `OcpiError` for one that is none."""
         made = read(given, kind_of(module, version))
+        async with self._roaming.book.turn((partner.thing, module, made.country_code, made.party_id), made.id):
+            await self._keep(partner, module, made, given)
+
+    async def _keep(self, partner: Partner, module: str, made: Any, given: Any) -> bool:
+        """Keep an object in its turn; whether it was taken: what came late is not."""
         if not partner.is_(Party(made.country_code, made.party_id)):
             raise bad("country_code, party_id: that party is none of yours")
-        try:
-            updated_us = read_time(made.last_updated)
-        except Invalid as error:
-            raise bad(f"last_updated: {error.detail}") from error
+        updated_us = _check_times(made)
         place: Place = (partner.thing, module, made.country_code, made.party_id)
         known = self._roaming.book.object(place, made.id)
-        if known is not None and (known.updated_us > updated_us or module == "cdrs"):
-            if module == "cdrs" and known.body != given:
+        if known is not None and module == "cdrs":
+            if known.body != given:
                 log.warning("record %s of %s was told anew, and otherwise: the first stands", made.id, partner.thing)
-            return
+            return False
+        if self._roaming.book.is_late(place, made.id, updated_us):
+            return False
         if known is None and module in _PASSING:
             await self._make_room(partner.thing, module, updated_us)
         await self._roaming.book.keep_object(place, Kept(made.id, given, updated_us))
@@ -69,6 +84,7 @@ class EmspObjects:
             await self._things.on_location(partner, made)
         elif module == "sessions":
             await self._things.on_session(partner, made)
+        return True
 
     async def keep_all(self, partner: Partner, module: str, found: list[Any]) -> int:
         """Keep what was fetched; what is no good, or has no room, is left out. Return how many were kept."""
@@ -114,7 +130,7 @@ class EmspObjects:
             given = self._given(call, module)
             return await self._done(call, module, given)
 
-        return put
+        return self._turn(module, put)
 
     async def _patch_session(self, call: Call) -> Reply:
         known, given = self._known(call, "sessions").body, self._patch(call)
@@ -128,7 +144,7 @@ class EmspObjects:
     async def _delete_tariff(self, call: Call) -> Reply:
         place, id_ = call.own_place("tariffs")
         self._known(call, "tariffs")
-        await self._roaming.book.forget_object(place, id_)
+        await self._roaming.book.delete_object(place, id_)
         return Reply()
 
     async def _post_cdr(self, call: Call) -> Reply:
@@ -137,17 +153,18 @@ class EmspObjects:
         given = plain(call.body)
         made = read(given, kind_of("cdrs", call.version))
         place: Place = (call.partner.thing, "cdrs", made.country_code, made.party_id)
-        known = self._roaming.book.object(place, made.id)
-        if known is not None and known.body != given:
-            raise bad("there is a record of that id already, and records are not replaced")
-        await self.keep(call.partner, "cdrs", call.version, given)
-        where = f"{call.url}/{made.country_code}/{made.party_id}/{made.id}"
-        return Reply(headers=[("location", where)] if where.isascii() and where.isprintable() else [], http=201)
+        async with self._roaming.book.turn(place, made.id):
+            known = self._roaming.book.object(place, made.id)
+            if known is not None and known.body != given:
+                raise bad("there is a record of that id already, and records are not replaced")
+            await self._keep(call.partner, "cdrs", made, given)
+        where = "/".join(quote(one, safe="") for one in (made.country_code, made.party_id, made.id))
+        return Reply(headers=[("location", f"{call.url}/{where}")], http=201)
 
     async def _done(self, call: Call, module: str, given: Body) -> Reply:
         existed = self._roaming.book.object(*call.own_place(module)) is not None
-        await self.keep(call.partner, module, call.version, given)
-        return Reply(http=200 if existed else 201)
+        taken = await self._keep(call.partner, module, read(given, kind_of(module, call.version)), given)
+        return Reply(http=201 if taken and not existed else 200)
 
     # -- locations and what is in them -------------------------------------------------------------------------
 
@@ -165,7 +182,7 @@ class EmspObjects:
         made: Any = read(given, Evse if len(inner) == 1 else Connector)
         name, key, id_ = inner[-1]
         call.check_same(given, {key: id_})
-        updated_us = read_time(made.last_updated)
+        updated_us = _check_times(made)
 
         def put(parent: Body) -> Body:
             known = [one for one in parent.get(name, []) if str(one.get(key)).casefold() == id_.casefold()]
@@ -180,6 +197,7 @@ class EmspObjects:
         location, given, inner = self._known(call, "locations").body, self._patch(call), _inner(call)
         if not inner:
             return await self._done(call, "locations", location | given)
+        call.check_same(given, {key: id_ for _, key, id_ in inner[-1:]})
         at = str(given["last_updated"])
         updated_us = read_time(at)
         changed = _with(location, inner, lambda one: one if _newer(one, updated_us) else one | given, at)
@@ -191,7 +209,7 @@ class EmspObjects:
             return Reply()
         made = read(location, Location)
         place, id_ = call.own_place("locations")
-        await self._roaming.book.keep_object(place, Kept(id_, location, read_time(made.last_updated)))
+        await self._roaming.book.keep_object(place, Kept(id_, location, _check_times(made)))
         await self._things.on_location(call.partner, made, evse)
         return Reply()
 
@@ -266,3 +284,13 @@ def _touched(body: Body, updated: str) -> Body:
 
 def _newer(body: Body, than_us: int) -> bool:
     return read_time(str(body["last_updated"])) > than_us
+
+
+def _check_times(made: Any) -> int:
+    """Return when an object was last updated [µs since 1970]; raise `OcpiError` for it, or a part, of no such time."""
+    for part in (*getattr(made, "evses", ()), *getattr(made, "connectors", ())):
+        _check_times(part)
+    try:
+        return read_time(made.last_updated)
+    except Invalid as error:
+        raise bad(f"last_updated: {error.detail}") from error

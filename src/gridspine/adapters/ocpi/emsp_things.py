@@ -17,7 +17,7 @@ from gridspine.adapters.ocpi.location import Evse, Location, Status
 from gridspine.adapters.ocpi.roaming import Roaming
 from gridspine.adapters.ocpi.things import EVSE_MODEL
 from gridspine.adapters.ocpi.wire import read_time
-from gridspine.kernel.errors import Invalid, Overloaded
+from gridspine.kernel.errors import GridspineError, Invalid, Overloaded
 from gridspine.things.adapter import Introduced
 
 STATE: dict[Status, int] = {
@@ -59,7 +59,10 @@ class EmspThings:
         """Take in what is kept of EVSEs that have just become Things."""
         for partner in self._roaming.partners("CPO"):
             for _, kept in self._roaming.book.objects(partner.thing, "locations"):
-                await self.on_location(partner, msgspec.convert(kept.body, Location))
+                try:
+                    await self.on_location(partner, msgspec.convert(kept.body, Location))
+                except (GridspineError, msgspec.ValidationError) as error:  # one location never ends all roaming
+                    log.warning("location %s of %s is not read: %s", kept.id, partner.thing, error)
 
     async def _on_evse(self, partner: Partner, location: Location, evse: Evse) -> None:
         thing = self.thing(partner.thing, location.id, evse.uid)
