@@ -5,7 +5,7 @@
     words, location, charging, tariff, token, command, credentials    the objects of both versions
     wire                                     envelope, errors, headers, pages; pure
     session, call · client                   HTTP in; HTTP out, to addresses that may be connected to
-    book, registration, claim                partners: tokens, endpoints, what they pushed; who they may be
+    book, gone, registration, claim          partners: tokens, endpoints, what they pushed or deleted; who they may be
     authorised, own, bill                    whose token was let in; sessions of ours as they are kept; as they are told
     cpo_*, emsp_*                            one module of a role each
     driver                                   the `Adapter`

@@ -21,7 +21,7 @@ import msgspec
 
 from gridspine.adapters.ocpi.credentials import CredentialsRole, Endpoint
 from gridspine.adapters.ocpi.gone import Gone, name_of
-from gridspine.adapters.ocpi.wire import Party
+from gridspine.adapters.ocpi.wire import MAX_PARTIES, Party
 from gridspine.infra.runtime.clock import Clock
 from gridspine.kernel.errors import Overloaded, TooLarge
 from gridspine.things.adapter import PrivateStore
@@ -78,8 +78,12 @@ class Partner(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def party(self, role: str) -> Party | None:
         """Return its first party of a role, else its first."""
-        found = [one.party for one in self.roles if one.role == role] or [one.party for one in self.roles]
-        return found[0] if found else None
+        return next(iter(self.acting_as(role)), None)
+
+    def acting_as(self, role: str) -> tuple[Party, ...]:
+        """Return its parties of a role, each once, `MAX_PARTIES` at most; else its first party."""
+        found = {one.party.key: one.party for one in self.roles if one.role == role}
+        return tuple(found.values())[:MAX_PARTIES] or tuple(one.party for one in self.roles[:1])
 
 
 class Kept(msgspec.Struct, frozen=True):

@@ -51,7 +51,7 @@ class CpoCdrs:
         async def taken() -> None:
             await self._taken(partner.thing, own)
 
-        push = Push("POST", "cdrs", "RECEIVER", "", self._bill.cdr(own, version), taken)
+        push = Push("POST", "cdrs", "RECEIVER", "", self._bill.cdr(own, version), taken, own.provider)
         self._pushes.offer(partner, f"cdr/{own.id}", push)
 
     async def run(self) -> None:

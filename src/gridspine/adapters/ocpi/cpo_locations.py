@@ -21,7 +21,7 @@ from gridspine.adapters.ocpi.location import Connector, Evse, Location, Status
 from gridspine.adapters.ocpi.push import Push, Pushes
 from gridspine.adapters.ocpi.roaming import Roaming
 from gridspine.adapters.ocpi.settings import PublishedEvse, PublishedLocation
-from gridspine.adapters.ocpi.wire import nothing_here, write_time
+from gridspine.adapters.ocpi.wire import nothing_here, path_of, write_time
 from gridspine.adapters.ocpi.words import BusinessDetails, place_of
 from gridspine.energy.charging import ChargingPoint
 from gridspine.kernel.errors import NotFound
@@ -191,11 +191,11 @@ class CpoLocations:
     def _tell(self, partner: Partner, points: list[ChargingPoint | None]) -> None:
         since_us, told = self._told.get(partner.thing, (0, {}))
         us = self._roaming.settings.party
-        base = f"/{us.country_code}/{us.party_id}"
+        base = path_of(us.country_code, us.party_id)
         if since_us != partner.since_us:
             shown = [one for _, one in self._shown(self._published, points)]
             for location in shown:
-                push = Push("PUT", "locations", "RECEIVER", f"{base}/{location.id}", location)
+                push = Push("PUT", "locations", "RECEIVER", base + path_of(location.id), location)
                 self._pushes.offer(partner, f"location/{location.id}", push)
             known = {evse.uid: evse.status for location in shown for evse in location.evses}
             self._told[partner.thing] = partner.since_us, known
@@ -207,7 +207,7 @@ class CpoLocations:
             if told.get(one.uid) != status:
                 told[one.uid] = status
                 body = {"status": status, "last_updated": write_time(max(at_us, self.since_us))}
-                push = Push("PATCH", "locations", "RECEIVER", f"{base}/{one.location.id}/{one.uid}", body)
+                push = Push("PATCH", "locations", "RECEIVER", base + path_of(one.location.id, one.uid), body)
                 self._pushes.offer(partner, f"evse/{one.uid}", push)
 
 

@@ -28,7 +28,7 @@ from gridspine.adapters.ocpi.cpo_tokens import CpoTokens
 from gridspine.adapters.ocpi.own import SESSIONS, Own, OwnPlace, id_of
 from gridspine.adapters.ocpi.push import Push, Pushes
 from gridspine.adapters.ocpi.roaming import Roaming
-from gridspine.adapters.ocpi.wire import Version, nothing_here
+from gridspine.adapters.ocpi.wire import Version, nothing_here, path_of
 from gridspine.energy.charging import ChargingSession
 from gridspine.kernel.errors import GridspineError, NotFound, Overloaded
 from gridspine.kernel.time import US
@@ -218,8 +218,8 @@ class CpoSessions:
     def _push(self, partner: Partner, own: Own) -> None:
         version: Version = "2.2.1" if partner.version == "2.2.1" else "2.3.0"
         us = self._roaming.settings.party
-        path = f"/{us.country_code}/{us.party_id}/{own.id}"
-        push = Push("PUT", "sessions", "RECEIVER", path, self._bill.session(own, version))
+        path = path_of(us.country_code, us.party_id, own.id)
+        push = Push("PUT", "sessions", "RECEIVER", path, self._bill.session(own, version), to=own.provider)
         self._pushes.offer(partner, f"session/{own.id}", push)
         if own.ended_us and own.known:
             self._cdrs.push(partner, own)

@@ -4,7 +4,7 @@ from gridspine.adapters.ocpi.bill import Bill
 from gridspine.adapters.ocpi.call import Call, Reply
 from gridspine.adapters.ocpi.push import Push, Pushes
 from gridspine.adapters.ocpi.roaming import Roaming
-from gridspine.adapters.ocpi.wire import Version, nothing_here
+from gridspine.adapters.ocpi.wire import Version, nothing_here, path_of
 
 
 class CpoTariffs:
@@ -24,7 +24,7 @@ class CpoTariffs:
             self._told[partner.thing] = partner.since_us
             version: Version = "2.2.1" if partner.version == "2.2.1" else "2.3.0"
             for one in self._roaming.settings.tariffs:
-                path = f"/{us.country_code}/{us.party_id}/{one.id}"
+                path = path_of(us.country_code, us.party_id, one.id)
                 push = Push("PUT", "tariffs", "RECEIVER", path, self._bill.tariff(one, version, self._bill.since_us))
                 pushes.offer(partner, f"tariff/{one.id}", push)
 

@@ -23,7 +23,7 @@ from gridspine.adapters.ocpi.charging import AuthMethod
 from gridspine.adapters.ocpi.cpo_locations import CpoLocations, Published
 from gridspine.adapters.ocpi.roaming import Roaming
 from gridspine.adapters.ocpi.token import AuthorizationInfo, LocationReferences, Token
-from gridspine.adapters.ocpi.wire import bad, nothing_here, plain, read, read_time
+from gridspine.adapters.ocpi.wire import Party, bad, nothing_here, plain, read, read_time
 from gridspine.energy.charging import ChargingSession, TokenVerdict
 from gridspine.kernel.errors import GridspineError, NotFound
 
@@ -115,7 +115,9 @@ class CpoTokens:
         where = LocationReferences(published.location.id, (published.uid,))
         url = f"{partner.endpoint('tokens', 'SENDER').rstrip('/')}/{quote(token.uid, safe='')}/authorize"
         call = self._roaming.client.call
-        answer = await call("POST", f"{url}?type={token.type}", partner.token, where, to=partner.party("EMSP"))
+        answer = await call(
+            "POST", f"{url}?type={token.type}", partner.token, where, to=Party(token.country_code, token.party_id)
+        )
         said = read(answer, AuthorizationInfo)
         status = _STATUS.get(said.allowed, "Invalid")
         if status == "Accepted":

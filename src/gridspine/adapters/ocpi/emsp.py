@@ -5,6 +5,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from gridspine.adapters.ocpi.book import Partner
 from gridspine.adapters.ocpi.call import Handlers
 from gridspine.adapters.ocpi.desk import Action
 from gridspine.adapters.ocpi.emsp_commands import EmspCommands
@@ -14,10 +15,13 @@ from gridspine.adapters.ocpi.emsp_things import EmspThings
 from gridspine.adapters.ocpi.emsp_tokens import EmspTokens
 from gridspine.adapters.ocpi.push import Pushes
 from gridspine.adapters.ocpi.roaming import Roaming
+from gridspine.infra.runtime.waiting import within
 from gridspine.kernel.errors import GridspineError
 from gridspine.kernel.time import US
 
 LOOK_S = 1.0
+AT_ONCE, FETCH_S = 8, 3600.0
+"""Of how many operators it is fetched at once, and how long of one at most [s]."""
 FETCHED = ("locations", "tariffs", "sessions", "cdrs")
 log = logging.getLogger(__name__)
 
@@ -33,6 +37,8 @@ class Emsp:
         self._commands = EmspCommands(roaming, self._tokens)
         self._orders = EmspOrders(roaming, self._commands)
         self._fetched: dict[str, tuple[int, int]] = {}
+        self._fetching: set[str] = set()
+        self._room = asyncio.Semaphore(AT_ONCE)
         self.actions: Mapping[str, Action] = self._commands.actions | {"pull": self.pull}
         self.modules: dict[tuple[str, str], Handlers] = {
             ("receiver", "locations"): self._objects.locations,
@@ -56,8 +62,9 @@ class Emsp:
             where = partner.endpoint(module, "SENDER")
             if where:
                 kept[module] = 0
-                async for page in self._roaming.client.pages(where, partner.token, to=partner.party("CPO")):
-                    kept[module] += await self._objects.keep_all(partner, module, page)
+                for party in partner.acting_as("CPO"):
+                    async for page in self._roaming.client.pages(where, partner.token, to=party):
+                        kept[module] += await self._objects.keep_all(partner, module, page)
         return kept
 
     async def run(self) -> None:
@@ -69,17 +76,26 @@ class Emsp:
     async def _fetch(self) -> None:
         """Fetch of operators that have just registered, and every now and then of all."""
         every_us = round(self._roaming.settings.pull_s * US)
-        while True:
-            self._tokens.tell()
-            for partner in self._roaming.partners("CPO"):
-                since_us, due_us = self._fetched.get(partner.thing, (0, 0))
-                now_us = self._roaming.clock.monotonic_us()
-                if since_us == partner.since_us and now_us < due_us:
-                    continue
-                self._fetched[partner.thing] = partner.since_us, now_us + every_us
-                try:
-                    await self.pull(partner.thing, None)
-                except GridspineError as error:
-                    log.warning("nothing could be fetched of %s: %s", partner.thing, error.detail)
-                    self._fetched[partner.thing] = partner.since_us, now_us + min(every_us, 300 * US)
-            await self._roaming.clock.sleep(LOOK_S)
+        async with asyncio.TaskGroup() as group:
+            while True:
+                self._tokens.tell()
+                for partner in self._roaming.partners("CPO"):
+                    since_us, due_us = self._fetched.get(partner.thing, (0, 0))
+                    now_us = self._roaming.clock.monotonic_us()
+                    if partner.thing in self._fetching or (since_us == partner.since_us and now_us < due_us):
+                        continue
+                    self._fetched[partner.thing] = partner.since_us, now_us + every_us
+                    self._fetching.add(partner.thing)
+                    group.create_task(self._fetch_of(partner, now_us + min(every_us, 300 * US)))
+                await self._roaming.clock.sleep(LOOK_S)
+
+    async def _fetch_of(self, partner: Partner, again_us: int) -> None:
+        """Fetch of one operator, and if that fails again at ``again_us``; who takes its time keeps nobody waiting."""
+        try:
+            async with self._room:
+                await within(self._roaming.clock, FETCH_S, self.pull(partner.thing, None))
+        except (GridspineError, TimeoutError) as error:
+            log.warning("not all could be fetched of %s: %s", partner.thing, error)
+            self._fetched[partner.thing] = partner.since_us, again_us
+        finally:
+            self._fetching.discard(partner.thing)

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from gridspine.adapters.ocpi.book import Partner
+from gridspine.adapters.ocpi.book import Kept, Partner, Place
 from gridspine.adapters.ocpi.call import Call, Reply
 from gridspine.adapters.ocpi.command import (
     CancelReservation,
@@ -36,7 +36,7 @@ from gridspine.adapters.ocpi.emsp_tokens import EmspTokens
 from gridspine.adapters.ocpi.roaming import Roaming
 from gridspine.adapters.ocpi.things import EvseConnection
 from gridspine.adapters.ocpi.token import Token
-from gridspine.adapters.ocpi.wire import nothing_here, write_time
+from gridspine.adapters.ocpi.wire import Party, nothing_here, write_time
 from gridspine.infra.runtime.clock import new_id
 from gridspine.kernel.errors import Invalid
 from gridspine.kernel.time import US, parse_rfc3339
@@ -71,24 +71,24 @@ class EmspCommands:
         partner, at = self._evse(thing)
         token = self._token(_input(given).token)
         await self._ask(
-            partner, "START_SESSION",
+            partner, at, "START_SESSION",
             lambda url: StartSession(url, token, at.location, at.evse, self._connector(partner, at, 0)),
         )  # fmt: skip
         return {"token": token.uid}
 
     async def _stop(self, thing: str, given: Any) -> Any:
-        partner, _ = self._evse(thing)
+        partner, at = self._evse(thing)
         id_ = _input(given).transaction or self.running(thing)
         if not id_:
             raise Refused("no session of ours runs there, as far as its operator told")
-        await self._ask(partner, "STOP_SESSION", lambda url: StopSession(url, id_))
+        await self._ask(partner, at, "STOP_SESSION", lambda url: StopSession(url, id_))
         return {"transaction": id_}
 
     async def _unlock(self, thing: str, given: Any) -> Any:
         partner, at = self._evse(thing)
         connector = self._connector(partner, at, _input(given).connector)
         await self._ask(
-            partner, "UNLOCK_CONNECTOR", lambda url: UnlockConnector(url, at.location, at.evse, connector)
+            partner, at, "UNLOCK_CONNECTOR", lambda url: UnlockConnector(url, at.location, at.evse, connector)
         )  # fmt: skip
         return {"status": "Unlocked"}
 
@@ -100,15 +100,17 @@ class EmspCommands:
         except Invalid as error:
             raise Refused(f"until: {error.detail}") from error
         id_ = asked.reservation or new_id(self._roaming.clock)[:36]
-        await self._ask(partner, "RESERVE_NOW", lambda url: ReserveNow(url, token, until, id_, at.location, at.evse))
+        await self._ask(
+            partner, at, "RESERVE_NOW", lambda url: ReserveNow(url, token, until, id_, at.location, at.evse)
+        )  # fmt: skip
         return {"reservation": id_, "until": until}
 
     async def _cancel(self, thing: str, given: Any) -> Any:
-        (partner, _), id_ = self._evse(thing), _input(given).reservation
-        await self._ask(partner, "CANCEL_RESERVATION", lambda url: CancelReservation(url, id_))
+        (partner, at), id_ = self._evse(thing), _input(given).reservation
+        await self._ask(partner, at, "CANCEL_RESERVATION", lambda url: CancelReservation(url, id_))
         return {"reservation": id_}
 
-    async def _ask(self, partner: Partner, name: str, make: Any) -> None:
+    async def _ask(self, partner: Partner, at: EvseConnection, name: str, make: Any) -> None:
         """Ask, and return when it was done; raise `Refused` where it was not."""
         where = partner.endpoint("commands", "RECEIVER")
         if not where:
@@ -116,7 +118,7 @@ class EmspCommands:
         number, result = self._expect(partner)
         try:
             url = f"{self._roaming.registration.base}/ocpi/{partner.version}/sender/commands/{name}/{number}"
-            answer = await self._call("POST", f"{where.rstrip('/')}/{name}", partner, make(url))
+            answer = await self._call("POST", f"{where.rstrip('/')}/{name}", partner, at, make(url))
             response = _read(answer, CommandResponse)
             if response.result != "ACCEPTED":
                 raise Refused(_words(f"the operator answers {response.result}", response.message))
@@ -130,7 +132,7 @@ class EmspCommands:
 
     async def limit(self, thing: str, value: float | None, until_us: int) -> None:
         """Let our session at an EVSE draw no more than ``value`` [A] until ``until_us``; None: as it likes again."""
-        partner, _ = self._evse(thing)
+        partner, at = self._evse(thing)
         session, where = self.running(thing), partner.endpoint("chargingprofiles", "RECEIVER")
         if not session or not where:
             raise Refused("no session of ours runs there" if where else "the partner takes no charging profiles")
@@ -145,13 +147,13 @@ class EmspCommands:
             profile = ChargingProfile("A", write_time(now_us), lasts_s, charging_profile_period=periods)
             return "PUT", base, SetChargingProfile(profile, url)
 
-        said = await self._profile(partner, put)
+        said = await self._profile(partner, at, put)
         if said.result != "ACCEPTED" and not (value is None and said.result == "UNKNOWN"):
             raise Refused(f"the operator answers {said.result}")
 
     async def active(self, thing: str) -> float | None:
         """Return what limits our session at an EVSE now [A], None where that is not told in ampere."""
-        partner, _ = self._evse(thing)
+        partner, at = self._evse(thing)
         session, where = self.running(thing), partner.endpoint("chargingprofiles", "RECEIVER")
         if not session or not where:
             return None
@@ -160,15 +162,15 @@ class EmspCommands:
         def get(url: str) -> tuple[str, str, Any]:
             return "GET", f"{base}?duration=900&response_url={quote(url, safe=':/')}", msgspec.UNSET
 
-        said = await self._profile(partner, get)
+        said = await self._profile(partner, at, get)
         return None if said.profile is None else limit_now(said.profile.charging_profile)
 
-    async def _profile(self, partner: Partner, make: Any) -> ProfileResult:
+    async def _profile(self, partner: Partner, at: EvseConnection, make: Any) -> ProfileResult:
         number, result = self._expect(partner)
         try:
             url = f"{self._roaming.registration.base}/ocpi/{partner.version}/sender/chargingprofiles/{number}"
             method, where, body = make(url)
-            response = _read(await self._call(method, where, partner, body), ProfileResponse)
+            response = _read(await self._call(method, where, partner, at, body), ProfileResponse)
             if response.result != "ACCEPTED":
                 raise Refused(f"the operator answers {response.result}")
             said: ProfileResult = _read(
@@ -229,15 +231,22 @@ class EmspCommands:
         return token
 
     def _connector(self, partner: Partner, at: EvseConnection, wanted: int) -> str:
-        for _, kept in self._roaming.book.objects(partner.thing, "locations"):
+        for _, kept in self._location(partner, at):
             for evse in kept.body.get("evses", []):
-                if (kept.id.casefold(), str(evse["uid"]).casefold()) == (at.location.casefold(), at.evse.casefold()):
+                if str(evse["uid"]).casefold() == at.evse.casefold():
                     found = evse["connectors"]
                     return str(found[min(max(wanted, 1), len(found)) - 1]["id"])
         return str(max(wanted, 1))
 
-    async def _call(self, method: str, url: str, partner: Partner, body: Any) -> Any:
-        return await self._roaming.client.call(method, url, partner.token, body, to=partner.party("CPO"))
+    def _location(self, partner: Partner, at: EvseConnection) -> list[tuple[Place, Kept]]:
+        """Return the location of an EVSE, and whose it is; none where its operator has not told of it."""
+        found = self._roaming.book.objects(partner.thing, "locations")
+        return [one for one in found if one[1].id.casefold() == at.location.casefold()]
+
+    async def _call(self, method: str, url: str, partner: Partner, at: EvseConnection, body: Any) -> Any:
+        owners = [Party(country, party) for (_, _, country, party), _ in self._location(partner, at)]
+        to = owners[0] if owners else partner.party("CPO")
+        return await self._roaming.client.call(method, url, partner.token, body, to=to)
 
 
 def limit_now(profile: ChargingProfile) -> float | None:

@@ -3,12 +3,14 @@
 Source: OCPI 2.2.1-d2 and 2.3.0, chapter "Tokens module", sender interface.
 """
 
+from urllib.parse import quote
+
 from gridspine.adapters.ocpi.call import Call, Reply
 from gridspine.adapters.ocpi.push import Push, Pushes
 from gridspine.adapters.ocpi.roaming import Roaming
 from gridspine.adapters.ocpi.settings import OwnToken
 from gridspine.adapters.ocpi.token import AuthorizationInfo, LocationReferences, Token
-from gridspine.adapters.ocpi.wire import OcpiError, nothing_here, plain, read, write_time
+from gridspine.adapters.ocpi.wire import OcpiError, nothing_here, path_of, plain, read, write_time
 from gridspine.infra.runtime.clock import new_id
 
 
@@ -51,7 +53,7 @@ class EmspTokens:
                 continue
             self._told[partner.thing] = partner.since_us
             for one in self._roaming.settings.tokens:
-                path = f"/{us.country_code}/{us.party_id}/{one.uid}?type={one.type}"
+                path = f"{path_of(us.country_code, us.party_id, one.uid)}?type={quote(one.type)}"
                 self._pushes.offer(
                     partner, f"token/{one.uid}", Push("PUT", "tokens", "RECEIVER", path, self.token(one))
                 )

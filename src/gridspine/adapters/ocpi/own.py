@@ -57,6 +57,11 @@ class Own(msgspec.Struct, frozen=True, omit_defaults=True):
         return "COMPLETED" if self.known else "INVALID"
 
     @property
+    def provider(self) -> Party:
+        """Whose driver it is: of several parties of a partner the one that it is told."""
+        return Party(self.token.country_code, self.token.party_id)
+
+    @property
     def time_s(self) -> float:
         """How long it lasts, or lasted [s]."""
         return max(0, (self.ended_us or self.updated_us) - self.started_us) / US

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from gridspine.adapters.ocpi.book import Partner
 from gridspine.adapters.ocpi.roaming import Roaming
+from gridspine.adapters.ocpi.wire import Party
 from gridspine.infra.runtime.waiting import back_off_s
 from gridspine.kernel.errors import GridspineError
 
@@ -22,7 +23,10 @@ Taken = Callable[[], Awaitable[None]]
 
 
 class Push(NamedTuple):
-    """A request: below the address of a module's interface ``path``; ``taken`` is called when it was."""
+    """A request: below the address of a module's interface ``path``; ``taken`` is called when it was.
+
+    It is for the party ``to`` of the partner; None: for each of its parties that are providers, or operators.
+    """
 
     method: str
     module: str
@@ -30,10 +34,19 @@ class Push(NamedTuple):
     path: str
     body: Any
     taken: Taken | None = None
+    to: Party | None = None
+
+    @property
+    def role(self) -> str:
+        """As what a party is told it."""
+        return "EMSP" if self.side == "RECEIVER" and self.module != "tokens" else "CPO"
 
 
 class Pushes:
-    """All that waits to be pushed. `run` does the work, one request at a time for each partner."""
+    """All that waits to be pushed, for each party of a partner `MAX_WAITING`.
+
+    `run` does the work, one request at a time for each partner.
+    """
 
     def __init__(self, roaming: Roaming) -> None:
         self._roaming = roaming
@@ -47,12 +60,15 @@ class Pushes:
         """Let something be pushed; what waited under ``key`` is not said any more. Whether the partner has a place."""
         if not partner.endpoint(push.module, push.side):
             return False
+        parties = partner.acting_as(push.role)
         waiting = self._waiting.setdefault(partner.thing, {})
-        waiting.pop(key, None)
-        if len(waiting) >= MAX_WAITING:
-            waiting.pop(next(iter(waiting)))
-            self.counts["lost"] += 1
-        waiting[key] = push
+        for to in parties if push.to is None else (push.to,):
+            one = key if push.to is not None else f"{key} {to}"
+            waiting.pop(one, None)
+            if len(waiting) >= MAX_WAITING * max(1, len(parties)):
+                waiting.pop(next(iter(waiting)))
+                self.counts["lost"] += 1
+            waiting[one] = push._replace(to=to)
         self._wake.set()
         return True
 
@@ -88,7 +104,7 @@ class Pushes:
             where = partner.endpoint(push.module, push.side)
             if not partner.registered or not self._roaming.here(thing) or not where:
                 return
-            to = partner.party("EMSP" if push.side == "RECEIVER" and push.module != "tokens" else "CPO")
+            to = push.to if push.to is not None and partner.is_(push.to) else partner.party(push.role)
             try:
                 url = where.rstrip("/") + push.path if push.path else where
                 await self._roaming.client.call(push.method, url, partner.token, push.body, to=to)

@@ -12,7 +12,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import msgspec
 
@@ -37,6 +37,12 @@ from gridspine.things.adapter_body import read_body
 MAX_BODY_BYTES = 2 << 20
 _ECHOED = (b"x-request-id", b"x-correlation-id")
 _LOG = logging.getLogger(__name__)
+_NEEDED = {
+    ("sender", "tokens"): "CPO", ("receiver", "locations"): "CPO", ("receiver", "tariffs"): "CPO",
+    ("receiver", "sessions"): "CPO", ("receiver", "cdrs"): "CPO", ("receiver", "tokens"): "EMSP",
+    ("receiver", "commands"): "EMSP",
+}  # fmt: skip
+"""Which role a partner needs for a module, or a hub's: drivers' tokens, say, are for who may have to let them in."""
 Modules = Mapping[tuple[str, str], Handlers]
 """What answers, by side (*sender*, *receiver*) and module."""
 
@@ -61,8 +67,9 @@ class App:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         peer = str((scope.get("client") or ("unknown",))[0])
+        turned: list[tuple[str, str]] = []
         try:
-            answer = await self._answer(scope, receive, peer)
+            answer = await self._answer(scope, receive, peer, turned)
         except OcpiError as error:
             answer = self._problem(error.http, error.status_code, error.detail)
         except GridspineError as error:
@@ -78,12 +85,13 @@ class App:
             (b"content-length", b"%d" % len(answer.body)), (b"cache-control", b"no-store"),
             (b"content-type", b"application/json"), *_echoed(scope),
         ]  # fmt: skip
-        headers += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers]
+        headers += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in (*answer.headers, *turned)]
         await send({"type": "http.response.start", "status": answer.http, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
 
-    async def _answer(self, scope: Scope, receive: Receive, peer: str) -> _Answer:
-        path = tuple(unquote(part) for part in str(scope["path"]).strip("/").split("/"))
+    async def _answer(self, scope: Scope, receive: Receive, peer: str, turned: list[tuple[str, str]]) -> _Answer:
+        """Answer one request; ``turned`` gets from whom to whom the answer is, also where it is an error."""
+        path = _path(scope)
         if len(path) < 2 or path[0] != "ocpi":
             raise nothing_here(f"OCPI is here: {self._registration.url}")
         partner, standing, token = self._who(scope)
@@ -105,7 +113,7 @@ class App:
             return self._said(await self._credentials(method, version, partner, (standing, token), body))
         if standing != "shown":
             raise OcpiError(2000, "register first: with that token nothing else is to be had", 401)
-        sender, asked = self._routed(scope, partner)
+        sender = self._routed(scope, partner, turned)
         call = Call(
             method, version, partner, path[4:], read_query(query), body,
             f"{self._registration.base}/{'/'.join(path)}", self._context.clock.now_us(), sender,
@@ -114,8 +122,10 @@ class App:
         if handlers is None:
             raise nothing_here()
         _only(method, *handlers)
-        reply = await handlers[method](call)
-        return self._said(reply, [*_turned(sender, asked)])
+        needed = _NEEDED.get((path[2], path[3]))
+        if needed is not None and not any(one.role in {needed, "HUB"} for one in partner.roles):
+            raise OcpiError(2000, f"that is for partners with the role {needed}")
+        return self._said(await handlers[method](call))
 
     def _who(self, scope: Scope) -> tuple[Partner, str, str]:
         """Return who asks, as what its token counts, and the token; raise `OcpiError` 401."""
@@ -141,18 +151,25 @@ class App:
         given: Credentials = call.read(Credentials)
         return Reply(await self._registration.take(partner, version, given, again=method == "PUT"))
 
-    def _routed(self, scope: Scope, partner: Partner) -> tuple[Party | None, Party | None]:
-        """Return from whom and to whom a request is, None where it does not say; raise `OcpiError`."""
+    def _routed(self, scope: Scope, partner: Partner, turned: list[tuple[str, str]]) -> Party | None:
+        """Return from whom a request is, None where it does not say; raise `OcpiError` where it is not for us.
+
+        What is answered is from us to that party: also where the request left open for whom it is.
+        """
         sender, asked = _party(scope, "from"), _party(scope, "to")
         if sender is not None and not partner.is_(sender):
             raise OcpiError(2001, "OCPI-from: that party is none of yours")
-        if asked is not None and asked.key != self._settings.party.key:
-            raise OcpiError(2001, f"OCPI-to: here is {' '.join(self._settings.party.key)}")
-        return sender, asked
+        us = self._settings.party
+        if sender is not None:
+            turned += [("ocpi-to-country-code", sender.country_code), ("ocpi-to-party-id", sender.party_id)]
+        if sender is not None or asked is not None:
+            turned += [("ocpi-from-country-code", us.country_code), ("ocpi-from-party-id", us.party_id)]
+        if asked is not None and asked.key != us.key:
+            raise OcpiError(2001, f"OCPI-to: {asked} is not here, {us} is")
+        return sender
 
-    def _said(self, reply: Reply, more: list[tuple[str, str]] | None = None) -> _Answer:
-        body = write_envelope(reply.data, self._context.clock.now_us())
-        return _Answer(reply.http, body, [*reply.headers, *(more or [])])
+    def _said(self, reply: Reply) -> _Answer:
+        return _Answer(reply.http, write_envelope(reply.data, self._context.clock.now_us()), reply.headers)
 
     def _problem(self, http: int, status_code: int, detail: str) -> _Answer:
         return _Answer(http, write_envelope(msgspec.UNSET, self._context.clock.now_us(), status_code, detail), [])
@@ -181,13 +198,10 @@ def _party(scope: Scope, side: str) -> Party | None:
     return Party(given[names[0]], given[names[1]])
 
 
-def _turned(sender: Party | None, asked: Party | None) -> list[tuple[str, str]]:
-    found = [] if sender is None else [
-        ("ocpi-to-country-code", sender.country_code), ("ocpi-to-party-id", sender.party_id)
-    ]  # fmt: skip
-    if asked is not None:
-        found += [("ocpi-from-country-code", asked.country_code), ("ocpi-from-party-id", asked.party_id)]
-    return [(name, value) for name, value in found if value.isascii() and value.isalnum()]
+def _path(scope: Scope) -> tuple[str, ...]:
+    """Return the parts of the path as they were meant: one may have a slash in it, as ``%2F``."""
+    raw: bytes = scope.get("raw_path") or quote(str(scope["path"])).encode()
+    return tuple(unquote(part) for part in raw.decode("latin-1").partition("?")[0].strip("/").split("/"))
 
 
 def _echoed(scope: Scope) -> list[tuple[bytes, bytes]]:

@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeVar
-from urllib.parse import parse_qs, urlencode
+from urllib.parse import parse_qs, quote, urlencode
 
 import msgspec
 
@@ -97,6 +97,11 @@ def read_time(text: str) -> int:
     except (ValueError, OverflowError):
         pass  # a 13th month
     raise Invalid(f"{text[:40]!r} is no time of OCPI such as 2026-01-31T12:00:00Z")
+
+
+def path_of(*parts: str) -> str:
+    """Return what stands behind the address of a module's interface: each part is one, whatever is in it."""
+    return "".join(f"/{quote(one, safe='')}" for one in parts)
 
 
 def write_time(time_us: int) -> str:
