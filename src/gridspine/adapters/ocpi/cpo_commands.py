@@ -32,10 +32,15 @@ from gridspine.adapters.ocpi.token import Token
 from gridspine.adapters.ocpi.wire import OcpiError, nothing_here, read_time
 from gridspine.adapters.ocpi.words import DisplayText
 from gridspine.kernel.errors import Conflict, GridspineError
+from gridspine.kernel.time import US
 
 T = TypeVar("T")
 _KIND = {"RFID": "ISO14443", "EMAID": "eMAID"}
 _RESERVATIONS = "reservations"
+_UNSAID_US = 7 * 86_400 * US
+"""How long a reservation is kept that does not say until when it is [µs]."""
+CHARGES = frozenset({3, 4, 5})
+"""The codes of *connectorState* while a vehicle charges, or waits for that in its session."""
 
 
 class CpoCommands:
@@ -81,12 +86,17 @@ class CpoCommands:
         one = self._place(call, given.location_id, given.evse_uid)
         if given.connector_id != CONNECTOR:
             raise OcpiError(2003, "that EVSE has no such connector")
+        (point,) = self._locations.points(call.partner, [one])
+        charges = point is not None and point.state in CHARGES
+        if charges and not self._sessions.runs(call.partner.thing, one.evse.thing):
+            return _rejected("somebody else charges there")
         return await self._begin(call, given.response_url, one.evse.thing, "unlock", {})
 
     async def _reserve(self, call: Call) -> CommandResponse:
         given = self._read(call, ReserveNow)
         self._own_token(call, given.token)
         one = self._place(call, given.location_id, given.evse_uid)
+        until_us = read_time(given.expiry_date)
         until = given.expiry_date if given.expiry_date.endswith("Z") else f"{given.expiry_date}Z"
         asked: dict[str, Any] = {
             "token": given.token.uid, "until": until, "idType": _KIND.get(given.token.type, "Central")
@@ -99,9 +109,10 @@ class CpoCommands:
             asked["group"] = given.token.group_id
 
         async def after(output: Any) -> None:
-            body = {"thing": one.evse.thing, "number": output["reservation"]}
+            number, uid = output["reservation"], given.token.uid
+            body = {"thing": one.evse.thing, "number": number, "token": uid, "until_us": until_us}
+            await self._forget_over(call.partner.thing)
             await self._roaming.book.keep_object(place, Kept(given.reservation_id, body, call.now_us))
-            until_us = read_time(given.expiry_date)
             asker, reference = call.partner, given.authorization_reference
             await self._tokens.expect(one.evse.thing, asker, given.token, reference, until_us)
 
@@ -116,6 +127,8 @@ class CpoCommands:
 
         async def after(output: Any) -> None:
             await self._roaming.book.forget_object(place, given.reservation_id)
+            thing, uid = known.body["thing"], known.body.get("token", "")
+            await self._tokens.expect_no_more(thing, call.partner, uid)
 
         asked = {"reservation": known.body["number"]}
         return await self._begin(call, given.response_url, known.body["thing"], "cancelReservation", asked, after=after)
@@ -135,6 +148,7 @@ class CpoCommands:
             for one in call.partner.roles
         ):
             raise OcpiError(2004, "that token is none of yours")
+        read_time(token.last_updated)
 
     def _place(self, call: Call, location: str, evse: str | None) -> Published:
         """Return the charging point, or the first that is free; raise `OcpiError` 2003."""
@@ -145,6 +159,12 @@ class CpoCommands:
         if not there:
             raise OcpiError(2003, "there is no such location or EVSE")
         return free[0] if free else there[0][0]
+
+    async def _forget_over(self, partner: str) -> None:
+        """Let reservations go whose time is over: there is room for those that are made now."""
+        for place, kept in list(self._roaming.book.objects(partner, _RESERVATIONS)):
+            if kept.body.get("until_us", kept.updated_us + _UNSAID_US) < self._roaming.now_us:
+                await self._roaming.book.forget_object(place, kept.id)
 
     def _reservations(self, call: Call) -> Place:
         party = call.sender or call.partner.party("EMSP")

@@ -35,7 +35,8 @@ from gridspine.energy.charging import Limit, LimitState
 from gridspine.kernel.errors import GridspineError, NotFound
 from gridspine.kernel.time import US
 
-DAY_S = 86_400
+DAY_S, MAX_S = 86_400, 366 * 86_400
+"""How long a profile lasts that does not say it, and any at most [s]."""
 SETTLED_S = 60.0
 """How long a ceiling may take to hold before the partner is told that nobody knows [s]."""
 _PHASES = {"AC_1_PHASE": 1, "AC_2_PHASE": 2, "AC_2_PHASE_SPLIT": 2, "AC_3_PHASE": 3, "DC": 1}
@@ -187,7 +188,7 @@ def ceiling(given: ChargingProfile, evse: PublishedEvse, point: str, now_us: int
         raise bad("charging_profile_period: periods from 0 on, in order, with limits that are not negative are needed")
     start_us = max(now_us, now_us if given.start_date_time is None else read_time(given.start_date_time))
     begin_us = now_us if given.start_date_time is None else read_time(given.start_date_time)
-    until_us = begin_us + (given.duration or DAY_S) * US
+    until_us = begin_us + min(given.duration or DAY_S, MAX_S) * US
     if until_us <= start_us:
         raise bad("the profile is over")
     own = "A" if point == "currentLimit" else "W"

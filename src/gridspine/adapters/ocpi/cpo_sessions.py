@@ -50,6 +50,8 @@ class CpoSessions:
         self._kept = OwnPlace(roaming.book, roaming.settings.party, SESSIONS)
         self._undone: list[tuple[str, Own]] = []
         self._running: dict[tuple[str, str], str] = {}
+        self._latest: dict[str, tuple[int, str]] = {}
+        """By charging point when its latest session began, anybody's, and its id: one before it runs no more."""
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self.ended: list[Callable[[str, Own], Awaitable[None]]] = []
         """Called with partner and session when one has ended."""
@@ -63,6 +65,7 @@ class CpoSessions:
         if published is None or session.started_us is None:
             return
         id_ = id_of(session)
+        self._began(session.thing, session.started_us, id_)
         async with self._turn(id_):
             known = self._find(session.thing, id_)
             if known is not None:
@@ -75,9 +78,9 @@ class CpoSessions:
                 partner, own = found.partner, self._begun(id_, session, found)
             if own.ended_us:
                 return  # it was billed: what comes later changes no record
-            energy = session.energy_wh
+            energy, ended_us = session.energy_wh, session.ended_us
             own = msgspec.structs.replace(
-                own, updated_us=self._roaming.now_us, ended_us=session.ended_us or 0,
+                own, updated_us=self._roaming.now_us, ended_us=max(ended_us, own.started_us) if ended_us else 0,
                 energy_wh=own.energy_wh if energy is None else energy, known=energy is not None,
                 meter_start_wh=session.meter_start_wh if own.meter_start_wh is None else own.meter_start_wh,
             )  # fmt: skip
@@ -130,6 +133,14 @@ class CpoSessions:
                 await self._kept.keep(partner, own)
             return own
 
+    def _began(self, thing: str, started_us: int, id_: str) -> None:
+        began = min(started_us, self._roaming.now_us), id_
+        self._latest[thing] = max(self._latest.get(thing, (0, "")), began)
+
+    def runs(self, partner: str, thing: str) -> bool:
+        """Whether it is a driver of the partner's who charges at a charging point now."""
+        return self._running.get((thing, self._latest.get(thing, (0, ""))[1])) == partner
+
     def _turn(self, id_: str) -> asyncio.Lock:
         return self._turns.setdefault(id_, asyncio.Lock())
 
@@ -144,6 +155,7 @@ class CpoSessions:
                     await self._kept.keep(partner.thing, own)
                 if not own.ended_us:
                     self._running[own.thing, own.id] = partner.thing
+                    self._began(own.thing, own.started_us, own.id)
                     continue
                 if own.profile:
                     self._undone.append((partner.thing, own))
@@ -161,8 +173,8 @@ class CpoSessions:
             await self._roaming.clock.sleep(RUNNING_S)
             for (_, id_), partner in list(self._running.items()):
                 running = self.find(partner, id_)
-                if running is None or running.ended_us:
-                    continue
+                if running is None or running.ended_us or self._latest.get(running.thing, (0, id_))[1] != id_:
+                    continue  # nobody told that it ended, and what is metered now is somebody else's
                 try:
                     await self._measure(partner, running)
                 except GridspineError as error:

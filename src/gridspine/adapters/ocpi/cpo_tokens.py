@@ -25,8 +25,12 @@ from gridspine.adapters.ocpi.roaming import Roaming
 from gridspine.adapters.ocpi.token import AuthorizationInfo, LocationReferences, Token
 from gridspine.adapters.ocpi.wire import Party, bad, nothing_here, plain, read, read_time
 from gridspine.energy.charging import ChargingSession, TokenVerdict
+from gridspine.infra.runtime.waiting import within
 from gridspine.kernel.errors import GridspineError, NotFound
 
+ASK_S = 4.0
+"""How long a provider may take to say whether its token may charge [s]: a driver stands there."""
+UNKNOWN_TOKEN = 2004
 _STATUS = {"ALLOWED": "Accepted", "BLOCKED": "Blocked", "EXPIRED": "Expired"}
 log = logging.getLogger(__name__)
 
@@ -52,10 +56,19 @@ class CpoTokens:
 
     def forget(self, partner: str) -> None:
         """Let a partner's tokens go."""
-        for known in self._by_uid.values():
-            for key in [one for one in known if one[0] == partner]:
-                del known[key]
+        others = {
+            uid: {key: token for key, token in known.items() if key[0] != partner}
+            for uid, known in self._by_uid.items()
+        }  # fmt: skip
+        self._by_uid = {uid: known for uid, known in others.items() if known}
         self._noted.forget(partner)
+
+    async def expect_no_more(self, thing: str, partner: Partner, uid: str) -> None:
+        """Let nobody begin any more by what the partner asked for: it took that back."""
+        for noted in self._noted.at(thing, uid):
+            if noted.partner == partner.thing and noted.method == "COMMAND":
+                ended = msgspec.structs.replace(noted, until_us=min(noted.until_us, self._roaming.now_us))
+                await self._noted.note(ended)
 
     async def expect(
         self, thing: str, partner: Partner, token: Token, reference: str | None, until_us: int = 0
@@ -83,21 +96,27 @@ class CpoTokens:
         if published is None:
             return None  # partners' drivers charge where partners are shown a charging point, and nowhere else
         noted = self.behind(thing, uid)
-        if noted is not None and noted.method == "COMMAND":
+        if noted is not None and noted.method == "COMMAND" and not self._blocked(noted):
             return TokenVerdict("Accepted", noted.token.group_id or "")
         for partner, token in self._of(thing, uid):
             if token.whitelist in {"NEVER", "ALLOWED_OFFLINE"}:
                 try:
-                    return await self._ask(partner, token, published)
-                except GridspineError as error:
-                    log.info("a token could not be asked for at %s: %s", partner.thing, error.detail)
-                    if token.whitelist == "NEVER":
+                    return await within(self._roaming.clock, ASK_S, self._ask(partner, token, published))
+                except (GridspineError, TimeoutError) as error:
+                    log.info("a token could not be asked for at %s: %s", partner.thing, error)
+                    if token.whitelist == "NEVER" or getattr(error, "status_code", 0) == UNKNOWN_TOKEN:
                         return TokenVerdict("Invalid")
             if not token.valid:
                 return TokenVerdict("Blocked", token.group_id or "")
             await self._note(thing, partner, token, "WHITELIST", None)
             return TokenVerdict("Accepted", token.group_id or "")
         return None
+
+    def _blocked(self, noted: Authorised) -> bool:
+        """Whether a partner has blocked a token since it asked to start with it."""
+        known = self._by_uid.get(noted.token.uid.casefold(), {}).get((noted.partner, noted.token.type))
+        newer = known is not None and read_time(known.last_updated) > read_time(noted.token.last_updated)
+        return known is not None and newer and not known.valid
 
     def _of(self, thing: str, uid: str) -> list[tuple[Partner, Token]]:
         """Return whose a token is, among partners that may use the charging point; the oldest partner first."""
@@ -119,7 +138,7 @@ class CpoTokens:
             "POST", f"{url}?type={token.type}", partner.token, where, to=Party(token.country_code, token.party_id)
         )
         said = read(answer, AuthorizationInfo)
-        status = _STATUS.get(said.allowed, "Invalid")
+        status = _STATUS.get(said.allowed, "Invalid") if _is_there(said, published) else "Invalid"
         if status == "Accepted":
             await self._note(published.evse.thing, partner, token, "AUTH_REQUEST", said.authorization_reference)
         return msgspec.convert({"status": status, "group": said.token.group_id or ""}, TokenVerdict)
@@ -173,6 +192,12 @@ class CpoTokens:
         await self._roaming.book.keep_object(place, kept)
         self._arrange(call.partner.thing, token)
         return Reply()
+
+
+def _is_there(said: AuthorizationInfo, published: Published) -> bool:
+    """Whether what a provider allows is allowed at the EVSE that was asked for: it may name those where it is."""
+    evses = () if said.location is None else said.location.evse_uids
+    return not evses or published.uid.casefold() in {one.casefold() for one in evses}
 
 
 def _id(call: Call, uid: str) -> str:

@@ -130,7 +130,8 @@ def read_settings(raw: Mapping[str, Any]) -> Settings:
         raise wrong("ocpi", f"at most {MAX_EVSES} EVSEs are published, and {MAX_TOKENS} tokens")
     for what, ids in (
         ("location", [one.id for one in settings.locations]), ("thing", [one.thing for one in evses]),
-        ("tariff", [one.id for one in settings.tariffs]), ("token", [one.uid for one in settings.tokens]),
+        ("uid", [one.uid for one in evses if one.uid]), ("tariff", [one.id for one in settings.tariffs]),
+        ("token", [one.uid for one in settings.tokens]),
     ):  # fmt: skip
         if len({one.casefold() for one in ids}) < len(ids):
             raise wrong("ocpi", f"a {what} is named twice")
