@@ -103,8 +103,10 @@ async def remote_stop(asked: Asked) -> Any:
         if running is None:
             raise Refused("no transaction runs here, as far as the node knows")
         id_ = running.id
-    elif asked.point.record.find(id_) is None:
-        raise Refused(f"transaction {id_[:40]!r} is none of this charge point's that the node knows")
+    else:
+        found = asked.point.record.find(id_)
+        if found is None or not asked.point.here(found, asked.place):
+            raise Refused(f"transaction {id_[:40]!r} is none of this charge point's here that the node knows")
     if asked.version == "1.6":
         if not id_.isdecimal():
             raise Refused("a transaction of OCPP 1.6 is a number")

@@ -39,7 +39,7 @@ async def allow(asked: Asked) -> Any:
         raise asked.lacks("ways of transferring energy to allow")
     given, record = asked.input(Transfer), asked.point.record
     found = record.find(given.transaction) if given.transaction else record.on(asked.evse)
-    if found is None:
+    if found is None or not asked.point.here(found, asked.place):
         raise Refused("transaction: none that the node knows of this charge point, or none runs here")
     payload = {"transactionId": found.id, "allowedEnergyTransfer": list(dict.fromkeys(given.modes))}
     await asked.accepted("NotifyAllowedEnergyTransfer", payload)

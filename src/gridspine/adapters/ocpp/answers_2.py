@@ -83,11 +83,12 @@ def _changed(transaction: Transaction, said: Payload, evse: int, taken: Taken) -
     change: dict[str, Any] = {"evse": evse, "offline": transaction.offline or said.get("offline", False)}
     if newest:
         change["state"] = info.get("chargingState", transaction.state)
-    if "idToken" in said and not transaction.token:
+    if "idToken" in said and (said["eventType"] == "Started" or not transaction.token):  # who ends it may be another
         change["token"] = said["idToken"]["idToken"]
     if "remoteStartId" in info:
         change["remote_start"] = info["remoteStartId"]
-    registers = [row.value for row in taken.rows if row.point == "activeEnergyImport"]
+    rows = sorted(taken.rows, key=lambda row: row.observed_us)
+    registers = [row.value for row in rows if row.point == "activeEnergyImport"]
     if said["eventType"] == "Started":
         change["started_us"] = parse_rfc3339(said["timestamp"])
         change["meter_start_wh"] = registers[0] if registers else transaction.meter_start_wh

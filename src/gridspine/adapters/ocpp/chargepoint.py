@@ -95,10 +95,10 @@ class ChargePoint:
         return self.common.tokens.judge(id_, self.station.organisation, self.now_us, type_)
 
     async def authorise(self, id_: str, type_: str = "", evse: int = 0) -> Verdict:
-        """Return what is answered for a token; of one that is not on the own list, others may know."""
+        """Return what is answered for a token; of one that is not on the own list at all, others may know."""
         verdict = self.judge(id_, type_)
         place = self.station.place(evse)
-        if verdict.status != "Invalid":
+        if verdict.status != "Invalid" or self.common.tokens.lists(id_, self.station.organisation):
             return verdict
         for one in [place] if place is not None else self.station.places.values():  # where it will charge is not said
             found = await self.common.shared.ask(one.thing, id_, type_)
@@ -118,6 +118,10 @@ class ChargePoint:
         self._number = max(self._number + 1, self.now_us // US - NUMBERS_FROM_S)
         return self._number
 
+    def here(self, transaction: Transaction, place: Place) -> bool:
+        """Whether a transaction is that of a Thing, as far as anybody said at which EVSE it is."""
+        return place.evse == 0 or transaction.evse in {place.evse, -1}
+
     # -- readings ----------------------------------------------------------------------------------------------
 
     async def meter(
@@ -135,7 +139,8 @@ class ChargePoint:
             await self.common.book.keep_signed(self.station.key, number, encode_signed(taken.signed, transaction))
             await self.keep(msgspec.structs.replace(self.record, signed=number + 1))
             taken = taken._replace(number=number)
-        self.metered[evse] = self.metered.get(evse, 0) + 1
+        if place is not None:  # of an EVSE that nobody has a Thing for, nobody waits for values
+            self.metered[evse] = self.metered.get(evse, 0) + 1
         return taken
 
     async def readings(

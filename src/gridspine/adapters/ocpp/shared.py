@@ -8,7 +8,7 @@ Where a node has nobody to tell, as an edge has not, nothing is told and nobody 
 """
 
 from gridspine.adapters.ocpp.token import Verdict
-from gridspine.adapters.ocpp.transaction import FELL, Transaction
+from gridspine.adapters.ocpp.transaction import BEHIND, FELL, Transaction
 from gridspine.energy.charging import ChargingPort, ChargingSession, charging_of
 from gridspine.kernel.errors import Unavailable
 from gridspine.things.adapter import AdapterContext
@@ -30,8 +30,8 @@ class Shared:
         ``again``: it was told of before the node last stopped.
         """
         if self._port is not None:
-            fell = FELL in transaction.doubts  # what it took nobody knows, and nobody is billed for it
-            stop_wh = None if fell else transaction.meter_stop_wh
+            unknown = {FELL, BEHIND} & {*transaction.doubts}  # what it took, or how long, nobody knows: it is no bill
+            stop_wh = None if unknown else transaction.meter_stop_wh
             await self._port.report(
                 ChargingSession(
                     thing, transaction.id, transaction.token, transaction.started_us, transaction.stopped_us,

@@ -25,13 +25,16 @@ class Tokens:
         }
 
     def listed(self, organisation: str, now_us: int) -> list[Token]:
-        """Return the tokens that charge points of ``organisation`` may keep: those whose time is not over."""
-        return [
+        """Return the tokens that charge points of ``organisation`` may keep: those whose time is not over.
+
+        What is said of a token for the organisation counts, and not what is said for all.
+        """
+        own = [
             token
-            for token in self._known.values()
-            if token.organisation in {"", organisation}
-            and not (token.expires and parse_rfc3339(token.expires) <= now_us)
+            for (of, id_), token in self._known.items()
+            if of == organisation or (of == "" and (organisation, id_) not in self._known)
         ]
+        return [one for one in own if not (one.expires and parse_rfc3339(one.expires) <= now_us)]
 
     def lists(self, id_: str, organisation: str) -> bool:
         """Whether the token ``id_`` stands in the list, whatever is said of it there."""

@@ -118,16 +118,19 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
         )
 
 
-FELL, BACKWARDS, AHEAD = "register-fell", "ended-before-it-began", "clock-ahead"
+FELL, BACKWARDS, AHEAD, BEHIND = "register-fell", "ended-before-it-began", "clock-ahead", "clock-behind"
 AHEAD_US = 300 * US
 """How far a charge point's clock may be ahead of the node's before what it says of time is doubted [µs]."""
+
+BEHIND_US = 366 * 86_400 * US
+"""How long ago a transaction may have begun before its charge point's clock is doubted: one that was never set [µs]."""
 
 
 def doubted(transaction: Transaction, now_us: int) -> Transaction:
     """Return ``transaction`` with what cannot be so noted; it stays as the charge point said it, and is no bill.
 
     A register that ends below where it began, an end before the start, a time that lies ahead of the node's clock when
-    it is told.
+    it is told, or a start that lies more than a year back.
     """
     found = set(transaction.doubts) - {FELL, BACKWARDS}
     start_wh, stop_wh = transaction.meter_start_wh, transaction.meter_stop_wh
@@ -138,6 +141,8 @@ def doubted(transaction: Transaction, now_us: int) -> Transaction:
         found.add(BACKWARDS)
     if any(at_us is not None and at_us > now_us + AHEAD_US for at_us in (started_us, stopped_us)):
         found.add(AHEAD)
+    if started_us is not None and started_us < now_us - BEHIND_US:
+        found.add(BEHIND)
     return msgspec.structs.replace(transaction, doubts=tuple(sorted(found)))
 
 

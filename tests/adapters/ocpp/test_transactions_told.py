@@ -1,0 +1,128 @@
+"""What others hear of transactions: whose they are and what they took; and that each Thing has its own."""
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+from ocpp_bench import ONE, TWO, at, binding, event, make_node, raw, serving
+
+from gridspine.energy.charging import TokenVerdict
+from gridspine.kernel.time import US
+
+OK = {"status": "Accepted"}
+YEAR_S = 366 * 86_400
+
+
+class Roaming:
+    """Hears of sessions, and knows every token."""
+
+    def __init__(self):
+        self.heard, self.asked = [], []
+
+    async def report(self, session):
+        self.heard.append(session)
+
+    async def authorise(self, thing, token, kind=""):
+        self.asked.append(token)
+        return TokenVerdict("Accepted")
+
+
+def roaming(*bindings, **settings):
+    node = make_node(*bindings, settings=settings or None)
+    port = Roaming()
+    node.given_controls = SimpleNamespace(charging=port)
+    return node, port
+
+
+async def test_a_transaction_is_of_who_began_it_also_where_its_end_comes_first():
+    node, port = roaming()
+    async with serving(node), raw(node, "2.0.1") as point:
+        await point.call("TransactionEvent", event(node, "Ended", 2, 60, wh=300, token="FRIEND"))
+        await point.call("TransactionEvent", event(node, "Updated", 1, 30, token="OTHER"))
+        await point.call("TransactionEvent", event(node, "Started", 0, 0, wh=100, token="DRIVER"))
+    assert (port.heard[-1].token, port.heard[-1].energy_wh) == ("DRIVER", 200)
+
+
+async def test_registers_are_told_by_their_times_and_not_by_their_order():
+    node, port = roaming()
+
+    def values(*rows):
+        return [{"timestamp": at(node, at_s), "sampledValue": [{"value": wh}]} for at_s, wh in rows]
+
+    async with serving(node), raw(node, "2.0.1") as point:
+        begun = event(node, "Started", 0, 0, token="T", meterValue=values((5, 110), (0, 100)))
+        await point.call("TransactionEvent", begun)
+        ended = event(node, "Ended", 1, 60, meterValue=values((60, 300), (30, 200), (0, 100)))
+        await point.call("TransactionEvent", ended)
+    assert (port.heard[-1].meter_start_wh, port.heard[-1].meter_stop_wh) == (100, 300)
+
+
+@pytest.mark.parametrize(("began_s", "doubts", "energy_wh"), [
+    (-YEAR_S - 3600, ["clock-behind"], None), (-YEAR_S + 3600, [], 2500),
+])  # fmt: skip
+async def test_what_began_with_a_clock_that_was_never_set_is_no_bill(began_s, doubts, energy_wh):
+    """It would be billed for years."""
+    node, port = roaming()
+    async with serving(node), raw(node) as point:
+        begin = {"connectorId": 1, "idTag": "T", "meterStart": 1000, "timestamp": at(node, began_s)}
+        id_ = (await point.call("StartTransaction", begin))["transactionId"]
+        await point.call("StopTransaction", {"transactionId": id_, "meterStop": 3500, "timestamp": at(node)})
+        (shown,) = (await node.request(ONE, "transactions", {}))[1]["transactions"]
+    assert (shown.get("doubts", []), port.heard[-1].energy_wh) == (doubts, energy_wh)
+    assert port.heard[-1].ended_us is not None
+    assert abs(port.heard[-1].started_us - node.clock.now_us() - began_s * US) < 60 * US
+
+
+async def test_a_token_of_the_own_list_is_nobody_elses_also_as_another_kind():
+    node, port = roaming(tokens=[{"id": "CAFE01", "type": "eMAID"}])
+    async with serving(node), raw(node, "2.0.1") as point:
+        told = [
+            (await point.call("Authorize", {"idToken": {"idToken": id_, "type": "ISO14443"}}))["idTokenInfo"]["status"]
+            for id_ in ("cafe01", "OTHER")
+        ]
+    assert (told, port.asked) == (["Invalid", "Accepted"], ["OTHER"])
+
+
+@pytest.mark.parametrize("version", ["1.6", "2.1"])
+async def test_a_things_actions_are_for_its_own_transactions(version):
+    node = make_node(binding(), binding(TWO, evse=2))
+    async with serving(node), raw(node, version) as point:
+        if version == "1.6":
+            begin = {"connectorId": 1, "idTag": "CAFE01", "meterStart": 0, "timestamp": at(node)}
+            id_ = str((await point.call("StartTransaction", begin))["transactionId"])
+        else:
+            await point.call("TransactionEvent", event(node, "Started", 0))
+            id_ = "t1"
+        state, _, why = await node.request(TWO, "remoteStop", {"transaction": id_})
+        assert (state, "none of this charge point's here" in why) == ("refused", True)
+        if version == "2.1":
+            asked = {"transaction": id_, "modes": ["DC"]}
+            assert (await node.request(TWO, "allowEnergyTransfer", asked))[0] == "refused"
+        assert point.called == []
+        point.answers = {"RemoteStopTransaction": OK, "RequestStopTransaction": OK}
+        stopped = asyncio.create_task(node.request(ONE, "remoteStop", {"transaction": id_}))
+        await point.answer_next()
+        assert await stopped == ("done", {"transaction": id_}, "")
+
+
+async def test_of_a_token_that_is_blocked_here_and_allowed_elsewhere_the_local_list_says_blocked():
+    tokens = [{"id": "A", "status": "Blocked", "organisation": "org"}, {"id": "a"}, {"id": "B", "organisation": "x"}]
+    node = make_node(settings={"tokens": tokens})
+    async with serving(node), raw(node) as point:
+        point.answers = {"GetLocalListVersion": {"listVersion": 0}, "SendLocalList": OK}
+        asked = asyncio.create_task(node.request(ONE, "sendLocalList"))
+        for _ in range(2):
+            await point.answer_next()
+        await asked
+    assert point.called[-1][1]["localAuthorizationList"] == [{"idTag": "A", "idTagInfo": {"status": "Blocked"}}]
+
+
+async def test_what_is_counted_of_evses_is_bounded_by_its_things():
+    node = make_node()
+    values = [{"timestamp": at(node), "sampledValue": [{"value": 1}]}]
+    async with serving(node) as adapter, raw(node, "2.0.1") as point:
+        for evse in (1, 1, 7, 8, 9):
+            await point.call("MeterValues", {"evseId": evse, "meterValue": values})
+        found = adapter.server.live(ONE)
+        assert found is not None
+        assert found[0].metered == {1: 2}
