@@ -63,6 +63,9 @@ async def test_offers_that_are_followed() -> None:
     offer = {**GOOD, "URIS": ["mqtt://b:1999"], "authentication": {"method": "ANONYMOUS"}}
     found = await broker(Vtn(notifiers={"MQTT": offer}), plain_vtns=True)._find()
     assert (found.place, found.method) == (("b", 1999, False), "ANONYMOUS")
+    offer = {**GOOD, "authentication": {"method": "OAUTH2BEARERTOKEN", "username": "{clientID}"}}
+    found = await broker(Vtn(notifiers={"MQTT": offer}))._find()
+    assert (found.method, found.username) == ("OAUTH2_BEARER_TOKEN", "me"), "as openleadr-vtn writes it"
 
 
 async def test_the_machines_own_addresses_are_not_gone_to() -> None:

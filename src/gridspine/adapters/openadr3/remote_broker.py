@@ -37,6 +37,8 @@ KEEP_ALIVE_S = 60
 ASK_AGAIN_S = 600.0
 """How often a VTN is asked whether it offers MQTT now [s]."""
 _LEAST_S, _LONGEST_S, _TIMEOUT_S = 5.0, 600.0, 20.0
+_METHODS = {name: name for name in ("ANONYMOUS", "OAUTH2_BEARER_TOKEN")} | {"OAUTH2BEARERTOKEN": "OAUTH2_BEARER_TOKEN"}
+"""Ways of a client to prove itself that are followed, by their names; the last is how openleadr-vtn 0.2.8 writes it."""
 _CHUNK_BYTES = 65_536
 _MAX_TOPIC = 1_024
 _TOPICS = "/notifiers/mqtt/topics"
@@ -108,9 +110,9 @@ class RemoteBroker:
         told: Any = offer.get("authentication")
         uris = offer.get("URIS")
         told = told if isinstance(told, dict) else {}
-        method = told.get("method")
-        if method not in {"ANONYMOUS", "OAUTH2_BEARER_TOKEN"} or offer.get("serialization", "JSON") != "JSON":
-            raise _NotOffered(f"MQTT by {str(method)[:40]} is not followed")
+        method = _METHODS.get(said := str(told.get("method")))
+        if method is None or offer.get("serialization", "JSON") != "JSON":
+            raise _NotOffered(f"MQTT by {said[:40]} is not followed")
         username = str(told.get("username", "{clientID}")).replace("{clientID}", self._connection.client_id)
         for uri in uris if isinstance(uris, list) else ():
             try:

@@ -21,7 +21,7 @@ from gridspine.kernel.errors import Invalid
 from gridspine.kernel.time import MAX_US, US
 
 NO_PRIORITY = 2**31 - 1
-_MAX_DEPTH = 40
+_MAX_DEPTH, _MAX_NAME = 40, 500
 
 
 class Read(NamedTuple):
@@ -48,8 +48,12 @@ def read_program(document: Mapping[str, Any], edition_: str) -> ProgramRequest:
 
 
 def read_event(document: Mapping[str, Any], edition_: str) -> Read:
-    """Return an event; raise `Invalid`."""
+    """Return an event; raise `Invalid`. A name that is too long is cut, a priority beyond all others is the last."""
     newer = _newer(document, edition_)
+    if isinstance(name := newer.get("eventName"), str):  # the OpenAPI document bounds neither
+        newer["eventName"] = name[:_MAX_NAME]
+    if isinstance(priority := newer.get("priority"), int) and priority > NO_PRIORITY:
+        newer["priority"] = NO_PRIORITY
     request: EventRequest = read(newer, EventRequest)
     digest = hashlib.blake2b(msgspec.json.encode(newer, order="sorted"), digest_size=12).hexdigest()
     return Read(request, frozenset(request.targets or ()), digest)
