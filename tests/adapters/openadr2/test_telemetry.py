@@ -8,6 +8,7 @@ from gridspine.adapters.openadr2.client import telemetry
 from gridspine.adapters.openadr2.client.record import KnownReport
 from gridspine.energy.upstream.record import KnownProgramme
 from gridspine.energy.upstream.report import Told
+from gridspine.kernel.errors import Overloaded, Unavailable
 from gridspine.kernel.time import US
 
 AT_US = 1_800_000_000 * US
@@ -23,38 +24,43 @@ class Remote:
         self.said.append(message)
 
 
-@pytest.fixture
-def told(monkeypatch):
-    """Tell a VTN of three minutes of power; return what it was told, by how the node has it."""
+class Telling:
+    """Tells a VTN of three minutes of power, by how the node has it: ``found``, or what it raises."""
 
-    async def of(found):
-        async def history(port, programme, thing, wanted, span):
-            assert (thing, wanted.point, span) == ("urn:meter", "activePower", (AT_US, AT_US + 180 * US))
-            return found
-
-        async def change(**fields):
-            kept.now.__dict__.update(fields)
-
-        monkeypatch.setattr(telemetry, "history", history)
+    def __init__(self, monkeypatch):
+        self.found, self.remote = Told(), Remote()
+        monkeypatch.setattr(telemetry, "history", self._history)
         reports = {"1": KnownReport("telemetry", {"power": "activePower"}, 60 * US, 180 * US, AT_US)}
-        now = SimpleNamespace(
-            reports=reports, markets={"": KnownProgramme("urn:programme", "urn:enrolment")}, ven_id="1"
-        )
-        kept = SimpleNamespace(now=now, change=change)
+        markets = {"": KnownProgramme("urn:programme", "urn:enrolment")}
+        self.now = SimpleNamespace(reports=reports, markets=markets, ven_id="1")
         enrolments = SimpleNamespace(get=lambda *_: SimpleNamespace(state="active", from_us=0))
-        mirror = SimpleNamespace(problems=[], port=lambda: SimpleNamespace(enrolments=enrolments))
-        clock = SimpleNamespace(
-            now_us=lambda: AT_US + 200 * US, randbytes=lambda n: bytes(n), monotonic_us=lambda: 0
-        )  # fmt: skip
-        remote = Remote()
-        await telemetry.Telemetry(mirror, kept, SimpleNamespace(telemetry="urn:meter"), clock).tell(remote)
-        assert mirror.problems == []
+        self.mirror = SimpleNamespace(problems=[], port=lambda: SimpleNamespace(enrolments=enrolments))
+        clock = SimpleNamespace(now_us=lambda: AT_US + 200 * US, randbytes=bytes, monotonic_us=lambda: 0)
+        kept, connection = SimpleNamespace(now=self.now, change=self._change), SimpleNamespace(telemetry="urn:meter")
+        self.telemetry = telemetry.Telemetry(self.mirror, kept, connection, clock)
+
+    async def _history(self, port, programme, thing, wanted, span):
+        assert (thing, wanted.point, span) == ("urn:meter", "activePower", (AT_US, AT_US + 180 * US))
+        if isinstance(self.found, Exception):
+            raise self.found
+        return self.found
+
+    async def _change(self, **fields):
+        self.now.__dict__.update(fields)
+
+    async def __call__(self, found):
+        self.found = found
+        await self.telemetry.tell(self.remote)
         return [
             ((one.start_us - AT_US) // US, payload.value, payload.quality)
-            for said in remote.said for report in said.reports for one in report.intervals for payload in one.payloads
+            for said in self.remote.said for report in said.reports for one in report.intervals
+            for payload in one.payloads
         ]  # fmt: skip
 
-    return of
+
+@pytest.fixture
+def told(monkeypatch):
+    return Telling(monkeypatch)
 
 
 async def test_a_value_that_still_holds_is_told_as_the_previous_one(told):
@@ -67,4 +73,18 @@ async def test_a_value_that_still_holds_is_told_as_the_previous_one(told):
 
 async def test_an_interval_of_which_nothing_is_known_is_left_out(told):
     assert [at for at, _, _ in await told(Told((None, 5.0, None), frozenset({1})))] == [60]
+
+
+async def test_where_nothing_is_known_nothing_is_told(told):
     assert await told(Told((None, None, None))) == []
+    assert told.mirror.problems == []
+
+
+@pytest.mark.parametrize("error", [Overloaded("a query is running"), Unavailable("the archive is away")])
+async def test_that_the_node_cannot_look_at_its_history_is_no_fault_of_the_vtn(told, error):
+    assert told.telemetry.next_us() == AT_US + 190 * US
+    assert await told(error) == []
+    assert told.mirror.problems == [f"report 1: {error.detail}"]
+    assert told.telemetry.next_us() == 0, "it is tried when the VTN is asked the next time"
+    assert [value for _, value, _ in await told(Told((1.0, 2.0, 3.0)))] == [1.0, 2.0, 3.0]
+    assert told.telemetry.next_us() == AT_US + 370 * US

@@ -26,7 +26,7 @@ from gridspine.energy.programme import ReportDescriptor
 from gridspine.energy.upstream.record import KnownProgramme
 from gridspine.energy.upstream.report import Told, history
 from gridspine.infra.runtime.clock import Clock, new_id
-from gridspine.kernel.errors import Conflict, Forbidden, Invalid, NotFound
+from gridspine.kernel.errors import Conflict, Forbidden, Invalid, NotFound, Overloaded, Unavailable
 from gridspine.kernel.time import US
 
 GRACE_S = 10.0
@@ -48,6 +48,8 @@ class Telemetry:
 
     def __init__(self, mirror: Mirror, kept: Kept, connection: Connection, clock: Clock) -> None:
         self._mirror, self._kept, self._connection, self._clock = mirror, kept, connection, clock
+        self._tried_us = 0
+        """When the node could not look at its own history at last [µs since 1970], 0 where it could."""
 
     def offer(self) -> r.RegisterReport:
         """Return what can be told; nothing where no Thing is named."""
@@ -96,13 +98,16 @@ class Telemetry:
         return r.CanceledReport(response=response, pending=tuple(left), ven_id=self._kept.now.ven_id)
 
     def next_us(self) -> int:
-        """Return when the next report can be made [µs since 1970], 0 where none is to come."""
-        ends = [one.from_us + (one.every_us or one.step_us) for one in self._kept.now.reports.values()]
-        return min(ends) + round(GRACE_S * US) if ends else 0
+        """Return when the next report can be made [µs since 1970], 0 where none is to come.
+
+        What the node could not make is tried again whenever the VTN is asked, and calls for no sooner time.
+        """
+        ends = (one.from_us + (one.every_us or one.step_us) for one in self._kept.now.reports.values())
+        return min((at_us for one in ends if (at_us := one + round(GRACE_S * US)) > self._tried_us), default=0)
 
     async def tell(self, remote: Remote) -> None:
         """Send what is due; raise `Unavailable`, and then it is sent later. What cannot be made is a problem noted."""
-        now_us = self._clock.now_us()
+        now_us, self._tried_us = self._clock.now_us(), 0
         for id_, known in list(self._kept.now.reports.items()):
             for _ in range(_MOST_AT_ONCE):
                 lasts_us = known.every_us or known.step_us
@@ -110,6 +115,10 @@ class Telemetry:
                     break
                 try:
                     intervals = await self._intervals(known, known.from_us + lasts_us)
+                except (Overloaded, Unavailable) as error:  # the node's own: it says nothing of the VTN
+                    self._mirror.problems.append(f"report {id_[:60]}: {error.detail}")
+                    self._tried_us = now_us
+                    break
                 except (Invalid, Conflict, NotFound, Forbidden) as error:
                     self._mirror.problems.append(f"report {id_[:60]}: {error.detail}")
                     intervals = ()
