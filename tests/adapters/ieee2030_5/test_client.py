@@ -160,6 +160,8 @@ async def test_an_end_device_whose_documents_are_none_stops_no_other(monkeypatch
 
     broken = Device("a", Overloaded("too many"))
     assert await tried(broken, Device("b")) == ("", [("a", False), ("b", False)])
+    unthought = Device("a", KeyError("rate"))
+    assert await tried(unthought, Device("b")) == ("", [("a", False), ("b", False)])
     assert await tried(Device("a", Unavailable("gone")), Device("b")) == ("gone", [("a", False), ("b", True)])
     assert await tried(broken) == ("too many", [("a", False)]), "where none can be followed it is the server"
 

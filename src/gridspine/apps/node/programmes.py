@@ -24,9 +24,9 @@ and is read when the node starts: so many are 170 MB. They are 288 five-minute c
 are over for long make room, so it is what is ahead that counts, and a day of what was."""
 KEPT_OVER_US = 86_400 * US
 """How long what is over is kept at least [µs]: devices are told of it, and answer for it, a day."""
-_SPARE, _FULL_US = 20, 60 * US
-"""What part more of the intervals is let go than is needed just now, as looking for them takes long; when it is looked
-again where there was no room [µs]."""
+_SPARE, _FULL_US = 100, 60 * US
+"""What part more of the intervals is let go than is needed just now, as looking for them takes long, and letting a
+thousand go does, too (a second); when it is looked again where there was no room [µs]."""
 _AT_ONCE = 500
 """Events that are let go in one transaction."""
 

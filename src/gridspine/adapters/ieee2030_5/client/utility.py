@@ -124,6 +124,9 @@ class Utility:
                 except GridspineError as error:  # the others are followed all the same, and as often
                     refused.append(error.detail)
                     self._note(f"{one.thing}: {error.detail}")
+                except Exception as error:  # nobody thought of it: no reason not to follow the others
+                    refused.append(f"{type(error).__name__} while an EndDevice was followed")
+                    self._note(f"{one.thing}: it could not be followed: {error!r}"[:500], error)
             if refused and len(refused) == len(self._followers):  # it is the server, then
                 problem = refused[0]
             if not problem:
@@ -218,13 +221,13 @@ class Utility:
             except GridspineError as error:
                 self._note(f"{thing}: {error.detail}")
 
-    def _note(self, words: str) -> None:
+    def _note(self, words: str, error: Exception | None = None) -> None:
         """Say once what is wrong."""
         if words not in self._said:
             if len(self._said) >= 1_000:
                 self._said.clear()
             self._said.add(words)
-            log.error("utility %s: %s", self.name, words)
+            log.error("utility %s: %s", self.name, words, exc_info=error)
 
     def _trace(self, direction: str, said: str) -> None:
         if self._context.trace.on:
