@@ -39,7 +39,7 @@ class Operator(World):
 
     def __init__(self, **section):
         super().__init__(**section)
-        self.state, self.done = 1, []
+        self.state, self.done, self.given = 1, [], []
         self.port.points = lambda partner, things: [
             ChargingPoint(one, self.state, 1, {"activeEnergyImport": self.port.register}, "", ACTIONS) for one in things
         ]  # fmt: skip
@@ -49,6 +49,7 @@ class Operator(World):
 
     async def ask(self, partner, thing, action, given):
         self.done.append((partner, action))
+        self.given.append((thing, action, given.get("reservation")))
         return {"reservation": len(self.done)}
 
     async def command(self, name, partner=A, **body):
@@ -102,6 +103,24 @@ async def test_who_gives_a_reservation_up_lets_nobody_begin_by_it() -> None:
     world.clock.step_wall(1)
     assert await world.tokens.on_token(CHARGER, "U1", "") is None
     assert world.roaming.client.posted == ["ACCEPTED", "ACCEPTED"]
+
+
+async def test_a_reservation_that_is_made_again_is_one_wherever_it_is() -> None:
+    two = [{"thing": CHARGER, "uid": "E1"}, {"thing": "urn:second", "uid": "E2"}]
+    world = await operator(locations=[PLACE | {"evses": two}])
+    given = {"token": world.token(), "reservation_id": "R1", "expiry_date": world.after(1)}
+    states = {CHARGER: 1, "urn:second": 1}
+    world.port.points = lambda partner, things: [ChargingPoint(one, states[one], 1, {}, "", ACTIONS) for one in things]
+    await world.command("RESERVE_NOW", **given, evse_uid=None)
+    states[CHARGER] = 7
+    await world.command("RESERVE_NOW", **given, evse_uid=None)
+    assert world.given == [(CHARGER, "reserve", None), (CHARGER, "reserve", 1)], "the same, though another is free"
+    await world.command("RESERVE_NOW", **given, evse_uid="E2")
+    assert world.given[2:] == [("urn:second", "reserve", None), (CHARGER, "cancelReservation", 2)]
+    assert [one["thing"] for one in world.kept("reservations")] == ["urn:second"]
+    world.clock.step_wall(1)
+    assert world.tokens.behind(CHARGER, "U1") is None
+    assert world.tokens.behind("urn:second", "U1") is not None
 
 
 async def test_reservations_whose_time_is_over_make_room() -> None:

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from ocpi_operator import CHARGER, PLACE, A, B, World
 
-from gridspine.adapters.ocpi.book import Kept, hash_of
+from gridspine.adapters.ocpi.book import Kept, Partner, hash_of
 from gridspine.adapters.ocpi.call import Reply
 from gridspine.adapters.ocpi.cpo_tariffs import CpoTariffs
 from gridspine.adapters.ocpi.credentials import CredentialsRole, Endpoint
@@ -16,6 +16,7 @@ from gridspine.adapters.ocpi.session import App
 from gridspine.adapters.ocpi.things import EvseConnection
 from gridspine.adapters.ocpi.wire import path_of
 from gridspine.adapters.ocpi.words import BusinessDetails
+from gridspine.kernel.errors import Conflict
 
 TARIFF = {
     "id": "T",
@@ -115,6 +116,18 @@ async def test_an_operators_platform_is_asked_for_each_party_and_told_whose_plac
     with pytest.raises(Exception, match="REJECTED"):
         await emsp.actions["unlock"]("urn:e", {})
     assert world.roaming.client.to("/commands/") == ["DE AAB"]
+
+
+async def test_of_an_operator_that_leaves_nothing_more_is_kept() -> None:
+    world = await platform("CPO")
+
+    async def pages(url, token, *, to=None):
+        await world.roaming.book.keep(Partner(A))
+        yield [{}]
+
+    world.roaming.client.pages = pages
+    with pytest.raises(Conflict, match="left, while it was fetched"):
+        await Emsp(world.roaming, world.pushes).pull(A, None)
 
 
 async def test_an_operator_that_takes_its_time_keeps_no_other_waiting() -> None:

@@ -8,6 +8,7 @@ Source: OCPI 2.2.1-d2 and 2.3.0, chapter "Commands module". A reservation's id i
 point is told a number that only this node knows.
 """
 
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -95,15 +96,19 @@ class CpoCommands:
     async def _reserve(self, call: Call) -> CommandResponse:
         given = self._read(call, ReserveNow)
         self._own_token(call, given.token)
-        one = self._place(call, given.location_id, given.evse_uid)
+        place = self._reservations(call)
+        known = self._roaming.book.object(place, given.reservation_id)
+        before = None if known is None else self._locations.by_thing.get(known.body["thing"])
+        again = before is not None and before.location.id.casefold() == given.location_id.casefold()
+        same = before.uid if before is not None and again else None
+        one = self._place(call, given.location_id, given.evse_uid or same)
         until_us = read_time(given.expiry_date)
         until = given.expiry_date if given.expiry_date.endswith("Z") else f"{given.expiry_date}Z"
         asked: dict[str, Any] = {
             "token": given.token.uid, "until": until, "idType": _KIND.get(given.token.type, "Central")
         }  # fmt: skip
-        place = self._reservations(call)
-        known = self._roaming.book.object(place, given.reservation_id)
-        if known is not None and known.body["thing"] == one.evse.thing:
+        moved = known if known is not None and known.body["thing"] != one.evse.thing else None
+        if known is not None and moved is None:
             asked["reservation"] = known.body["number"]
         if given.token.group_id:
             asked["group"] = given.token.group_id
@@ -113,6 +118,8 @@ class CpoCommands:
             body = {"thing": one.evse.thing, "number": number, "token": uid, "until_us": until_us}
             await self._forget_over(call.partner.thing)
             await self._roaming.book.keep_object(place, Kept(given.reservation_id, body, call.now_us))
+            if moved is not None:
+                await self._give_up(call, moved)
             asker, reference = call.partner, given.authorization_reference
             await self._tokens.expect(one.evse.thing, asker, given.token, reference, until_us)
 
@@ -159,6 +166,14 @@ class CpoCommands:
         if not there:
             raise OcpiError(2003, "there is no such location or EVSE")
         return free[0] if free else there[0][0]
+
+    async def _give_up(self, call: Call, moved: Kept) -> None:
+        """Have a charging point free again whose reservation is now at another, if it can be asked."""
+        thing = moved.body["thing"]
+        await self._tokens.expect_no_more(thing, call.partner, moved.body.get("token", ""))
+        asked = {"reservation": moved.body["number"]}
+        with contextlib.suppress(GridspineError):
+            await self._roaming.charging.ask(call.partner.thing, thing, "cancelReservation", asked)
 
     async def _forget_over(self, partner: str) -> None:
         """Let reservations go whose time is over: there is room for those that are made now."""

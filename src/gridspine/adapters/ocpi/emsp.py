@@ -16,7 +16,7 @@ from gridspine.adapters.ocpi.emsp_tokens import EmspTokens
 from gridspine.adapters.ocpi.push import Pushes
 from gridspine.adapters.ocpi.roaming import Roaming
 from gridspine.infra.runtime.waiting import within
-from gridspine.kernel.errors import GridspineError
+from gridspine.kernel.errors import Conflict, GridspineError
 from gridspine.kernel.time import US
 
 LOOK_S = 1.0
@@ -64,6 +64,8 @@ class Emsp:
                 kept[module] = 0
                 for party in partner.acting_as("CPO"):
                     async for page in self._roaming.client.pages(where, partner.token, to=party):
+                        if self._roaming.book.partner(thing).since_us != partner.since_us:
+                            raise Conflict("the partner registered anew, or left, while it was fetched from")
                         kept[module] += await self._objects.keep_all(partner, module, page)
         return kept
 
