@@ -3,9 +3,11 @@
 import asyncio
 import contextlib
 import gc
+import gzip
 import ipaddress
 import socket
 import ssl
+import tracemalloc
 
 import httpx
 import pytest
@@ -160,6 +162,47 @@ async def test_a_handshake_that_is_cancelled_leaves_no_connection_open(make, no_
             await asyncio.wait_for(ended.wait(), 20)
 
 
+async def _said(*parts):
+    for part in parts:
+        yield part
+
+
+async def _compressed(encoding: str, *parts: bytes, most_bytes: int = 65_536) -> bytes:
+    answer = httpx.Response(200, headers={"content-encoding": encoding}, content=_said(*parts))
+    return await read_body(answer, most_bytes, "the VTN", TooLarge)
+
+
+async def test_what_is_compressed_is_read_as_far_as_it_is_taken():
+    whole = gzip.compress(b"x" * 1_000)
+    assert await _compressed("gzip", whole[:15], whole[15:], most_bytes=1_000) == b"x" * 1_000
+    assert await _compressed("identity", b"abc") == b"abc"
+    assert await _compressed("gzip") == b""  # as many answer where there is no body
+    with pytest.raises(TooLarge, match="more than 999 bytes"):
+        await _compressed("gzip", whole, most_bytes=999)
+    for wrong, words in ((whole[:-9], "ends before"), (b"plain", "is no gzip")):
+        with pytest.raises(TooLarge, match=words):
+            await _compressed("gzip", wrong)
+
+
+async def test_a_small_answer_that_grows_takes_no_memory():
+    """A thousand times as much by gzip; by gzip in gzip, or by zstd, a million times: in one part of an answer."""
+    bomb = gzip.compress(bytes(64 << 20))
+    tracemalloc.start()
+    try:
+        for encoding in ("gzip", "gzip, gzip", "zstd", "deflate", "br"):
+            with pytest.raises(TooLarge, match=r"more than 65536 bytes|not asked for"):
+                await _compressed(encoding, gzip.compress(bomb) if "," in encoding else bomb)
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
+
+
+async def test_who_is_asked_is_told_what_is_taken(server):
+    async with guarded_client(_Here(), 5.0, server.tls) as http:
+        await http.get(f"https://one.example:{server.port}/")
+    assert b"\r\naccept-encoding: gzip\r\n" in server.connections[0][1][0].lower()
+
+
 async def test_an_answer_of_more_than_is_taken_is_left_unread():
     read = []
 
@@ -168,7 +211,7 @@ async def test_an_answer_of_more_than_is_taken_is_left_unread():
             read.append(1)
             yield b"x" * 10
 
-    assert await read_body(httpx.Response(200, content=b"abc"), 3, "the VTN", TooLarge) == b"abc"
+    assert await read_body(httpx.Response(200, content=_said(b"a", b"bc")), 3, "the VTN", TooLarge) == b"abc"
     with pytest.raises(TooLarge, match="the VTN has more than 25 bytes"):
         await read_body(httpx.Response(200, content=parts()), 25, "the VTN", TooLarge)
     assert len(read) == 3

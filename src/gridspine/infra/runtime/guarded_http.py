@@ -14,8 +14,10 @@ leads nowhere.
 import asyncio
 import logging
 import ssl
+import zlib
 from collections.abc import Callable, Iterable
 from http.cookiejar import DefaultCookiePolicy
+from typing import Any
 
 import httpcore
 import httpx
@@ -25,6 +27,8 @@ from gridspine.kernel.errors import GridspineError
 
 BODY_S = 120.0
 """How long an answer's body may take [s]."""
+ENCODING = "gzip"
+"""How an answer may be compressed, once: whoever is asked is told so."""
 _LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=20)
 
 
@@ -113,7 +117,10 @@ def _client(rule: AddressRule | None, timeout_s: float, tls: ssl.SSLContext, lim
         max_keepalive_connections=limits.max_keepalive_connections, keepalive_expiry=limits.keepalive_expiry,
         network_backend=_Backend(rule),
     )  # fmt: skip
-    client = httpx.AsyncClient(transport=transport, timeout=timeout_s, follow_redirects=False, trust_env=False)
+    client = httpx.AsyncClient(
+        transport=transport, timeout=timeout_s, follow_redirects=False, trust_env=False,
+        headers={"accept-encoding": ENCODING},
+    )  # fmt: skip
     client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=()))
     return client
 
@@ -121,16 +128,34 @@ def _client(rule: AddressRule | None, timeout_s: float, tls: ssl.SSLContext, lim
 async def read_body(answer: httpx.Response, most_bytes: int, who: str, error: Callable[[str], GridspineError]) -> bytes:
     """Return the body of an answer that is being read; raise ``error`` of words where ``who`` says more than that.
 
-    Raises `TimeoutError` for one that takes more than `BODY_S` in all: httpx waits so long for each part of it.
+    What is compressed counts as what it grows to, and grows no further: httpx would make all of it first, of gzip in
+    gzip too. Raises ``error`` also for what was compressed otherwise than `ENCODING`, and `TimeoutError` for a body
+    that takes more than `BODY_S` in all: httpx waits so long for each part of it.
     """
+    encoding = answer.headers.get("content-encoding", "").strip().lower()
+    if encoding not in {"", "identity", ENCODING}:
+        raise error(f"an answer of {who} is compressed by {encoding[:40]!r}, which was not asked for")
+    unpack = zlib.decompressobj(wbits=31) if encoding == ENCODING else None
     parts, size = [], 0
     async with asyncio.timeout(BODY_S):
-        async for part in answer.aiter_bytes():
+        async for raw in answer.aiter_raw():
+            part = raw if unpack is None else _unpacked(unpack, raw, most_bytes + 1 - size, who, error)
             parts.append(part)
             size += len(part)
             if size > most_bytes:
                 raise error(f"an answer of {who} has more than {most_bytes} bytes")
+    if unpack is not None and size and not unpack.eof:
+        raise error(f"an answer of {who} ends before its compressed body does")
     return b"".join(parts)
+
+
+def _unpacked(unpack: Any, raw: bytes, most_bytes: int, who: str, error: Callable[[str], GridspineError]) -> bytes:
+    """Return what ``raw`` grows to, at most so many bytes of it."""
+    try:
+        found: bytes = unpack.decompress(raw, most_bytes)
+    except zlib.error as wrong:
+        raise error(f"an answer of {who} is no {ENCODING}: {wrong}") from wrong
+    return found
 
 
 def log_no_addresses() -> None:
