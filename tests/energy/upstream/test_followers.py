@@ -39,7 +39,10 @@ class Node:
         self.followers = Followers(self, lambda one: "vtn" in one.connection, self.make)
 
     def bindings(self):
-        return [SimpleNamespace(thing=thing, connection=said) for thing, said in self.things.items()]
+        return [
+            SimpleNamespace(thing=thing, connection=said, organisation=thing.partition("_")[0])
+            for thing, said in self.things.items()
+        ]
 
     async def bindings_changed(self):
         await self.changed.wait()
@@ -87,3 +90,11 @@ async def test_no_more_are_followed_than_there_is_room_for(node, monkeypatch):
     monkeypatch.setattr(followers, "MOST", 2)
     assert await node.bind(a="1", b="2", c="3") == ["1 runs", "2 runs"]
     assert await node.bind(a="1", c="3") == ["2 ends", "3 runs"]
+
+
+async def test_no_organisation_has_all_that_are_followed(node, monkeypatch):
+    monkeypatch.setattr(followers, "MOST", 10)
+    many = {f"one_{number}": str(number) for number in range(20)}
+    assert len(await node.bind(**many)) == 8, "four fifths"
+    assert await node.bind(**many, two_a="north") == ["north runs"]
+    assert await node.bind(**many, two_a="north", two_b="south", three_a="east") == ["south runs"], "there are ten"

@@ -2,15 +2,16 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Generic, Protocol, TypeVar
 
 from gridspine.infra.runtime.workers import Workers
 from gridspine.kernel.errors import Invalid
 from gridspine.things.adapter import AdapterContext, Binding
+from gridspine.things.share import TIMES
 
 MOST = 100
-"""Servers that are followed at once."""
+"""Servers that are followed at once; an organisation may have `gridspine.things.share.TIMES` times what is left."""
 _AGAIN_S = 10.0
 _LOG = logging.getLogger(__name__)
 
@@ -70,8 +71,8 @@ class Followers(Generic[F]):
         for thing, binding in wanted.items():
             if thing in self._workers:
                 continue
-            if len(self._workers) >= MOST:
-                _LOG.warning("%s follows no server: %d are followed, and no more", thing, MOST)
+            if not self._is_room(binding, wanted):
+                _LOG.warning("%s follows no server: %d are followed of at most %d", thing, len(self._workers), MOST)
                 continue
             try:
                 follower = await self._make(binding)
@@ -79,6 +80,10 @@ class Followers(Generic[F]):
                 _LOG.warning("%s follows no server: connection: %s", thing, error.detail)
                 continue
             self._workers.begin(group, thing, binding, follower, self._follow(thing, follower), f"follower {thing}")
+
+    def _is_room(self, binding: Binding, wanted: Mapping[str, Binding]) -> bool:
+        held = sum(one.organisation == binding.organisation for key, one in wanted.items() if key in self._workers)
+        return held < min(MOST, TIMES * (MOST - len(self._workers)))
 
     async def _follow(self, thing: str, follower: F) -> None:
         try:
