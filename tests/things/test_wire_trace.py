@@ -43,6 +43,8 @@ def test_a_known_secret_is_hidden_in_every_form(form: str) -> None:
         ('{"AuthorizationKey":"a\\"b", "n": 5}', f'{{"AuthorizationKey":"{HIDDEN}", "n": 5}}'),
         ('{"password": "cut off he', f'{{"password": "{HIDDEN}"'),
         ("GET /v?access_token=abc&x=1", f"GET /v?access_token={HIDDEN}&x=1"),
+        (f"?{'long.' * 20}token=abc&x=1", f"?{'long.' * 20}token={HIDDEN}&x=1"),
+        (f'{{"{"long " * 20}token": "abc"}}', f'{{"{"long " * 20}token": "{HIDDEN}"}}'),
         ("client_secret=abc&grant_type=b", f"client_secret={HIDDEN}&grant_type=b"),
         ('{"key":"AuthorizationKey","value":"ab12"}', f'{{"key":"AuthorizationKey","value":"{HIDDEN}"}}'),
         (

@@ -23,11 +23,12 @@ _NAMES = (
     "|private[-_]?key|id[-_]?tag"
 )
 _HEADER = re.compile(rf"^([\w-]{{0,60}}(?:{_NAMES})[\w-]{{0,60}}[ \t]*:[ \t]*)[^\r\n]+", re.IGNORECASE | re.MULTILINE)
-_FIELD = re.compile(rf'("[^"\n]{{0,60}}(?:{_NAMES})[^"\n]{{0,60}}"\s*:\s*)"(?:[^"\\]|\\.)*"?', re.IGNORECASE)
+_FIELD = re.compile(rf'((?:{_NAMES})[^"\n]{{0,60}}"\s*:\s*)"(?:[^"\\]|\\.)*"?', re.IGNORECASE)
+"""Of this and of `_PARAMETER` what stands before the name is not looked for: that takes long in a line of dots."""
 _OF_A_SECRET = re.compile(rf':\s*"[^"\n]{{0,60}}(?:{_NAMES})[^"\n]{{0,60}}"', re.IGNORECASE)
 _VALUE = re.compile(r'("(?:value|attributeValue)"\s*:\s*)"(?:[^"\\]|\\.)*"?', re.IGNORECASE)
 """``{"key": "AuthorizationKey", "value": "…"}``: a name that is itself a value says what the value beside it is."""
-_PARAMETER = re.compile(rf"\b([\w.-]{{0,60}}(?:{_NAMES})[\w.-]{{0,60}}=)[^&\s\"]+", re.IGNORECASE)
+_PARAMETER = re.compile(rf"((?:{_NAMES})[\w.-]{{0,60}}=)[^&\s\"]+", re.IGNORECASE)
 
 _USER = re.compile(r"(://)[^/\s\"'@]{1,200}:[^/\s\"'@]{1,200}@")
 """User and password before the host of an address, where a device is to fetch or put a file."""
