@@ -5,7 +5,7 @@ import tomllib
 import pytest
 from typer.testing import CliRunner
 
-from gridspine.apps.cli import csip
+from gridspine.apps.cli import csip, csip_discovery
 from gridspine.apps.cli.csip_discovery import Server, add_utility, chosen, read
 from gridspine.infra.runtime.settings import load_settings
 from gridspine.kernel.errors import Conflict, Invalid, NotFound
@@ -85,6 +85,17 @@ def test_a_server_is_named_in_the_settings_once(tmp_path, files) -> None:
         add_utility(tmp_path, 'north "side"', "https://b:1/dcap", *files)
     with pytest.raises(Invalid, match="no such file"):
         add_utility(tmp_path, "other", "https://b:1/dcap", files[0], tmp_path / "none", files[2])
+
+
+def test_settings_are_nobody_elses_while_they_are_written_and_lead_nowhere(tmp_path, files, monkeypatch) -> None:
+    other, seen = tmp_path / "other", []
+    other.write_text("of somebody")
+    (tmp_path / "settings.toml.new").symlink_to(other)
+    monkeypatch.setattr(csip_discovery, "load_settings", lambda made: seen.append(made.stat().st_mode & 0o777))
+    add_utility(tmp_path, "north", "https://a:1/dcap", *files)
+    assert other.read_text() == "of somebody"
+    assert not (tmp_path / "settings.toml").is_symlink()
+    assert seen == [0o600]
 
 
 def test_settings_that_cannot_be_added_to_stay_as_they_are(tmp_path, files) -> None:

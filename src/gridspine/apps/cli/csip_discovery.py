@@ -6,6 +6,7 @@ port of TLS is in TXT (``https``, 443 without a value), not in SRV; ``txtvers`` 
 
 import ipaddress
 import json
+import os
 import socket
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -91,7 +92,9 @@ def add_utility(data: Path, name: str, url: str, certificate: Path, key: Path, c
     after = before.rstrip("\n") + "\n\n" + "\n".join(lines) + "\n"
     made = path.with_name(path.name + ".new")
     try:
-        made.write_text(after)
+        made.unlink(missing_ok=True)
+        with open(made, "x", opener=lambda at, flags: os.open(at, flags, 0o600)) as fresh:  # nobody else's meanwhile
+            fresh.write(after)
         made.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o600)
         load_settings(made)
         made.replace(path)
