@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ssl
 
 import httpx
 import msgspec
@@ -17,6 +18,7 @@ from gridspine.adapters.openadr3.remote_call import Said
 from gridspine.adapters.openadr3.settings import Settings
 from gridspine.kernel.errors import GridspineError, Invalid, NotFound, TooLarge, Unavailable
 from gridspine.testing.node import FakeNode
+from tests.adapters.mqtt.authority import Authority
 
 TOKEN = {"method": "OAUTH2_BEARER_TOKEN", "username": "{clientID}"}
 GOOD = {"URIS": ["mqtts://b.example.org"], "serialization": "JSON", "authentication": TOKEN}
@@ -126,6 +128,42 @@ async def test_a_broker_that_is_none_ends_nothing_but_the_hearing(said) -> None:
     async with answering(*said) as (port, _):
         with pytest.raises(GridspineError):
             await hear(port, Vtn(notifiers_mqtt_topics_programs=TOPICS), [])
+
+
+async def test_a_broker_that_never_says_good_bye_is_let_go_of_at_once(tmp_path, monkeypatch) -> None:
+    """TLS waits for the other end's good-bye: whoever stops hearing, as a node that ends, does not."""
+    monkeypatch.setattr(asyncio.constants, "SSL_SHUTDOWN_TIMEOUT", 3_600.0)
+    authority, heard, taken = Authority(tmp_path), asyncio.Event(), []
+    listening, trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context(cafile=authority.path)
+    listening.load_cert_chain(*authority.issue("localhost", "broker"))
+    monkeypatch.setattr(httpx, "create_ssl_context", lambda **_: trusting)
+
+    class Silent(asyncio.Protocol):
+        """Says what lets a client in, and from then on neither reads nor answers."""
+
+        def connection_made(self, transport) -> None:
+            self.transport = transport
+            taken.append(transport)
+
+        def data_received(self, data) -> None:
+            self.transport.write(CONNACK)
+            self.transport.pause_reading()
+
+    server = await asyncio.get_running_loop().create_server(Silent, "127.0.0.1", 0, ssl=listening)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        vtn = Vtn(
+            notifiers={"MQTT": {**GOOD, "URIS": [f"mqtts://localhost:{port}"]}}, notifiers_mqtt_topics_programs=TOPICS
+        )
+        one = broker(vtn, heard.set, allow=("127.0.0.0/8", "::1/128"))
+        hearing = asyncio.create_task(one._hear(await one._find()))
+        async with asyncio.timeout(60):
+            await heard.wait()
+            hearing.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await hearing
+        for transport in taken:
+            transport.abort()
 
 
 @settings(max_examples=60)

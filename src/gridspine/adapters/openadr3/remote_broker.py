@@ -10,10 +10,8 @@ VTN itself names, at an address that the settings let it. CERTIFICATE is not fol
 """
 
 import asyncio
-import contextlib
 import hashlib
 import logging
-import ssl
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
@@ -158,10 +156,10 @@ class RemoteBroker:
             self._changed()  # what came before is read now
             await first_to_end(self._read(reader, splitter), self._keep(writer))
             writer.write(mqtt_wire.GOODBYE)
-        finally:
-            writer.close()
-            with contextlib.suppress(OSError, ssl.SSLError):
-                await writer.wait_closed()
+            writer.close()  # and not waited for: a broker that is silent takes its time
+        except BaseException:
+            writer.transport.abort()
+            raise
 
     async def _open(self, place: MqttPlace) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         address = str(await self._rule.find(place.host, place.port))
