@@ -68,6 +68,8 @@ class Listeners:
             self._open.add(writer)
             try:
                 await on_connection(reader, writer)
+            except asyncio.CancelledError:  # its adapter ends: the task is asyncio's own, which would log each of them
+                writer.transport.abort()
             finally:
                 self._open.discard(writer)
 

@@ -3,6 +3,7 @@
 import asyncio
 import hmac
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -248,6 +249,17 @@ async def test_who_is_slow_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) ->
     async with node.running(adapter()):
         assert (await raw(node, HEAD + b"content-length: 9\r\n\r\n{")).startswith(b"HTTP/1.1 408")
         assert await raw(node, b"") == b""
+
+
+async def test_a_connection_that_was_cut_amid_a_post_is_not_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node that ends cuts it: what would be written to it is an error of the event loop."""
+    sent: list[Any] = []
+    monkeypatch.setattr(session, "_send", lambda *given: sent.append(given))
+    reader, writer = asyncio.StreamReader(), SimpleNamespace(is_closing=lambda: True, get_extra_info=lambda _: None)
+    reader.feed_data(HEAD + b"content-length: 9\r\n\r\n{")
+    reader.feed_eof()
+    await session.converse(reader, writer, None)
+    assert sent == []
 
 
 async def test_it_commands_nothing_and_cannot_be_asked() -> None:

@@ -47,7 +47,7 @@ async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, a
     with contextlib.suppress(OSError, h11.LocalProtocolError):  # the latter: a HEAD, which is answered without words
         for _ in range(MAX_REQUESTS):
             reply = await _next(wire, reader, writer, answer, peer)
-            if reply is None:
+            if reply is None or writer.is_closing():  # the node ends, or whoever posted is gone
                 return
             await _send(wire, writer, reply)
             if reply.close or wire.our_state is not h11.DONE or wire.their_state is not h11.DONE:
