@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import re
 import time
+from types import SimpleNamespace
 
 import pytest
 from csip_utility import SEP, XML, href, serving, until, xml
@@ -12,6 +13,7 @@ from lxml import etree
 from gridspine.adapters.ieee2030_5 import notify
 from gridspine.infra.runtime.clock import SystemClock
 from gridspine.kernel.time import US
+from gridspine.testing.node import FakeNode
 
 
 class Hook:
@@ -187,6 +189,30 @@ async def test_who_answers_without_an_end_holds_nobody_up(tmp_path, monkeypatch)
             await until(told)
         assert len(endless.bodies) == 1
         endless.status = 204
+
+
+async def test_a_client_with_many_slow_subscriptions_leaves_seats_for_others(monkeypatch) -> None:
+    posting, free = [], asyncio.Event()
+
+    async def post(_self, _http, uri, _body):
+        posting.append(uri)
+        await free.wait()
+        return ""
+
+    monkeypatch.setattr(notify.Notifier, "_post", post)
+    monkeypatch.setattr(notify, "subscribed", lambda *_: None)
+    monkeypatch.setattr(notify.resources, "notification", lambda *_: SimpleNamespace(document=lambda _: b""))
+    settings = SimpleNamespace(path="", csip_aus="1.2")
+    notifier = notify.Notifier(FakeNode(), settings, SimpleNamespace(changed=asyncio.Event()))
+    async with asyncio.TaskGroup() as group, asyncio.timeout(60):
+        for client in ["one"] * 40 + ["two"]:
+            one = SimpleNamespace(device="d", number="1", uri=client)
+            group.create_task(notifier._tell(None, SimpleNamespace(lfdi=client), one, notify._Told(b""), b"x"))
+        while "two" not in posting:
+            await asyncio.sleep(0.01)
+        assert posting.count("one") == notify.AT_ONCE_OF_ONE
+        free.set()
+    assert len(posting) == 41
 
 
 async def test_who_answers_without_an_end_is_told_again(tmp_path, monkeypatch) -> None:

@@ -15,6 +15,7 @@ import logging
 import ssl
 from collections.abc import Mapping
 from typing import Any
+from weakref import WeakValueDictionary
 
 import httpx
 import msgspec
@@ -38,9 +39,9 @@ SETTLE_S, TIMEOUT_S = 0.2, 10.0
 """How long changes may gather before they are told; how long a subscriber may take to answer [s]."""
 FIRST_S, LONGEST_S = 2.0, 60.0
 """Pauses before another try [s]: the first, and what they grow to."""
-AT_ONCE, GONE_S = 16, 60.0
-"""Notifications under way at once, to who answered last and as many to who did not; how long a resource is away before
-its subscriber is told so [s]."""
+AT_ONCE, AT_ONCE_OF_ONE, GONE_S = 16, 4, 60.0
+"""Notifications under way at once, to who answered last and as many to who did not; those of one client; how long a
+resource is away before its subscriber is told so [s]."""
 MAX_ANSWER_BYTES = 65_536
 """What a subscriber's answer has at most."""
 _SECTION = "adapters.settings.ieee2030_5"
@@ -74,6 +75,7 @@ class Notifier:
         self._context, self._settings, self._sessions = context, settings, sessions
         self._told: dict[tuple[str, str], _Told] = {}
         self._room, self._room_away = asyncio.Semaphore(AT_ONCE), asyncio.Semaphore(AT_ONCE)
+        self._of_one: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._wake_us = 0
 
     async def run(self) -> None:
@@ -149,7 +151,8 @@ class Notifier:
     ) -> None:
         href = f"{self._settings.path}/edev/{one.device}/sub/{one.number}"
         body = resources.notification(one, href, subscribed(view, one)).document(self._settings.csip_aus)
-        async with self._room_away if told.failures else self._room:
+        of_one = self._of_one.setdefault(view.lfdi, asyncio.Semaphore(AT_ONCE_OF_ONE))  # it may have many, and be slow
+        async with of_one, self._room_away if told.failures else self._room:
             problem = await self._post(http, one.uri, body)
         now_us = self._context.clock.monotonic_us()
         if problem or told.changed:
