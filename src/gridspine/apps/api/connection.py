@@ -2,7 +2,8 @@
 
 ::
 
-    bytes ─► one buffer for all ─► parser ─┬► fast lane: answered at once      (`gridspine.apps.api.lane`)
+    bytes ─► one buffer for all ─► parser ─┬► fast lane: answered at once              (`gridspine.apps.api.lane`)
+                                           ├► fast lane: let in by its head, then its body is taken
                                            └► the application, as a task
 
 * It tells the application the client's certificate, and lets it reset a connection whose client has stopped reading.
@@ -20,7 +21,7 @@ import termios
 from array import array
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from litestar.types import Receive, Scope, Send
 from uvicorn.config import Config
@@ -47,6 +48,26 @@ IDLE_S = 65.0
 Lane = Callable[[bytes, Scope], Answer | None]
 """Answers a GET request without a body (its target as sent, and its scope), or leaves it to the application."""
 
+
+class Taking(Protocol):
+    """A POST whose head was let in: what becomes of its body."""
+
+    def take(self, body: bytes) -> asyncio.Future[Any]:
+        """Begin with the whole body; what this raises is the answer too."""
+        ...
+
+    def answer(self, done: asyncio.Future[Any]) -> Answer:
+        """Return the answer when what was begun is done."""
+        ...
+
+    def failed(self, error: Exception) -> Answer:
+        """Return the answer when it could not be begun."""
+        ...
+
+
+PostLane = Callable[[bytes, Scope], Taking | Answer | None]
+"""Lets a POST in by its head (its target as sent, and its scope), answers it, or leaves it to the application."""
+
 _TRANSPORT_KEY, _SOCKET_KEY = "connection_transport", "connection_socket"
 _LINGER_NOT = struct.pack("ii", 1, 0)
 READ_BYTES = 256 << 10
@@ -55,8 +76,41 @@ _BUFFER = memoryview(bytearray(READ_BYTES))
 """Where every read of every connection ends up; it is parsed before the next one."""
 
 
+class _Unwaited:
+    """An event that nobody waits for."""
+
+    def set(self) -> None:
+        """Wake nobody."""
+
+
+_UNWAITED = _Unwaited()
+
+
+class PostCycle:
+    """A POST of the fast lane, from its head to its answer; has what uvicorn's protocol wants to know of a request.
+
+    ``done`` stands among the requests at work until it is answered, or its client has left.
+    """
+
+    __slots__ = (
+        "disconnected", "done", "keep_alive", "message_event", "more_body", "pieces", "response_complete",
+        "response_started", "taking",
+    )  # fmt: skip
+
+    def __init__(self, done: asyncio.Future[None]) -> None:
+        self.done = done
+        self.taking: Taking | None = None
+        self.pieces: list[bytes] = []
+        self.message_event = _UNWAITED
+        self.keep_alive = self.more_body = True
+        self.disconnected = self.response_started = self.response_complete = False
+
+
 class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
-    """An HTTP/1.1 connection. ``lane`` answers some requests itself; with ``max_tasks`` at work others are refused."""
+    """An HTTP/1.1 connection. ``lane`` and ``posts`` take some requests; with ``max_tasks`` at work none is begun."""
+
+    cycle: Any
+    """The newest request: uvicorn's cycle, or a `PostCycle`."""
 
     def __init__(
         self,
@@ -66,11 +120,12 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
         *,
         lane: Lane | None = None,
+        posts: PostLane | None = None,
         max_tasks: int = 1 << 30,
         lost: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self._lane, self._max_tasks = lane, max_tasks
+        self._lane, self._posts, self._max_tasks = lane, posts, max_tasks
         self.lost = lost
         """Called once, when the connection is lost."""
         self._in_lane = False
@@ -90,6 +145,8 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Give the connection's place back."""
         super().connection_lost(exc)
+        if isinstance(self.cycle, PostCycle) and self.cycle.more_body:  # the rest of its body will not come
+            self._off(self.cycle)
         self.lost()
 
     def end_if_slow(self, now_s: float) -> None:
@@ -130,10 +187,12 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
     def on_headers_complete(self) -> None:
         """The head is complete: answer at once, or start a task."""
         self._head_bytes = 0
-        self._in_lane = self._lane is not None and self._is_plain() and self._answered(self._lane)
+        self._in_lane = self._lane is not None and self._is_usual(b"GET") and self._answered(self._lane)
         if self._in_lane:
             return
         self._due_s = self.loop.time() + BODY_S
+        if self._posts is not None and self._is_usual(b"POST") and self._let_in(self._posts):
+            return
         self.app = _busy if len(self.tasks) >= self._max_tasks else self.config.loaded_app
         super().on_headers_complete()
 
@@ -141,14 +200,22 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
         """A part of the body: counted, and bounded, where it is read."""
         self._head_bytes = 0
         self._due_s = min(self._due_s + len(body) / BODY_BYTES_PER_S, self.loop.time() + BODY_S)
-        super().on_body(body)
+        cycle = self.cycle
+        if not isinstance(cycle, PostCycle):
+            super().on_body(body)
+        elif not cycle.response_complete:
+            cycle.pieces.append(body)
 
     def on_message_complete(self) -> None:
         """The request is complete."""
         self._head_bytes = 0
         answered = self._in_lane or (self.cycle is not None and self.cycle.response_complete)  # refused by its head
         self._due_s = self.loop.time() + IDLE_S if answered else math.inf
-        if not self._in_lane:
+        if isinstance(self.cycle, PostCycle) and self.cycle.more_body:
+            self.cycle.more_body = False
+            if not answered:
+                self._take(self.cycle)
+        elif not self._in_lane:
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
@@ -172,11 +239,11 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
     def _body_expected(self) -> bool:
         return self.cycle is not None and self.cycle.more_body
 
-    def _is_plain(self) -> bool:
-        """Whether the request is a GET that nothing stands before or comes after."""
+    def _is_usual(self, method: bytes) -> bool:
+        """Whether the request is one of ``method`` that nothing stands before."""
         return (
             (self.cycle is None or self.cycle.response_complete)
-            and self.parser.get_method() == b"GET"
+            and self.parser.get_method() == method
             and self.parser.get_http_version() == "1.1"
             and self.parser.should_keep_alive()
             and not self.parser.should_upgrade()
@@ -190,6 +257,54 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
         self._write(answer)
         self.server_state.total_requests += 1
         return True
+
+    def _let_in(self, lane: PostLane) -> bool:
+        """Let a POST in by its head, or answer it; False where it is the application's, or too much is at work."""
+        if len(self.tasks) >= self._max_tasks:
+            return False
+        found = lane(self.url, self.scope)  # type: ignore[arg-type]
+        if found is None:
+            return False
+        cycle = PostCycle(self.loop.create_future())
+        self.cycle = cycle
+        self.tasks.add(cycle.done)  # type: ignore[arg-type]
+        if isinstance(found, Answer):
+            self._answer(cycle, found)
+        else:
+            cycle.taking = found
+        return True
+
+    def _take(self, cycle: PostCycle) -> None:
+        """Take a body that is complete."""
+        assert cycle.taking is not None
+        try:
+            began = cycle.taking.take(b"".join(cycle.pieces))
+        except Exception as error:
+            self._answer(cycle, cycle.taking.failed(error))
+            return
+        cycle.pieces.clear()
+        began.add_done_callback(partial(self._taken, cycle))
+
+    def _taken(self, cycle: PostCycle, done: asyncio.Future[Any]) -> None:
+        assert cycle.taking is not None
+        self._answer(cycle, cycle.taking.answer(done))
+
+    def _answer(self, cycle: PostCycle, answer: Answer) -> None:
+        """Answer a POST, and go on with what waits behind it."""
+        cycle.response_started = cycle.response_complete = True
+        self._off(cycle)
+        if cycle.disconnected or self.transport.is_closing():
+            return
+        self._write(answer, close=not cycle.keep_alive)
+        if not cycle.keep_alive:
+            self.transport.close()
+        self.on_response_complete()
+
+    def _off(self, cycle: PostCycle) -> None:
+        """Take a POST out of the requests at work."""
+        self.tasks.discard(cycle.done)
+        if not cycle.done.done():
+            cycle.done.set_result(None)
 
     def _refuse(self, error: GridspineError) -> None:
         """End the connection with an answer, unless one has begun already."""

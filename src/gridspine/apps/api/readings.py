@@ -60,14 +60,12 @@ async def send_readings(request: Request[Any, Any, Any], node: TheNode) -> Respo
     return response(await take_readings(node, request.user, request.scope, request.receive))
 
 
-async def take_readings(
-    node: Node, caller: Caller, scope: HTTPScope, receive: Receive, frames: Frames | None = None
-) -> Answer:
+async def take_readings(node: Node, caller: Caller, scope: HTTPScope, receive: Receive) -> Answer:
     """Take the readings in a request's body in as ``caller``; return what became of them."""
     sending = sending_of(node, caller, scope)
     body = await read_body(_header(scope, b"content-length"), receive, sending.limit)
     if sending.is_read_at_once(len(body)):
-        readings = sending.read(body, frames)
+        readings = sending.read(body)
     else:
         readings = await asyncio.to_thread(sending.read, body)
     return json_answer(await node.meter.timed("http", sending.hand_in(readings)))

@@ -15,8 +15,7 @@ import msgspec
 import structlog
 
 from gridspine.apps.api.app import create_app
-from gridspine.apps.api.connection import Lane
-from gridspine.apps.api.lane import ReadLane
+from gridspine.apps.api.lane import ReadLane, SmallReadings
 from gridspine.apps.api.tls import node_context
 from gridspine.apps.cli.keys import register_client
 from gridspine.apps.node.announced import Announced, announced
@@ -104,10 +103,16 @@ async def _serve(node: Node, sock: socket.socket, id_: str) -> Running:
         await asyncio.to_thread(node.identity.directory.add_organisation, id_, settings.organisation)
     await asyncio.to_thread(_first_client, node)
     app = create_app(node, portal_routes(node))
-    seats, lane = Seats(settings.http.max_connections, settings.http.max_connections_of_one), ReadLane(node, app)
-    secure = [await _serve_tls(node, app, seats, lane)] if settings.tls.enabled else []
+    seats = Seats(settings.http.max_connections, settings.http.max_connections_of_one)
+    shared: dict[str, Any] = {
+        "http": settings.http,
+        "seats": seats,
+        "lane": ReadLane(node, app),
+        "posts": SmallReadings(node, app),
+    }
+    secure = [await _serve_tls(node, app, shared)] if settings.tls.enabled else []
     try:  # the last of all: whoever is told that the node is ready finds it so at every address
-        plain = await serve(app, sock, http=settings.http, seats=seats, lane=lane)
+        plain = await serve(app, sock, **shared)
     except BaseException:
         await asyncio.gather(*(server.stop() for server in secure))
         raise
@@ -118,11 +123,11 @@ async def _serve(node: Node, sock: socket.socket, id_: str) -> Running:
     return running
 
 
-async def _serve_tls(node: Node, app: Any, seats: Seats, lane: Lane) -> Listening:
+async def _serve_tls(node: Node, app: Any, shared: dict[str, Any]) -> Listening:
     """Serve ``app`` over mutual TLS as the settings say."""
     tls = node.settings.tls
     context = await asyncio.to_thread(node_context, node.identity, tuple(tls.names))
-    return await serve(app, bind(tls.host, tls.port), context, http=node.settings.http, seats=seats, lane=lane)
+    return await serve(app, bind(tls.host, tls.port), context, **shared)
 
 
 def _first_client(node: Node) -> None:

@@ -23,7 +23,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.server import ServerState
 
 from gridspine.apps.api.answer import problem
-from gridspine.apps.api.connection import IDLE_S, Connection, Lane, Socket, reset, unsent_bytes
+from gridspine.apps.api.connection import IDLE_S, Connection, Lane, PostLane, Socket, reset, unsent_bytes
 from gridspine.apps.node.seats import Seats
 from gridspine.infra.runtime.settings import Http
 from gridspine.kernel.errors import Unavailable
@@ -213,6 +213,7 @@ async def serve(
     http: Http | None = None,
     seats: Seats | None = None,
     lane: Lane | None = None,
+    posts: PostLane | None = None,
 ) -> Listening:
     """Serve ``app`` on ``sock``, within the bounds of ``http``; ``seats`` may be shared by several servers."""
     http = http or Http()
@@ -231,7 +232,7 @@ async def serve(
     )
     config.load()
     seats = seats or Seats(http.max_connections, http.max_connections_of_one)
-    make = partial(Connection, config, app_state={}, lane=lane, max_tasks=http.max_requests)
+    make = partial(Connection, config, app_state={}, lane=lane, posts=posts, max_tasks=http.max_requests)
     return Listening(sock, context, seats, make)
 
 
