@@ -23,7 +23,8 @@ from gridspine.apps.node.paths import Paths
 from gridspine.kernel.codecs.batch import decode_batch
 from gridspine.kernel.errors import GridspineError
 
-NAMES = {path.name for one in vars(Paths) if isinstance(path := getattr(Paths(Path()), one), Path)}
+PARTS = [one for one in vars(Paths) if isinstance(vars(Paths)[one], property)]
+NAMES = {path.name for one in PARTS if isinstance(path := getattr(Paths(Path("data")), one), Path)}
 """What a node may have in its data directory."""
 
 
