@@ -229,3 +229,22 @@ def test_a_backup_cannot_write_outside_the_new_directory(tmp_path, name):
         restore_backup(source, tmp_path / "data")
     assert not (tmp_path / "evil").exists()
     assert not (tmp_path.parent / "evil").exists()
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.DIRTYPE])
+def test_a_backup_holds_files_only(tmp_path, kind):
+    """What is read by a link, or written through one, would be elsewhere."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as write:
+        whole = tarfile.TarInfo("format")
+        whole.size = 1
+        write.addfile(whole, io.BytesIO(b"1"))
+        other = tarfile.TarInfo("other")
+        other.type, other.linkname = kind, str(tmp_path / "secret")
+        write.addfile(other)
+    (tmp_path / "secret").write_text("mine")
+    source = tmp_path / "source"
+    source.write_bytes(zstandard.compress(out.getvalue()))
+    with pytest.raises(GridspineError, match="'other' is no file"):
+        restore_backup(source, tmp_path / "data")
+    assert not (tmp_path / "data").exists()

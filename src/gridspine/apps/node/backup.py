@@ -12,11 +12,12 @@ SQLite files are copied by SQLite's own online backup, each a consistent whole.
 """
 
 import os
+import shutil
 import sqlite3
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import zstandard
 
@@ -71,16 +72,34 @@ def restore_backup(source: Path, data: Path) -> None:
                 zstandard.ZstdDecompressor().stream_reader(file) as plain,
                 tarfile.open(fileobj=plain, mode="r|") as archive,
             ):
-                archive.extractall(unpacked, filter="data")
-            for made in filter(Path.is_dir, unpacked.rglob("*")):
-                made.chmod(0o700)  # a backup holds files only; folders of keys are for their owner
-        except (OSError, tarfile.TarError, zstandard.ZstdError) as error:
+                _unpack(archive, unpacked)
+        except (OSError, ValueError, OverflowError, tarfile.TarError, zstandard.ZstdError) as error:
             raise Invalid(f"{source} is not a backup, or is damaged: {error}") from error
         if not Paths(unpacked).format.exists():
             raise Invalid(f"{source} is not a backup of gridspine")
         if data.exists():
             data.rmdir()
         unpacked.rename(data)
+
+
+def _unpack(archive: tarfile.TarFile, folder: Path) -> None:
+    """Write what is in ``archive``. A backup holds files only, so all else is refused; folders are for their owner.
+
+    Not by `TarFile.extractall`: its ``filter`` came with Python 3.11.4 only.
+    """
+    for member in archive:
+        name = PurePosixPath(member.name)
+        if not member.isreg() or name.is_absolute() or ".." in name.parts:
+            raise tarfile.TarError(f"{member.name!r} is no file within it")
+        path = folder / name
+        for parent in reversed(path.relative_to(folder).parents[:-1]):
+            (folder / parent).mkdir(mode=0o700, exist_ok=True)
+        content = archive.extractfile(member)
+        assert content is not None  # of a regular file there always is one
+        with content, path.open("xb") as file:
+            shutil.copyfileobj(content, file)
+        path.chmod(member.mode & 0o755 | 0o600)
+        os.utime(path, (member.mtime, member.mtime))
 
 
 def _in_order(data: Path) -> Iterator[Path]:
