@@ -179,7 +179,7 @@ async def test_what_is_compressed_is_read_as_far_as_it_is_taken():
     assert await _compressed("gzip") == b""  # as many answer where there is no body
     with pytest.raises(TooLarge, match="more than 999 bytes"):
         await _compressed("gzip", whole, most_bytes=999)
-    for wrong, words in ((whole[:-9], "ends before"), (b"plain", "is no gzip")):
+    for wrong, words in ((whole[:-9], "ends before"), (b"plain", "is no gzip"), (whole + b"more", "goes on behind")):
         with pytest.raises(TooLarge, match=words):
             await _compressed("gzip", wrong)
 

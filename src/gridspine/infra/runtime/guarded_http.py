@@ -155,6 +155,8 @@ def _unpacked(unpack: Any, raw: bytes, most_bytes: int, who: str, error: Callabl
         found: bytes = unpack.decompress(raw, most_bytes)
     except zlib.error as wrong:
         raise error(f"an answer of {who} is no {ENCODING}: {wrong}") from wrong
+    if unpack.unused_data:  # zlib would gather all that comes
+        raise error(f"an answer of {who} goes on behind its compressed body")
     return found
 
 
