@@ -71,7 +71,11 @@ class NoticeRoom:
         """Let notices go until what is left fits."""
         while self.bytes > MAX_BYTES:
             most = max(self._shares.values(), key=lambda one: one.bytes)
-            max(most.queues, key=lambda one: one.bytes).shed()
+            # The oldest of the fullest queue, from all queues that begin with it: its bytes go with the last of them.
+            oldest = max(most.queues, key=lambda one: one.bytes).oldest
+            for queue in list(most.queues):
+                while oldest is not None and queue.oldest is oldest:
+                    queue.shed()
 
 
 class NoticeShare:
@@ -107,8 +111,15 @@ class NoticeQueue:
         self._room.make()
         self.wake.set()
 
+    @property
+    def oldest(self) -> Notice | None:
+        """The notice that goes first: one under way, as long as there are any."""
+        under_way = next((one for one in self._under_way.values() if one is not None), None)
+        first = under_way or (self._waiting[0] if self._waiting else None)
+        return None if first is None else first.notice
+
     def shed(self) -> None:
-        """Let the oldest go: that is one under way, as long as there are any."""
+        """Let the oldest go."""
         under_way = next((id_ for id_, one in self._under_way.items() if one is not None), None)
         if under_way is not None:
             self._let_go_under_way(under_way, "lost")

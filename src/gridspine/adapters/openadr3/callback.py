@@ -154,7 +154,11 @@ class Callbacks:
         while len(queue) > MAX_WAITING:
             self._lose(queue)
         while self._bytes > MAX_BYTES and (full := [one for one in self._waiting.values() if one]):
-            self._lose(max(full, key=lambda one: (self._bytes_of[one[0].organisation], len(one))))
+            # The oldest of the fullest queue, from all queues that begin with it: its bytes go with the last of them.
+            oldest = max(full, key=lambda one: (self._bytes_of[one[0].organisation], len(one)))[0]
+            for one in full:
+                while one and one[0].body is oldest.body and one[0].organisation == oldest.organisation:
+                    self._lose(one)
 
     def _lose(self, queue: deque[_Post]) -> None:
         self._let_go(queue.popleft())

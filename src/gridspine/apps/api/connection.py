@@ -187,6 +187,7 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
     def on_headers_complete(self) -> None:
         """The head is complete: answer at once, or start a task."""
         self._head_bytes = 0
+        self._unset_keepalive_if_required()  # what was answered since these bytes came has set it
         self._in_lane = self._lane is not None and self._is_usual(b"GET") and self._answered(self._lane)
         if self._in_lane:
             return
@@ -213,7 +214,7 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
         self._due_s = self.loop.time() + IDLE_S if answered else math.inf
         if isinstance(self.cycle, PostCycle) and self.cycle.more_body:
             self.cycle.more_body = False
-            if not answered:
+            if not answered and not self.cycle.disconnected:
                 self._take(self.cycle)
         elif not self._in_lane:
             super().on_message_complete()

@@ -30,6 +30,8 @@ MAX_MESSAGES = 4_096
 """Batches and dictionaries of one stream."""
 _PER_MICROSECOND = {"s": 1_000_000, "ms": 1_000, "us": 1}
 
+_STORED = b"\xff" * 8
+"""Stands before a column that a compressed batch stores as it is: a length of -1 (Message.fbs, BodyCompression)."""
 SCHEMA = pa.schema(
     [
         ("point", pa.dictionary(pa.int32(), pa.string())),
@@ -133,9 +135,11 @@ def _keep_frame(frames: Frames, body: bytes, source: pa.Buffer, batch: pa.Record
     buffers = [column.buffers() for column in columns]
     if not len(readings) or any(valid is not None for valid, _ in buffers):
         return
+    starts = [numbers.address - source.address for _, numbers in buffers]
+    if any(body[start - len(_STORED) : start] == _STORED for start in starts):
+        return  # a compressed batch may store a column as it is, and compress it the next time, to the very same length
     point, observed, value, quality = (
-        numbers.address - source.address + column.offset * width.itemsize
-        for (_, numbers), column, width in zip(buffers, columns, WIDTHS, strict=True)
+        start + column.offset * width.itemsize for start, column, width in zip(starts, columns, WIDTHS, strict=True)
     )
     frames.keep(body, (point, observed, value, quality), readings)
 
