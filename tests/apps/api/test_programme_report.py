@@ -83,27 +83,41 @@ async def test_what_cannot_be_told_is_refused(world, enrolled, fields, status, w
     assert words in answer.text
 
 
-async def test_a_value_that_its_deadband_holds_back_is_told_as_what_was_read_before(world):
-    asked = {"payloadType": "DEMAND", "point": "activePower", "intervalS": 1}
-    made = await world.op.post("/programmes", json={"title": "Live", "reports": [asked], "open": True})
-    programme, thing = made.json()["id"], "urn:example:steady"
-    await world.co.post("/things", json={"id": thing, "title": "Steady", "model": METER})
-    body = {"thing": thing, "from": "2023-01-01T00:00:00Z", "until": "2100-01-01T00:00:00Z"}
-    enrolment = (await world.co.post(f"/programmes/{programme}/enrolments", json=body)).json()["id"]
-    await world.op.post(f"/programmes/{programme}/enrolments/{enrolment}/decision", json={"decision": "admit"})
+class Live:
+    """A Thing that is read now, in a programme that asks for its power every second."""
 
-    async def read(power_w, at_s):
-        reading = [{"n": f"{thing}/activePower", "v": power_w, "t": at_s}]
-        return (await world.co.post("/readings", json=reading, headers=SENML)).json()
+    def __init__(self, world, thing):
+        self.world, self.thing = world, thing
+        self.programme = self.enrolment = ""
 
-    async def told(begin_s, count):
+    async def begin(self, model=METER):
+        asked = {"payloadType": "DEMAND", "point": "activePower", "intervalS": 1}
+        made = await self.world.op.post("/programmes", json={"title": "Live", "reports": [asked], "open": True})
+        self.programme = made.json()["id"]
+        await self.world.co.post("/things", json={"id": self.thing, "title": "Steady", "model": model})
+        body = {"thing": self.thing, "from": "2023-01-01T00:00:00Z", "until": "2100-01-01T00:00:00Z"}
+        path = f"/programmes/{self.programme}/enrolments"
+        self.enrolment = (await self.world.co.post(path, json=body)).json()["id"]
+        await self.world.op.post(f"{path}/{self.enrolment}/decision", json={"decision": "admit"})
+
+    async def read(self, power_w, at_s, **headers):
+        reading = [{"n": f"{self.thing}/activePower", "v": power_w, "t": at_s}]
+        return (await self.world.co.post("/readings", json=reading, headers=SENML | headers)).json()
+
+    async def told(self, begin_s, count):
         span = {"from": format_rfc3339(begin_s * US), "until": format_rfc3339((begin_s + count) * US)}
-        body = {"enrolment": enrolment, "payloadType": "DEMAND"} | span
-        answer = await world.co.post(f"/programmes/{programme}/reports", json=body)
+        body = {"enrolment": self.enrolment, "payloadType": "DEMAND"} | span
+        path = f"/programmes/{self.programme}/reports"
+        answer = await self.world.co.post(path, json=body)
         assert answer.status_code == 201, answer.text
-        assert (await world.op.get(f"/programmes/{programme}/reports/{answer.json()['id']}")).json() == answer.json()
+        assert (await self.world.op.get(f"{path}/{answer.json()['id']}")).json() == answer.json()
         return answer.json()["resources"][0]
 
+
+async def test_a_value_that_its_deadband_holds_back_is_told_as_what_was_read_before(world):
+    live = Live(world, "urn:example:steady")
+    await live.begin()
+    read, told, thing = live.read, live.told, live.thing
     began_s = int(time.time()) - 5
     assert (await read(1_000, began_s + 0.5))["accepted"] == 1
     assert (await read(1_001, began_s + 2.5))["suppressed"] == 1
@@ -112,3 +126,32 @@ async def test_a_value_that_its_deadband_holds_back_is_told_as_what_was_read_bef
     assert (await read(2_000, began_s + 4.5))["accepted"] == 1
     assert await told(began_s + 1, 3) == {"thing": thing, "unit": "W"} | held, "what came later changes nothing"
     assert await told(began_s - 2, 3) == {"thing": thing, "unit": "W", "values": [None, None, 1_000]}
+
+
+async def test_what_came_late_holds_before_what_the_twin_shows(world):
+    """Backfill moves no twin back, nor on: history knows of it."""
+    live = Live(world, "urn:example:late")
+    await live.begin()
+    began_s = int(time.time()) - 20
+    assert (await live.read(1_000, began_s + 0.5))["accepted"] == 1
+    assert (await live.read(0, began_s + 10.5, Backfill="true"))["accepted"] == 1
+    assert (await live.told(began_s + 12, 2))["values"] == [0, 0]
+
+
+async def test_a_value_lasts_not_where_what_changes_is_held_back_for_a_time(world):
+    model = {
+        "@context": "https://www.w3.org/2022/wot/td/v1.1", "@type": "tm:ThingModel", "id": "urn:example:seldom",
+        "title": "Seldom", "version": {"model": "1.0.0"},
+        "properties": {"activePower": {
+            "type": "number", "unit": "W", "readOnly": True, "gs:readingType": {"unit": "W"},
+            "gs:screen": {"minIntervalS": 900, "maxSilenceS": 3_600},
+        }},
+    }  # fmt: skip
+    answer = await world.co.post("/models", json=model)
+    assert answer.status_code == 201, answer.text
+    live = Live(world, "urn:example:seldom-read")
+    await live.begin(answer.json()["id"])
+    began_s = int(time.time()) - 20
+    assert (await live.read(1_000, began_s + 0.5))["accepted"] == 1
+    assert (await live.read(5_000, began_s + 5.5))["suppressed"] == 1
+    assert (await live.told(began_s + 6, 2))["values"] == [None, None]

@@ -220,3 +220,17 @@ async def test_the_last_post_of_a_connection_ends_it(both, let_in):
     assert b'"accepted":1' in answer and b"connection: close" in answer
     assert await asyncio.wait_for(reader.read(), 40) == b""
     writer.close()
+
+
+async def test_a_request_behind_a_post_that_is_answered_at_once_is_not_cut_off_as_idle(both):
+    """The clock of an idle connection stands still while something is at work on it."""
+    reader, writer = await opened(both)
+    stream = f"GET /events HTTP/1.1\r\nHost: 127.0.0.1\r\n{token(both.world.op)}\r\n\r\n".encode()
+    writer.write(head(both, size=2) + b"{]" + stream)
+    assert (await whole(reader)).startswith(b"HTTP/1.1 400")
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+    connections = both.world.running._servers[0].state.connections
+    (served,) = [one for one in connections if one.cycle is not None and not one.cycle.response_complete]
+    assert served.timeout_keep_alive_task is None
+    writer.close()
+    await until(lambda: not at_work(both))

@@ -140,11 +140,12 @@ class ProgrammeReports:
         """Return what is told of each Thing in ``count`` intervals from ``from_us`` [µs since 1970] on."""
         rows = await self._read(found, (from_us, from_us + count * step_us), step_us, actor)
         slots: dict[str, dict[int, Slot]] = {_name(thing, model): {} for thing, model in found}
-        kinds = {_name(thing, model): model.reading_type.kind for thing, model in found}
+        models = {_name(thing, model): model for thing, model in found}
         for row in rows:
-            kind = kinds[row.point]
-            last = row.last if kind in LASTING and not row.doubt else None
-            slots[row.point][row.slot] = Slot(row.first if kind == "register" else row.mean, row.at_us, last)
+            model = models[row.point]
+            mean = row.first if model.reading_type.kind == "register" else row.mean
+            last = row.last if _lasts(model) and not row.doubt else None
+            slots[row.point][row.slot] = Slot(mean, row.at_us, last)
         before = await self._before(found, slots, from_us, actor)
         resources = []
         for thing, model in found:
@@ -157,27 +158,30 @@ class ProgrammeReports:
     async def _before(
         self, found: list[tuple[Thing, PointModel]], slots: dict[str, dict[int, Slot]], from_us: int, actor: str
     ) -> dict[str, Slot]:
-        """Return the last that was read before ``from_us`` of the points in whose first interval nothing was."""
+        """Return the last that was read before ``from_us`` of the points in whose first interval nothing was.
+
+        Of an hour before it that is told by history, where what came late is, too; else by the twin.
+        """
         known: dict[str, Slot] = {}
         asked = []
         for thing, model in found:
             name = _name(thing, model)
-            if model.reading_type.kind not in LASTING or 0 in slots[name]:
+            if not _lasts(model) or 0 in slots[name]:
                 continue
             number = self._points.number(name)
             twin = self._twins.take(np.array([max(number, 0)], np.int64))
             at_us = NEVER_US if number < 0 else int(twin.observed_us[0])
             if at_us == NEVER_US:
                 continue
-            if at_us < from_us:  # nothing was reported since
+            asked.append((thing, model))
+            if at_us < from_us:
                 valid = not int(twin.quality[0]) & VALIDITY_MASK
                 known[name] = Slot(None, at_us, float(twin.value[0]) if valid else None)
-            else:
-                asked.append((thing, model))
         if asked:
             with contextlib.suppress(TooLarge):  # too many Things, each with too much: they are told of what was read
                 for row in await self._read(asked, (from_us - LOOK_BACK_US, from_us), LOOK_BACK_US, actor):
-                    known[row.point] = Slot(None, row.at_us, None if row.doubt else row.last)
+                    if row.point not in known or row.at_us >= known[row.point].last_us:
+                        known[row.point] = Slot(None, row.at_us, None if row.doubt else row.last)
         return known
 
     async def _read(
@@ -202,6 +206,11 @@ class ProgrammeReports:
         own = sorted(one.id for one in self.book.kept.values() if one.programme == programme)
         if len(own) > KEPT:
             await self.book.forget(own[: len(own) - KEPT], ReportValues)
+
+
+def _lasts(model: PointModel) -> bool:
+    """Whether no reading means "as before": not where what changed is held back for a time."""
+    return model.reading_type.kind in LASTING and not model.screen.min_interval_s
 
 
 def _name(thing: Thing, model: PointModel) -> str:
