@@ -9,6 +9,7 @@ from ocpi_operator import CHARGER, PLACE, A, B, World
 
 from gridspine.adapters.ocpi.book import Kept, Partner, hash_of
 from gridspine.adapters.ocpi.call import Reply
+from gridspine.adapters.ocpi.client import PartnerError
 from gridspine.adapters.ocpi.cpo_tariffs import CpoTariffs
 from gridspine.adapters.ocpi.credentials import CredentialsRole, Endpoint
 from gridspine.adapters.ocpi.emsp import Emsp
@@ -116,6 +117,41 @@ async def test_an_operators_platform_is_asked_for_each_party_and_told_whose_plac
     with pytest.raises(Exception, match="REJECTED"):
         await emsp.actions["unlock"]("urn:e", {})
     assert world.roaming.client.to("/commands/") == ["DE AAB"]
+
+
+async def test_what_one_party_does_not_give_keeps_nothing_of_the_others_away() -> None:
+    world = await platform("CPO", tariffs=[])
+    asked = []
+
+    async def pages(url, token, *, to=None):
+        asked.append((url.rpartition("/")[2], to.party_id))
+        if to.party_id == "AAA":
+            raise PartnerError(f"{asked[-1][0]}: the partner answers 2001", 2001)
+        part = {"price_components": [{"type": "FLAT", "price": 1, "step_size": 1}]}
+        tariff = TARIFF | {"country_code": "DE", "party_id": "AAB", "elements": [part]}
+        yield [tariff | {"last_updated": "2026-01-01T00:00:00Z"}] if url.endswith("tariffs") else []
+
+    world.roaming.client.pages = pages
+    with pytest.raises(PartnerError, match="locations: the partner answers 2001"):
+        await Emsp(world.roaming, world.pushes).pull(A, None)
+    assert sorted(asked) == sorted((module, party) for module in MODULES for party in ("AAA", "AAB"))
+    assert [one["id"] for one in world.kept("tariffs")] == ["T"]
+
+
+async def test_of_an_operator_that_leaves_and_fails_nothing_more_is_asked() -> None:
+    world = await platform("CPO")
+    asked = []
+
+    async def pages(url, token, *, to=None):
+        asked.append(url)
+        await world.roaming.book.keep(Partner(A))
+        raise PartnerError("HTTP 401")
+        yield []
+
+    world.roaming.client.pages = pages
+    with pytest.raises(Conflict, match="left, while it was fetched"):
+        await Emsp(world.roaming, world.pushes).pull(A, None)
+    assert len(asked) == 1
 
 
 async def test_of_an_operator_that_leaves_nothing_more_is_kept() -> None:

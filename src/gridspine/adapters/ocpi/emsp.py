@@ -55,19 +55,34 @@ class Emsp:
         await self._tokens.load()
 
     async def pull(self, thing: str, given: Any) -> Any:
-        """Fetch all that an operator has; return how many objects of each kind were kept."""
+        """Fetch all that an operator has; return how many objects of each kind were kept.
+
+        What one of its parties does not give keeps nothing of the others away: the first problem is raised at the end.
+        """
         partner = self._roaming.book.partner(thing)
         kept: dict[str, int] = {}
+        problems: list[GridspineError] = []
         for module in FETCHED:
             where = partner.endpoint(module, "SENDER")
             if where:
                 kept[module] = 0
                 for party in partner.acting_as("CPO"):
-                    async for page in self._roaming.client.pages(where, partner.token, to=party):
-                        if self._roaming.book.partner(thing).since_us != partner.since_us:
-                            raise Conflict("the partner registered anew, or left, while it was fetched from")
-                        kept[module] += await self._objects.keep_all(partner, module, page)
+                    try:
+                        async for page in self._roaming.client.pages(where, partner.token, to=party):
+                            self._check_same(partner)
+                            kept[module] += await self._objects.keep_all(partner, module, page)
+                    except GridspineError as error:
+                        self._check_same(partner)
+                        log.info("%s of %s could not be fetched of %s: %s", module, party, thing, error)
+                        problems.append(error)
+        if problems:
+            raise problems[0]
         return kept
+
+    def _check_same(self, partner: Partner) -> None:
+        """Raise `Conflict` where a partner is not what it was."""
+        if self._roaming.book.partner(partner.thing).since_us != partner.since_us:
+            raise Conflict("the partner registered anew, or left, while it was fetched from")
 
     async def run(self) -> None:
         """Fetch, push and tell orders, until cancelled."""
