@@ -70,6 +70,17 @@ async def test_what_is_wrong_with_a_site_is_said_at_its_field_and_nothing_is_kep
     assert not portal.node.controls.sites.of_organisation(OWN)
 
 
+async def test_a_thing_that_is_not_offered_any_more_is_not_left_out_in_silence(portal: Portal) -> None:
+    async with signed_in(portal, "olga") as client:
+        await made(client)
+        answer = await client.post("/portal/sites", data=GOOD | {"title": "Nine", f"things.{METER}": "yes"})
+        assert said(answer.text)["things"] == f"{BATTERY} is not offered any more: open this page again"
+        assert answer.headers.get("hx-reswap") == "none", "what was filled in stays"
+        assert len(portal.node.controls.sites.of_organisation(OWN)) == 1
+        await made(client, **{f"things.{BATTERY}": "", f"things.{METER}": "yes"})
+    assert [one.things for one in portal.node.controls.sites.of_organisation(OWN)] == [(BATTERY,), (METER,)]
+
+
 async def test_a_site_is_changed_unless_somebody_else_did_meanwhile(portal: Portal) -> None:
     async with signed_in(portal, "olga") as client:
         where = await made(client, guard=BATTERY)
@@ -123,7 +134,7 @@ async def test_the_forms_of_sites_give_nobody_a_power_that_they_lack(portal: Por
         assert "Quellenweg" not in await whole(client, "/portal/sites")
         assert (await client.get(where)).status_code == 404
         assert (await client.post(f"{where}/remove", data={})).status_code == 404
-        theirs = await client.post("/portal/sites", data=GOOD | {"more": BATTERY})
+        theirs = await client.post("/portal/sites", data=GOOD | {f"things.{BATTERY}": "", "more": BATTERY})
         assert "not a Thing of your organisation" in said(theirs.text)["things"]
 
 

@@ -75,7 +75,7 @@ def _read(field: Field, given: Mapping[str, str]) -> Any:
     if field.kind == "checkbox":
         return given.get(field.name) == ON
     if field.kind == "choices":
-        return tuple(value for value, _ in field.options if given.get(f"{field.name}.{value}") == ON)
+        return _ticked(field, given)
     text = given.get(field.name, "").strip()
     if not text:
         if field.needed:
@@ -92,6 +92,14 @@ def _read(field: Field, given: Mapping[str, str]) -> Any:
     if field.kind != "textarea" and not text.isprintable():
         raise Invalid("only characters that can be printed")
     return text
+
+
+def _ticked(field: Field, given: Mapping[str, str]) -> tuple[str, ...]:
+    offered, start = [value for value, _ in field.options], f"{field.name}."
+    for name, value in given.items():
+        if name.startswith(start) and value == ON and name.removeprefix(start) not in offered:
+            raise Invalid(f"{name.removeprefix(start)[:200]} is not offered any more: open this page again")
+    return tuple(value for value in offered if given.get(f"{field.name}.{value}") == ON)
 
 
 def _chosen(field: Field, text: str) -> str:

@@ -104,8 +104,9 @@
     const { elt, xhr } = event.detail;
     if (xhr.getResponseHeader("HX-Redirect")) elt.dataset.leaving = "yes";
   });
-  window.addEventListener("pageshow", () => {
-    for (const element of document.querySelectorAll("[data-leaving]")) delete element.dataset.leaving;
+  // Who comes back to a page that was kept as it was left finds it anew where its form was sent; else as it was filled in.
+  window.addEventListener("pageshow", (event) => {
+    if (event.persisted && document.querySelector("[data-leaving], form.htmx-request")) location.reload();
   });
   document.addEventListener("htmx:configRequest", (event) => {
     for (const input of event.target.querySelectorAll?.('input[type="datetime-local"]') ?? []) {
