@@ -11,6 +11,7 @@ from gridspine.adapters.ocpi.client import PartnerError
 from gridspine.adapters.ocpi.command import ChargingProfile, ChargingProfilePeriod
 from gridspine.adapters.ocpi.cpo_commands import CpoCommands
 from gridspine.adapters.ocpi.cpo_profiles import MAX_S, ceiling
+from gridspine.adapters.ocpi.latest import MAX_TOLD, LatestSessions
 from gridspine.adapters.ocpi.settings import PublishedEvse, read_settings
 from gridspine.energy.charging import ChargingPoint
 from gridspine.kernel.errors import Invalid, Unavailable
@@ -103,6 +104,83 @@ async def test_who_gives_a_reservation_up_lets_nobody_begin_by_it() -> None:
     world.clock.step_wall(1)
     assert await world.tokens.on_token(CHARGER, "U1", "") is None
     assert world.roaming.client.posted == ["ACCEPTED", "ACCEPTED"]
+
+
+async def test_who_gives_a_reservation_up_still_begins_by_what_was_asked_since() -> None:
+    world = await operator()
+    asked = {"token": world.token(), "expiry_date": world.after(5), "reservation_id": "R1"}
+    await world.command("RESERVE_NOW", **asked)
+    world.clock.step_wall(1)
+    assert (await world.command("START_SESSION", token=world.token())).result == "ACCEPTED"
+    world.clock.step_wall(1)
+    await world.command("CANCEL_RESERVATION", reservation_id="R1")
+    world.clock.step_wall(1)
+    assert (await world.tokens.on_token(CHARGER, "U1", "")).status == "Accepted"
+    await world.command("RESERVE_NOW", **asked)
+    again = {"expiry_date": world.after(1), "reservation_id": "R2"}
+    await world.command("RESERVE_NOW", **asked | again)
+    await world.command("CANCEL_RESERVATION", reservation_id="R1")
+    world.clock.step_wall(1)
+    assert world.tokens.behind(CHARGER, "U1") is not None, "the other one stands"
+    await world.command("CANCEL_RESERVATION", reservation_id="R2")
+    world.clock.step_wall(1)
+    assert world.tokens.behind(CHARGER, "U1") is None
+    assert world.roaming.client.posted == ["ACCEPTED"] * 7
+
+
+async def test_a_session_is_told_of_though_the_charge_points_clock_was_set_back_before_it() -> None:
+    world = await operator()
+    world.push(A, "U1", "AAA")
+    await world.tokens.on_token(CHARGER, "U1", "")
+    world.state = 3
+    before = await world.charge("U1")
+    await world.sessions.on_session(world.end(before))
+    now = msgspec.structs.replace(before, id="2", started_us=before.started_us - 240 * US)
+    await world.sessions.on_session(now)
+    assert (await world.command("UNLOCK_CONNECTOR", connector_id="1")).result == "ACCEPTED"
+    run = asyncio.create_task(world.sessions.run())
+    try:
+        await asyncio.sleep(0)
+        await world.clock.advance(61)
+        took = {one["transaction"]: one["energy_wh"] for one in world.kept("own-sessions")}
+        assert took == {"1": 5_000.0, "2": 2_000.0}
+    finally:
+        run.cancel()
+        await asyncio.gather(run, return_exceptions=True)
+
+
+def test_a_session_that_ended_is_the_latest_only_while_none_that_was_told_of_later_runs() -> None:
+    latest = LatestSessions()
+
+    def told(id_, began, *, runs=True, again=False):
+        latest.tell("urn:a", id_, began, runs=runs, again=again)
+        return latest.at("urn:a")
+
+    assert latest.at("urn:a") == ""
+    assert [told("left", 10), told("next", 20), told("next", 20, runs=False)] == ["left", "next", "next"]
+    assert told("left", 10) == "next", "it runs no more, though nobody told that it ended"
+    assert told("back", 5) == "back", "its charge point's clock was set back"
+    assert [told("next", 20, runs=False), told("next", 20)] == ["back", "back"], "what ended stays so"
+    assert told("further", 1) == "back", "both run, as far as anybody knows"
+    assert told("back", 5, runs=False) == "further"
+    assert told("new", 30) == "new"
+
+
+def test_after_a_start_the_session_that_runs_is_the_latest_again() -> None:
+    latest = LatestSessions()
+    latest.tell("urn:a", "runs", 5, runs=True)  # as it was kept
+    for id_, began, runs in (("ended", 20, False), ("runs", 5, True)):
+        latest.tell("urn:a", id_, began, runs=runs, again=True)
+    assert latest.at("urn:a") == "runs"
+
+
+def test_of_many_sessions_the_oldest_are_not_remembered() -> None:
+    latest = LatestSessions()
+    latest.tell("urn:a", "first", 10**6, runs=True)
+    for number in range(3 * MAX_TOLD):
+        latest.tell("urn:a", f"{number}", number - 5, runs=False)
+    assert latest.at("urn:a") == "first"
+    assert len(latest._at["urn:a"].runs) == MAX_TOLD
 
 
 async def test_a_reservation_that_is_made_again_is_one_wherever_it_is() -> None:

@@ -31,7 +31,10 @@ log = logging.getLogger(__name__)
 
 
 class Authorised(msgspec.Struct, frozen=True):
-    """By whom and how a token may charge at a charging point, from and until when [µs since 1970]."""
+    """By whom and how a token may charge at a charging point, from and until when [µs since 1970].
+
+    ``reservation`` is the charging point's number of the reservation that it was noted for, None where for none.
+    """
 
     partner: str
     thing: str
@@ -40,6 +43,7 @@ class Authorised(msgspec.Struct, frozen=True):
     reference: str | None
     noted_us: int
     until_us: int
+    reservation: int | None = None
 
     def stands_for(self, session: ChargingSession, now_us: int) -> bool:
         """Whether a session began while this stood; of one that is told of again, nothing is left to chance."""

@@ -121,7 +121,7 @@ class CpoCommands:
             if moved is not None:
                 await self._give_up(call, moved)
             asker, reference = call.partner, given.authorization_reference
-            await self._tokens.expect(one.evse.thing, asker, given.token, reference, until_us)
+            await self._tokens.expect(one.evse.thing, asker, given.token, reference, until_us, number)
 
         return await self._begin(call, given.response_url, one.evse.thing, "reserve", asked, after=after)
 
@@ -135,7 +135,7 @@ class CpoCommands:
         async def after(output: Any) -> None:
             await self._roaming.book.forget_object(place, given.reservation_id)
             thing, uid = known.body["thing"], known.body.get("token", "")
-            await self._tokens.expect_no_more(thing, call.partner, uid)
+            await self._tokens.expect_no_more(thing, call.partner, uid, known.body["number"])
 
         asked = {"reservation": known.body["number"]}
         return await self._begin(call, given.response_url, known.body["thing"], "cancelReservation", asked, after=after)
@@ -170,8 +170,9 @@ class CpoCommands:
     async def _give_up(self, call: Call, moved: Kept) -> None:
         """Have a charging point free again whose reservation is now at another, if it can be asked."""
         thing = moved.body["thing"]
-        await self._tokens.expect_no_more(thing, call.partner, moved.body.get("token", ""))
-        asked = {"reservation": moved.body["number"]}
+        number = moved.body["number"]
+        await self._tokens.expect_no_more(thing, call.partner, moved.body.get("token", ""), number)
+        asked = {"reservation": number}
         with contextlib.suppress(GridspineError):
             await self._roaming.charging.ask(call.partner.thing, thing, "cancelReservation", asked)
 

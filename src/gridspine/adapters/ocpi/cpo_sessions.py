@@ -25,6 +25,7 @@ from gridspine.adapters.ocpi.charging import CdrToken
 from gridspine.adapters.ocpi.cpo_cdrs import CpoCdrs
 from gridspine.adapters.ocpi.cpo_locations import CpoLocations
 from gridspine.adapters.ocpi.cpo_tokens import CpoTokens
+from gridspine.adapters.ocpi.latest import LatestSessions
 from gridspine.adapters.ocpi.own import SESSIONS, Own, OwnPlace, id_of
 from gridspine.adapters.ocpi.push import Push, Pushes
 from gridspine.adapters.ocpi.roaming import Roaming
@@ -50,8 +51,7 @@ class CpoSessions:
         self._kept = OwnPlace(roaming.book, roaming.settings.party, SESSIONS)
         self._undone: list[tuple[str, Own]] = []
         self._running: dict[tuple[str, str], str] = {}
-        self._latest: dict[str, tuple[int, str]] = {}
-        """By charging point when its latest session began, anybody's, and its id: one before it runs no more."""
+        self._latest = LatestSessions()
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self.ended: list[Callable[[str, Own], Awaitable[None]]] = []
         """Called with partner and session when one has ended."""
@@ -65,7 +65,8 @@ class CpoSessions:
         if published is None or session.started_us is None:
             return
         id_ = id_of(session)
-        self._began(session.thing, session.started_us, id_)
+        began_us = min(session.started_us, self._roaming.now_us)
+        self._latest.tell(session.thing, id_, began_us, runs=not session.ended_us, again=session.again)
         async with self._turn(id_):
             known = self._find(session.thing, id_)
             if known is not None:
@@ -133,13 +134,9 @@ class CpoSessions:
                 await self._kept.keep(partner, own)
             return own
 
-    def _began(self, thing: str, started_us: int, id_: str) -> None:
-        began = min(started_us, self._roaming.now_us), id_
-        self._latest[thing] = max(self._latest.get(thing, (0, "")), began)
-
     def runs(self, partner: str, thing: str) -> bool:
         """Whether it is a driver of the partner's who charges at a charging point now."""
-        return self._running.get((thing, self._latest.get(thing, (0, ""))[1])) == partner
+        return self._running.get((thing, self._latest.at(thing))) == partner
 
     def _turn(self, id_: str) -> asyncio.Lock:
         return self._turns.setdefault(id_, asyncio.Lock())
@@ -155,7 +152,7 @@ class CpoSessions:
                     await self._kept.keep(partner.thing, own)
                 if not own.ended_us:
                     self._running[own.thing, own.id] = partner.thing
-                    self._began(own.thing, own.started_us, own.id)
+                    self._latest.tell(own.thing, own.id, min(own.started_us, self._roaming.now_us), runs=True)
                     continue
                 if own.profile:
                     self._undone.append((partner.thing, own))
@@ -173,7 +170,7 @@ class CpoSessions:
             await self._roaming.clock.sleep(RUNNING_S)
             for (_, id_), partner in list(self._running.items()):
                 running = self.find(partner, id_)
-                if running is None or running.ended_us or self._latest.get(running.thing, (0, id_))[1] != id_:
+                if running is None or running.ended_us or self._latest.at(running.thing) != id_:
                     continue  # nobody told that it ended, and what is metered now is somebody else's
                 try:
                     await self._measure(partner, running)

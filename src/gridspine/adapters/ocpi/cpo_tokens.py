@@ -63,18 +63,19 @@ class CpoTokens:
         self._by_uid = {uid: known for uid, known in others.items() if known}
         self._noted.forget(partner)
 
-    async def expect_no_more(self, thing: str, partner: Partner, uid: str) -> None:
-        """Let nobody begin any more by what the partner asked for: it took that back."""
+    async def expect_no_more(self, thing: str, partner: Partner, uid: str, reservation: int) -> None:
+        """Let nobody begin any more by a reservation: the partner took it back. What it asked for since stands."""
         for noted in self._noted.at(thing, uid):
-            if noted.partner == partner.thing and noted.method == "COMMAND":
+            if noted.partner == partner.thing and noted.reservation == reservation:
                 ended = msgspec.structs.replace(noted, until_us=min(noted.until_us, self._roaming.now_us))
                 await self._noted.note(ended)
 
     async def expect(
-        self, thing: str, partner: Partner, token: Token, reference: str | None, until_us: int = 0
-    ) -> None:
-        """Note that a partner asked to start with a token; ``until_us`` of a reservation [µs since 1970]."""
-        await self._note(thing, partner, token, "COMMAND", reference, until_us)
+        self, thing: str, partner: Partner, token: Token, reference: str | None, until_us: int = 0,
+        reservation: int | None = None,
+    ) -> None:  # fmt: skip
+        """Note that a partner asked to start with a token; ``until_us`` of a ``reservation`` [µs since 1970]."""
+        await self._note(thing, partner, token, "COMMAND", reference, until_us, reservation)
 
     def behind(self, thing: str, uid: str) -> Authorised | None:
         """Return by whom a token may charge at a charging point now, as it was let in there lately; None for nobody."""
@@ -144,11 +145,13 @@ class CpoTokens:
         return msgspec.convert({"status": status, "group": said.token.group_id or ""}, TokenVerdict)
 
     async def _note(
-        self, thing: str, partner: Partner, token: Token, method: AuthMethod, reference: str | None, until_us: int = 0
-    ) -> None:
+        self, thing: str, partner: Partner, token: Token, method: AuthMethod, reference: str | None, until_us: int = 0,
+        reservation: int | None = None,
+    ) -> None:  # fmt: skip
         now_us = self._roaming.now_us
         until_us = max(until_us, now_us + ASKED_US)
-        await self._noted.note(Authorised(partner.thing, thing, token, method, reference, now_us, until_us))
+        made = Authorised(partner.thing, thing, token, method, reference, now_us, until_us, reservation)
+        await self._noted.note(made)
 
     def _arrange(self, partner: str, token: Token) -> None:
         self._by_uid.setdefault(token.uid.casefold(), {})[partner, token.type] = token
