@@ -1,6 +1,7 @@
 """Which programme of the node a marketContext is kept as: each Thing has its own, also where an application has two."""
 
 import asyncio
+import itertools
 from types import SimpleNamespace
 
 import msgspec
@@ -10,7 +11,8 @@ from gridspine.adapters.openadr2 import message as m
 from gridspine.adapters.openadr2.client import mirror
 from gridspine.adapters.openadr2.client.connection import read_connection
 from gridspine.adapters.openadr2.client.record import Kept
-from gridspine.kernel.errors import Unavailable
+from gridspine.adapters.openadr2.problem import INVALID_DATA
+from gridspine.kernel.errors import NotFound, Unavailable
 from gridspine.kernel.time import US
 
 
@@ -36,22 +38,26 @@ class Programmes:
     """Programmes and events of one application."""
 
     def __init__(self):
-        self.kept, self.published = {}, {}
+        self.kept, self.published, self.ids = {}, {}, itertools.count()
 
     def all(self):
         return list(self.kept.values())
 
     def own(self, id):
+        if id not in self.kept:
+            raise NotFound("there is no such programme")
         return self.kept[id]
 
     def events(self, programme):
+        self.own(programme)
         return [one for one in self.published.values() if one.programme == programme]
 
-    def event(self, _, id):
+    def event(self, programme, id):
+        self.own(programme)
         return self.published[id]
 
     async def create(self, wanted):
-        made = msgspec.structs.replace(wanted, id=f"p{len(self.kept)}", by="app", created_us=US)
+        made = msgspec.structs.replace(wanted, id=f"p{next(self.ids)}", by="app", created_us=US)
         self.kept[made.id] = made
         return made
 
@@ -87,9 +93,9 @@ def node(monkeypatch):
     return SimpleNamespace(programmes=programmes, store=store, follower=follower)
 
 
-def _told():
+def _told(event="e", market="urn:tou"):
     descriptor = m.Descriptor(
-        event_id="e", modification_number=0, market_context="urn:tou", created_us=0, status="far"
+        event_id=event, modification_number=0, market_context=market, created_us=0, status="far"
     )  # fmt: skip
     interval = m.SignalInterval(duration_us=100 * US, value=0.2)
     item = m.Item(kind="oadr:currencyPerKWh", units="EUR", scale="none")
@@ -114,3 +120,13 @@ async def test_what_was_made_and_not_noted_is_found_again(node):
     await (await node.follower("urn:example:b")).take(_told())
     await (await node.follower("urn:example:a")).take(_told())
     assert {one.programme for one in node.programmes.published.values()} == {"p0", "p1"} == set(node.programmes.kept)
+
+
+async def test_a_programme_that_was_let_go_keeps_no_other_from_being_followed(node):
+    await (await node.follower("urn:example:a")).take(_told())
+    node.programmes.kept.clear()
+    node.programmes.published.clear()
+    again = await node.follower("urn:example:a")
+    assert [one.code for one in await again.take(_told("other", "urn:other"))] == [200]
+    assert [one.code for one in await again.take(_told("more"))] == [INVALID_DATA], "it stays ended"
+    assert [one.description_url for one in node.programmes.kept.values()] == [""]

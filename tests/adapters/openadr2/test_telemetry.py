@@ -8,7 +8,7 @@ from gridspine.adapters.openadr2.client import telemetry
 from gridspine.adapters.openadr2.client.record import KnownReport
 from gridspine.energy.upstream.record import KnownProgramme
 from gridspine.energy.upstream.report import Told
-from gridspine.kernel.errors import Overloaded, Unavailable
+from gridspine.kernel.errors import NotFound, Overloaded, Unavailable
 from gridspine.kernel.time import US
 
 AT_US = 1_800_000_000 * US
@@ -33,11 +33,17 @@ class Telling:
         reports = {"1": KnownReport("telemetry", {"power": "activePower"}, 60 * US, 180 * US, AT_US)}
         markets = {"": KnownProgramme("urn:programme", "urn:enrolment")}
         self.now = SimpleNamespace(reports=reports, markets=markets, ven_id="1")
-        enrolments = SimpleNamespace(get=lambda *_: SimpleNamespace(state="active", from_us=0))
+        self.let_go = set()
+        enrolments = SimpleNamespace(get=self._enrolment)
         self.mirror = SimpleNamespace(problems=[], port=lambda: SimpleNamespace(enrolments=enrolments))
         clock = SimpleNamespace(now_us=lambda: AT_US + 200 * US, randbytes=bytes, monotonic_us=lambda: 0)
         kept, connection = SimpleNamespace(now=self.now, change=self._change), SimpleNamespace(telemetry="urn:meter")
         self.telemetry = telemetry.Telemetry(self.mirror, kept, connection, clock)
+
+    def _enrolment(self, programme, _):
+        if programme in self.let_go:
+            raise NotFound("there is no such programme")
+        return SimpleNamespace(state="active", from_us=0)
 
     async def _history(self, port, programme, thing, wanted, span):
         assert (thing, wanted.point, span) == ("urn:meter", "activePower", (AT_US, AT_US + 180 * US))
@@ -88,3 +94,10 @@ async def test_that_the_node_cannot_look_at_its_history_is_no_fault_of_the_vtn(t
     assert told.telemetry.next_us() == 0, "it is tried when the VTN is asked the next time"
     assert [value for _, value, _ in await told(Told((1.0, 2.0, 3.0)))] == [1.0, 2.0, 3.0]
     assert told.telemetry.next_us() == AT_US + 370 * US
+
+
+async def test_a_programme_that_was_let_go_keeps_nothing_from_being_told_by_another(told):
+    told.let_go.add("urn:old")
+    told.now.markets = {"urn:market": KnownProgramme("urn:old", "urn:enrolment"), **told.now.markets}
+    assert [value for _, value, _ in await told(Told((1.0, 2.0, 3.0)))] == [1.0, 2.0, 3.0]
+    assert told.mirror.problems == []

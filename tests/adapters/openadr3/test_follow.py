@@ -11,6 +11,7 @@ from openadr3_said import LIMIT, PRICE, at, event, made, program
 from running_node import BATTERY, World, settings_for, until
 
 from gridspine.adapters.openadr3.remote_record import Kept
+from gridspine.apps.node import retired_programmes
 from gridspine.infra.runtime.settings import Adapters
 from gridspine.kernel.errors import Unavailable
 
@@ -127,6 +128,31 @@ async def test_what_was_read_holds_while_the_vtn_is_gone_and_after_a_restart(ser
         assert await one.events() == before
         assert len(await one.programmes()) == 1
         assert [command["value"] for command in await one.commands()] == [2500]
+
+
+async def test_a_programme_that_was_retired_here_and_let_go_keeps_no_other_from_being_followed(
+    vtn, tmp_path, monkeypatch
+) -> None:
+    bl = await vtn.client("operator")
+    client = await asyncio.to_thread(vtn.credentials, "owner")
+    old = await program(bl, "Old", payloadDescriptors=[LIMIT])
+    async with home(tmp_path / "home", vtn, client=client) as one:
+        await one.follow()
+        (found,) = await eventually(one.programmes, lambda found: len(found) == 1)
+        assert (await one.world.op.delete(f"/programmes/{found['id']}")).status_code == 204
+        with monkeypatch.context() as patch:
+            patch.setattr(retired_programmes, "KEPT", 0)
+            patch.setattr(retired_programmes, "KEPT_OVER_US", 0)
+            assert (await one.world.op.post("/programmes", json={"title": "Own"})).status_code == 201
+        assert [p["title"] for p in await one.programmes()] == ["Own"]
+    new = await program(bl, "New", payloadDescriptors=[LIMIT])
+    await made(bl, "/events", limited(new, 2.5))
+    async with home(tmp_path / "home", vtn, client=client) as one:
+        await eventually(one.commands, lambda found: [command["value"] for command in found] == [2500], seconds=60)
+        await bl.delete(f"/programs/{old['id']}")
+        await made(bl, "/events", limited(new, 1.5, begin_s=3600))
+        await eventually(one.events, lambda found: len(found) == 2, seconds=60)
+        assert {p["title"] for p in await one.programmes()} == {"Own", "New"}
 
 
 async def test_a_ven_follows_what_is_aimed_at_it_and_commands_only_what_was_consented_to(vtn, tmp_path) -> None:

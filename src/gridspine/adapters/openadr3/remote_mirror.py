@@ -10,6 +10,7 @@ withdraws the enrolment, at the node has the last word.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -150,8 +151,9 @@ class Mirror:
 
     async def _drop_program(self, port: ControlPort, id: str) -> None:
         known = self._kept.programs[id]
-        if not port.programmes.own(known.noun).retired_us:
-            await port.programmes.retire(known.noun)
+        with contextlib.suppress(NotFound):  # it was retired here, and let go since
+            if not port.programmes.own(known.noun).retired_us:
+                await port.programmes.retire(known.noun)
         await self._kept.forget(id)
 
     async def _drop_begun(self, port: ControlPort, id: str) -> None:

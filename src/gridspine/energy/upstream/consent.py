@@ -8,7 +8,7 @@ from gridspine.energy.control import MODE_OF
 from gridspine.energy.control_port import ControlPort
 from gridspine.energy.programme_enrolment import ProgrammeEnrolment
 from gridspine.energy.upstream.record import KnownProgramme
-from gridspine.kernel.errors import Invalid
+from gridspine.kernel.errors import Invalid, NotFound
 from gridspine.kernel.time import parse_rfc3339
 
 UNTIL_US = parse_rfc3339("2100-01-01T00:00:00Z")
@@ -58,9 +58,16 @@ async def enrolled(port: ControlPort, known: KnownProgramme, consent: Consent, n
     """
     if known.consent == consent.words:
         return known
-    if known.enrolment and port.enrolments.get(known.noun, known.enrolment).state == "active":
+    if _is_active(port, known):
         await port.enrolments.decide(known.noun, known.enrolment, "withdraw", "its connection was changed")
     if not consent.subject:
         return msgspec.structs.replace(known, enrolment="", consent=consent.words)
     made = await port.enrolments.ask(consent.enrolment(known.noun, now_us))
     return msgspec.structs.replace(known, enrolment=made.id, consent=consent.words)
+
+
+def _is_active(port: ControlPort, known: KnownProgramme) -> bool:
+    try:
+        return bool(known.enrolment) and port.enrolments.get(known.noun, known.enrolment).state == "active"
+    except NotFound:  # it ended, and was let go since
+        return False

@@ -20,7 +20,11 @@ def is_live(port: ControlPort, programme: str, event: str, now_us: int) -> bool:
 async def cancel_strays(port: ControlPort, programmes: Iterable[str], known: Collection[str], now_us: int) -> None:
     """Cancel what was published before the node stopped, and is not ``known`` any more: it is published anew."""
     for programme in programmes:
-        for one in port.programmes.events(programme):
+        try:
+            events = port.programmes.events(programme)
+        except NotFound:  # it was retired here, and let go since
+            continue
+        for one in events:
             stray = one.id not in known and one.by == port.source.principal
             if stray and one.status(now_us) in {"scheduled", "active"}:
                 await port.programmes.cancel(programme, one.id, "it is published anew")

@@ -12,6 +12,8 @@ was read before (*No New Value - Previous Value Used*), as long as its point may
 It is told where an enrolment stands that lets the node tell it, and of no time before that.
 """
 
+import contextlib
+
 import msgspec
 
 from gridspine.adapters.openadr2 import message as m
@@ -176,6 +178,7 @@ class Telemetry:
     def _consent(self, port: ControlPort) -> KnownProgramme | None:
         """Return a programme with the enrolment in it by which the node may tell the VTN."""
         for one in self._kept.now.markets.values():
-            if one.enrolment and port.enrolments.get(one.noun, one.enrolment).state == "active":
-                return one
+            with contextlib.suppress(NotFound):  # it was retired here, and let go since
+                if one.enrolment and port.enrolments.get(one.noun, one.enrolment).state == "active":
+                    return one
         return None
