@@ -10,13 +10,18 @@ from hosted_node import hosting
 
 from gridspine.adapters.ieee2030_5.client.answer import due
 from gridspine.adapters.ieee2030_5.client.carried import Carrier
-from gridspine.adapters.ieee2030_5.client.der_control import SeenControl, SeenProgram
+from gridspine.adapters.ieee2030_5.client.der_control import CANCELLED, SeenControl, SeenProgram
 from gridspine.adapters.ieee2030_5.client.end_device import Upstream
-from gridspine.adapters.ieee2030_5.client.record import Record
+from gridspine.adapters.ieee2030_5.client.follower import Follower
+from gridspine.adapters.ieee2030_5.client.record import Book, Record
+from gridspine.apps.node import retired_programmes
 from gridspine.energy.control import Control
 from gridspine.energy.control_port import controls_of
+from gridspine.energy.programme import Programme
+from gridspine.energy.programme_event import EventInterval, ProgrammeEvent
 from gridspine.energy.site import Site
 from gridspine.infra.runtime.clock import VirtualClock
+from gridspine.kernel.errors import NotFound, Overloaded
 from gridspine.kernel.time import US
 
 DAY_S = 86_400
@@ -26,7 +31,8 @@ LIMIT = Control(export_limit_w=500.0)
 class Followed:
     """One EndDevice that is followed, without a wire; ``told`` is what was answered, by mRID."""
 
-    def __init__(self, port, site):
+    def __init__(self, port, site, store):
+        self.site, self.store = site, store
         self.port, self.clock, self.record, self.told = port, VirtualClock(time.time_ns() // 1000), Record(), {}
         self.carrier = Carrier(port, self.clock, "urn:example:link", Upstream("grid", site=site.id))
         self.start_us = self.clock.now_us()
@@ -68,7 +74,7 @@ async def followed(tmp_path):
         port = controls_of(context).of(await context.authorise(id_, password))
         await world.thing("urn:example:meter", METER)
         site = await port.sites.register(Site(id="", organisation="", title="S", things=("urn:example:meter",)))
-        yield Followed(port, site)
+        yield Followed(port, site, context.store)
 
 
 async def test_a_control_that_is_listed_again_is_carried_out_again_and_not_told_of_twice(followed) -> None:
@@ -153,3 +159,125 @@ async def test_events_are_at_the_right_time_though_the_clock_was_set(followed) -
     await followed.look(ahead)
     assert len(followed.events()) == 1
     assert followed.told == {"A1": (1,)}
+
+
+async def _moved(followed):
+    """Have an event that is to move by an hour; return what was noted before it does, and its control."""
+    ahead = followed.control(begin_s=7_200)
+    await followed.look(ahead, offset_us=3_600 * US)
+    return followed.record, ahead
+
+
+async def test_what_was_moved_and_not_noted_is_one_event_that_ends_with_its_control(followed) -> None:
+    before, ahead = await _moved(followed)
+    await followed.look(ahead)
+    (second,) = followed.events()
+    followed.record = before  # the node stopped before it was kept
+    await followed.look(ahead)
+    assert followed.events() == [second], "it is found again"
+    followed.record = before
+    await followed.look(ahead, offset_us=-3_600 * US)
+    assert [one.from_us for one in followed.events()] == [ahead.from_us + 3_600 * US], "it moves on"
+    followed.record = before
+    await followed.look(ahead._replace(status=CANCELLED))
+    assert followed.events() == []
+
+
+@pytest.mark.parametrize("told", ["cancelled", "listed no more"])
+async def test_what_was_published_and_not_noted_ends_as_its_server_says(followed, told) -> None:
+    await followed.look()
+    before, one = followed.record, followed.control()
+    await followed.look(one, followed.control("A2"))
+    assert len(followed.events()) == 2
+    followed.record = before
+    ended = (one._replace(status=CANCELLED),) if told == "cancelled" else ()
+    await followed.look(*ended, followed.control("A2"))
+    assert [event.title for event in followed.events()] == ["DERControl (A2)"]
+    await followed.look(one, followed.control("A2"))
+    assert len(followed.events()) == (1 if told == "cancelled" else 2)
+
+
+async def test_what_was_moved_and_not_noted_ends_when_it_is_listed_no_more(followed) -> None:
+    before, ahead = await _moved(followed)
+    await followed.look(ahead)
+    followed.record = before
+    await followed.look()
+    assert followed.events() == []
+
+
+async def test_what_may_be_listed_or_is_somebody_elses_is_no_stray(followed) -> None:
+    await followed.look()
+    before, one = followed.record, followed.control()
+    await followed.look(one)
+    title, interval = "Maintenance", EventInterval(one.from_us, one.until_us, control=LIMIT)
+    other = ProgrammeEvent(
+        id="", programme=followed.enrolled[0], organisation="", title=title, intervals=(interval,)
+    )  # fmt: skip
+    await followed.port.programmes.publish(other)
+    seen = SeenProgram("01", "", 3, Control(), (), unread=("",))
+    await followed.carrier.carry(before, [seen], 0)
+    assert {event.title for event in followed.events()} == {"DERControl (A1)", title}
+    await followed.carrier.carry(before, [seen._replace(unread=())], 0)
+    assert [event.title for event in followed.events()] == [title]
+
+
+async def test_an_event_that_could_not_be_published_again_is_when_there_is_room(followed, monkeypatch) -> None:
+    _, ahead = await _moved(followed)
+
+    async def full(*given):
+        raise Overloaded("no more")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(followed.port.programmes), "publish", full)
+        await followed.look(ahead)
+    assert followed.events() == []
+    await followed.look(ahead)
+    assert [one.from_us for one in followed.events()] == [ahead.from_us]
+
+
+async def _let_go(followed, programme, monkeypatch):
+    """Retire a programme as its operator does, and have the node let it go."""
+    await followed.port.programmes.retire(programme)
+    with monkeypatch.context() as patch:
+        patch.setattr(retired_programmes, "KEPT", 0)
+        patch.setattr(retired_programmes, "KEPT_OVER_US", 0)
+        await followed.port.programmes.create(Programme(id="", organisation="", title="Another"))
+    with pytest.raises(NotFound):
+        followed.port.programmes.own(programme)
+
+
+async def test_what_was_retired_here_stays_ended_when_it_is_let_go(followed, monkeypatch) -> None:
+    await followed.look(followed.control())
+    before = followed.enrolled
+    await _let_go(followed, before[0], monkeypatch)
+    for controls in ((followed.control(), followed.control("A2")), (), (followed.control(),)):
+        await followed.look(*controls)
+        assert [one.title for one in followed.port.programmes.all()] == ["Another"]
+        assert followed.enrolled == before
+    await followed.look(programs=())
+    await followed.look(followed.control())
+    assert len(followed.events()) == 1, "the server made it anew"
+
+
+async def test_readings_are_told_no_more_when_what_asked_for_them_is_let_go(followed, monkeypatch) -> None:
+    upstream = Upstream("grid", site=followed.site.id, mirror=("activePower",), post_s=300)
+    carrier = Carrier(followed.port, followed.clock, "urn:example:link", upstream)
+    record = await carrier.mirror(Record())
+    await _let_go(followed, record.mirror.programme, monkeypatch)
+    assert await carrier.mirror(record) == record
+    follower = Follower(followed.clock, None, None, "urn:example:link", upstream, "AB", 1)
+    monkeypatch.setattr(follower, "_walk", type("Walk", (), {"connection": None}))
+    assert await follower._mirrored(followed.port, carrier, record) == record
+    assert follower.next_us == 0, "nor is it tried again"
+
+
+async def test_what_was_made_in_another_organisations_name_is_not_followed_on(followed) -> None:
+    upstream = Upstream("grid", site=followed.site.id)
+    book = Book(followed.store, "grid")
+    follower = Follower(followed.clock, book, None, "urn:example:link", upstream, "AB", 1)
+    await followed.look(followed.control())
+    subject = msgspec.structs.replace(followed.record, subject=followed.site.id)
+    for organisation, kept in (("", True), ("northside-networks", True), ("another", False)):
+        await book.put("urn:example:link", msgspec.structs.replace(subject, organisation=organisation))
+        await follower.look(followed.port, away=True)
+        assert bool((await book.get("urn:example:link")).programs) == kept

@@ -7,12 +7,15 @@
     cancelled, superseded, listed no more ─► the event is cancelled
     listed no more ──────► the programme is retired: what it commanded ends, its default, too
     listed again ────────► carried out again; what was said of it is not said twice
+    retired here ────────► it stays ended for as long as the server lists it, also when the node has let it go
 
 What was made is found again by the mRID in its title, so that nothing is made twice when the node stops in between.
+What was cancelled here, and by no person, while the record still names it, is followed by what was made next; an event
+that no record names, and no control, is cancelled.
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -40,6 +43,8 @@ _KEPT_OVER_US, _KEPT_GONE_US = 86_400 * US, 7 * 86_400 * US
 _MOVED_US = 30 * US
 """By how much a control's times may differ from its event's [µs]: a slow answer tells the time 10 s amiss."""
 _UNLISTED, _MOVED = "the server lists it no more", "it is at another time by the clock that is right now"
+_OURS = frozenset({_UNLISTED, _MOVED})
+"""Why an event was cancelled that may be followed by another of the same control."""
 
 
 class Carrier:
@@ -105,10 +110,11 @@ class Carrier:
         controls = dict(found.controls)
         if before is not None and before.programme != found.programme:
             controls = self._left(before.controls)
-        events = {one.id: one for one in self._port.programmes.events(found.programme)}
+        events = self._by_mrid(found)
         for one in sorted(seen.controls, key=lambda control: control.created_s):
             try:
-                controls[one.mrid] = await self._control(found, controls.get(one.mrid), one, events, offset_us)
+                known = controls.get(one.mrid)
+                controls[one.mrid] = await self._control(found, known, one, events.get(one.mrid, ()), offset_us)
             except GridspineError as error:
                 log.warning("a control is not followed: mRID=%s %s", one.mrid, error.detail)
         listed = seen.may_list(controls)
@@ -117,8 +123,35 @@ class Carrier:
             if not gone.gone_us:
                 await self._cancel(found.programme, gone.event, _UNLISTED)
         controls |= self._left(missing)
+        await self._cancel_strays(found, seen, controls, events)
         kept = {mrid: one for mrid, one in controls.items() if mrid in listed or self._is_kept(one)}
         return msgspec.structs.replace(found, controls=kept)
+
+    def _by_mrid(self, of: ProgramRecord) -> dict[str, list[ProgrammeEvent]]:
+        """Return the events of a programme by the mRIDs of what they were made of, the newest first."""
+        found: dict[str, list[ProgrammeEvent]] = {}
+        for one in self._events(of).values():
+            if not one.title.endswith(")"):
+                continue  # somebody published it here
+            found.setdefault(one.title.removesuffix(")").rpartition("(")[2], []).append(one)
+        return found
+
+    async def _cancel_strays(
+        self, of: ProgramRecord, seen: SeenProgram, controls: Mapping[str, ControlRecord],
+        events: Mapping[str, list[ProgrammeEvent]],
+    ) -> None:  # fmt: skip
+        """Cancel what was published before something broke off, was not noted, and is listed no more.
+
+        What is listed, or may be, and could not be noted now is found again at the next look.
+        """
+        listed = seen.may_list(events)
+        for mrid, found in events.items():
+            noted = controls.get(mrid)
+            if mrid in listed and (noted is None or any(one.id == noted.event and _is_ours(one) for one in found)):
+                continue
+            for one in found:
+                if one.by == self._port.source.principal and (noted is None or one.id != noted.event):
+                    await self._cancel(of.programme, one.id, _UNLISTED)
 
     def _left(self, controls: Mapping[str, ControlRecord]) -> dict[str, ControlRecord]:
         """Return controls that are listed no more, since now where they were before."""
@@ -135,7 +168,12 @@ class Carrier:
         """Return the programme and enrolment that a program became, as ``wanted``; they are made where they lack."""
         tail = f" ({mrid}, {short(self._thing)})"
         wanted = msgspec.structs.replace(wanted, title=title[:64] + tail)
-        found = self._known(before, tail)
+        try:
+            found = self._known(before, tail)
+        except NotFound:
+            if before is None:
+                raise
+            return before
         if found is None:
             found = await self._port.programmes.create(wanted)
         elif not found.retired_us and _differs(found, wanted):
@@ -149,11 +187,9 @@ class Carrier:
         return made
 
     def _known(self, before: ProgramRecord | None, tail: str) -> Programme | None:
+        """Return what was made of a program, None for nothing; raise `NotFound` if it was retired here and let go."""
         if before is not None and not before.gone:
-            try:
-                return self._port.programmes.own(before.programme)
-            except NotFound:
-                pass
+            return self._port.programmes.own(before.programme)
         own = (one for one in self._port.programmes.all() if one.title.endswith(tail) and not one.retired_us)
         return next(own, None)
 
@@ -181,40 +217,43 @@ class Carrier:
 
     async def _control(
         self, of: ProgramRecord, before: ControlRecord | None, seen: SeenControl,
-        events: Mapping[str, ProgrammeEvent], offset_us: int,
+        events: Sequence[ProgrammeEvent], offset_us: int,
     ) -> ControlRecord:  # fmt: skip
+        """Let a control be as its server has it; ``events`` were made of it, the newest first."""
         from_us, until_us = seen.from_us - offset_us, seen.until_us - offset_us
         now = ControlRecord("", until_us, seen.reply_to, seen.required, seen.problem)
         event = None
         if before is not None:
             now = msgspec.structs.replace(before, reply_to=seen.reply_to, required=seen.required, gone_us=0)
-            event = events.get(before.event)
+            event = next((one for one in events if one.id == before.event), None)
         if seen.cancelled or seen.status == SUPERSEDED:
-            await self._cancel(of.programme, now.event, "the server says so")
+            for one in events:
+                await self._cancel(of.programme, one.id, "the server says so")
             return now
-        if before is not None and not before.gone_us:
-            if event is None or not _moved(event, from_us, until_us):
-                return now
-            await self._cancel(of.programme, now.event, _MOVED)
-            events = {id_: one for id_, one in events.items() if id_ != event.id}
+        goes_on = event is None or not (_is_ours(event) or _moved(event, from_us, until_us))
+        if before is not None and not before.gone_us and goes_on:
+            return now
+        moved = [one for one in events if _moved(one, from_us, until_us)]
+        for one in moved:
+            await self._cancel(of.programme, one.id, _MOVED)
         if seen.problem or until_us <= self._clock.now_us():
             problem = seen.problem or EXPIRED
             return msgspec.structs.replace(now, event="", until_us=until_us, problem=problem)
-        return await self._publish(of, now, seen, (from_us, until_us), events)
+        made = next((one for one in events if not _is_ours(one) and one not in moved), None)
+        return await self._publish(of, now, seen, (from_us, until_us), made)
 
     async def _publish(
         self, of: ProgramRecord, now: ControlRecord, seen: SeenControl, times: tuple[int, int],
-        events: Mapping[str, ProgrammeEvent],
+        made: ProgrammeEvent | None,
     ) -> ControlRecord:  # fmt: skip
-        """Make the event that a control becomes, or find what was made before the node stopped."""
+        """Make the event that a control becomes, unless it was ``made`` before something broke off."""
         event = ProgrammeEvent(
             id="", programme=of.programme, organisation="", title=_title(seen),
             intervals=(EventInterval(*times, control=seen.control),), priority=rank(seen),
             randomise_start_s=seen.randomise_start_s, randomise_duration_s=seen.randomise_duration_s,
         )  # fmt: skip
-        known = (one for one in events.values() if one.title == event.title and one.reason not in {_UNLISTED, _MOVED})
         try:
-            made = next(known, None) or await self._port.programmes.publish(event)
+            made = made or await self._port.programmes.publish(event)
         except Invalid as error:
             log.warning("a control cannot be followed: mRID=%s %s", seen.mrid, error.detail)
             return msgspec.structs.replace(now, event="", until_us=times[1], problem=INVALID)
@@ -302,6 +341,11 @@ def _moved(event: ProgrammeEvent, from_us: int, until_us: int) -> bool:
     """Whether an event that stands is at another time than its control, as after a clock was set."""
     apart_us = max(abs(event.from_us - from_us), abs(event.until_us - until_us))
     return apart_us > _MOVED_US and not event.cancelled_us
+
+
+def _is_ours(event: ProgrammeEvent) -> bool:
+    """Whether an event was cancelled by the node itself, so that another of the same control may follow it."""
+    return bool(event.cancelled_us) and event.reason in _OURS
 
 
 def _title(seen: SeenControl) -> str:

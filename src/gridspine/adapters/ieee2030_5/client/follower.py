@@ -93,12 +93,13 @@ class Follower:
             raise problem
 
     async def _current(self, port: ControlPort) -> Record:
-        """Return what is kept of it; what was made for another site is ended."""
+        """Return what is kept of it; what was made for another site, or another organisation, is ended."""
         record, subject = await self._book.get(self.thing), self.upstream.site or self.upstream.thing
-        if record.subject not in {"", subject}:
+        organisation = port.source.organisation
+        if record.subject not in {"", subject} or record.organisation not in {"", organisation}:
             await end(self._book, port, self._clock, self.thing)
             record = Record()
-        return msgspec.structs.replace(record, subject=subject)
+        return msgspec.structs.replace(record, subject=subject, organisation=organisation)
 
     # -- what the server says ------------------------------------------------------------------------------------------
 
@@ -225,6 +226,8 @@ class Follower:
             return record
         try:
             record = await carrier.mirror(record)
+            if record.mirror is None or carrier.enrolment(record.mirror) is None:
+                return record  # it was retired here, and let go: nothing is told any more
             mirror = Mirror(port, self._clock, self._walk.connection, self.upstream, self._pen)
             record = mirror.settled(record)
             if self._clock.now_us() >= mirror.due_us(record):

@@ -51,12 +51,13 @@ class Answer(msgspec.Struct, frozen=True):
 class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     """What is kept of one EndDevice: ``programs`` by the mRIDs of their server.
 
-    ``subject`` is the site or Thing that it is followed for. ``mirror`` is the programme by which its readings are had,
-    ``mirrored`` where its usage points are, by their Things; ``posted_us`` until when readings were posted [µs since
-    1970].
+    ``subject`` is the site or Thing that it is followed for, in the name of ``organisation``. ``mirror`` is the
+    programme by which its readings are had, ``mirrored`` where its usage points are, by their Things; ``posted_us``
+    until when readings were posted [µs since 1970].
     """
 
     subject: str = ""
+    organisation: str = ""
     programs: dict[str, ProgramRecord] = {}
     answers: tuple[Answer, ...] = ()
     mirror: ProgramRecord | None = None
