@@ -26,7 +26,7 @@ for version in "${@:-3.11 3.12 3.13}"; do for one in $version; do
   if ! python="$(python_of "$one")"; then missing+=("$one"); continue; fi
   printf '\n-- Python %s: %s\n' "$one" "$python"
   environment="$(mktemp -d)"
-  UV_PROJECT_ENVIRONMENT="$environment" uv run --locked --python "$python" pytest -rs "${shown[@]}" -m "not slow" -n 2 --dist loadfile "${core[@]}" \
+  UV_PROJECT_ENVIRONMENT="$environment" uv run --locked --python "$python" pytest -rs "${shown[@]}" -m "not slow" -n 3 --dist loadfile "${core[@]}" \
     && ran+=("$one") || failed+=("$one")
   rm -rf "$environment"
 done; done
