@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
 from gridspine.apps.api.app import create_app
 from gridspine.apps.node.node import Node, compose
@@ -21,6 +21,8 @@ from gridspine.infra.runtime.clock import SystemClock
 from gridspine.infra.runtime.settings import Adapters, Archive, Http, Settings
 from gridspine.kernel.time import US
 from gridspine.sharing.product import Contract, Product
+
+expect.set_options(timeout=40_000)  # a page that is slow is a busy machine's
 
 PASSWORD = "correct horse battery"
 CHROMIUM = next((path for name in ("chromium", "chromium-browser") if (path := shutil.which(name))), None)

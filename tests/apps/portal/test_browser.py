@@ -258,7 +258,8 @@ async def test_by_keyboard_alone(portal: Portal, opens: Opens) -> None:
     await portal.node.access.decide(grant, "approve", actor="test")
     page = (await opens()).page
     await page.goto(f"{portal.url}/portal/grants/{grant}")
-    await page.keyboard.type("olga")  # the first field has the focus
+    await expect(page.locator("input[autofocus]")).to_be_focused()  # the browser does that when it draws
+    await page.keyboard.type("olga")
     await page.keyboard.press("Tab")
     await page.keyboard.type(PASSWORD)
     await page.keyboard.press("Enter")
