@@ -71,3 +71,17 @@ def _same(answer, *, sized):
     answer = re.sub(rb"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", b"-", answer)
     aged = b"ageS" in answer or not sized  # of a HEAD the size alone tells of an age
     return re.sub(rb"content-length: \d+", b"content-length: -", answer) if aged else answer
+
+
+def noted(monkeypatch, lane):
+    """Tell of each request that ``lane`` is asked about from now on whether it took it."""
+    told = []
+    original = lane.__call__
+
+    def note(self, target, scope):
+        found = original(self, target, scope)
+        told.append(found is not None)
+        return found
+
+    monkeypatch.setattr(lane, "__call__", note)
+    return told

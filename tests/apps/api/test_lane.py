@@ -5,7 +5,7 @@ import asyncio
 import httpx
 import pytest
 import pytest_asyncio
-from both_ways import Both, both_ways, token, whole
+from both_ways import Both, both_ways, noted, token, whole
 from running_node import SENML
 
 from gridspine.apps.api.lane import ReadLane
@@ -32,16 +32,7 @@ async def both(tmp_path_factory):
 @pytest.fixture
 def lane_answers(both, monkeypatch):
     """Count the reads that the lane answered."""
-    answered = []
-    original = ReadLane.__call__
-
-    def counted(self, target, scope):
-        answer = original(self, target, scope)
-        answered.append(answer is not None)
-        return answer
-
-    monkeypatch.setattr(ReadLane, "__call__", counted)
-    return answered
+    return noted(monkeypatch, ReadLane)
 
 
 READS = {

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 import pytest_asyncio
-from both_ways import both_ways, token, whole
+from both_ways import both_ways, noted, token, whole
 from running_node import until
 
 from gridspine.apps.api import connection
@@ -42,16 +42,7 @@ async def both(tmp_path_factory):
 @pytest.fixture
 def let_in(monkeypatch):
     """Tell of each POST whether the connection itself took it."""
-    told = []
-    original = SmallReadings.__call__
-
-    def noted(self, target, scope):
-        found = original(self, target, scope)
-        told.append(found is not None)
-        return found
-
-    monkeypatch.setattr(SmallReadings, "__call__", noted)
-    return told
+    return noted(monkeypatch, SmallReadings)
 
 
 def at_work(both):
