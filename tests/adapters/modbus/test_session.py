@@ -1,6 +1,7 @@
 """One connection: serialised, timed out, backed off, and honest about what is not known."""
 
 import asyncio
+import contextlib
 from typing import Any
 
 import pytest
@@ -136,6 +137,25 @@ async def test_a_cancellation_that_comes_with_the_answer_is_not_lost(start_devic
         done, _ = await asyncio.wait([task], timeout=10)
         assert done, f"still reading after a cancellation at step {steps}"
     await line.close()
+
+
+async def test_a_cancellation_that_comes_with_a_refused_connection_is_not_lost(unused_tcp_port: int):
+    for steps in range(40):
+        line = session(unused_tcp_port)
+        task = asyncio.create_task(_try_for_ever(line))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        task.cancel()
+        done, _ = await asyncio.wait([task], timeout=10)
+        assert done, f"still trying after a cancellation at step {steps}"
+        await line.close()
+
+
+async def _try_for_ever(line: Session) -> None:
+    while True:
+        with contextlib.suppress(Unreachable):
+            await line.read(1, 40000, 2)
+        await asyncio.sleep(0.01)
 
 
 async def _read_for_ever(line: Session) -> None:

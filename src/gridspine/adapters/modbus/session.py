@@ -6,7 +6,8 @@ Reads are repeated where that is harmless (a busy device); a write is never sent
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from pymodbus.client import AsyncModbusSerialClient, AsyncModbusTcpClient
 from pymodbus.exceptions import ModbusException
@@ -81,6 +82,20 @@ def _check_function(response: ModbusPDU, function: int) -> None:
     """Raise `Silent` for what answers another function: the library takes it for the answer."""
     if response.function_code != function:
         raise Silent(f"function {function} was asked for and {response.function_code} answered")
+
+
+@contextmanager
+def _heeding_cancellation() -> Iterator[None]:
+    """Raise what ``asyncio.wait_for`` swallows (CPython 3.11) when a cancellation comes together with any other end.
+
+    The library uses it to connect and to wait for an answer; a refused connection, too, is such an end.
+    """
+    try:
+        yield
+    finally:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise asyncio.CancelledError
 
 
 class Backoff:
@@ -207,14 +222,14 @@ class Session:
             client = await self._connected()
             await self._gap()
             try:
-                response = await send(client)
+                with _heeding_cancellation():
+                    response = await send(client)
             except (ModbusException, OSError) as error:
                 raise await self._silence(client, error) from error
             except asyncio.CancelledError:
                 # The answer to a request nobody waits for any more must not be taken for the next one's.
                 self._drop()
                 raise
-            self._heed_cancellation()
             self._silences = 0
             self._answering.add(unit)
             self._quiet_since_us = self._clock.monotonic_us()
@@ -249,7 +264,8 @@ class Session:
         client = self._make_client(await self._host())
         self._why = ""
         try:
-            reached = await client.connect()
+            with _heeding_cancellation():
+                reached = await client.connect()
         except (ModbusException, OSError) as error:
             logging.getLogger(__name__).debug("connecting to %s failed: %s", self.endpoint, error)
             reached = False
@@ -261,18 +277,10 @@ class Session:
             self._not_before_us = self._clock.monotonic_us() + round(self._backoff.failed_s() * US)
             raise Unreachable(f"{self.endpoint} cannot be reached")
         self._client = client
-        self._heed_cancellation()
         self._backoff.succeeded()
         self._silences = 0
         self.generation += 1
         return client
-
-    def _heed_cancellation(self) -> None:
-        """Raise what ``asyncio.wait_for`` swallows (CPython 3.11) when an answer and a cancellation come together."""
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            self._drop()
-            raise asyncio.CancelledError
 
     async def _host(self) -> str:
         """Return the very address to connect to; a host's name where nobody has to check where it leads."""

@@ -122,7 +122,8 @@ class EmspCommands:
             response = _read(answer, CommandResponse)
             if response.result != "ACCEPTED":
                 raise Refused(_words(f"the operator answers {response.result}", response.message))
-            said = _read(await asyncio.wait_for(result, max(1, min(response.timeout, 300))), CommandResult)
+            async with asyncio.timeout(max(1, min(response.timeout, 300))):
+                said = _read(await result, CommandResult)
         finally:
             self._waiting.pop(number, None)
         if said.result != "ACCEPTED":
@@ -173,9 +174,8 @@ class EmspCommands:
             response = _read(await self._call(method, where, partner, at, body), ProfileResponse)
             if response.result != "ACCEPTED":
                 raise Refused(f"the operator answers {response.result}")
-            said: ProfileResult = _read(
-                await asyncio.wait_for(result, max(1, min(response.timeout, 300))), ProfileResult
-            )
+            async with asyncio.timeout(max(1, min(response.timeout, 300))):
+                said: ProfileResult = _read(await result, ProfileResult)
             return said
         finally:
             self._waiting.pop(number, None)

@@ -95,7 +95,8 @@ class Listening:
                     self._end_idle()
                     self._one_left.clear()
                     with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._one_left.wait(), _LOOK_SOON_S)
+                        async with asyncio.timeout(_LOOK_SOON_S):
+                            await self._one_left.wait()
         for connection in list(self.state.connections):
             reset(connection.app_state)
         await self._wait_for_tasks()
