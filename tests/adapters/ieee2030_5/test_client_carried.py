@@ -235,6 +235,22 @@ async def test_an_event_that_could_not_be_published_again_is_when_there_is_room(
     assert [one.from_us for one in followed.events()] == [ahead.from_us]
 
 
+async def test_a_program_there_is_no_room_for_holds_up_no_other(followed, monkeypatch) -> None:
+    made = type(followed.port.programmes).create
+
+    async def full(self, programme):
+        if "(01," in programme.title:
+            raise Overloaded("no more")
+        return await made(self, programme)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(followed.port.programmes), "create", full)
+        await followed.look(followed.control(), programs=("01", "02"))
+    assert (set(followed.record.programs), len(followed.events())) == ({"02"}, 1)
+    await followed.look(followed.control(), programs=("01", "02"))
+    assert set(followed.record.programs) == {"01", "02"}
+
+
 async def _let_go(followed, programme, monkeypatch):
     """Retire a programme as its operator does, and have the node let it go."""
     await followed.port.programmes.retire(programme)

@@ -34,7 +34,7 @@ from gridspine.energy.timeline import Claim, resolve
 from gridspine.energy.upstream.consent import Consent
 from gridspine.energy.upstream.event import is_live
 from gridspine.infra.runtime.clock import Clock
-from gridspine.kernel.errors import Conflict, GridspineError, Invalid, NotFound
+from gridspine.kernel.errors import Conflict, GridspineError, Invalid, NotFound, Overloaded
 from gridspine.kernel.time import MAX_US, MIN_US, US
 
 log = logging.getLogger(__name__)
@@ -58,14 +58,17 @@ class Carrier:
     ) -> Record:  # fmt: skip
         """Make the node's nouns what ``seen`` says; ``offset_us`` [µs] is how much the server's clock is before ours.
 
-        Where ``seen`` is not ``whole``, what is missing may be what could not be read: it stands as it is. Returns what
-        is to be kept.
+        Where ``seen`` is not ``whole``, what is missing may be what could not be read: it stands as it is; as does a
+        program that cannot be made as it is now, beside which the others are. Returns what is to be kept.
         """
         programs = dict(record.programs)
         listed: set[str] = set()
         for one in seen:
             listed.add(one.mrid)
-            programs[one.mrid] = await self._program(programs.get(one.mrid), one, offset_us)
+            try:
+                programs[one.mrid] = await self._program(programs.get(one.mrid), one, offset_us)
+            except (Conflict, Invalid, Overloaded) as error:
+                log.warning("a program is not followed now: mRID=%s %s", one.mrid, error.detail)
         if not whole:
             return msgspec.structs.replace(record, programs=programs)
         for mrid in programs.keys() - listed:
