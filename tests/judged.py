@@ -54,7 +54,7 @@ def version_of(source, root=ROOT):
         words = shlex.split(rest)
         if not shutil.which(words[0]):
             return ""
-        done = subprocess.run(words, capture_output=True, text=True, timeout=20, check=False)
+        done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
         found = _VERSION.search(done.stdout + done.stderr)
         return found[0] if found else ""
     assert kind == "file", f"{source}: no such way to find a version"

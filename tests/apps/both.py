@@ -51,7 +51,7 @@ async def both_ways(folder, settings=None):
 
 async def whole(reader, *, head=False):
     """Read one answer to its end."""
-    got = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 20)
+    got = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 60)
     size = re.search(rb"content-length: (\d+)", got)
     return got + (await reader.readexactly(int(size[1])) if size and not head else b"")
 

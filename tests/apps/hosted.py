@@ -38,7 +38,7 @@ async def hosting(folder, section=None, adapter=None, **more):
         running = await start(settings, folder, engines=Engines(adapters={made.name: lambda: made}))
     world = World(running, folder)
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await made.there.wait()
         yield world, made.context
     finally:

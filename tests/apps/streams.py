@@ -56,7 +56,7 @@ def handshake(world, path, *, upgrade):
 
 
 def read_rest(raw):
-    raw.settimeout(10)
+    raw.settimeout(60)
     got = b""
     try:
         while piece := raw.recv(1 << 16):
@@ -68,7 +68,7 @@ def read_rest(raw):
 
 
 def read_until_end(raw):
-    raw.settimeout(10)
+    raw.settimeout(60)
     got = b""
     try:
         while b"event: end" not in got or not got.endswith(b"\r\n0\r\n\r\n"):

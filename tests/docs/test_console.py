@@ -97,7 +97,7 @@ class Shell:
         """End the shell and all it started."""
         os.killpg(self._process.pid, signal.SIGTERM)
         try:
-            self._process.communicate(timeout=20)
+            self._process.communicate(timeout=60)
         except subprocess.TimeoutExpired:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.communicate()

@@ -116,7 +116,7 @@ async def test_a_second_signal_cuts_who_keeps_the_node_waiting(nursery, tmp_path
     drained.process.send(signal.SIGTERM)
     await asyncio.to_thread(drained.process.wait)
     assert "asked for again" in nursery.said("node")
-    with_nothing = await asyncio.wait_for(_rest(reader), 10)
+    with_nothing = await asyncio.wait_for(_rest(reader), 60)
     assert b"200 OK" not in with_nothing
     writer.close()
     await op.aclose()

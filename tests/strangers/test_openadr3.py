@@ -93,7 +93,7 @@ async def test_openadr3_runs_a_program_and_takes_part_in_3_1_0(tmp_path) -> None
     async with serving(tmp_path / "data") as (world, url, credentials), listener() as (callback, taken):
         asked = {"url": url, "callback": callback, "start": soon()}
         said = await run("newer.py", asked | {"bl": await credentials("operator"), "ven": await credentials("owner")})
-        token, told = await asyncio.wait_for(taken.get(), 20)
+        token, told = await asyncio.wait_for(taken.get(), 60)
         assert (token, told["operation"], told["object"]["id"]) == ("bearer t", "CREATE", said["event"])
         events = (await world.op.get(f"/programmes/urn:uuid:{said['program']}/events")).json()
         assert [(one["title"], one["intervals"][0]["signals"]) for one in events] == [
@@ -113,5 +113,5 @@ async def test_toadr3_takes_part_in_3_0_1(tmp_path) -> None:
         said = await run("older.py", {"url": url, "callback": callback, "ven": await credentials("owner")})
         assert said["program"] == of.removeprefix("urn:uuid:")
         assert (await world.op.post(path, json={"title": "F", "intervals": intervals})).status_code == 201
-        _, told = await asyncio.wait_for(taken.get(), 20)
+        _, told = await asyncio.wait_for(taken.get(), 60)
         assert (told["operation"], told["object"]["eventName"]) == ("POST", "F")

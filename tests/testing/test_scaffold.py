@@ -164,7 +164,7 @@ async def test_a_node_runs_it_and_refuses_it_when_it_changed(installed: Path, tm
         assert asked.status_code == 200, asked.text
         thing = await world.thing("urn:example:m", adapter=NAME, connection=connection)
         await device.measure(Sample(thing, "voltage", 231.5, "V"))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while (await world.op.get(f"/things/{thing}/properties/voltage")).json().get("value") != 231.5:
                 await asyncio.sleep(0.05)
         lines = (await world.op.get(f"/adapters/{NAME}/trace")).json()["lines"]

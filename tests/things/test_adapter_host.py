@@ -14,7 +14,7 @@ async def ended(client):
     """Whether the other side ends the connection."""
     client.setblocking(False)
     try:
-        return await asyncio.wait_for(asyncio.get_running_loop().sock_recv(client, 1), 10) == b""
+        return await asyncio.wait_for(asyncio.get_running_loop().sock_recv(client, 1), 60) == b""
     except ConnectionResetError:
         return True
     finally:

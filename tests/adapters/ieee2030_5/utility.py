@@ -61,7 +61,7 @@ class Utility:
         """Return an HTTP client that shows a certificate."""
         context = ssl.create_default_context(cafile=str(self.pki.ca.crt))
         context.load_cert_chain(issued.crt, issued.pem)
-        http = httpx.AsyncClient(base_url=self.url, verify=context, timeout=20)
+        http = httpx.AsyncClient(base_url=self.url, verify=context, timeout=60)
         self.clients.append(http)
         return http
 

@@ -238,7 +238,7 @@ async def test_a_newer_order_replaces_the_running_one_and_renewal_sets_the_timer
         await node.until(lambda: value(node, "activePower") == 1000.0)
         node.order(order(node.clock.now_us(), "activePowerSetpoint", 1000.0, 300, sequence=2, command="c2"))
         await node.until(lambda: "acknowledged" in states(node, "c2"))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             # The device counts a few times a second only.
             while not 290 <= ((await registers(device.port, 704)).raw(704, "WSetRvrtRem") or 0) <= 300:
                 await asyncio.sleep(0.1)
@@ -347,7 +347,7 @@ async def test_the_battery_falls_back_by_itself_when_the_adapter_is_killed(start
         assert process.stdout.readline() == "acknowledged\n"
         process.kill()
     assert (await registers(device.port, 704)).raw(704, "WSetEna") == 1
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (await registers(device.port, 704)).raw(704, "WSetEna") != 0:
             await asyncio.sleep(0.2)
         while (await registers(device.port, 701)).raw(701, "W") != 0:

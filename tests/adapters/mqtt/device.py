@@ -129,7 +129,7 @@ class Raw:
     async def receive(self) -> Packet | None:
         """Return the next packet, or None when the broker closed the connection."""
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 first = (await self.reader.readexactly(1))[0]
                 length, shift = 0, 0
                 while True:

@@ -174,12 +174,12 @@ async def test_mqtt_5_properties_count_bare_numbers(broker: Broker) -> None:
 async def test_a_retained_value_without_a_time_is_no_new_reading(broker: Broker) -> None:
     await broker.start()
     with device(broker.address, "meter-two", client_id="b") as meter:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not meter.connected:
                 await asyncio.sleep(0.02)
         kept = json.dumps({"power": 5}).encode()
         mid = meter.client.publish(topic(OTHER), kept, qos=1, retain=True).mid
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while mid not in meter.acknowledged:
                 await asyncio.sleep(0.02)
         node = make_node(broker)
@@ -253,11 +253,11 @@ async def test_the_access_list_keeps_devices_to_their_own_topics(broker: Broker)
 async def test_nobody_comes_in_without_a_certificate_or_password(broker: Broker) -> None:
     await broker.start()
     with device(broker.address, username="", client_id="x") as nobody:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not nobody.refused:
                 await asyncio.sleep(0.02)
     with device(broker.address, "meter-two", "wrong", client_id="y") as wrong:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not wrong.refused:
                 await asyncio.sleep(0.02)
     bare = ssl.create_default_context(cafile=broker.authority.path)

@@ -25,7 +25,7 @@ class ChargePoint:
         id_ = str(self._number)
         future = self._answers[id_] = asyncio.get_running_loop().create_future()
         await self.socket.send(json.dumps([2, id_, action, payload]))
-        return await asyncio.wait_for(future, 20)
+        return await asyncio.wait_for(future, 60)
 
     async def state(self, status):
         await self.call("StatusNotification", connectorId=1, errorCode="NoError", status=status)

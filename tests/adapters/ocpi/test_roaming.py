@@ -42,12 +42,12 @@ class Journey:
         return answer.json() if answer.status_code == 200 else None
 
     async def reads(self, name, wanted):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while await self.value(name) != wanted:
                 await asyncio.sleep(0.05)
 
     async def kept(self, action, member, condition):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 found = (await self.emsp.act(action))[member]
                 if any(condition(one) for one in found):
@@ -74,7 +74,7 @@ async def journey(request, tmp_path_factory):
 
 async def admitted(emsp):
     """Take the announced EVSE in and return its Thing."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             waiting = (await emsp.op.get("/announcements")).json()
             waiting = waiting.get("announcements", waiting) if isinstance(waiting, dict) else waiting
@@ -131,7 +131,7 @@ async def test_a_session_is_started_limited_and_billed(journey) -> None:
 
 async def test_tokens_of_the_partner_charge_as_their_whitelist_says(journey) -> None:
     async def says(token, wanted):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while (found := (await journey.point.call("Authorize", idTag=token))["idTagInfo"]["status"]) != wanted:
                 await asyncio.sleep(0.1)
         return found

@@ -78,7 +78,7 @@ class Raw:
         await self.socket.send(json.dumps(items))
 
     async def receive(self) -> list[Any]:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             frame: list[Any] = json.loads(await self.socket.recv())
             return frame
 

@@ -164,7 +164,7 @@ async def test_a_device_that_lost_its_thing_is_cut_and_a_new_thing_is_served_at_
     async with serving(node), raw(node) as point:
         node.set_bindings([binding(), binding(TWO, evse=2)])
         status = {"connectorId": 2, "errorCode": "NoError", "status": "Available"}
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not stored(node, "connectorState", TWO):
                 await point.call("StatusNotification", status)
         node.may[DEVICE] = {TWO}

@@ -61,7 +61,7 @@ async def test_a_thousand_that_come_at_once_are_all_served_or_told_and_never_too
             await asyncio.sleep(0)
 
     async with serving(node) as adapter:
-        await asyncio.wait_for(adapter.server.ready.wait(), 10)
+        await asyncio.wait_for(adapter.server.ready.wait(), 60)
         watching = asyncio.create_task(watch(adapter.server))
         came = await asyncio.gather(*(come(node, one, told) for one in stations))
         done = True

@@ -37,7 +37,7 @@ async def listener(status=200):
 
 
 async def next_of(taken):
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         return await taken.get()
 
 

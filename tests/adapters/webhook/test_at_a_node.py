@@ -55,7 +55,7 @@ async def test_each_post_comes_to_what_it_is_worth(tmp_path, monkeypatch) -> Non
             assert answer.status_code == 200, answer.text
             return tuple(answer.json()[name] for name in COUNTS)
 
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while (await post(at_s=-100, w=1, out=5_000)).status_code == 403:  # not served yet
                 await asyncio.sleep(0.05)
         assert await counted(at_s=-100, w=1, out=5_000) == (3, 0, 2, 1)  # the same again, as a new post

@@ -63,7 +63,7 @@ async def raw(node: FakeNode, sent: bytes) -> bytes:
     reader, writer = await asyncio.open_connection(*node.address["webhook"])
     writer.write(sent)
     try:
-        return await asyncio.wait_for(reader.read(), 20)
+        return await asyncio.wait_for(reader.read(), 60)
     finally:
         writer.close()
         await writer.wait_closed()
@@ -178,11 +178,11 @@ async def test_things_come_and_go() -> None:
     async with node.running(adapter()):
         assert (await post(node, body_of())).status_code == 403
         node.set_bindings([binding()])
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while (await post(node, body_of())).status_code != 200:
                 await asyncio.sleep(0.01)
         node.set_bindings([])
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while (await post(node, body_of())).status_code != 403:
                 await asyncio.sleep(0.01)
 

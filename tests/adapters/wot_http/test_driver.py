@@ -236,7 +236,7 @@ async def test_who_answers_byte_by_byte_is_not_waited_for_for_ever() -> None:
     finally:
         over.set()
         await session.close()
-        await asyncio.wait_for(closed.wait(), 10)
+        await asyncio.wait_for(closed.wait(), 60)
         server.close()
         await server.wait_closed()
 

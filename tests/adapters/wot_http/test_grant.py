@@ -99,7 +99,7 @@ async def session(vendor: Vendor, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0)
 

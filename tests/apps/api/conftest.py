@@ -109,7 +109,7 @@ class Node:
 
         thread = threading.Thread(target=asyncio.run, args=(run(),))
         thread.start()
-        port, loop, end = started.get(timeout=10)
+        port, loop, end = started.get(timeout=60)
         try:
             yield f"{'https' if tls else 'http'}://127.0.0.1:{port}"
         finally:

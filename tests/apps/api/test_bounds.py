@@ -272,7 +272,7 @@ async def test_who_connects_in_the_moment_of_stopping_is_let_go_of(recwarn):
     gc.collect()
     assert not [str(warned.message) for warned in recwarn]
     for client in clients:
-        client.settimeout(10)
+        client.settimeout(60)
         with contextlib.suppress(ConnectionResetError):
             assert client.recv(1) == b""
         client.close()

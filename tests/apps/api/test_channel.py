@@ -111,7 +111,7 @@ async def test_a_product_delivers_the_channel_of_its_contract_and_no_other(world
     await asyncio.gather(*(stream.opened.wait() for stream in streams.values()))
     for value, channel in enumerate(products, 1):
         await world.send(point, [value], channel=channel)
-    await asyncio.wait_for(asyncio.gather(*following), 20)
+    await asyncio.wait_for(asyncio.gather(*following), 60)
     for value, channel in enumerate(products, 1):
         assert [record["v"] for record in streams[channel].records] == [value]
         records, _ = await world.pull_all(products[channel])

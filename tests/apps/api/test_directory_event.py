@@ -52,7 +52,7 @@ def plain(document):
 async def events(world, path, count, **more):
     """Return the first events of a stream: name, data and id."""
     found, name = [], ""
-    async with world.op.stream("GET", path, timeout=20, **more) as answer:
+    async with world.op.stream("GET", path, timeout=60, **more) as answer:
         assert answer.status_code == 200
         assert answer.headers["content-type"].startswith("text/event-stream")
         async for line in answer.aiter_lines():

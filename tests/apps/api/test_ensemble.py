@@ -195,7 +195,7 @@ async def test_followed_who_joins_and_who_leaves(world):
     await until(lambda: any("urn:example:b1" in one["left"] for one in seen))
     assert not any("urn:example:b2" in one["left"] for one in seen)
     await world.op.delete(f"/ensembles/{saved['id']}")
-    await asyncio.wait_for(following, 20)
+    await asyncio.wait_for(following, 60)
     assert seen[-1] == {"event": "end", "reason": "removed"}
 
 

@@ -49,7 +49,7 @@ async def test_the_end_says_after_which_message_to_go_on(when):
         if message.data == b"3":
             asyncio.get_running_loop().call_soon(flow.end, "node-stopping")
 
-    await asyncio.wait_for(flow.run(tell), 20)
+    await asyncio.wait_for(flow.run(tell), 60)
     assert flow.source.last(flow.ended) == {"reason": "node-stopping", "cursor": told[-1].decode()}
     assert len(told) == (2 if when == "before" else 3)
     flow.close()

@@ -17,7 +17,7 @@ def said(url: str, *parts: bytes) -> bytes:
     place = urlsplit(url)
     answer = b""
     ended = contextlib.suppress(ConnectionResetError, BrokenPipeError)  # before it had read all
-    with socket.create_connection((place.hostname, place.port), timeout=20) as sock, ended:
+    with socket.create_connection((place.hostname, place.port), timeout=60) as sock, ended:
         for part in parts:
             sock.sendall(part)
         while more := sock.recv(65536):

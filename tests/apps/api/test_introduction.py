@@ -48,7 +48,7 @@ async def test_a_ticket_opens_one_stream_once(tmp_path):
         assert answer.status_code == 201, answer.text
         href = answer.json()["href"]
         assert href.startswith(f"{world.url}{path}?a=b&ticket=")
-        async with world.nobody.stream("GET", href, timeout=20) as stream:
+        async with world.nobody.stream("GET", href, timeout=60) as stream:
             assert stream.status_code == 200
             async for line in stream.aiter_lines():
                 if line.startswith("data: "):

@@ -222,7 +222,7 @@ async def test_broken_content_lengths_are_the_clients_fault(small, length):
 
 
 def ask_raw(port, request):
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as raw:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as raw:
         raw.sendall(request)
         got = b""
         while piece := raw.recv(65536):

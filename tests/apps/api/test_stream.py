@@ -125,7 +125,7 @@ async def test_binary_forms_on_streams(world):
     assert not stream.records
     query = "?cursor=0:0&accept=application/vnd.apache.arrow.stream"
     async with connect(ws_url(world, product, query), additional_headers=bearer(world.co)) as ws:
-        frame = await asyncio.wait_for(ws.recv(), 10)
+        frame = await asyncio.wait_for(ws.recv(), 60)
         assert decode_arrow(frame, max_items=10).value.tolist() == [1, 2, 3]
         assert json.loads(await ws.recv()) == {"cursor": "0:1"}
 
@@ -202,7 +202,7 @@ async def test_a_fast_consumer_does_not_wait_for_a_slow_one(world):
     await until(lambda: world.node.hub.subscriptions == 2)
     for at in range(10):
         await world.send(point, range(at * 5000, at * 5000 + 5000), begin_s=1_700_000_000 + at * 5000)
-    await asyncio.wait_for(following, 20)
+    await asyncio.wait_for(following, 60)
     assert values(stream.records) == list(range(50_000))
     raw.close()
 
@@ -264,7 +264,7 @@ async def test_only_reported_readings_are_delivered(world):
     records, _ = await world.pull_all(product)
     assert values(records) == [0.0]
     stream = Sse()
-    await asyncio.wait_for(stream.follow(world.co, product, params={"cursor": "0:0"}, enough=1), 10)
+    await asyncio.wait_for(stream.follow(world.co, product, params={"cursor": "0:0"}, enough=1), 60)
     assert values(stream.records) == [0.0]
 
 
@@ -285,7 +285,7 @@ async def test_a_token_that_ends_is_no_reason_to_cut_what_it_opened(world):
     point, product, _ = await world.shared()
     stream = Sse()
     following = asyncio.ensure_future(stream.follow(world.co, product, enough=1))
-    await asyncio.wait_for(stream.opened.wait(), 10)
+    await asyncio.wait_for(stream.opened.wait(), 60)
     await asyncio.sleep(0.6)  # some turns of the watch
     await world.send(point, [1])
-    await asyncio.wait_for(following, 10)
+    await asyncio.wait_for(following, 60)

@@ -28,7 +28,7 @@ async def raw(world, text: bytes) -> bytes:
     try:
         writer.write(text)
         writer.write_eof()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             return await reader.read(1 << 20)
     finally:
         writer.close()
@@ -153,7 +153,7 @@ async def test_a_grant_revoked_while_streams_open_leaves_none_open(world) -> Non
     statuses = []
 
     async def follow() -> None:
-        async with world.co.stream("GET", f"/products/{product}/stream", timeout=20) as answer:
+        async with world.co.stream("GET", f"/products/{product}/stream", timeout=60) as answer:
             statuses.append(answer.status_code)
             async for _ in answer.aiter_bytes():
                 pass

@@ -43,7 +43,7 @@ def person() -> Iterator[Callable[[str], bool]]:
     threads = []
 
     def browse(address: str) -> bool:
-        thread = threading.Thread(target=lambda: httpx.get(address, follow_redirects=True, timeout=10))
+        thread = threading.Thread(target=lambda: httpx.get(address, follow_redirects=True, timeout=60))
         thread.start()
         threads.append(thread)
         return True
@@ -88,8 +88,8 @@ def test_whoever_comes_without_the_right_state_is_turned_away(cloud: Any, person
 
         def forged() -> None:
             for query in ("code=stolen&state=guess", "code=stolen", "error=no"):
-                answers.append(httpx.get(f"{back}?{query}", timeout=10).status_code)
-            answers.append(httpx.get(back.replace("/callback", "/other"), timeout=10).status_code)
+                answers.append(httpx.get(f"{back}?{query}", timeout=60).status_code)
+            answers.append(httpx.get(back.replace("/callback", "/other"), timeout=60).status_code)
             person(address)
 
         threading.Thread(target=forged).start()

@@ -134,7 +134,7 @@ def wait_for_power(device: Any, power_w: int) -> int:
 def test_mbpoll_reads_the_marker(start: Start):
     port = start("inverter")["port"]
     command = ["mbpoll", "-m", "tcp", "-p", str(port), "-a", "1", "-0", "-r", "40000", "-c", "4", "-t", "4:hex", "-1"]
-    told = subprocess.run([*command, "127.0.0.1"], capture_output=True, text=True, check=True, timeout=20).stdout
+    told = subprocess.run([*command, "127.0.0.1"], capture_output=True, text=True, check=True, timeout=60).stdout
     assert [int(word, 16) for word in re.findall(r"0x([0-9A-F]{4})", told)] == [0x5375, 0x6E53, 1, 66]
 
 
@@ -159,7 +159,7 @@ def test_modbus_serial_reads_the_marker(start: Start):
 def test_the_wire_in_the_wall_says_import_positive(start: Start):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as home:
         home.bind(("127.0.0.1", 0))
-        home.settimeout(15)
+        home.settimeout(60)
         start("inverter", "--hour", "12", "--home-port", str(home.getsockname()[1]))
         said = json.loads(home.recv(512))
     assert said["device"] == "pv"

@@ -99,7 +99,7 @@ class Beside:
 
     async def becomes(self, command: str, state: str) -> None:
         """Wait until a command has a state at the node."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while await self.state(command) != state:
                 await asyncio.sleep(0.02)
 

@@ -94,7 +94,7 @@ class Site:
             self.kill(name)
         for talker in self.talkers.values():
             talker.stdin.close()
-            await asyncio.wait_for(talker.wait(), 10)
+            await asyncio.wait_for(talker.wait(), 60)
 
 
 @pytest.fixture

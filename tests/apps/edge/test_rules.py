@@ -77,7 +77,7 @@ async def test_a_version_that_faults_gives_way_to_the_one_before(beside):
     await until(lambda: report(edge).runs)
     shown = (await beside.world.op.get(f"/edges/{beside.id}/rules")).json()
     assert shown[0]["version"] == 2
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (await beside.view())["rules"][0]["state"] != "rolled-back":
             await asyncio.sleep(0.05)
     await publish(beside, STEADY.replace("250", "350"))

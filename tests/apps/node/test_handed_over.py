@@ -56,7 +56,7 @@ async def test_events_of_before_are_not_replayed(world):
     await world.op.post("/readings", json=[{"n": f"{THING}/stateOfCharge", "v": 1}], headers=SENML)
     await order(world.op)
     await hand_over(world)
-    told = await asyncio.wait_for(replayed(world.co), 20)
+    told = await asyncio.wait_for(replayed(world.co), 60)
     assert SECRET not in json.dumps(told)
     assert {one.get("type") for one in told} == {"thing.changed", "thing.transferred"}
 

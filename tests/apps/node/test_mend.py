@@ -78,7 +78,7 @@ async def test_a_batch_that_was_kept_but_not_published_reaches_twins_and_subscri
     assert (await world.op.post("/readings", json=body, headers=SENML)).status_code == 500
     assert raised
     await world.send(energy, [3], begin_s=BEGIN_S + 2)
-    await asyncio.wait_for(following, 20)
+    await asyncio.wait_for(following, 60)
     assert [record["v"] for record in stream.records] == [1, 2, 3]
     await until(lambda: not books.behind)
     assert (await world.op.get("/things/urn:example:m1/properties/voltage")).json()["value"] == 230
@@ -98,7 +98,7 @@ async def test_the_last_batch_is_made_good_too_and_no_snapshot_passes_it(world, 
     body = [{"n": energy, "v": 2, "t": BEGIN_S + 1}]
     assert (await world.op.post("/readings", json=body, headers=SENML)).status_code == 500
     assert dict(books.applied) == before or not books.behind
-    await asyncio.wait_for(following, 20)
+    await asyncio.wait_for(following, 60)
     assert [record["v"] for record in stream.records] == [2]
     assert (await world.op.get(f"/things/{energy.replace('/', '/properties/')}")).json()["value"] == 2
 
@@ -119,7 +119,7 @@ async def test_one_product_that_fails_costs_the_others_nothing(world, monkeypatc
     monkeypatch.setattr(Mask, "pick", lambda self, readings: call(self, readings))
     await world.send(energy, [1])
     await world.send(energy, [2], begin_s=BEGIN_S + 1)
-    await asyncio.wait_for(asyncio.gather(*following), 20)
+    await asyncio.wait_for(asyncio.gather(*following), 60)
     assert raised
     for stream in streams.values():
         assert [record["v"] for record in stream.records] == [1, 2]

@@ -36,7 +36,7 @@ def taking(requests):
 
 
 async def ended(world, href):
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while (status := (await world.op.get(href)).json())["status"] not in {"completed", "failed"}:
             await asyncio.sleep(0.01)
     return status

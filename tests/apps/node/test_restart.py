@@ -279,7 +279,7 @@ async def test_a_graceful_stop_loses_nothing_under_load(tmp_path):
     await until(lambda: len(acknowledged) > 1500)
     await world.running.stop()
     await asyncio.gather(*posting)
-    await asyncio.wait_for(following, 10)
+    await asyncio.wait_for(following, 60)
     assert stream.ended["reason"] == "node-stopping"
     await world.hang_up()
     async with running(data) as again:

@@ -80,7 +80,7 @@ def test_sign_ins_never_take_more_threads_than_their_share(world, alice, monkeyp
     waiting = [threading.Thread(target=users.sign_in, args=("alice", PASSWORD, f"192.0.2.{at}")) for at in range(2)]
     for thread in waiting:
         thread.start()
-        assert begun.acquire(timeout=20)
+        assert begun.acquire(timeout=60)
     with pytest.raises(Overloaded, match="at once"):
         users.sign_in("alice", PASSWORD, "192.0.2.9")
     go.set()

@@ -20,7 +20,7 @@ async def test_a_browser_finds_the_directory_until_it_is_taken_back() -> None:
     wanted = {(SERVICE, f"Northside.{SERVICE}"), (DIRECTORY, f"Northside directory.{SERVICE}")}
     found = set()
     while not wanted <= found:
-        kind, name, change = await asyncio.wait_for(seen.get(), 20)
+        kind, name, change = await asyncio.wait_for(seen.get(), 60)
         if change is ServiceStateChange.Added:
             found.add((kind, name))
     info = AsyncServiceInfo(SERVICE, f"Northside.{SERVICE}")
@@ -30,7 +30,7 @@ async def test_a_browser_finds_the_directory_until_it_is_taken_back() -> None:
     await announcement.close()
     gone = set()
     while len(gone) < 2:
-        kind, _, change = await asyncio.wait_for(seen.get(), 20)
+        kind, _, change = await asyncio.wait_for(seen.get(), 60)
         if change is ServiceStateChange.Removed:
             gone.add(kind)
     await browser.async_cancel()

@@ -159,7 +159,7 @@ async def test_a_handshake_that_is_cancelled_leaves_no_connection_open(make, no_
             asking.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await asking
-            await asyncio.wait_for(ended.wait(), 20)
+            await asyncio.wait_for(ended.wait(), 60)
 
 
 async def _said(*parts):
