@@ -1,5 +1,6 @@
 """Consumers of streams: by WebSocket, and raw connections that stop reading."""
 
+import asyncio
 import base64
 import json
 import socket
@@ -35,6 +36,18 @@ async def follow_socket(world, product, query="", enough=1 << 60, size=1 << 24):
         except ConnectionClosed:
             pass
         return records, words, ws.close_reason
+
+
+async def stalled_stream(world, path, *, upgrade=False):
+    """Open a stream and never read it; a busy node may ask to try again first."""
+    while True:
+        raw = stalled_connection(world, handshake(world, path, upgrade=upgrade))
+        raw.settimeout(60)
+        said = await asyncio.to_thread(raw.recv, 16, socket.MSG_PEEK)
+        if b" 503 " not in said:
+            return raw
+        raw.close()
+        await asyncio.sleep(0.2)
 
 
 def stalled_connection(world, request):

@@ -11,7 +11,7 @@ import psutil
 import pytest
 from killing import read_said
 from running_node import BEGIN_S, SENML, running, settings_for, until
-from running_streams import handshake, stalled_connection
+from running_streams import stalled_stream
 
 from gridspine.infra.log import writer
 from gridspine.infra.log.writer import Priority
@@ -103,9 +103,7 @@ def rows(points, first, count):
 async def test_readers_that_stop_reading_cost_little_memory_and_are_cut(world, tally):
     """Twenty streams nobody reads, under a load of many megabytes each: what waits for them is bounded."""
     point, product, grant = await world.shared()
-    stalled = [
-        stalled_connection(world, handshake(world, f"/products/{product}/stream", upgrade=False)) for _ in range(20)
-    ]
+    stalled = [await stalled_stream(world, f"/products/{product}/stream") for _ in range(20)]
     await until(lambda: world.node.hub.subscriptions == 20)
     me = psutil.Process()
     await world.op.post("/readings", content=rows([point], 0, 20_000), headers=ARROW)

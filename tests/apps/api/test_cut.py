@@ -8,10 +8,9 @@ from running_node import Sse, running, until
 from running_streams import (
     bearer,
     follow_socket,
-    handshake,
     read_rest,
     read_until_end,
-    stalled_connection,
+    stalled_stream,
     values,
     ws_url,
 )
@@ -84,7 +83,7 @@ async def test_a_reader_that_has_stopped_reading_is_cut_too(world, how, kind):
     """The sender hangs on backpressure. After the cut its connection is gone, and little of what was sent comes out."""
     point, product, grant = await world.shared()
     path = f"/products/{product}/{kind}"
-    raw = stalled_connection(world, handshake(world, path, upgrade=kind == "socket"))
+    raw = await stalled_stream(world, path, upgrade=kind == "socket")
     await until(lambda: world.node.hub.subscriptions == 1)
     sent = 0
     delivered = -1
@@ -95,9 +94,9 @@ async def test_a_reader_that_has_stopped_reading_is_cut_too(world, how, kind):
         await asyncio.sleep(0.05)
     assert delivered < sent * 5000
     await end_by(world, how, grant)
-    await until(lambda: world.node.hub.subscriptions == 0, 5)
+    await until(lambda: world.node.hub.subscriptions == 0)
     server = world.running._servers[0]
-    await until(lambda: not [c for c in server.state.connections if is_at(c, raw.getsockname())], 5)
+    await until(lambda: not [c for c in server.state.connections if is_at(c, raw.getsockname())])
     await world.send(point, [-1.0 + 1e9], begin_s=1_800_000_000 - 5e7)
     got = await asyncio.to_thread(read_rest, raw)
     assert b"1000000000.0" not in got and b"999999999.0" not in got
@@ -133,7 +132,7 @@ class _Stopped:
 async def test_the_end_cursor_never_passes_what_was_not_sent(world):
     """A send that the cut abandons is not counted as sent: whoever goes on from the end's cursor gets it."""
     point, product, grant = await world.shared()
-    raw = stalled_connection(world, handshake(world, f"/products/{product}/stream", upgrade=False))
+    raw = await stalled_stream(world, f"/products/{product}/stream")
     await until(lambda: world.node.hub.subscriptions == 1)
     for at in range(12):
         await world.send(point, range(at * 5000, at * 5000 + 5000), begin_s=1_700_000_000 + at * 5000)

@@ -6,7 +6,7 @@ import json
 
 import pytest
 from running_node import Sse, running, settings_for, until
-from running_streams import bearer, follow_socket, handshake, stalled_connection, values, ws_url
+from running_streams import bearer, follow_socket, handshake, stalled_connection, stalled_stream, values, ws_url
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
@@ -196,7 +196,7 @@ async def test_a_slow_consumer_is_told_and_loses_nothing(world, monkeypatch):
 
 async def test_a_fast_consumer_does_not_wait_for_a_slow_one(world):
     point, product, _ = await world.shared()
-    raw = stalled_connection(world, handshake(world, f"/products/{product}/stream", upgrade=False))
+    raw = await stalled_stream(world, f"/products/{product}/stream")
     stream = Sse()
     following = asyncio.ensure_future(stream.follow(world.co, product, enough=50_000))
     await until(lambda: world.node.hub.subscriptions == 2)
