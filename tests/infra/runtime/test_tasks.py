@@ -1,9 +1,12 @@
 """Supervised tasks: started again, told of while they fail and no longer, ended with the node."""
 
 import asyncio
+import threading
+
+import pytest
 
 from gridspine.infra.runtime.clock import VirtualClock
-from gridspine.infra.runtime.tasks import FIRST_BACK_OFF_S, Supervisor
+from gridspine.infra.runtime.tasks import FIRST_BACK_OFF_S, Supervisor, to_the_end
 
 
 async def settle() -> None:
@@ -64,3 +67,54 @@ async def test_a_task_that_returns_is_over() -> None:
     await settle()
     assert not supervisor.states()[0].running
     await supervisor.close()
+
+
+async def _fails_as_it_is_ended() -> None:
+    try:
+        await asyncio.Event().wait()
+    finally:
+        raise OSError("the disk is full")
+
+
+async def _fails_in_a_child() -> None:
+    async def child() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise ValueError("no luck") from None
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(child())
+
+
+@pytest.mark.parametrize("work", [_fails_as_it_is_ended, _fails_in_a_child])
+async def test_a_task_that_fails_as_it_is_ended_is_over(work) -> None:
+    supervisor = Supervisor(VirtualClock())
+    supervisor.start("worker", work)
+    await settle()
+    closing = asyncio.create_task(supervisor.close())
+    done, _ = await asyncio.wait([closing], timeout=5)
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()  # once more: else the test would never end without what it is for
+    assert done, "it was begun anew"
+    assert supervisor.states() == []
+
+
+async def test_who_is_cancelled_waits_for_the_end_of_what_a_thread_does() -> None:
+    begun, go_on, ended = threading.Event(), threading.Event(), []
+
+    def work() -> None:
+        begun.set()
+        go_on.wait(60)
+        ended.append(True)
+
+    task = asyncio.create_task(to_the_end(work))
+    await asyncio.to_thread(begun.wait, 60)
+    task.cancel()
+    await settle()
+    assert not task.done()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended == [True]
+    assert await to_the_end(lambda: 7) == 7

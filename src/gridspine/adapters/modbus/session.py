@@ -17,6 +17,7 @@ from gridspine.adapters.modbus.address import Endpoint
 from gridspine.adapters.modbus.register import BITS, Entity
 from gridspine.infra.runtime.address_rule import AddressRule
 from gridspine.infra.runtime.clock import Clock
+from gridspine.infra.runtime.tasks import heed_cancellation
 from gridspine.kernel.errors import Invalid, Unavailable
 from gridspine.kernel.time import US
 from gridspine.things.adapter import WireTrace
@@ -86,16 +87,11 @@ def _check_function(response: ModbusPDU, function: int) -> None:
 
 @contextmanager
 def _heeding_cancellation() -> Iterator[None]:
-    """Raise what ``asyncio.wait_for`` swallows (CPython 3.11) when a cancellation comes together with any other end.
-
-    The library uses it to connect and to wait for an answer; a refused connection, too, is such an end.
-    """
+    """Raise what ``asyncio.wait_for`` swallows: the library connects, and waits for an answer, by it."""
     try:
         yield
     finally:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise asyncio.CancelledError
+        heed_cancellation()
 
 
 class Backoff:

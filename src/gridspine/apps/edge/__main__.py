@@ -18,15 +18,16 @@ from gridspine.infra.runtime.systemd import READY, STOPPING, keep_alive, notify 
 from gridspine.kernel.errors import GridspineError  # noqa: E402
 
 DEFAULT_SETTINGS = Path("edge.toml")
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 async def run(path: Path) -> None:
     """Run the edge of the settings file ``path``."""
     settings = load_edge_settings(path)
     configure_logs(settings.log_level, as_json=settings.log_json)
-    stopping = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    stopping, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, stopping.set)
     edge = Edge(settings, EdgeKey.read(Path(settings.key)), SystemClock())
     alive = asyncio.create_task(keep_alive(edge.alive))
     try:
@@ -35,6 +36,8 @@ async def run(path: Path) -> None:
         await stopping.wait()
     finally:
         notify(STOPPING)
+        for number in _SIGNALS:  # a second one ends it as it is: what it said it has is on disk
+            loop.remove_signal_handler(number)
         alive.cancel()
         await edge.stop()
 

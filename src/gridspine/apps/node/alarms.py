@@ -12,6 +12,7 @@ from gridspine.infra.log.port import EventLog, Record
 from gridspine.infra.log.scan import scan
 from gridspine.infra.log.writer import AppendJob, LogWriter, append
 from gridspine.infra.runtime.clock import Clock
+from gridspine.infra.runtime.tasks import to_the_end
 from gridspine.kernel.errors import GridspineError
 from gridspine.kernel.quality import Quality
 from gridspine.kernel.readings import Channel, Int64Array
@@ -67,7 +68,7 @@ class Alarms:
         if self._acknowledging or offset <= self._checkpoints.offset:
             return  # one that is durable may not be in the table yet
         changes = [AlarmChanged(alarm) for alarm in self.table.alarms()]
-        await asyncio.to_thread(lambda: self._checkpoints.save(offset, map(encode_change, changes)))
+        await to_the_end(lambda: self._checkpoints.save(offset, map(encode_change, changes)))
 
     def on_committed(self, committed: Committed) -> None:
         """Look at live reported readings for conditions that are met, or over."""

@@ -83,9 +83,13 @@ class ArchiveService:
                     await process.wait()
 
     async def query(self, sql: str, format_: Format, as_of_us: int | None) -> QueryResult:
-        """Answer one SELECT over archive and log."""
-        given = QueryInput(points=self._points, things=self._thing_rows, events=self._events)
-        return await asyncio.to_thread(self._pool.run, sql, given, format=format_, as_of_us=as_of_us)
+        """Answer one SELECT over archive and log; it ends when whoever asks for it is cancelled."""
+        given, stop = QueryInput(points=self._points, things=self._thing_rows, events=self._events), Stop()
+        try:
+            return await asyncio.to_thread(self._pool.run, sql, given, format=format_, as_of_us=as_of_us, stop=stop)
+        except asyncio.CancelledError:
+            stop.now("the caller left")
+            raise
 
     async def query_granted(
         self, sql: str, format_: Format, granted: Granted, *, principal: str, stop: Stop, as_of_us: int | None

@@ -24,6 +24,7 @@ from gridspine.infra.log.port import EventLog
 from gridspine.infra.log.writer import LogWriter
 from gridspine.infra.runtime.clock import Clock, Steps, new_urn
 from gridspine.infra.runtime.settings import Commands as CommandSettings
+from gridspine.infra.runtime.tasks import to_the_end
 from gridspine.infra.runtime.trace import NO_TRACE, Trace
 from gridspine.kernel.errors import Conflict, NotFound
 from gridspine.things.adapter import Order, ProgressState
@@ -119,7 +120,7 @@ class Commands:
             if offset <= self._checkpoints.offset:
                 return
             events = list(self.commander.snapshot())
-        await asyncio.to_thread(lambda: self._checkpoints.save(offset, map(encode_event, events)))
+        await to_the_end(lambda: self._checkpoints.save(offset, map(encode_event, events)))
 
     # -- asking -------------------------------------------------------------------------------------------------
 

@@ -55,7 +55,7 @@ from gridspine.infra.runtime.datadir import DataDirectory
 from gridspine.infra.runtime.durable import write_whole
 from gridspine.infra.runtime.meter import Meter
 from gridspine.infra.runtime.settings import Settings
-from gridspine.infra.runtime.tasks import Supervisor
+from gridspine.infra.runtime.tasks import Supervisor, to_the_end
 from gridspine.kernel.errors import DiskFull, Overloaded
 from gridspine.kernel.readings import Int64Array
 from gridspine.sharing.access import Access
@@ -342,7 +342,7 @@ class Node:
     async def _follow_ledger(self) -> None:
         while True:
             if self.ledger.behind:
-                await asyncio.to_thread(self.ledger.catch_up)
+                await to_the_end(self.ledger.catch_up)
             await self.clock.sleep(LEDGER_S)
 
     async def _follow_outbox(self) -> None:
@@ -351,7 +351,7 @@ class Node:
             await self.clock.sleep(OUTBOX_S)
             if self.registry.behind:
                 with contextlib.suppress(DiskFull):
-                    await asyncio.to_thread(self.registry.relay)
+                    await to_the_end(self.registry.relay)
             if not self.registry.behind:
                 await self.things.settle()
                 await self.access.settle()
@@ -359,16 +359,16 @@ class Node:
     async def _snapshots(self) -> None:
         while True:
             await self.clock.sleep(SNAPSHOT_S)
-            await asyncio.to_thread(self._save_twins)
-            await asyncio.to_thread(self._save_things)
+            await to_the_end(self._save_twins)
+            await to_the_end(self._save_things)
             await self._save_checkpoints()
             with contextlib.suppress(DiskFull):
-                await asyncio.to_thread(self.registry.relay)
+                await to_the_end(self.registry.relay)
 
     async def _save_checkpoints(self) -> None:
         await self.commands.checkpoint()
         await self.alarms.checkpoint()
-        await asyncio.to_thread(self.agents.book.save)
+        await to_the_end(self.agents.book.save)
         with contextlib.suppress(Overloaded):
             self.writer.submit(OffencesJob(self.log, self.offences, self.checkpoints[EVENTS]))
 

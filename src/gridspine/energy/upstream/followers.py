@@ -5,6 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Generic, Protocol, TypeVar
 
+from gridspine.infra.runtime.tasks import heed_cancellation
 from gridspine.infra.runtime.workers import Workers
 from gridspine.kernel.errors import Invalid
 from gridspine.things.adapter import AdapterContext, Binding
@@ -90,7 +91,8 @@ class Followers(Generic[F]):
             while True:
                 try:
                     await follower.run()
-                except Exception:  # what one server says never ends the others
+                except Exception as error:  # what one server says never ends the others
+                    heed_cancellation(error)
                     _LOG.exception("%s could not follow its server; it begins anew", thing)
                     await self._context.clock.sleep(_AGAIN_S)
         finally:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import structlog
 
@@ -12,6 +13,30 @@ log = structlog.get_logger(__name__)
 
 FIRST_BACK_OFF_S, LONGEST_BACK_OFF_S = 0.5, 30.0
 _HEALTHY_AFTER_US = 60_000_000
+T = TypeVar("T")
+
+
+def heed_cancellation(error: BaseException | None = None) -> None:
+    """Raise the cancellation of this task that ``error`` took the place of; whoever asked for it waits for its end.
+
+    A cancellation is lost where a ``finally`` raises, where a child of a task group fails as its parent is cancelled
+    (CPython 3.11), and in ``asyncio.wait_for`` (CPython 3.11) when what is waited for ends at the same time.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError from error
+
+
+async def to_the_end(work: Callable[[], T]) -> T:
+    """Do ``work`` in a thread; whoever is cancelled meanwhile still waits for its end: nothing follows too soon."""
+    working = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(working)
+    except asyncio.CancelledError:
+        await asyncio.wait([working])
+        if (error := working.exception()) is not None:
+            log.warning("what was being done when its task was ended failed", error=str(error))
+        raise
 
 
 @dataclass(slots=True)
@@ -69,6 +94,11 @@ class Supervisor:
             try:
                 await work()
             except Exception as error:
+                try:
+                    heed_cancellation(error)
+                except asyncio.CancelledError:
+                    log.warning("task failed as it was ended", task=name, exc_info=error)
+                    raise
                 if self._is_healthy(state):
                     state.failures = 0
                 state.started_us = None

@@ -26,6 +26,7 @@ from gridspine.adapters.ieee2030_5.client.walk import Walk, link_of, own
 from gridspine.adapters.ieee2030_5.identity import lfdi_of
 from gridspine.adapters.ieee2030_5.settings import NOTIFICATIONS
 from gridspine.energy.control_port import ControlPort, Controls
+from gridspine.infra.runtime.tasks import heed_cancellation
 from gridspine.infra.runtime.waiting import back_off_s, pause
 from gridspine.kernel.errors import GridspineError, Invalid, Unavailable
 from gridspine.kernel.ids import point_id
@@ -265,7 +266,8 @@ async def _again(context: AdapterContext, utility: Utility) -> None:
         except Invalid as error:
             log.error("utilities.%s: %s", utility.name, error.detail)
             await context.clock.sleep(60.0)
-        except Exception:  # what one server says never ends the others, nor what is served here
+        except Exception as error:  # what one server says never ends the others, nor what is served here
+            heed_cancellation(error)
             log.exception("utilities.%s: it could not be followed; it begins anew", utility.name)
             await context.clock.sleep(_BROKEN_S)
 
