@@ -58,10 +58,10 @@ class CpoProfiles:
         if own is None:
             return Reply(ProfileResponse("UNKNOWN_SESSION", TIMEOUT_S))
         (point,) = self._roaming.charging.points(call.partner.thing, [own.thing])
-        if point is None or not point.limit:
+        published = self._locations.by_thing.get(own.thing)  # None: no more, since the session began
+        if point is None or not point.limit or published is None:
             return Reply(ProfileResponse("NOT_SUPPORTED", TIMEOUT_S))
-        evse = self._locations.by_thing[own.thing].evse
-        limit = ceiling(given.charging_profile, evse, point.limit, call.now_us)
+        limit = ceiling(given.charging_profile, published.evse, point.limit, call.now_us)
 
         async def work() -> ProfileResult:
             return ProfileResult("ACCEPTED" if await self._set(call, own, limit) else "REJECTED")
@@ -164,10 +164,11 @@ class CpoProfiles:
             await self._let_go(partner, own)
 
     def _active(self, call: Call, own: Own, duration_s: int) -> ProfileResult:
-        now_us, evse = self._roaming.now_us, self._locations.by_thing[own.thing].evse
+        now_us, published = self._roaming.now_us, self._locations.by_thing.get(own.thing)
         (point,) = self._roaming.charging.points(call.partner.thing, [own.thing])
-        if point is None or not point.limit:
+        if point is None or not point.limit or published is None:
             return ProfileResult("REJECTED")
+        evse = published.evse
         planned = self._roaming.charging.planned(call.partner.thing, own.thing, now_us, now_us + duration_s * US)
         unit = "A" if point.limit == "currentLimit" else "W"
         most = float(evse.max_amperage) if unit == "A" else evse.max_amperage * _volts(evse)

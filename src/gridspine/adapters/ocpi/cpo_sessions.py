@@ -23,7 +23,7 @@ from gridspine.adapters.ocpi.book import Partner
 from gridspine.adapters.ocpi.call import Call, Reply
 from gridspine.adapters.ocpi.charging import CdrToken
 from gridspine.adapters.ocpi.cpo_cdrs import CpoCdrs
-from gridspine.adapters.ocpi.cpo_locations import CpoLocations
+from gridspine.adapters.ocpi.cpo_locations import CpoLocations, Published
 from gridspine.adapters.ocpi.cpo_tokens import CpoTokens
 from gridspine.adapters.ocpi.latest import LatestSessions
 from gridspine.adapters.ocpi.own import SESSIONS, Own, OwnPlace, id_of
@@ -60,9 +60,12 @@ class CpoSessions:
     # -- what happens ------------------------------------------------------------------------------------------
 
     async def on_session(self, session: ChargingSession) -> None:
-        """Keep what is told of a session, if a partner's driver charges; durable when this returns."""
+        """Keep what is told of a session, if a partner's driver charges; durable when this returns.
+
+        Where a charging point is published no more, what began there while it was still ends, and is billed.
+        """
         published = self._locations.by_thing.get(session.thing)
-        if published is None or session.started_us is None:
+        if session.started_us is None or (published is None and not self._latest.at(session.thing)):
             return
         id_ = id_of(session)
         began_us = min(session.started_us, self._roaming.now_us)
@@ -74,9 +77,9 @@ class CpoSessions:
             else:
                 listed = session.own or not session.token
                 found = None if listed else self._tokens.behind_session(session)
-                if found is None:
+                if found is None or published is None:
                     return
-                partner, own = found.partner, self._begun(id_, session, found)
+                partner, own = found.partner, self._begun(id_, session, found, published)
             if own.ended_us:
                 return  # it was billed: what comes later changes no record
             energy, ended_us = session.energy_wh, session.ended_us
@@ -92,8 +95,8 @@ class CpoSessions:
                 return
         await self._after(partner, own)
 
-    def _begun(self, id_: str, session: ChargingSession, found: Authorised) -> Own:
-        published, token = self._locations.by_thing[session.thing], found.token
+    def _begun(self, id_: str, session: ChargingSession, found: Authorised, published: Published) -> Own:
+        token = found.token
         tariff = self._bill.tariff_of(published.evse.tariff_ids)
         currency, priced = (self._roaming.settings.currency, "") if tariff is None else (tariff.currency, tariff.id)
         by = CdrToken(token.country_code, token.party_id, token.uid, token.type, token.contract_id)
