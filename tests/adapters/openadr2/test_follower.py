@@ -35,6 +35,20 @@ class Following:
         await until(self.limited)
         return site
 
+    async def connect(self, **said):
+        """Let the owner say another connection."""
+        connection = {"vtn": f"{self.vtn.url}/OpenADR2/Simple/2.0b", "access": "utility", "pollS": 1, **said}
+        body = {"gs:connection": connection}
+        headers = {"content-type": "application/merge-patch+json"}
+        answer = await self.home.world.op.patch(f"/things/{self.thing}", json=body, headers=headers)
+        assert answer.status_code in {200, 204}, answer.text
+
+    async def takes_part(self, *wanted):
+        """Whether the enrolments of the home that are active are those ``wanted``, each as subject and modes."""
+        (mine,) = await self.home.ask("/programmes")
+        found = await self.home.ask(f"/programmes/{mine['id']}/enrolments")
+        return [(one["subject"], one["modes"]) for one in found if one["state"] == "active"] == list(wanted)
+
     async def limited(self):
         """Whether the battery is commanded to take 1500 W at most."""
         return await self.commanded() == [1500]
@@ -112,3 +126,28 @@ async def test_a_vtn_that_takes_no_reports_is_followed_all_the_same(following, m
     monkeypatch.setitem(session.SERVICES["EiReport"], r.RegisterReport, none)
     await following.begin(telemetry=following.battery)
     await until(following.connected)
+
+
+@pytest.mark.slow
+@pytest.mark.asyncio(loop_scope="module")
+async def test_consent_that_is_taken_back_ends_what_runs_also_while_the_vtn_is_away(following):
+    site = await following.begin()
+    assert await following.takes_part((site, ["importLimitW"]))
+    await following.connect(site=site, modes=[])
+    await until(following.free)
+    await until(lambda: following.takes_part((site, [])))
+
+    async def told(out):
+        return bool(await following.vtn.opts(following.programme)) == out
+
+    await until(lambda: told(True))
+    await following.connect(site=site, modes=["importLimitW"])
+    await until(following.limited)  # an event that is known is read anew
+    await until(lambda: told(False))
+    await following.vtn.stop()
+    await following.connect(modes=["importLimitW"])
+    await until(following.free)
+    await until(following.takes_part)
+    await following.vtn.start()
+    await until(following.connected)
+    assert await following.free()

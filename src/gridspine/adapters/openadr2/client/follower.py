@@ -42,7 +42,7 @@ class Follower:
         self._mirror = Mirror(context, binding, connection, self._kept, making)
         self._telemetry = Telemetry(self._mirror, self._kept, connection, context.clock)
         self._pace = Pace(context, binding, connection.vtn)
-        self._fresh = True
+        self._fresh, self._consented = True, False
         self._handlers: dict[type, Callable[[Any], Awaitable[None]]] = {
             m.DistributeEvent: self._take_events, m.RequestReregistration: self._register_again,
             m.CancelPartyRegistration: self._be_dismissed, r.CreateReport: self._answer_reports,
@@ -68,6 +68,9 @@ class Follower:
 
         Returns what could not be kept.
         """
+        if not self._consented:  # what the owner takes back is taken back also where the VTN is away
+            await self._mirror.consent()
+            self._consented = True
         if not self._kept.now.registration_id:
             await self._register()
         if self._fresh:
