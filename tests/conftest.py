@@ -25,7 +25,7 @@ import structlog
 MARK = "TESTS_OF_THIS_RUN"
 """Environment variable by which a run knows its processes, whoever adopted them."""
 SKIPS = Path(__file__).with_name("skips.toml")
-_PATIENCE_S = 5.0
+_PATIENCE_S = 60.0
 _FRAMES = 12
 _MADE = {}
 """By file descriptor: the test in which its latest socket was made, and the lines that led there."""

@@ -141,7 +141,7 @@ async def test_openleadr_is_a_ven(vtn, signed):
             await asyncio.sleep(0.1)
         assert await vtn.opts(programme) == []
         newer = await vtn.publish(programme, (180, 720, simple), supersedes=event)
-        await asyncio.sleep(1.5)
+        await ready(process, "told\n")
         await vtn.world.op.post(f"/programmes/{programme}/events/{newer}/cancel", json={"reason": "over"})
         out, errors = await process.communicate()
     assert process.returncode == 0, errors.decode()[-3000:]

@@ -1,7 +1,6 @@
 """A run of the tests that skips what it may not, or leaves something behind, fails and says why."""
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -49,7 +48,9 @@ def test_it(tmp_path):
 
 
 def run(folder, text, skips="", more=()):
-    shutil.copy(TESTS / "conftest.py", folder)
+    house, patience = (TESTS / "conftest.py").read_text(), "_PATIENCE_S = 60.0"
+    assert patience in house
+    (folder / "conftest.py").write_text(house.replace(patience, "_PATIENCE_S = 3.0"))  # what is planted never ends
     (folder / "skips.toml").write_text(skips)
     (folder / "test_planted.py").write_text(text)
     environment = {name: value for name, value in os.environ.items() if name != "TESTS_OF_THIS_RUN"}

@@ -39,8 +39,20 @@ class FollowPort(Protocol):
         """Return what ``thing`` follows; raise `NotFound` unless ``source`` speaks for it."""
         ...
 
-    async def opt(self, source: Source, thing: str, event: str, *, out: bool, reason: str = "") -> None:
-        """Let ``thing`` not take part in ``event``, or take part again; raise `NotFound`, `Conflict`."""
+    def answers_for(self, source: Source, thing: str, enrolment: ProgrammeEnrolment) -> bool:
+        """Whether what ``source`` answers for ``thing`` is said for all of an enrolment, and nobody else's.
+
+        It is the Thing's own; or its site's, where it is the guard, or alone: nothing else behind the site can be
+        commanded, nor has a principal of its own.
+        """
+        ...
+
+    async def opt(self, source: Source, thing: str, event: str, *, out: bool, reason: str = "") -> bool:
+        """Let ``thing`` not take part in ``event``, or take part again; return whether its answer counts.
+
+        It does not where the enrolment is others' as well (`answers_for`): nothing changes then. Raises `NotFound`,
+        `Forbidden`, `Conflict`.
+        """
         ...
 
     async def opt_out_of(
@@ -48,7 +60,8 @@ class FollowPort(Protocol):
     ) -> str:
         """Let ``thing`` not take part in a programme's events in ``times`` [µs since 1970]; return the opt-out's id.
 
-        Raises `NotFound`, `Invalid`, `Conflict`.
+        It is "", and nothing changes, where the enrolment is others' as well (`answers_for`). Raises `NotFound`,
+        `Invalid`, `Conflict`.
         """
         ...
 

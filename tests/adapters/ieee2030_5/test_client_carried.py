@@ -91,6 +91,34 @@ async def test_a_control_that_is_listed_again_is_carried_out_again_and_not_told_
     assert followed.told == {"A1": (1, 2, 6)}
 
 
+async def test_what_ran_its_course_and_is_listed_no_more_was_completed(followed) -> None:
+    await followed.look(followed.control(lasts_s=60), followed.control("A2", begin_s=300))
+    await followed.clock.advance(120)
+    await followed.look()
+    assert followed.told == {"A1": (1, 2, 3), "A2": (1, 6)}
+
+
+async def test_what_was_listed_no_more_in_time_was_cancelled_though_it_is_answered_when_it_is_over(followed) -> None:
+    await followed.look(followed.control(lasts_s=60))
+    before = followed.record
+    await followed.look()
+    followed.record = before  # the node stopped before it was kept
+    await followed.clock.advance(120)
+    await followed.look()
+    assert followed.told["A1"][-1] == 6
+
+
+async def test_what_its_owner_opted_out_of_was_not_completed(followed) -> None:
+    first, second = followed.control(lasts_s=60), followed.control("A2", begin_s=30, lasts_s=60)
+    await followed.look(first, second)
+    for one in followed.events():
+        await followed.port.enrolments.opt_out(*followed.enrolled, event=one.id)
+    await followed.look(first, second)
+    await followed.clock.advance(120)
+    await followed.look(first)
+    assert followed.told == {"A1": (1, 2, 4, 8), "A2": (1, 4, 10)}
+
+
 async def test_a_program_that_is_listed_again_is_followed_again(followed) -> None:
     await followed.look(followed.control())
     first, _ = followed.enrolled

@@ -7,15 +7,20 @@ from types import SimpleNamespace
 import pytest
 
 from gridspine.adapters.ieee2030_5.client import utility
-from gridspine.adapters.ieee2030_5.client.connection import Access
+from gridspine.adapters.ieee2030_5.client.connection import Access, Failed
 from gridspine.adapters.ieee2030_5.client.end_device import Upstream
 from gridspine.adapters.ieee2030_5.client.follower import Follower
 from gridspine.adapters.ieee2030_5.client.mirror import Mirror
 from gridspine.adapters.ieee2030_5.client.record import ProgramRecord, Record
 from gridspine.adapters.ieee2030_5.client.utility import Client, Utility, follow_utilities
-from gridspine.adapters.ieee2030_5.wire import Element
+from gridspine.adapters.ieee2030_5.client.walk import Walk
+from gridspine.adapters.ieee2030_5.wire import SEP, Element, decode
 from gridspine.infra.runtime.clock import VirtualClock
+from gridspine.kernel.errors import Forbidden, NotFound, Unavailable
 from gridspine.kernel.time import US
+from gridspine.things.adapter import Binding
+
+DEVICES = ("AA", "BB", "CC")
 
 
 class Context:
@@ -98,6 +103,95 @@ async def test_what_nobody_thought_of_ends_neither_the_others_nor_what_is_served
             await asyncio.sleep(0.01)  # files are read beside the loop
         assert context.asked >= 4
         assert not task.done()
+
+
+class Server:
+    """A server of three EndDevices; ``refused`` says how it refuses to show a resource."""
+
+    host, path = "a.example", "/dcap"
+
+    def __init__(self):
+        self.asked, self.refused, self.at = [], {}, ""
+
+    async def get(self, href):
+        path = href.partition("?")[0]
+        self.asked.append(path)
+        if path in self.refused:
+            raise self.refused[path]
+        devices = "".join(
+            f'<EndDevice href="/e/{one}"><lFDI>{20 * one}</lFDI>'
+            f'<FunctionSetAssignmentsListLink href="{self.at}/fsa/{one}"/></EndDevice>'
+            for one in DEVICES
+        )  # fmt: skip
+        head, said = {
+            "/dcap": ("DeviceCapability", '<EndDeviceListLink href="/edev"/>'),
+            "/edev": ('EndDeviceList all="3"', devices),
+        }.get(path, ('FunctionSetAssignmentsList all="0"', ""))
+        return decode(f'<{head} pollRate="900" xmlns="{SEP}">{said}</{head.partition(" ")[0]}>'.encode())
+
+
+class Three:
+    """Looks at three EndDevices once, at each call."""
+
+    def __init__(self, context, server):
+        controls = SimpleNamespace(of=lambda _source: SimpleNamespace(source=SimpleNamespace(organisation="o")))
+        self.utility = Utility(context, controls, "grid", Access("https://a.example", "", "", ""), 1)
+        self.walk = Walk(server, context.clock)
+
+    async def __call__(self):
+        return await self.utility._tried(Client(b"", "AB"), self.walk)
+
+
+@pytest.fixture
+def three(context):
+    async def authorise(*_given):
+        return SimpleNamespace(organisation="o")
+
+    async def none(*_given):
+        return None
+
+    async def items():
+        return []
+
+    context.authorise, context.store = authorise, SimpleNamespace(items=items, get=none, put=none)
+    connection = {"utility": "grid", "thing": "urn:example:d"}
+    context.bindings = lambda: [
+        Binding(f"urn:example:{one}", one, "o", "m", {**connection, "lfdi": 20 * one}) for one in DEVICES
+    ]
+    server = Server()
+    return server, Three(context, server)
+
+
+@pytest.mark.parametrize("error", [NotFound("404"), Failed("500"), Forbidden("403")])
+async def test_what_one_end_device_is_refused_keeps_no_other_from_being_read(context, three, error) -> None:
+    server, look = three
+    server.refused["/fsa/AA"] = error
+    assert await look() == ""
+    assert {"/fsa/BB", "/fsa/CC"} <= set(server.asked)
+    server.asked.clear()
+    await context.clock.advance(30)
+    assert await look() == ""
+    assert server.asked == ["/fsa/AA"], "what is known of the others stays so"
+
+
+async def test_what_the_server_moved_is_found_again_at_once(three) -> None:
+    server, look = three
+    assert await look() == ""
+    server.at, server.refused["/fsa/AA"] = "/moved", NotFound("404")
+    look.walk.renew("/fsa/AA")
+    assert await look() == ""
+    assert server.asked[-3:] == [f"/moved/fsa/{one}" for one in ("AA", "BB", "CC")]
+
+
+@pytest.mark.parametrize(("path", "error"), [
+    ("/fsa/AA", Unavailable("nobody answers")), ("/edev", NotFound("404")), ("/dcap", Failed("500")),
+])  # fmt: skip
+async def test_a_server_that_is_away_is_not_asked_once_for_each_end_device(three, path, error) -> None:
+    server, look = three
+    server.refused[path] = error
+    assert error.detail in await look()
+    assert server.asked.count(path) == 1
+    assert not {"/fsa/BB", "/fsa/CC"} & set(server.asked)
 
 
 async def test_what_is_said_of_the_der_is_said_each_hour_though_the_clock_was_set_back() -> None:

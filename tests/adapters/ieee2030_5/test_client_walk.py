@@ -19,7 +19,7 @@ class Server:
 
     def __init__(self, clock):
         self.clock, self.devices, self.asked, self.ahead_us = clock, [], [], 0
-        self.between, self.list_ = lambda: None, "/edev"
+        self.between, self.list_, self.page, self.named = lambda: None, "/edev", PAGE, True
 
     async def get(self, href):
         self.asked.append(href)
@@ -30,10 +30,14 @@ class Server:
         if path == "/tm":
             return self.document("Time", f"<currentTime>{(self.clock.now_us() + self.ahead_us) // US}</currentTime>")
         start = int(query.partition("s=")[2].partition("&")[0])
-        shown = "".join(f"<EndDevice><lFDI>{one}</lFDI></EndDevice>" for one in self.devices[start : start + PAGE])
+        shown = "".join(map(self.device, self.devices[start : start + self.page]))
         page = self.document(f'EndDeviceList all="{len(self.devices)}" pollRate="900" subscribable="1"', shown)
         self.between()
         return page
+
+    def device(self, lfdi):
+        named = f' href="/edev/{lfdi}"' if self.named else ""
+        return f"<EndDevice{named}><lFDI>{lfdi}</lFDI></EndDevice>"
 
     def document(self, head, said):
         return wire.decode(f'<{head} xmlns="{wire.SEP}">{said}</{head.partition(" ")[0]}>'.encode())
@@ -56,6 +60,28 @@ async def test_nothing_is_missed_of_a_list_that_changes_while_it_is_read(server,
     walk = Walk(server, clock)
     found = [one.said("lFDI") for one in await walk.end_devices()]
     assert found == [f"{at:040X}" for at in range(1, 2 * PAGE)], "the first of the second page moved to the first"
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("page", [PAGE, 60])
+async def test_nothing_is_passed_over_where_one_went_and_one_came(server, clock, named, page) -> None:
+    server.devices, server.page, server.named = [f"{at:040X}" for at in range(3 * PAGE)], page, named
+
+    def roll():
+        server.devices = [*server.devices[1:], f"{4 * PAGE:040X}"]
+
+    changes = iter([roll, roll])
+    server.between = lambda: next(changes, lambda: None)()
+    found = [one.said("lFDI") for one in await Walk(server, clock).end_devices()]
+    assert found == server.devices, "as many as before, the first of the second page is on the first"
+
+
+async def test_a_server_that_shows_one_at_a_time_or_fewer_than_it_counts_is_read(server, clock) -> None:
+    server.devices, server.page = [f"{at:040X}" for at in range(5)], 1
+    assert len(await Walk(server, clock).end_devices()) == 5
+    server.page, server.devices = PAGE, [f"{at:040X}" for at in range(2 * PAGE)]
+    counted, server.document = server.document, lambda head, said: counted(head.replace('all="200"', 'all="201"'), said)
+    assert len(await Walk(server, clock).end_devices()) == 2 * PAGE
 
 
 async def test_a_list_that_never_stands_still_is_given_up(server, clock) -> None:

@@ -2,6 +2,7 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from gridspine.adapters.ieee2030_5.der_program import ACTIVE, CANCELLED, SCHEDULED, SUPERSEDED, assignments
 from gridspine.energy.control import Control
@@ -76,8 +77,65 @@ def test_envelopes_are_never_looser_than_their_site() -> None:
     intervals = (EnvelopeInterval(NOW_S * US, (NOW_S + 60) * US, Control(export_limit_w=5000.0)),)
     envelope = Envelope(id="v", site="s", organisation="o", title="E", intervals=intervals, default=LIMIT)
     (one,) = assignments(Followed(site, (envelope,)), NOW_S * US, 7)
-    assert [program.default.export_limit_w for program in one.programs] == [1000.0, 1000.0]
+    assert [program.default.export_limit_w for program in one.programs] == [1000.0]
     assert [control.control.export_limit_w for program in one.programs for control in program.controls] == [1000.0]
+
+
+def enveloped(envelopes, at_us, **site):
+    made = Site(id="s", organisation="o", title="S", **site)
+    ((program,),) = (one.programs for one in assignments(Followed(made, tuple(envelopes)), at_us, 1))
+    return program
+
+
+_SPANS = st.lists(
+    st.tuples(st.integers(0, 9), st.integers(1, 9), st.sampled_from([0.0, 500.0, 1500.0, None])), max_size=4
+)
+
+
+@given(
+    st.lists(st.tuples(_SPANS, st.sampled_from([None, 900.0, 3000.0])), min_size=1, max_size=4),
+    st.sampled_from([None, 1000.0]), st.integers(0, 60),
+)  # fmt: skip
+def test_of_several_envelopes_the_tightest_limit_is_told_at_every_moment(drawn, own_w, at_s) -> None:
+    envelopes = []
+    for number, (spans, default_w) in enumerate(drawn):
+        intervals, end_s = [], NOW_S
+        for gap_s, lasts_s, limit_w in spans:
+            begin_s, end_s = end_s + gap_s, end_s + gap_s + lasts_s
+            intervals.append(EnvelopeInterval(begin_s * US, end_s * US, Control(export_limit_w=limit_w)))
+        default = Control(export_limit_w=default_w)
+        one = Envelope(id=f"v{number}", site="s", organisation="o", title="E", default=default)
+        envelopes.append(replace(one, intervals=tuple(intervals)))
+    at_us = (NOW_S + at_s) * US
+    program = enveloped(envelopes, at_us, export_limit_w=own_w)
+    limits = [one.layer(at_us, at_us + US)[0].control.export_limit_w for one in envelopes]
+    expected = min((one for one in [*limits, own_w] if one is not None), default=None)
+    running = [one for one in program.controls if one.from_us <= at_us < one.until_us]
+    assert len(running) <= 1
+    told = running[0].control if running else program.default
+    assert told.export_limit_w == expected
+    assert [one.status for one in running] == [ACTIVE] * len(running)
+    again = enveloped(envelopes, at_us + US, export_limit_w=own_w).controls
+    before = {one.names: one[:5] for one in program.controls}
+    assert all(before[one.names] == one[:5] for one in again), "time alone neither moves nor renames any"
+
+
+def test_one_envelope_is_told_interval_by_interval() -> None:
+    same = [EnvelopeInterval((NOW_S + at) * US, (NOW_S + at + 60) * US, LIMIT) for at in (0, 60, 120)]
+    envelope = Envelope(id="v", site="s", organisation="o", title="E", intervals=tuple(same))
+    program = enveloped([envelope], (NOW_S + 70) * US)
+    assert [(one.from_us, one.until_us) for one in program.controls] == [
+        (one.from_us, one.until_us) for one in same[1:]
+    ]
+
+
+def test_a_control_of_limits_has_another_name_when_they_change() -> None:
+    interval = EnvelopeInterval(NOW_S * US, (NOW_S + 60) * US, LIMIT)
+    envelope = Envelope(id="v", site="s", organisation="o", title="E", intervals=(interval,))
+    changes = [{}, {"export_limit_w": 100.0, "version": 2}]
+    names = {enveloped([envelope], NOW_S * US, **more).controls[0].key for more in changes}
+    later = Envelope(id="v", site="s", organisation="o", title="E", default=LIMIT, intervals=(interval,), version=2)
+    assert len(names | {enveloped([later], NOW_S * US).controls[0].key}) == 3
 
 
 @given(st.lists(st.tuples(st.integers(-50, 50), st.integers(1, 60), st.booleans()), max_size=8), st.integers(-60, 120))

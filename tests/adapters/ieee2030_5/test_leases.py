@@ -1,7 +1,7 @@
 """Leases on a device's own points, as controls; what their device answers."""
 
 from csip_device import device
-from csip_utility import CSIP, SEP, XML, href, until, xml
+from csip_utility import CSIP, METER, SEP, XML, href, until, xml
 
 
 async def controls(http, path):
@@ -66,6 +66,52 @@ async def test_malformed_responses_are_refused(utility) -> None:
     assert await respond(http, control, issued.lfdi, 5) == 201
     enrolment = (await utility.world.op.get(f"/programmes/{programme}/enrolments")).json()[0]
     assert enrolment["optOuts"] == []
+
+
+async def test_one_device_opts_out_for_no_other_of_its_site(utility) -> None:
+    thing, http, path, issued = await device(utility)
+    other = utility.pki.device("other")
+    second = await utility.thing(await utility.known(other, "other"), other.lfdi)
+    site = await utility.site(thing, second)
+    programme, _ = await utility.programme(site, modes=["generationLimitW"])
+    event = await utility.event(programme, {"generationLimitW": 100}, start_s=5, duration_s=900)
+
+    async def events_control():
+        found = await controls(http, path)
+        return None if found is None else found.find(f"{SEP}DERControl")
+
+    async def opted_out():
+        enrolment = (await utility.world.op.get(f"/programmes/{programme}/enrolments")).json()[0]
+        return [one["event"] for one in enrolment["optOuts"]]
+
+    control = await until(events_control)
+    assert await respond(http, control, issued.lfdi, 4) == 201, "it is kept"
+    assert await opted_out() == []
+    body = {"title": "House", "things": [thing, second], "guard": thing}
+    assert (await utility.world.op.put(f"/sites/{site}", json=body)).status_code == 200
+    assert await respond(http, control, issued.lfdi, 4) == 201
+    assert await opted_out() == [event], "a guard speaks for its site"
+    assert (await utility.world.op.put(f"/sites/{site}", json=body | {"guard": ""})).status_code == 200
+    assert await respond(http, control, issued.lfdi, 5) == 201
+    assert await opted_out() == [], "what was its own word it takes back"
+    assert (
+        await utility.world.op.put(f"/sites/{site}", json=body | {"things": [thing], "guard": ""})
+    ).status_code == 200
+    assert await respond(http, control, issued.lfdi, 4) == 201
+    assert await opted_out() == [event], "it is alone"
+
+
+async def test_a_meter_of_its_own_leaves_a_device_its_site_s_voice(utility) -> None:
+    thing, http, path, issued = await device(utility)
+    known = (await utility.world.op.get("/principals")).json()
+    principal = next(one["id"] for one in known if one["name"] == "device")
+    meter = await utility.thing(principal, "0" * 40, model=METER, name="urn:example:meter", role="site")
+    programme, _ = await utility.programme(await utility.site(thing, meter))
+    event = await utility.event(programme, {"exportLimitW": 100})
+    control = (await until(lambda: controls(http, path))).find(f"{SEP}DERControl")
+    assert await respond(http, control, issued.lfdi, 4) == 201
+    enrolment = (await utility.world.op.get(f"/programmes/{programme}/enrolments")).json()[0]
+    assert [one["event"] for one in enrolment["optOuts"]] == [event]
 
 
 async def test_what_a_device_follows_itself_is_told_once(utility) -> None:

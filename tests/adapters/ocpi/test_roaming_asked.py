@@ -87,12 +87,17 @@ async def test_a_cable_is_let_go_for_who_charges_there_and_for_nobody_else() -> 
     assert (refused.result, refused.message[0].text) == ("REJECTED", "somebody else charges there")
     assert (await world.command("UNLOCK_CONNECTOR", B, connector_id="1")).result == "ACCEPTED"
     world.clock.step_wall(60)
-    await world.charge("OWN", "2")
+    own = await world.charge("OWN", "2")
     assert (await world.command("UNLOCK_CONNECTOR", B, connector_id="1")).result == "REJECTED", "it is over, untold"
-    world.state = 6
     await world.sessions.on_session(world.end(session))
+    for world.state in (2, 6, None):
+        assert (await world.command("UNLOCK_CONNECTOR", B, connector_id="1")).result == "REJECTED", "it still runs"
+    world.state = 1
+    assert (await world.command("UNLOCK_CONNECTOR", B, connector_id="1")).result == "ACCEPTED", "nobody told its end"
+    world.state = 6
+    await world.sessions.on_session(world.end(own))
     assert (await world.command("UNLOCK_CONNECTOR", B, connector_id="1")).result == "ACCEPTED", "the cable is stuck"
-    assert [partner for partner, _ in world.done] == [A, B, B]
+    assert [partner for partner, _ in world.done] == [A, B, B, B]
 
 
 async def test_who_gives_a_reservation_up_lets_nobody_begin_by_it() -> None:

@@ -1,6 +1,7 @@
 """What outlasts a stop of the node: sessions and records are neither lost nor billed twice."""
 
 import asyncio
+from dataclasses import replace
 
 import msgspec
 from ocpi_operator import CHARGER, PLACE, A, World, roamed, started
@@ -98,3 +99,28 @@ async def test_a_record_that_is_not_taken_is_pushed_anew() -> None:
     assert [key.partition("/")[0] for key in world.pushes._waiting[A]] == ["cdr"]
     running.cancel()
     await asyncio.wait([running])
+
+
+async def test_what_began_where_nothing_is_published_any_more_ends_and_is_billed() -> None:
+    world = await started()
+    session = await roamed(world)
+    (kept,) = world.kept(SESSIONS)
+    other = {**PLACE, "evses": [{"thing": "urn:other", "uid": "E9"}]}
+    again = await World(store=world.store, clock=world.clock, locations=[other]).begin()
+    await again.tokens.load()
+    await again.sessions.load()
+    profile = {"charging_rate_unit": "A", "charging_profile_period": [{"start_period": 0, "limit": 6}]}
+    body = msgspec.json.encode({"charging_profile": profile, "response_url": "http://x/back"})
+    call = replace(again.call(), rest=(kept["id"],), body=body, query={"response_url": "http://x/", "duration": "60"})
+    again.later.check = lambda call, url: None
+    done = []
+    again.later.begin = lambda call, url, work: done.append(work) or True
+    assert (await again.profiles.handlers["PUT"](call)).data.result == "NOT_SUPPORTED"
+    assert (await again.profiles.handlers["GET"](call)).data.result == "ACCEPTED"
+    assert (await done[0]()).result == "REJECTED"
+    await again.sessions.on_session(msgspec.structs.replace(session, id="2", again=True))
+    await again.sessions.on_session(world.end(session))
+    assert [(one["transaction"], one["energy_wh"]) for one in again.kept(CDRS)] == [("1", 5_000.0)]
+    assert len(again.kept(SESSIONS)) == 1, "nothing begins there any more"
+    await again.sessions.on_session(msgspec.structs.replace(session, thing="urn:third", id="3"))
+    assert again.sessions._latest.at("urn:third") == ""

@@ -1,10 +1,15 @@
 """A node that follows a VTN as a VEN: a site with a meter, and the Thing that says so."""
 
 import asyncio
+import contextlib
 
+import pytest
 from csip_utility import Utility
 from hosted_node import hosting
 from openadr2_vtn import Watched
+
+from gridspine.adapters.openadr2.client import call, telemetry
+from gridspine.energy.upstream import pace
 
 VEN = "https://gridspine.org/models/ven"
 
@@ -44,3 +49,25 @@ async def until(ask, timeout_s=60.0):
         while not (found := await ask()):
             await asyncio.sleep(0.05)
     return found
+
+
+@contextlib.asynccontextmanager
+async def at_home(vtn, folder):
+    """Yield a `Home` in ``folder`` that may follow ``vtn``, by the certificate ``issued``; it asks again soon."""
+    issued = vtn.pki.device(folder.name)
+    access = {
+        "certificate": str(issued.crt), "key": str(issued.pem), "ca": str(vtn.pki.ca.crt),
+        "origins": [vtn.url], "organisations": ["northside-networks"],
+    }  # fmt: skip
+    made = Home(vtn.pki, folder, {"vtns": {"utility": access}})
+    made.issued = issued
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(telemetry, "GRACE_S", 0.0)
+        patch.setattr(call, "TIMEOUT_S", 2.0)
+        patch.setattr(pace, "LONGEST_S", 1.0)
+        patch.setattr(call, "KEPT_S", 0.0)  # asyncio's TLS waits long for a peer that is idle
+        await made.start()
+        try:
+            yield made
+        finally:
+            await made.stop()

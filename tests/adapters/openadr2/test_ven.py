@@ -5,41 +5,23 @@ import pytest
 import pytest_asyncio
 from csip_utility import METER
 from hypothesis import given, settings
-from openadr2_home import Home, until
+from openadr2_home import at_home, until
 from openadr2_said import of_struct
 
 from gridspine.adapters.openadr2 import message as m
-from gridspine.adapters.openadr2.client import call, telemetry
 from gridspine.adapters.openadr2.client.connection import access_of, read_connection
 from gridspine.adapters.openadr2.client.plan import plan_of
 from gridspine.adapters.openadr2.settings import Access
 from gridspine.energy.programme import Programme
 from gridspine.energy.programme_event import ProgrammeEvent
-from gridspine.energy.upstream import pace
 from gridspine.kernel.errors import Invalid
 from gridspine.kernel.time import US
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def home(vtn, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("home")
-    issued = vtn.pki.device("home")
-    access = {
-        "certificate": str(issued.crt), "key": str(issued.pem), "ca": str(vtn.pki.ca.crt),
-        "origins": [vtn.url], "organisations": ["northside-networks"],
-    }  # fmt: skip
-    made = Home(vtn.pki, folder, {"vtns": {"utility": access}})
-    made.issued = issued
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(telemetry, "GRACE_S", 0.0)
-        patch.setattr(call, "TIMEOUT_S", 2.0)
-        patch.setattr(pace, "LONGEST_S", 1.0)
-        patch.setattr(call, "KEPT_S", 0.0)  # asyncio's TLS waits long for a peer that is idle
-        await made.start()
-        try:
-            yield made
-        finally:
-            await made.stop()
+    async with at_home(vtn, tmp_path_factory.mktemp("home")) as made:
+        yield made
 
 
 @pytest.mark.slow

@@ -230,6 +230,12 @@ async def test_opting_out_of_times_and_events(vtn):
         gone = await ven.say(m.CancelOpt(request_id="3", opt_id=name, ven_id=ven.id))
         assert (gone.response.code, gone.opt_id) == (200, name)
     assert await vtn.opts(programme) == []
+    # what lies in times that are opted out of is told no more, until it does not
+    away = msgspec.structs.replace(out, opt_id="o4", available=(m.Available(start_us=now_us, duration_us=3600 * US),))
+    assert (await ven.say(away)).response.code == 200
+    assert await ven.events() == []
+    assert (await ven.say(m.CancelOpt(request_id="5", opt_id="o4", ven_id=ven.id))).response.code == 200
+    assert [one.descriptor.event_id for one in await ven.events()] == [event.descriptor.event_id]
     again = await ven.say(m.CancelOpt(request_id="3", opt_id="o1", ven_id=ven.id))
     assert again.response.code == 452
     into = m.CreateOpt(

@@ -157,7 +157,7 @@ async def opens(portal: Portal, browser: Browser) -> AsyncIterator[Opens]:
 
     async def open_page(**options: Any) -> Watched:
         context = await browser.new_context(locale="en-GB", timezone_id="Europe/London", **options)
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(60_000)
         contexts.append(context)
         opened.append(Watched(await context.new_page(), portal.url))
         return opened[-1]

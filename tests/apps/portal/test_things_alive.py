@@ -39,7 +39,7 @@ async def test_channels_stand_side_by_side_and_the_form_is_changed_with_its_cons
     await expect(page.locator("dialog")).to_contain_text("never to a wire")
     await page.locator("dialog").get_by_label("Reason").fill("a <b>drill</b>")
     await page.get_by_role("button", name="Emulate", exact=True).click()
-    await expect(page.locator("#channels")).to_contain_text("a <b>drill</b>", timeout=20_000)  # a process starts
+    await expect(page.locator("#channels")).to_contain_text("a <b>drill</b>")  # a process starts
     assert portal.node.forms.forms.get(BATTERY).form == "emulator"  # type: ignore[union-attr]
     assert all(command.state == "cancelled" for command in portal.node.commands.commander.commands(BATTERY))
     number = portal.node.things.get(BATTERY).first

@@ -22,6 +22,8 @@ async def main():
 
     async def on_event(event):
         said["events"].append(event)
+        if event["event_descriptor"]["modification_number"] == 1:
+            print("told", file=sys.stderr, flush=True)
         if event["event_descriptor"]["event_status"] == "cancelled":
             seen.set()
         return "optIn"

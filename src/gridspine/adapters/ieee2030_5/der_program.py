@@ -4,8 +4,8 @@
 
     enrolment in a programme ──────────► FunctionSetAssignments ─► DERProgram (primacy, default)
                                                                      event, each interval ─► DERControl
-    site: its limits, its envelopes ───► FunctionSetAssignments ─► a DERProgram each
-                                                                     interval ─► DERControl
+    site: its limits, its envelopes ───► FunctionSetAssignments ─► DERProgram: the tightest of all
+                                                                     between edges of intervals ─► DERControl
     a lease on a point of the Thing ───► FunctionSetAssignments ─► DERProgram ─► DERControl
 
     interval   scheduled (0) ─► active (1) ─► over: not listed any more        cancelled (2), superseded (4): listed
@@ -18,7 +18,9 @@ of it is left, it is potentially so.
 Source: IEEE 2030.5-2018 ``sep.xsd``, EventStatus with its notes on who marks an event superseded, and when.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence, Set
+from itertools import pairwise
 from typing import NamedTuple
 
 from gridspine.adapters.ieee2030_5.mrid import short
@@ -30,7 +32,7 @@ from gridspine.energy.programme import Programme
 from gridspine.energy.programme_enrolment import ProgrammeEnrolment
 from gridspine.energy.programme_event import ProgrammeEvent
 from gridspine.energy.site import Site
-from gridspine.energy.timeline import Claim, resolve
+from gridspine.energy.timeline import Claim, Limited, intersect, resolve
 from gridspine.kernel.time import MAX_US
 
 SCHEDULED, ACTIVE, CANCELLED, SUPERSEDED = 0, 1, 2, 4
@@ -127,25 +129,52 @@ def next_change_us(found: Iterable[Assignment], followed: Followed, now_us: int)
 
 
 def _of_site(site: Site, envelopes: Sequence[Envelope], now_us: int, primacy: int) -> Iterator[Assignment]:
-    programs = []
-    if site.limits.modes:
-        changed_us = site.created_us
-        names = ("limits", site.id)
-        programs.append(DerProgram(names, site.title, primacy, site.version, changed_us, site.limits, ()))
-    for one in envelopes:
-        default = tightest([one.default, site.limits])
-        controls = tuple(
-            DerControl(
-                (one.id, str(interval.from_us), str(one.version)), one.title,
-                tightest([interval.limits.over(one.default), site.limits]), interval.from_us, interval.until_us,
-                one.created_us, *_by_time(interval.from_us, one.created_us, now_us),
-            )
-            for interval in one.intervals
-            if interval.until_us > now_us
+    """Yield what holds at a connection point: one program, as of two a device carries out the newer, be it looser."""
+    if not envelopes and not site.limits.modes:
+        return
+    default = tightest([site.limits, *(one.default for one in envelopes)])
+    version = site.version + sum(one.version for one in envelopes)
+    changed_us = max([site.created_us, *(one.created_us for one in envelopes)])
+    title = envelopes[0].title if len(envelopes) == 1 else site.title
+    controls = tuple(_of_envelopes(site, envelopes, title, now_us))
+    program = DerProgram(("limits", site.id), title, primacy, version, changed_us, default, controls)
+    yield Assignment(("site", site.id), site.title, site.version, site.created_us, (program,))
+
+
+def _of_envelopes(site: Site, envelopes: Sequence[Envelope], title: str, now_us: int) -> Iterator[DerControl]:
+    """Yield the tightest limits of a site and all its envelopes, wherever an interval of one of them lies.
+
+    From one start or end of an interval to the next is one control; its name changes whenever what it says could.
+    """
+    spans = [span for span in _spans(envelopes) if span[1] > now_us]
+    if not spans:
+        return
+    from_us, until_us = spans[0][0], spans[-1][1]
+    layers = [one.layer(from_us, until_us) for one in envelopes]
+    held = intersect([*layers, [Limited(from_us, until_us, site.limits)]], from_us, until_us)
+    created_us = max(one.created_us for one in envelopes)
+    versions = [str(site.version), *(word for one in envelopes for word in (one.id, str(one.version)))]
+    at = 0
+    for begin_us, end_us in spans:
+        while held[at].until_us <= begin_us:
+            at += 1
+        yield DerControl(
+            ("limits", site.id, str(begin_us), *versions), title, held[at].control, begin_us, end_us, created_us,
+            *_by_time(begin_us, created_us, now_us),
         )  # fmt: skip
-        programs.append(DerProgram((one.id,), one.title, primacy, one.version, one.created_us, default, controls))
-    if programs:
-        yield Assignment(("site", site.id), site.title, site.version, site.created_us, tuple(programs))
+
+
+def _spans(envelopes: Sequence[Envelope]) -> Iterator[tuple[int, int]]:
+    """Yield from when until when [µs since 1970] the same intervals lie, where any does, in order."""
+    steps: Counter[int] = Counter()
+    for one in (interval for envelope in envelopes for interval in envelope.intervals):
+        steps[one.from_us] += 1
+        steps[one.until_us] -= 1
+    depth = 0
+    for begin_us, end_us in pairwise(sorted(steps)):
+        depth += steps[begin_us]
+        if depth:
+            yield begin_us, end_us
 
 
 def _of_programme(

@@ -21,6 +21,7 @@ from gridspine.adapters.ieee2030_5.settings import LISTENER, Rates, Settings, re
 from gridspine.adapters.ieee2030_5.writes import Writes
 from gridspine.energy.control_port import Controls, controls_of
 from gridspine.energy.followed import Followed, FollowPort
+from gridspine.energy.programme_enrolment import ProgrammeEnrolment
 from gridspine.infra.runtime.waiting import first_to_end
 from gridspine.kernel.errors import Invalid, NotFound, Unavailable
 from gridspine.kernel.time import US
@@ -71,7 +72,10 @@ class _Nobody:
     def followed(self, source: Source, thing: str) -> Followed:
         return Followed()
 
-    async def opt(self, source: Source, thing: str, event: str, *, out: bool, reason: str = "") -> None:
+    def answers_for(self, source: Source, thing: str, enrolment: ProgrammeEnrolment) -> bool:
+        return False
+
+    async def opt(self, source: Source, thing: str, event: str, *, out: bool, reason: str = "") -> bool:
         raise NotFound("there is no such event")
 
     async def opt_out_of(

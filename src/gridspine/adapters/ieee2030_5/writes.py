@@ -175,9 +175,9 @@ class Writes:
         given.whole("createdDateTime", 0, TIME_MAX)
         if event and status in {OPTED_OUT, OPTED_IN, PARTLY_OUT, PARTLY_IN}:
             out = status in {OPTED_OUT, PARTLY_OUT}
-            await self._follow.opt(
-                shown.source, one.device.thing, event, out=out, reason=f"IEEE 2030.5 response, status {status}"
-            )  # fmt: skip
+            reason = f"IEEE 2030.5 response, status {status}"
+            if not await self._follow.opt(shown.source, one.device.thing, event, out=out, reason=reason):
+                self._context.trace("note", f"{one.device.thing}: {reason}: noted only, others are behind its site")
         if not event:
             await self._commands.answered(one.device, subject, status)
         record = await self._sessions.book.device(one.device.lfdi)

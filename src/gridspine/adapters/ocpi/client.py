@@ -23,7 +23,8 @@ from gridspine.infra.runtime.guarded_http import guarded_client, read_body
 from gridspine.kernel.errors import GridspineError, Invalid, Unavailable
 from gridspine.things.adapter import AdapterContext
 
-TIMEOUT_S, MAX_ANSWER_BYTES, MAX_PAGES = 30.0, 8 << 20, 1_000
+TIMEOUT_S, MAX_ANSWER_BYTES, MAX_PAGES, MAX_OBJECTS = 30.0, 8 << 20, 1_000, 20_000
+"""How long an answer takes at most [s], and how large it is [byte]; how many pages a list has, and objects a page."""
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -80,6 +81,8 @@ class Client:
             data, headers = await self._ask("GET", following, token, msgspec.UNSET, to)
             if not isinstance(data, list):
                 raise PartnerError("the partner's answer is no list")
+            if len(data) > MAX_OBJECTS:
+                raise PartnerError(f"more than {MAX_OBJECTS} objects of a page are not taken")
             yield data
             following = next_link(headers.get_list("link"))
             if not following:

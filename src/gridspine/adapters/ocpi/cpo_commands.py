@@ -42,6 +42,8 @@ _UNSAID_US = 7 * 86_400 * US
 """How long a reservation is kept that does not say until when it is [µs]."""
 CHARGES = frozenset({3, 4, 5})
 """The codes of *connectorState* while a vehicle charges, or waits for that in its session."""
+_FREE = 1
+"""Its code while nobody is there; of any other, what was told of sessions decides."""
 
 
 class CpoCommands:
@@ -88,7 +90,9 @@ class CpoCommands:
         if given.connector_id != CONNECTOR:
             raise OcpiError(2003, "that EVSE has no such connector")
         (point,) = self._locations.points(call.partner, [one])
-        charges = point is not None and point.state in CHARGES
+        charges = point is not None and (
+            point.state in CHARGES or (point.state != _FREE and self._sessions.in_use(one.evse.thing))
+        )
         if charges and not self._sessions.runs(call.partner.thing, one.evse.thing):
             return _rejected("somebody else charges there")
         return await self._begin(call, given.response_url, one.evse.thing, "unlock", {})

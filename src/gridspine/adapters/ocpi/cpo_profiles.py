@@ -4,7 +4,7 @@
 
     PUT profile ─► the partner's session? ─► steps in the point's unit ─► lease ─► sent, held ─► POST result
     GET          ─► what limits the charging point, by whomever's leases       ─► POST profile
-    DELETE, or the session ends ─► the lease ends
+    DELETE, or the session ends, or another begins there ─► the lease ends
 
 Source: OCPI 2.2.1-d2 and 2.3.0, chapter "ChargingProfiles module". Ampere are of each phase; watt are turned into
 ampere, and back, by the connector's voltage (line to neutral) and phases. ``min_charging_rate`` is not heard.
@@ -58,10 +58,10 @@ class CpoProfiles:
         if own is None:
             return Reply(ProfileResponse("UNKNOWN_SESSION", TIMEOUT_S))
         (point,) = self._roaming.charging.points(call.partner.thing, [own.thing])
-        if point is None or not point.limit:
+        published = self._locations.by_thing.get(own.thing)  # None: no more, since the session began
+        if point is None or not point.limit or published is None:
             return Reply(ProfileResponse("NOT_SUPPORTED", TIMEOUT_S))
-        evse = self._locations.by_thing[own.thing].evse
-        limit = ceiling(given.charging_profile, evse, point.limit, call.now_us)
+        limit = ceiling(given.charging_profile, published.evse, point.limit, call.now_us)
 
         async def work() -> ProfileResult:
             return ProfileResult("ACCEPTED" if await self._set(call, own, limit) else "REJECTED")
@@ -104,7 +104,7 @@ class CpoProfiles:
         if len(call.rest) != 1:
             raise nothing_here()
         own = self._sessions.find(call.partner.thing, call.rest[0])
-        return None if own is None or own.ended_us else own
+        return own if own is not None and self._sessions.is_on(own) else None
 
     def _asked(self, call: Call) -> str:
         url = call.query.get("response_url", "")
@@ -123,17 +123,17 @@ class CpoProfiles:
             await self._roaming.clock.sleep(0.1)
             state = port.limit_state(partner, state.command)
         now = self._sessions.find(partner, own.id)
-        if now is None or now.ended_us or not state.holds:
+        if now is None or not self._sessions.is_on(now) or not state.holds:
             await self._release(partner, state)
             return False
         return await self._swap(partner, own.id, state)
 
     async def _swap(self, partner: str, id_: str, state: LimitState) -> bool:
-        """Let a ceiling take the place of the one before; False where the session has ended, and so has it."""
+        """Let a ceiling take the place of the one before; False where the session is over, and so is it."""
         before: list[str] = []
 
         def swap(own: Own) -> Own | None:
-            if own.ended_us:
+            if not self._sessions.is_on(own):
                 return None
             before.append(own.profile)
             return _with(own, state.command)
@@ -164,10 +164,11 @@ class CpoProfiles:
             await self._let_go(partner, own)
 
     def _active(self, call: Call, own: Own, duration_s: int) -> ProfileResult:
-        now_us, evse = self._roaming.now_us, self._locations.by_thing[own.thing].evse
+        now_us, published = self._roaming.now_us, self._locations.by_thing.get(own.thing)
         (point,) = self._roaming.charging.points(call.partner.thing, [own.thing])
-        if point is None or not point.limit:
+        if point is None or not point.limit or published is None:
             return ProfileResult("REJECTED")
+        evse = published.evse
         planned = self._roaming.charging.planned(call.partner.thing, own.thing, now_us, now_us + duration_s * US)
         unit = "A" if point.limit == "currentLimit" else "W"
         most = float(evse.max_amperage) if unit == "A" else evse.max_amperage * _volts(evse)

@@ -23,7 +23,7 @@ from gridspine.adapters.ocpi.book import Partner
 from gridspine.adapters.ocpi.call import Call, Reply
 from gridspine.adapters.ocpi.charging import CdrToken
 from gridspine.adapters.ocpi.cpo_cdrs import CpoCdrs
-from gridspine.adapters.ocpi.cpo_locations import CpoLocations
+from gridspine.adapters.ocpi.cpo_locations import CpoLocations, Published
 from gridspine.adapters.ocpi.cpo_tokens import CpoTokens
 from gridspine.adapters.ocpi.latest import LatestSessions
 from gridspine.adapters.ocpi.own import SESSIONS, Own, OwnPlace, id_of
@@ -54,19 +54,24 @@ class CpoSessions:
         self._latest = LatestSessions()
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self.ended: list[Callable[[str, Own], Awaitable[None]]] = []
-        """Called with partner and session when one has ended."""
+        """Called with partner and session when one has ended, or another began in its place."""
         self.handlers = {"GET": self._get, "PUT": self._put_preferences}
 
     # -- what happens ------------------------------------------------------------------------------------------
 
     async def on_session(self, session: ChargingSession) -> None:
-        """Keep what is told of a session, if a partner's driver charges; durable when this returns."""
+        """Keep what is told of a session, if a partner's driver charges; durable when this returns.
+
+        Where a charging point is published no more, what began there while it was still ends, and is billed.
+        """
         published = self._locations.by_thing.get(session.thing)
-        if published is None or session.started_us is None:
+        if session.started_us is None or (published is None and not self._latest.at(session.thing)):
             return
         id_ = id_of(session)
-        began_us = min(session.started_us, self._roaming.now_us)
+        began_us, before = min(session.started_us, self._roaming.now_us), self._latest.at(session.thing)
         self._latest.tell(session.thing, id_, began_us, runs=not session.ended_us, again=session.again)
+        if before != self._latest.at(session.thing):
+            await self._replaced(session.thing, before)
         async with self._turn(id_):
             known = self._find(session.thing, id_)
             if known is not None:
@@ -74,9 +79,9 @@ class CpoSessions:
             else:
                 listed = session.own or not session.token
                 found = None if listed else self._tokens.behind_session(session)
-                if found is None:
+                if found is None or published is None:
                     return
-                partner, own = found.partner, self._begun(id_, session, found)
+                partner, own = found.partner, self._begun(id_, session, found, published)
             if own.ended_us:
                 return  # it was billed: what comes later changes no record
             energy, ended_us = session.energy_wh, session.ended_us
@@ -92,8 +97,8 @@ class CpoSessions:
                 return
         await self._after(partner, own)
 
-    def _begun(self, id_: str, session: ChargingSession, found: Authorised) -> Own:
-        published, token = self._locations.by_thing[session.thing], found.token
+    def _begun(self, id_: str, session: ChargingSession, found: Authorised, published: Published) -> Own:
+        token = found.token
         tariff = self._bill.tariff_of(published.evse.tariff_ids)
         currency, priced = (self._roaming.settings.currency, "") if tariff is None else (tariff.currency, tariff.id)
         by = CdrToken(token.country_code, token.party_id, token.uid, token.type, token.contract_id)
@@ -116,7 +121,18 @@ class CpoSessions:
     async def _after(self, partner: str, own: Own) -> None:
         """Tell the partner, and of one that ended whoever has something to undo."""
         self._push(self._roaming.book.partner(partner), own)
-        for ended in self.ended if own.ended_us else ():
+        if own.ended_us:
+            await self._undo(partner, own)
+
+    async def _replaced(self, thing: str, id_: str) -> None:
+        """Undo what a session leaves that another began after: it is the next driver's now."""
+        async with self._turn(id_):
+            known = self._find(thing, id_)
+        if known is not None:
+            await self._undo(*known)
+
+    async def _undo(self, partner: str, own: Own) -> None:
+        for ended in self.ended:
             try:
                 await ended(partner, own)
             except GridspineError as error:
@@ -137,6 +153,14 @@ class CpoSessions:
     def runs(self, partner: str, thing: str) -> bool:
         """Whether it is a driver of the partner's who charges at a charging point now."""
         return self._running.get((thing, self._latest.at(thing))) == partner
+
+    def is_on(self, own: Own) -> bool:
+        """Whether a session runs, and no other began after it at its charging point."""
+        return not own.ended_us and self._latest.at(own.thing) == own.id
+
+    def in_use(self, thing: str) -> bool:
+        """Whether somebody charges at a charging point, whoever it is, as far as was told."""
+        return self._latest.runs(thing)
 
     def _turn(self, id_: str) -> asyncio.Lock:
         return self._turns.setdefault(id_, asyncio.Lock())
@@ -170,8 +194,11 @@ class CpoSessions:
             await self._roaming.clock.sleep(RUNNING_S)
             for (_, id_), partner in list(self._running.items()):
                 running = self.find(partner, id_)
-                if running is None or running.ended_us or self._latest.at(running.thing) != id_:
-                    continue  # nobody told that it ended, and what is metered now is somebody else's
+                if running is None:
+                    continue
+                if not self.is_on(running):  # nobody told that it ended, and what is metered now is somebody else's
+                    await self._undo(partner, running)
+                    continue
                 try:
                     await self._measure(partner, running)
                 except GridspineError as error:

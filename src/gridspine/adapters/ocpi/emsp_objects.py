@@ -6,16 +6,17 @@ kept is not taken, nor what is no newer than what was deleted; an EVSE and a con
 own. A record is never replaced; where there is no room, the oldest sessions that are over and the oldest records go.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import quote
 
 import msgspec
 
 from gridspine.adapters.ocpi.book import Kept, Partner, Place
 from gridspine.adapters.ocpi.call import Call, Handler, Reply, in_turn
-from gridspine.adapters.ocpi.charging import Cdr, OldPrice, Price, Session
+from gridspine.adapters.ocpi.charging import Cdr, ChargingPeriod, OldPrice, Price, Session
 from gridspine.adapters.ocpi.emsp_things import EmspThings
 from gridspine.adapters.ocpi.location import Connector, Evse, Location
 from gridspine.adapters.ocpi.roaming import Roaming
@@ -28,6 +29,10 @@ _NEW: dict[str, Any] = {"locations": Location, "tariffs": Tariff, "sessions": Se
 _OLD: dict[str, Any] = _NEW | {"tariffs": OldTariff, "sessions": Session[OldPrice], "cdrs": Cdr[OldPrice]}
 _PASSING = frozenset({"sessions", "cdrs"})
 _OVER = frozenset({"COMPLETED", "INVALID"})
+MAX_PERIODS = 4_000
+"""How many periods a PATCH may add to a session: more than there is room for in one that is kept."""
+_Periods = tuple[ChargingPeriod, ...]
+_More = Annotated[_Periods, msgspec.Meta(max_length=MAX_PERIODS)]
 log = logging.getLogger(__name__)
 
 
@@ -88,8 +93,9 @@ class EmspObjects:
 
     async def keep_all(self, partner: Partner, module: str, found: list[Any]) -> int:
         """Keep what was fetched; what is no good, or has no room, is left out. Return how many were kept."""
-        kept, full = 0, ""
+        kept, full, wrong, last = 0, "", 0, ""
         for one in sorted(found, key=_newest, reverse=True):
+            await asyncio.sleep(0)  # what is left out waits for nothing: others have their turn
             try:
                 await self.keep(partner, module, partner.version, plain(msgspec.json.encode(one)))
                 kept += 1
@@ -98,7 +104,9 @@ class EmspObjects:
                 if module in _PASSING:
                     break  # all that follow are older
             except (OcpiError, Invalid, TooLarge) as error:
-                log.warning("%s of %s is left out: %s", module, partner.thing, error.detail)
+                wrong, last = wrong + 1, error.detail
+        if wrong:
+            log.warning("%d of the %s of %s are left out: %s", wrong, module, partner.thing, last)
         if full:
             log.warning("%s of %s are left out: %s", module, partner.thing, full)
         return kept
@@ -134,11 +142,7 @@ class EmspObjects:
 
     async def _patch_session(self, call: Call) -> Reply:
         known, given = self._known(call, "sessions").body, self._patch(call)
-        more = given.pop("charging_periods", [])
-        if not isinstance(more, list):
-            raise bad("charging_periods: a list is needed")
-        before = known.get("charging_periods", [])
-        periods = [*before, *(one for one in more if one not in before)]  # a PATCH may be said twice
+        periods = _added(known.get("charging_periods", []), given.pop("charging_periods", []))
         return await self._done(call, "sessions", known | given | ({"charging_periods": periods} if periods else {}))
 
     async def _delete_tariff(self, call: Call) -> Reply:
@@ -241,8 +245,24 @@ class EmspObjects:
         return given
 
 
+def _added(before: list[Any], more: Any) -> list[Any]:
+    """Return the periods of a session with those that a PATCH adds: one may be said twice."""
+    try:
+        added = read(more, _More)
+    except OcpiError as error:
+        raise bad(f"charging_periods: {error.detail}") from error
+    known = {_written(one) for one in read(before, _Periods)}
+    return [*before, *(one for one, period in zip(more, added, strict=True) if _written(period) not in known)]
+
+
+def _written(period: ChargingPeriod) -> bytes:
+    """Return a period as it is compared: written in one way, however it came."""
+    return msgspec.json.encode(period)
+
+
 def _newest(given: Any) -> str:
-    return str(given.get("last_updated", "")) if isinstance(given, dict) else ""
+    updated = given.get("last_updated") if isinstance(given, dict) else None
+    return updated if isinstance(updated, str) else ""
 
 
 def _inner(call: Call) -> list[tuple[str, str, str]]:

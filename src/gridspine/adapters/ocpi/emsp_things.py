@@ -6,6 +6,7 @@
     session  ─► its EVSE's Thing    ─► its energy is a reading
 """
 
+import asyncio
 import logging
 from typing import Any
 
@@ -63,6 +64,7 @@ class EmspThings:
                     await self.on_location(partner, msgspec.convert(kept.body, Location))
                 except (GridspineError, msgspec.ValidationError) as error:  # one location never ends all roaming
                     log.warning("location %s of %s is not read: %s", kept.id, partner.thing, error)
+                await asyncio.sleep(0)  # there may be thousands of which nothing is told
 
     async def _on_evse(self, partner: Partner, location: Location, evse: Evse) -> None:
         thing = self.thing(partner.thing, location.id, evse.uid)

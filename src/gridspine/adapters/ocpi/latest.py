@@ -32,6 +32,11 @@ class LatestSessions:
         known = self._at.get(thing)
         return "" if known is None else known.latest
 
+    def runs(self, thing: str) -> bool:
+        """Whether the latest session at a charging point runs, anybody's, as far as was told."""
+        known = self._at.get(thing)
+        return known is not None and known.runs[known.latest]
+
     def tell(self, thing: str, id: str, began_us: int, *, runs: bool, again: bool = False) -> None:
         """Note a session, anybody's, that began then [µs since 1970], and whether it runs.
 

@@ -47,8 +47,8 @@ MODULES: dict[str, tuple[tuple[str, str], ...]] = {
 """The interfaces that each role of ours has."""
 PUSHED = frozenset({"locations", "tariffs", "sessions", "cdrs", "tokens", "reservations"})
 """What is a partner's, and is forgotten with it; records of what it owes us are not."""
-
-
+MAX_ENDPOINTS = 100
+"""How many endpoints of a partner are looked at."""
 INVITED_S = 7 * 86_400
 """How long an invitation counts [s]."""
 TELL_S = 5.0
@@ -249,9 +249,10 @@ class Registration:
         if not known:
             raise Conflict(f"no version in common: the partner has {', '.join(sorted(theirs))[:100] or 'none'}")
         details = _convert(await self._client.call("GET", theirs[known[0]], token), VersionDetails)
-        for one in details.endpoints:
+        endpoints = details.endpoints[:MAX_ENDPOINTS]
+        for one in endpoints:
             self._client.check(one.url)
-        return _Found(known[0], details.endpoints[:100])
+        return _Found(known[0], endpoints)
 
     def _registered(self, thing: str) -> Partner:
         partner = self._book.partner(thing)

@@ -30,7 +30,7 @@ VERSIONS: tuple[Version, ...] = ("2.3.0", "2.2.1")
 MAX_PAGE = 100
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z?", re.ASCII)
 _TOKEN = re.compile(r"[\x21-\x7e]{1,64}", re.ASCII)
-_LINK = re.compile(r'<([^<>"\s]{1,2000})>\s*;[^,]*\brel="?next"?', re.ASCII)
+_LINK = re.compile(r'<([^<>"\s]{1,2000})>\s*;[^,<]*\brel="?next"?', re.ASCII)
 _PARTY = re.compile(r"([A-Za-z]{2})[ *-]?([A-Za-z0-9]{3})", re.ASCII)
 _MAX_QUERY, MAX_PARTIES = 20, 20
 T = TypeVar("T")

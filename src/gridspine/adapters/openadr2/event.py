@@ -18,8 +18,10 @@ Lost: signals that are texts or have several values, connect, energise, ramps, a
 Source: ``oadr_ei_20b.xsd`` (signalName, signalType, EventStatusEnumeratedType); the specification's text was not read.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
+
+import msgspec
 
 from gridspine.adapters.openadr2.book import Link
 from gridspine.adapters.openadr2.message import (
@@ -32,9 +34,10 @@ from gridspine.adapters.openadr2.message import (
     Status,
     Target,
 )
-from gridspine.energy.control import Mode
+from gridspine.energy.control import MODE_OF, Mode
 from gridspine.energy.followed import Part
 from gridspine.energy.programme import Programme
+from gridspine.energy.programme_enrolment import ProgrammeEnrolment
 from gridspine.energy.programme_event import EventInterval, ProgrammeEvent
 from gridspine.kernel.time import MAX_US, US
 
@@ -90,18 +93,23 @@ def market_context(programme: Programme) -> str:
 def tell(parts: Sequence[Part], ven_id: str, links: dict[str, Link], ramp_up_us: int, now_us: int) -> list[Told]:
     """Return all events of a VEN that are not over, also those that were cancelled, the most urgent first.
 
-    ``links`` say by which event the wire knows those that took another's place.
+    Each as far as its owner consented: of controls the modes, and nothing before the enrolment or after its end. What
+    lies in times that were opted out of is left out; where only a part of it does it is told whole. ``links`` say by
+    which event the wire knows those that took another's place.
     """
     found: list[Told] = []
     for part in parts:
         replaced = {one.supersedes for one in part.events}
+        modes = {MODE_OF[mode] for mode in part.enrolment.modes if mode in part.programme.modes}
         for event in part.events:
             if event.until_us <= now_us or event.id in replaced:
                 continue
             link = links.get(event.id) or Link(event.id, 0, 0)
             words = (part.enrolment.words & set(event.targets)) - {part.enrolment.id, part.enrolment.subject}
             target = Target(ven_ids=(ven_id,), group_ids=tuple(sorted(words)))
-            for at, run in enumerate(_runs(event)):
+            for at, all_ in enumerate(_runs(event, modes)):
+                if not (run := _within(all_, part.enrolment)):
+                    continue
                 made = _event(part.programme, event, run, at, link, target, ramp_up_us, now_us)
                 if made is not None and (one := Told(event.id, at, made)) and not one.over(now_us):
                     found.append(one)
@@ -121,9 +129,22 @@ def next_change_us(told: Sequence[Told], ramp_up_us: int, now_us: int) -> int:
     return min(time for time in times if time > now_us)
 
 
-def _runs(event: ProgrammeEvent) -> Iterator[list[EventInterval]]:
+def _within(run: Sequence[EventInterval], enrolment: ProgrammeEnrolment) -> list[EventInterval]:
+    """Return what of a run is for one that is enrolled; one without an end has none: it is told no more then."""
+    found = []
+    for one in run:
+        until_us = MAX_US if one.until_us >= MAX_US else min(one.until_us, enrolment.until_us)
+        from_us = max(one.from_us, enrolment.from_us)
+        if from_us < until_us:
+            found.append(msgspec.structs.replace(one, from_us=from_us, until_us=until_us))
+    # What was opted out of by its name is the VEN's to know where it was the VEN that did: see `view`.
+    return found if found and any(enrolment.takes_part("", found[0].from_us, found[-1].until_us)) else []
+
+
+def _runs(event: ProgrammeEvent, modes: Collection[str]) -> Iterator[list[EventInterval]]:
     run: list[EventInterval] = []
-    for one in event.intervals:
+    for given in event.intervals:
+        one = msgspec.structs.replace(given, control=given.control.only(modes))
         if run and (run[-1].until_us != one.from_us or _kinds(run[-1]) != _kinds(one)):
             yield run
             run = []

@@ -39,7 +39,8 @@ async def view_of(
     all_told = tell(followed.parts, ven.id, links, ramp_up_us, now_us)
     outs = {part.enrolment.id: part for part in followed.parts if part.enrolment.opt_outs}
     kept = {one.id: one for one in all_told if _concerns(one, record, outs)}
-    return View(kept, generation, next_change_us(all_told, ramp_up_us, now_us))
+    ends = [part.enrolment.until_us for part in followed.parts]  # each is later than now: it stands
+    return View(kept, generation, min([next_change_us(all_told, ramp_up_us, now_us), *ends]))
 
 
 def _concerns(one: Told, record: VenRecord, outs: dict[str, Part]) -> bool:

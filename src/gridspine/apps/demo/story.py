@@ -155,7 +155,7 @@ class Story:
         """Revoke the grant; return the time from the revocation's record to the end of the stream [s]."""
         self.say("Northside revokes the grant")
         check(await self.northside.post(f"/grants/{self.grant}/revoke", json={"reason": "the demonstration is over"}))
-        await asyncio.wait_for(self.following, 10)
+        await asyncio.wait_for(self.following, 60)
         events = check(await self.northside.get("/receipts", params={"subject": self.grant})).json()
         revoked = datetime.fromisoformat(next(e["time"] for e in events if e["type"] == "grant.revoke"))
         cut_s = self.granted.ended_us / 1e6 - revoked.timestamp()

@@ -20,7 +20,6 @@ from gridspine.apps.demo.neighbourhood import EMULATED_BATTERY, NEIGHBOURS, PREF
 from gridspine.apps.demo.story import Story, receipts_file
 from gridspine.apps.demo.subscriber import Got, reading
 
-CUT_WITHIN_S = 1.0
 IDLE_WITHIN_W = 100.0
 
 

@@ -2,6 +2,12 @@
 
 A device that speaks for a Thing is told what concerns that Thing by a node that its operator bound to the adapter; it
 learns nothing of the organisation's other sites, enrolments or programmes. To opt out for it the policies are asked.
+
+::
+
+    answer of a Thing ─┬ enrolment of its own ─────────────────────────────────────────┬─► opted out, in again
+                       ├ of its site, and it is the guard, or alone there ─────────────┘
+                       └ of its site, where others are commanded, or speak for themselves ─► nothing: who asked notes it
 """
 
 from collections.abc import Callable, Iterator
@@ -9,6 +15,7 @@ from collections.abc import Callable, Iterator
 from gridspine.apps.node.authority import Authority
 from gridspine.apps.node.control_plan import Holder
 from gridspine.apps.node.controls import Controls
+from gridspine.energy.allocation import handles
 from gridspine.energy.followed import Followed, Part
 from gridspine.energy.programme_enrolment import ProgrammeEnrolment
 from gridspine.infra.identity.service import Identity
@@ -17,6 +24,7 @@ from gridspine.kernel.errors import NotFound
 from gridspine.kernel.time import US
 from gridspine.things.adapter import Source
 from gridspine.things.directory import Directory
+from gridspine.things.thing import Thing
 
 OVER_US = 86_400 * US
 """How long events that are over are still told of: devices say afterwards what became of them."""
@@ -44,32 +52,62 @@ class Following:
         parts.sort(key=lambda one: (one.programme.primacy, one.programme.id))
         return Followed(site, envelopes, tuple(parts))
 
-    async def opt(self, source: Source, thing: str, event: str, *, out: bool, reason: str = "") -> None:
-        """Let ``thing`` not take part in ``event``, or take part again; raise `NotFound`, `Forbidden`, `Conflict`."""
+    def answers_for(self, source: Source, thing: str, enrolment: ProgrammeEnrolment) -> bool:
+        """Whether what ``source`` answers for ``thing`` is said for all of an enrolment, and nobody else's.
+
+        It is the Thing's own; or its site's, where it is the guard, or alone: nothing else behind the site can be
+        commanded, nor has a principal of its own.
+        """
+        if enrolment.kind == "thing":
+            return enrolment.subject == thing
+        site = self._controls.sites.find(enrolment.subject)
+        if site is None or thing not in site.things:
+            return False
+        others = (one for one in self._controls.sites.things(site) if one.id != thing)
+        return site.guard == thing or not any(self._is_party(source, one) for one in others)
+
+    def _is_party(self, source: Source, other: Thing) -> bool:
+        return not {source.principal}.issuperset(other.devices) or bool(handles(other.id, self._things.model(other)))
+
+    async def opt(self, source: Source, thing: str, event: str, *, out: bool, reason: str = "") -> bool:
+        """Let ``thing`` not take part in ``event``, or take part again; return whether its answer counts.
+
+        It does not where the enrolment is others' as well (`answers_for`): nothing changes then, unless it takes back
+        what was its own word. Raises `NotFound`, `Forbidden`, `Conflict`.
+        """
         self._check_respond(source, thing)
         found = self._controls.programmes.event_book.get(event)
         own = self._enrolments(thing, source.organisation)
         one = next((one for one in own if one.programme == found.programme), None)
         if one is None or not found.aimed_at(one.words):
             raise NotFound("there is no such event")
-        stands = any(opt.event == event for opt in one.opt_outs)
-        if stands == out:
-            return
+        standing = [opt for opt in one.opt_outs if opt.event == event]
+        took_back = not out and any(opt.by == source.principal for opt in standing)
+        if not took_back and not self.answers_for(source, thing, one):
+            return False
+        if bool(standing) == out:
+            return True
         if out:
             await self._controls.enrolments.opt_out(one, source.principal, reason, event=event)
         else:
             await self._controls.enrolments.opt_in(one, source.principal, event=event)
         await self._controls.desk.carry_out([Holder(one.kind, one.subject)])
+        return True
 
     async def opt_out_of(
         self, source: Source, thing: str, programme: str, times: tuple[int, int], *, reason: str = ""
     ) -> str:
-        """Let ``thing`` not take part in a programme's events in ``times`` [µs since 1970]; return the opt-out's id."""
+        """Let ``thing`` not take part in a programme's events in ``times`` [µs since 1970]; return the opt-out's id.
+
+        It is "", and nothing changes, where the enrolment is others' as well (`answers_for`).
+        """
         self._check_respond(source, thing)
         own = self._enrolments(thing, source.organisation)
         one = next((one for one in own if one.programme == programme), None)
         if one is None:
             raise NotFound("there is no such programme")
+        if not self.answers_for(source, thing, one):
+            return ""
         before, (from_us, until_us) = {opt.id for opt in one.opt_outs}, times
         book = self._controls.enrolments
         kept = await book.opt_out(one, source.principal, reason, from_us=from_us, until_us=until_us)

@@ -31,7 +31,7 @@ class Standing(NamedTuple):
     """How a control stands now: from when until when it is carried out [µs since 1970], and what of it is.
 
     ``held``: anything of it is carried out, or nothing better is in its way; ``out``: its owner opted out;
-    ``gone``: its server cancelled it, or lists it no more; ``superseded``: its server says so.
+    ``gone``: its server cancelled it, or listed it no more before it was over; ``superseded``: its server says so.
     """
 
     begin_us: int
@@ -65,7 +65,7 @@ def due(told: Sequence[int], now: Standing, now_us: int) -> Iterator[int]:
 def _over(told: Sequence[int], now: Standing) -> Iterator[int]:
     if now.superseded or (told and told[-1] == SUPERSEDED):
         return  # what took its place is answered for instead
-    if now.out:
+    if now.out or last_of(told, DECIDED) == OPTED_OUT:
         yield PARTLY_OUT if STARTED in told else NO_PART
     else:
         yield COMPLETED

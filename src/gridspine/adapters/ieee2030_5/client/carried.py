@@ -5,6 +5,7 @@
     DERProgram ──────────► programme of the site's organisation (primacy, default) ─► enrolment of the site
     DERControl, new ─────► event of it: priority by creationTime, chance drawn by the node
     cancelled, superseded, listed no more ─► the event is cancelled
+    over, then unlisted ─► it ran its course
     listed no more ──────► the programme is retired: what it commanded ends, its default, too
     listed again ────────► carried out again; what was said of it is not said twice
     retired here ────────► it stays ended for as long as the server lists it, also when the node has let it go
@@ -293,18 +294,17 @@ class Carrier:
                 said = listed.get(mrid)
                 superseded = said is not None and said.status == SUPERSEDED
                 missing = program in seen and mrid not in seen[program]
-                gone = not superseded and (said.cancelled if said is not None else missing)
-                problem = 0 if control.problem == EXPIRED else control.problem
-                if event is None or enrolment is None:
-                    stands = Standing(control.until_us, control.until_us, False, False, gone, superseded, problem)
-                else:
+                begin_us = end_us = control.until_us
+                out, is_held = False, False
+                if event is not None and enrolment is not None:
                     begin_us, end_us = _span(event, enrolment)
                     part = enrolment.takes_part(event.id, max(begin_us, now_us), max(end_us, now_us + 1))
                     out = now_us < end_us and (not enrolment.stands(now_us) or not any(part))
-                    stands = Standing(
-                        begin_us, end_us, event.id in held, out, gone, superseded, problem
-                    )  # fmt: skip
-                yield program, mrid, control, stands
+                    is_held = event.id in held
+                missing = missing and _in_time(event, end_us, now_us)
+                gone = not superseded and (said.cancelled if said is not None else missing)
+                problem = 0 if control.problem == EXPIRED else control.problem
+                yield program, mrid, control, Standing(begin_us, end_us, is_held, out, gone, superseded, problem)
 
     def _events(self, one: ProgramRecord) -> dict[str, ProgrammeEvent]:
         try:
@@ -338,6 +338,11 @@ def _span(event: ProgrammeEvent, enrolment: ProgrammeEnrolment) -> tuple[int, in
     """Return when an event is carried out, after chance took its part [µs since 1970]."""
     found = [(begin, end) for begin, end, _ in spans(event, drawn(event, enrolment.id), MIN_US, MAX_US)]
     return found[0] if found else (event.from_us, event.until_us)
+
+
+def _in_time(event: ProgrammeEvent | None, end_us: int, now_us: int) -> bool:
+    """Whether one that is listed no more was not over by then: a server need not list what ran its course."""
+    return now_us < end_us or (event is not None and 0 < event.cancelled_us < end_us)
 
 
 def _moved(event: ProgrammeEvent, from_us: int, until_us: int) -> bool:

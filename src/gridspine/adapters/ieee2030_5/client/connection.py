@@ -91,6 +91,10 @@ def tls_of(access: Access) -> ssl.SSLContext:
     return context
 
 
+class Failed(Unavailable):
+    """The server answers, and says that it failed at this one request (500)."""
+
+
 class Connection:
     """Requests to one server. Close it by ``close``."""
 
@@ -117,7 +121,7 @@ class Connection:
         await self._http.aclose()
 
     async def get(self, href: str) -> Element:
-        """Return a document; raise `NotFound`, `Forbidden`, `Invalid`, and `Unavailable` where nobody answers."""
+        """Return a document; raise `NotFound`, `Forbidden`, `Invalid`, `Failed`; `Unavailable` where nobody answers."""
         _, _, body = await self._ask("GET", href, None)
         return decode(body)
 
@@ -180,6 +184,8 @@ def _refused(method: str, path: str, status: int) -> GridspineError:
         return NotFound(said)
     if status == 409:
         return Conflict(said)
+    if status == 500:
+        return Failed(said)
     if status == 429 or status >= 500:
         return Unavailable(said)
     return Invalid(said)

@@ -14,12 +14,12 @@ import msgspec
 from gridspine.adapters.ieee2030_5.client import reading
 from gridspine.adapters.ieee2030_5.client.answer import due, response, wanted
 from gridspine.adapters.ieee2030_5.client.carried import Carrier
-from gridspine.adapters.ieee2030_5.client.connection import Connection
+from gridspine.adapters.ieee2030_5.client.connection import Connection, Failed
 from gridspine.adapters.ieee2030_5.client.der_control import SeenControl, SeenProgram
 from gridspine.adapters.ieee2030_5.client.end_device import Upstream
 from gridspine.adapters.ieee2030_5.client.mirror import Mirror
 from gridspine.adapters.ieee2030_5.client.record import MAX_ANSWERS, Answer, Book, Record
-from gridspine.adapters.ieee2030_5.client.walk import Walk, link_of, own
+from gridspine.adapters.ieee2030_5.client.walk import Programs, Walk, link_of, own
 from gridspine.adapters.ieee2030_5.identity import sfdi_of
 from gridspine.adapters.ieee2030_5.wire import Element
 from gridspine.energy.control_port import ControlPort
@@ -39,6 +39,8 @@ from gridspine.kernel.time import US
 log = logging.getLogger(__name__)
 _DOCUMENTS_US, _AGAIN_US = 3_600 * US, 60 * US
 """How often what is said of the DER is said again [µs]; when, where it was not taken."""
+_MOVED_US = 300 * US
+"""How often all is read anew at most where what one EndDevice is told leads nowhere [µs]."""
 MODES_SUPPORTED, DOE_MODES = 0x0050_0000, 0x0F
 """What DERCapability says is supported: opModMaxLimW, opModTargetW; of CSIP-AUS all four limits.
 
@@ -55,7 +57,7 @@ class Follower:
         self.thing, self.upstream, self.lfdi = thing, upstream, lfdi
         self._clock, self._book, self._walk, self._pen = clock, book, walk, pen
         self._seen: dict[str, dict[str, SeenControl | None]] = {}
-        self._documents_us = 0
+        self._documents_us = self._moved_us = 0
         self._said = ""
         self.next_us = 0
         """When something is to be done without the server's word [µs since 1970]."""
@@ -65,8 +67,8 @@ class Follower:
     async def look(self, port: ControlPort, *, away: bool = False) -> None:
         """Do all that is due, in the name of ``port``; ``away``: the server does not answer.
 
-        Raises `Unavailable` when it is not reached, or `GridspineError` for what it said, after everything was done
-        that needs no server.
+        Raises `Unavailable` when it is not reached, or `GridspineError` for what it said (of this EndDevice alone
+        `Failed`, or `NotFound`), after everything was done that needs no server.
         """
         record = await self._current(port)
         carrier = Carrier(port, self._clock, self.thing, self.upstream)
@@ -104,14 +106,9 @@ class Follower:
     # -- what the server says ------------------------------------------------------------------------------------------
 
     async def _carry(self, carrier: Carrier, record: Record) -> tuple[Element | None, Record]:
-        try:
-            device = await self._device()
-            if device is None:
-                return None, record
-            seen, whole = await self._walk.programs(device, self.upstream.rated_power_w)
-        except NotFound as error:
-            self._walk.forget()
-            raise Unavailable(f"the server moved something: {error.detail}") from error
+        device, (seen, whole) = await self._read()
+        if device is None:
+            return None, record
         self.unread = sum(len(one.unread) for one in seen)
         self._note(f"{self.unread} controls cannot be read, what stands of them goes on" if self.unread else "")
         self._seen = {mrid: {} for mrid in record.programs} if whole else {}
@@ -119,9 +116,35 @@ class Follower:
         self.listed = len({mrid for controls in self._seen.values() for mrid in controls})
         return device, await carrier.carry(record, seen, self._walk.offset_us, whole=whole)
 
+    async def _read(self) -> tuple[Element | None, Programs]:
+        """Return the EndDevice and its programs; where the server moved something, all is read anew.
+
+        Seldom where that does not help: the other EndDevices would be, too.
+        """
+        try:
+            found = await self._found()
+        except NotFound:
+            now_us = self._clock.monotonic_us()
+            if now_us < self._moved_us:
+                raise
+            self._moved_us = now_us + _MOVED_US
+            self._walk.forget()
+            found = await self._found()
+        self._moved_us = 0
+        return found
+
+    async def _found(self) -> tuple[Element | None, Programs]:
+        device = await self._device()
+        none = Programs([])
+        return device, none if device is None else await self._walk.programs(device, self.upstream.rated_power_w)
+
     async def _device(self) -> Element | None:
         """Return the EndDevice; None where it is not there, or not the one that is meant."""
-        devices = await self._walk.end_devices()
+        try:
+            devices = await self._walk.end_devices()
+        except (NotFound, Failed) as error:  # it is so for every EndDevice
+            self._walk.forget()
+            raise Unavailable(error.detail) from error
         device = own(devices, self.lfdi)
         if device is None and self.upstream.register:
             await self._register()

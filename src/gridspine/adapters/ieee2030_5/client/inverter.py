@@ -141,7 +141,8 @@ class Client:
         for mrid, one in (_controls(before) | listed).items():
             begin_us, end_us = self._span(one)
             superseded = one.status == SUPERSEDED
-            gone = mrid not in listed or (one.cancelled and not superseded)
+            # What is over need not be listed any more.
+            gone = one.cancelled and not superseded if mrid in listed else now_us < end_us
             stands = Standing(begin_us, end_us, mrid in by, False, gone, superseded, one.problem)
             for status in list(due(self._told.setdefault(mrid, []), stands, now_us)):
                 if one.reply_to and wanted(status, one.required):

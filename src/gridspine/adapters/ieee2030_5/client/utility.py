@@ -16,7 +16,7 @@ import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from gridspine.adapters.ieee2030_5.client.connection import Access, Connection, tls_of
+from gridspine.adapters.ieee2030_5.client.connection import Access, Connection, Failed, tls_of
 from gridspine.adapters.ieee2030_5.client.end_device import Upstream, is_upstream, read_upstream
 from gridspine.adapters.ieee2030_5.client.follower import Follower, end
 from gridspine.adapters.ieee2030_5.client.notified import Notified
@@ -120,9 +120,11 @@ class Utility:
                 try:
                     # In somebody's name who may have lost it while the one before was looked at.
                     await one.look(self._controls.of(source), away=away)
-                except Unavailable as error:
-                    problem, away = error.detail, True
-                except GridspineError as error:  # the others are followed all the same, and as often
+                except GridspineError as error:
+                    if isinstance(error, Unavailable) and not isinstance(error, Failed):
+                        problem, away = error.detail, True
+                        continue
+                    # The others are followed all the same, and as often.
                     refused.append(error.detail)
                     self._note(f"{one.thing}: {error.detail}")
                 except Exception as error:  # nobody thought of it: no reason not to follow the others

@@ -203,19 +203,29 @@ class Walk:
         return items
 
     async def _pages(self, href: str, name: str) -> tuple[Element, list[Element], bool]:
-        """Return the last page of a list, its items, and whether they are all: it may change from page to page."""
+        """Return the last page of a list, its items, and whether they are all: it may change from page to page.
+
+        ::
+
+            0 ────────────── 99        each page begins with the last item of the one before it: where it is another,
+                             99 ─────  items moved up or down in between, and one may have been passed over
+        """
         items: list[Element] = []
-        many = 0
+        many, again = 0, 1
         while True:
-            mark = "&" if "?" in href else "?"
-            page = await self.connection.get(f"{href}{mark}s={len(items)}&l={PAGE}")
+            mark, start = "&" if "?" in href else "?", max(0, len(items) - again)
+            page = await self.connection.get(f"{href}{mark}s={start}&l={PAGE}")
             if page.name != f"{name}List":
                 raise Invalid(f"{href[:200]}: a {name}List is needed, this is a {page.name[:60]}")
             got, before, many = page.all(name), many, _number(page, "all")
-            if items and many != before:
+            if items and (many != before or (start < len(items) and not (got and _same(got[0], items[-1])))):
                 return page, items, False
-            items += got
-            if not got or len(items) >= many:
+            fresh = got[len(items) - start :]
+            if got and not fresh and len(items) < many and again:
+                again = 0  # it shows one at a time: there is no other way on
+                continue
+            items += fresh
+            if not fresh or len(items) >= many:
                 return page, items, True
             if len(items) > MAX_ITEMS:
                 raise TooLarge(f"{href[:200]}: more than {MAX_ITEMS} items")
@@ -265,6 +275,16 @@ def hrefs(items: Sequence[Element]) -> Iterator[str]:
     """Yield where items are."""
     for one in items:
         yield one.attributes.get("href", "")
+
+
+def _same(one: Element, other: Element) -> bool:
+    """Whether two readings of an item of a list are of the same: by its address, else by all that it says."""
+    there = one.attributes.get("href", "")
+    if there or "href" in other.attributes:
+        return there == other.attributes.get("href", "")
+    return one.name == other.name and one.text.strip() == other.text.strip() and (
+        len(one.children) == len(other.children) and all(map(_same, one.children, other.children))
+    )  # fmt: skip
 
 
 def _href(given: Element, name: str) -> str:

@@ -98,7 +98,8 @@ class Remote:
         except (httpx.HTTPError, ssl.SSLError, OSError) as error:
             raise Unavailable(f"the VTN does not answer: {type(error).__name__}: {str(error)[:200]}") from error
         self._trace("in", said, peer=self._vtn)
-        if answer.status_code == 200 and not said:  # what needs no answer may have none
+        if answer.status_code == 200 and not said and type(message) is not m.RequestEvent:
+            # What needs no answer may have none; that there are no events has to be said.
             return m.Answer(response=m.Response())
         if answer.status_code != 200:
             raise Unavailable(f"the VTN answers {answer.status_code}")

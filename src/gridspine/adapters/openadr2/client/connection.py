@@ -47,6 +47,14 @@ class Connection(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fie
         """Who takes part, in what."""
         return Consent(self.site, self.thing, self.modes, self.authority)
 
+    def follows(self, market_context: str) -> bool:
+        """Whether events of a marketContext are followed."""
+        return not self.market_contexts or market_context in self.market_contexts
+
+    def terms(self, market_context: str) -> str:
+        """Return what is done of events of a marketContext: under other terms one is read anew."""
+        return "|".join(sorted(self.modes)) if self.follows(market_context) else "not followed"
+
 
 def is_follower(given: Any) -> bool:
     """Whether the connection of a binding is of one that follows a VTN."""

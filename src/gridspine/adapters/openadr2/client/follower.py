@@ -42,7 +42,7 @@ class Follower:
         self._mirror = Mirror(context, binding, connection, self._kept, making)
         self._telemetry = Telemetry(self._mirror, self._kept, connection, context.clock)
         self._pace = Pace(context, binding, connection.vtn)
-        self._fresh = True
+        self._fresh, self._consented = True, False
         self._handlers: dict[type, Callable[[Any], Awaitable[None]]] = {
             m.DistributeEvent: self._take_events, m.RequestReregistration: self._register_again,
             m.CancelPartyRegistration: self._be_dismissed, r.CreateReport: self._answer_reports,
@@ -68,6 +68,9 @@ class Follower:
 
         Returns what could not be kept.
         """
+        if not self._consented:  # what the owner takes back is taken back also where the VTN is away
+            await self._mirror.consent()
+            self._consented = True
         if not self._kept.now.registration_id:
             await self._register()
         if self._fresh:
@@ -113,24 +116,35 @@ class Follower:
         await self._kept.change(registration_id="")
 
     async def _begin(self) -> None:
-        """Say what can be told, and ask for all events."""
+        """Say what can be told, and ask for all events; a VTN that wants no reports is followed all the same."""
+        refused = ""
         if self._connection.telemetry:
-            await self._take(await self._remote.say(self._telemetry.offer()))
+            offered = await self._remote.say(self._telemetry.offer())
+            refused = _refusal(offered)
+            if not refused or _forgotten(offered):
+                await self._take(offered)
         asked = m.RequestEvent(request_id=new_id(self._context.clock), ven_id=self._kept.now.ven_id)
         said = await self._remote.say(asked)
         if isinstance(said, m.Answer) and said.response.code == 200:  # openleadr's way to say that there are none
             said = m.DistributeEvent(request_id=asked.request_id, vtn_id=self._kept.now.vtn_id)
         await self._take(said)
+        if refused:
+            self._mirror.problems.append(f"the VTN takes no reports: {refused}")
         self._fresh = False
 
     # -- what is said --------------------------------------------------------------------------------------------
 
     async def _take(self, said: m.Message) -> bool:
-        """Do what a message asks; return whether another may be waiting. Raises `Unavailable`."""
-        response = getattr(said, "response", None)
-        if response is not None and response.code == NOT_REGISTERED:
+        """Do what a message asks; return whether another may be waiting.
+
+        Raises `Unavailable`, for an error too: what it lacks then, events above all, is not what the VTN has not.
+        """
+        refused = _refusal(said)
+        if _forgotten(said):
             await self._forget()
-            raise Unavailable(f"the VTN does not know this VEN any more: {response.description[:200]}")
+            raise Unavailable(f"the VTN does not know this VEN any more: {refused}")
+        if refused:
+            raise Unavailable(f"the VTN answers an error: {refused}")
         if isinstance(said, m.Answer):
             return False
         handler = self._handlers.get(type(said))
@@ -198,3 +212,15 @@ class Follower:
                 await self._mirror.answered((heard,))
             else:
                 self._mirror.problems.append(f"event {id_[:60]}: the VTN does not take its opt")
+
+
+def _refusal(said: m.Message) -> str:
+    """Return the code and words of an answer that is an error, "" for another."""
+    response: m.Response | None = getattr(said, "response", None)
+    return "" if response is None or response.code == 200 else f"{response.code} {response.description[:200]}".strip()
+
+
+def _forgotten(said: m.Message) -> bool:
+    """Whether an answer says that the VTN knows no such VEN."""
+    response: m.Response | None = getattr(said, "response", None)
+    return response is not None and response.code == NOT_REGISTERED

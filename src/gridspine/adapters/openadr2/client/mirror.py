@@ -11,6 +11,7 @@ out or withdraws the enrolment at the node has the last word, and the VTN is tol
 """
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 
 import msgspec
@@ -24,9 +25,10 @@ from gridspine.adapters.openadr2.problem import INVALID_DATA, OUT_OF_SEQUENCE
 from gridspine.energy.control_port import ControlPort, controls_of
 from gridspine.energy.programme import MAX_DESCRIPTORS, Programme
 from gridspine.energy.programme_event import ProgrammeEvent
-from gridspine.energy.upstream.consent import enrolled
+from gridspine.energy.upstream.consent import Consent, enrolled
 from gridspine.energy.upstream.event import cancel_strays, is_live
 from gridspine.energy.upstream.programme import made
+from gridspine.energy.upstream.record import KnownProgramme
 from gridspine.kernel.errors import Conflict, Invalid, NotFound, Overloaded
 from gridspine.things.adapter import AdapterContext, Binding
 
@@ -55,6 +57,7 @@ class Mirror:
     async def take(self, given: m.DistributeEvent) -> tuple[m.EventResponse, ...]:
         """Let events be those of the VTN; return what is to be answered to them, which `answered` is told then."""
         port, self.problems = self.port(), []
+        await self._consent(port)
         await self._drop_strays(port)
         listed = {one.event.descriptor.event_id for one in given.events}
         for id_ in [one for one in self._kept.now.events if one not in listed]:
@@ -74,6 +77,10 @@ class Mirror:
                 )
             )
         return tuple(responses)
+
+    async def consent(self) -> None:
+        """Let the subject take part as its owner consents now, whether or not the VTN answers."""
+        await self._consent(self.port())
 
     async def answered(self, responses: Sequence[m.EventResponse]) -> None:
         """Note what the VTN has heard."""
@@ -105,7 +112,7 @@ class Mirror:
         if descriptor.status == "completed":
             await self._drop(port, id_, "it is over")
             return None
-        if known is not None and number == known.number and (known.noun or descriptor.status != "cancelled"):
+        if known is not None and number == known.number and self._stands(port, known, descriptor.status):
             if descriptor.status == "cancelled":
                 await self._end(port, known, "the VTN cancelled it")
             return known
@@ -116,9 +123,20 @@ class Mirror:
             if known is not None:
                 await self._end(port, known, "the VTN cancelled it")
             return await self._keep(id_, KnownEvent(market, "", number))
-        followed = not self._connection.market_contexts or market in self._connection.market_contexts
-        if not followed or (known is None and len(self._kept.now.events) >= MAX_EVENTS):
-            return await self._keep(id_, KnownEvent(market, "", number, commands=True, unmet=True))
+        return await self._read(port, given, known)
+
+    async def _read(self, port: ControlPort, given: m.EiEvent, known: KnownEvent | None) -> KnownEvent:
+        """Publish an event, in place of what is ``known`` of it, as far as it is consented to; return what is known."""
+        descriptor = given.descriptor
+        id_, number, market = descriptor.event_id, descriptor.modification_number, descriptor.market_context
+        answered = known.answered if known is not None and known.number == number else ""
+        after = KnownEvent(
+            market, "", number, answered, commands=True, unmet=True, terms=self._connection.terms(market)
+        )
+        if not self._connection.follows(market) or (known is None and len(self._kept.now.events) >= MAX_EVENTS):
+            if known is not None:
+                await self._end(port, known, "it is followed no more")
+            return await self._keep(id_, after)
         older = known.noun if known is not None and self._live(port, known) else ""
         plan = plan_of(given, self._connection.modes, self._context.clock.now_us())
         try:
@@ -127,8 +145,17 @@ class Mirror:
             self.problems.append(f"event {id_[:60]}: {error.detail}")
             if known is not None and older:
                 await self._end(port, known, "the VTN changed it to what cannot be kept")
-            return await self._keep(id_, KnownEvent(market, "", number, code=INVALID_DATA))
-        return await self._keep(id_, KnownEvent(market, noun, number, commands=plan.commands, unmet=plan.unmet))
+            after = msgspec.structs.replace(after, code=INVALID_DATA, commands=False, unmet=False)
+        else:
+            after = msgspec.structs.replace(after, noun=noun, commands=plan.commands, unmet=plan.unmet)
+        return await self._keep(id_, after)
+
+    def _stands(self, port: ControlPort, known: KnownEvent, status: str) -> bool:
+        """Whether what is known of an event, of the same modification, holds: what was ended at the node stays so."""
+        if status == "cancelled":
+            return bool(known.noun)
+        anew = known.terms != self._connection.terms(known.market)
+        return not anew or (bool(known.noun) and not self._live(port, known))
 
     async def _publish(self, port: ControlPort, given: m.EiEvent, plan: Plan, supersedes: str) -> str:
         """Publish what is to come of an event; return the node's event, "" where there is nothing."""
@@ -195,17 +222,36 @@ class Mirror:
     async def _market(self, port: ControlPort, context: str) -> Programme:
         """Return the programme of a marketContext, made where there is none; the subject takes part in it."""
         known = self._kept.now.markets.get(context)
-        now_us = self._context.clock.now_us()
         if known is None:
+            now_us = self._context.clock.now_us()
             async with self._making:
                 known = await made(port, self._kept, context, self._programme(context), now_us)
         found = port.programmes.own(known.noun)
         if found.retired_us:
             raise Conflict("its programme was retired at this node")
+        return await self._enrolled(port, context, known, found)
+
+    async def _consent(self, port: ControlPort) -> None:
+        """Let the subject take part in all programmes that stand as its owner consents now."""
+        for context, known in list(self._kept.now.markets.items()):
+            found = None
+            with contextlib.suppress(NotFound):  # it was retired here, and let go since
+                found = port.programmes.own(known.noun)
+            if found is None or found.retired_us:
+                continue
+            try:
+                await self._enrolled(port, context, known, found)
+            except _ONE_ONLY as error:
+                self.problems.append(f"programme {context[:60]}: {error.detail}")
+
+    async def _enrolled(self, port: ControlPort, context: str, known: KnownProgramme, found: Programme) -> Programme:
+        """Let a programme, and the enrolment in it, be as the connection says; return it."""
         wanted = msgspec.structs.replace(found, modes=self._connection.modes, primacy=self._connection.primacy)
         if wanted != found:
-            found = await port.programmes.change(found.id, wanted)
-        await self._kept.note(context, await enrolled(port, known, self._connection.consent, now_us))
+            await port.programmes.change(found.id, wanted)
+        now_us = self._context.clock.now_us()
+        consent = self._connection.consent if self._connection.follows(context) else Consent()
+        await self._kept.note(context, await enrolled(port, known, consent, now_us))
         return port.programmes.own(known.noun)
 
     def _programme(self, context: str) -> Programme:

@@ -13,7 +13,7 @@ class KnownEvent(msgspec.Struct, frozen=True):
     """An event: of which ``market``, the node's event ("" for none), its modification, and what was answered to it.
 
     ``answered`` is the optType the VTN has, "" for none. ``commands``: whether it asks for something to be done.
-    ``unmet``: whether some of that is more than the owner consented to.
+    ``unmet``: whether some of that is more than the owner consented to, and ``terms`` what that was when it was read.
     """
 
     market: str
@@ -23,6 +23,7 @@ class KnownEvent(msgspec.Struct, frozen=True):
     code: int = 200
     commands: bool = False
     unmet: bool = False
+    terms: str = ""
 
 
 class KnownReport(msgspec.Struct, frozen=True):
