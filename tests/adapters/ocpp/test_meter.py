@@ -81,6 +81,23 @@ def test_a_signed_value_of_2_is_kept_whole_and_counts_as_a_number_too():
     assert taken.signed == [{"timestamp": TIME, "sampledValue": signed}]
 
 
+@pytest.mark.parametrize(
+    ("sampled", "wanted"),
+    [
+        ([value(7000, IMPORT), value(0, EXPORT)], ("activePower", 7000)),
+        ([value(2300, IMPORT, "W", f"L{one}") for one in (1, 2, 3)], ("activePower", 6900)),
+        ([value(100 * one, REGISTER, phase=f"L{one}") for one in (1, 2, 3)], ("activeEnergyImport", 600)),
+    ],
+)
+@pytest.mark.parametrize("spellings", [[TIME], [TIME, "2026-01-01T13:00:00+01:00"]])
+def test_what_is_said_of_one_moment_in_several_elements_is_one_reading(sampled, wanted, spellings):
+    times = (spellings * 3)[:3]
+    elements = [{"timestamp": time, "sampledValue": [one]} for time, one in zip(times, sampled, strict=False)]
+    later = {"timestamp": "2026-01-01T12:00:01Z", "sampledValue": [value(1, "Frequency")]}
+    taken = take([elements[0], later, *elements[1:]], "1.6", 1, ALL)
+    assert [(row.point, row.value) for row in taken.rows] == [wanted, ("frequency", 1)]
+
+
 measurands = st.sampled_from(
     [*(name for rule in _RULES for name in rule.measurands), "Power.Offered", "Energy.Active.Import.Interval"]
 )

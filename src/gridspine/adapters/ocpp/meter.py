@@ -18,9 +18,10 @@ Temperature                        temperature           degC
 =================================  ====================  ============================================================
 
 A value counts where it is measured at the outlet (what no location means), the state of charge and a temperature also
-where they come from the vehicle; of the charge point as a whole (EVSE 0) the inlet counts too. What a Thing's model has
-no point for, other locations, phase to phase voltages and energy by intervals (whose length OCPP does not say) are no
-readings here: they are counted by measurand. Signed values are kept as they came, and are no numbers.
+where they come from the vehicle; of the charge point as a whole (EVSE 0) the inlet counts too. What a message says of
+one moment counts together, in however many elements it says it. What a Thing's model has no point for, other locations,
+phase to phase voltages and energy by intervals (whose length OCPP does not say) are no readings here: they are counted
+by measurand. Signed values are kept as they came, and are no numbers.
 
 Sources: OCPP 1.6 §7.31 (Measurand), §7.28 (Location), §7.33 (Phase); OCPP 2.0.1 Part 2, MeasurandEnumType,
 SampledValueType, as their JSON schemas have them.
@@ -128,14 +129,15 @@ def take(values: Iterable[Mapping[str, Any]], version: Version, evse: int, point
     """Return what the meter values of ``evse`` (as their schema has them) come to for a Thing with ``points``."""
     taken = Taken([], [], [], [])
     index = 0
+    by_time: dict[int, list[_Sample]] = {}
     for value in values:
-        observed_us = parse_rfc3339(value["timestamp"])
-        samples: list[_Sample] = []
+        samples = by_time.setdefault(parse_rfc3339(value["timestamp"]), [])
         for sampled in value["sampledValue"]:
             sample = _sample(sampled, version, evse, points, taken, index, value["timestamp"])
             if sample is not None:
                 samples.append(sample)
             index += 1
+    for observed_us, samples in by_time.items():
         taken.rows.extend(_rows(samples, observed_us))
     return taken
 
