@@ -1,6 +1,7 @@
 """What others hear of transactions: whose they are and what they took; and that each Thing has its own."""
 
 import asyncio
+import itertools
 from types import SimpleNamespace
 
 import pytest
@@ -14,17 +15,19 @@ YEAR_S = 366 * 86_400
 
 
 class Roaming:
-    """Hears of sessions, and knows every token."""
+    """Hears of sessions, and knows every token at the Things that it ``knows``."""
 
     def __init__(self):
-        self.heard, self.asked = [], []
+        self.heard, self.asked, self.where = [], [], []
+        self.knows = {ONE, TWO}
 
     async def report(self, session):
         self.heard.append(session)
 
     async def authorise(self, thing, token, kind=""):
         self.asked.append(token)
-        return TokenVerdict("Accepted")
+        self.where.append(thing)
+        return TokenVerdict("Accepted") if thing in self.knows else None
 
 
 def roaming(*bindings, **settings):
@@ -55,6 +58,75 @@ async def test_registers_are_told_by_their_times_and_not_by_their_order():
         ended = event(node, "Ended", 1, 60, meterValue=values((60, 300), (30, 200), (0, 100)))
         await point.call("TransactionEvent", ended)
     assert (port.heard[-1].meter_start_wh, port.heard[-1].meter_stop_wh) == (100, 300)
+
+
+EVSE_2 = {"id": 2, "connectorId": 1}
+
+
+def nowhere(said):
+    """Return an event that does not say at which EVSE."""
+    return {name: one for name, one in said.items() if name != "evse"}
+
+
+async def test_a_token_before_the_cable_has_its_energy_and_is_asked_for_where_it_charges():
+    """Shown at a reader that several EVSEs share (TxStartPoint *Authorized*)."""
+    node, port = roaming(binding(), binding(TWO, evse=2))
+    async with serving(node), raw(node, "2.0.1") as point:
+        await point.call("TransactionEvent", nowhere(event(node, "Started", 0, 0, token="ROAM")))
+        port.asked.clear()
+        port.where.clear()
+        for number, at_s, wh in ((1, 5, 1000), (2, 10, 1500)):
+            await point.call("TransactionEvent", event(node, "Updated", number, at_s, wh=wh, evse=EVSE_2))
+        await point.call("TransactionEvent", event(node, "Ended", 3, 60, wh=9000, evse=EVSE_2))
+        (shown,) = (await node.request(TWO, "transactions", {}))[1]["transactions"]
+    assert port.where == [TWO]
+    assert (port.asked, port.heard[-1].thing, port.heard[-1].energy_wh) == (["ROAM"], TWO, 8000)
+    assert (shown["energyWh"], shown["doubts"]) == (8000, ["start-read-late"])
+
+
+async def test_a_token_that_may_not_charge_where_its_cable_is_then_put_in_is_told_so():
+    node, port = roaming(binding(), binding(TWO, evse=2))
+    port.knows = {ONE}
+    async with serving(node), raw(node, "2.0.1") as point:
+        begun = await point.call("TransactionEvent", nowhere(event(node, "Started", 0, 0, token="ROAM")))
+        placed = await point.call("TransactionEvent", event(node, "Updated", 1, 5, evse=EVSE_2))
+        again = await point.call("TransactionEvent", event(node, "Updated", 2, 9, evse=EVSE_2))
+    assert begun == {"idTokenInfo": {"status": "Accepted"}}
+    assert (placed, again) == ({"idTokenInfo": {"status": "Invalid"}}, {})
+
+
+def begin(at_, wh):
+    return {"timestamp": at_, "sampledValue": [{"value": wh, "context": "Transaction.Begin"}]}
+
+
+@pytest.mark.parametrize("turn", list(itertools.permutations(range(3))))
+@pytest.mark.parametrize(("said_at", "energy_wh", "doubts"), [("Updated", 8500, None), ("Ended", 8500, None),
+    ("", 8000, ["start-read-late"])])  # fmt: skip
+async def test_the_register_at_the_start_is_what_is_said_to_be_it_or_what_was_read_first(
+    turn, said_at, energy_wh, doubts
+):
+    node, port = roaming()
+    events = [
+        event(node, "Started", 0, 0, token="T"),
+        event(node, "Updated", 1, 5, wh=1000),
+        event(node, "Ended", 2, 60, wh=9000),
+    ]
+    for said in events:
+        if said["eventType"] == said_at:
+            said["meterValue"].append(begin(at(node), 500))
+    async with serving(node), raw(node, "2.0.1") as point:
+        for number in turn:
+            await point.call("TransactionEvent", events[number])
+        (shown,) = (await node.request(ONE, "transactions", {}))[1]["transactions"]
+    assert (port.heard[-1].energy_wh, shown.get("doubts")) == (energy_wh, doubts)
+
+
+async def test_what_a_transaction_ended_with_alone_is_no_beginning():
+    node, port = roaming()
+    async with serving(node), raw(node, "2.0.1") as point:
+        await point.call("TransactionEvent", event(node, "Started", 0, 0, token="T"))
+        await point.call("TransactionEvent", event(node, "Ended", 1, 60, wh=9000))
+    assert (port.heard[-1].meter_start_wh, port.heard[-1].energy_wh) == (None, None)
 
 
 @pytest.mark.parametrize(("began_s", "doubts", "energy_wh"), [

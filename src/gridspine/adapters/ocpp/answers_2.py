@@ -58,6 +58,7 @@ async def transaction_event(point: ChargePoint, said: Payload) -> Payload:
     evse = said["evse"]["id"] if "evse" in said else point.evse_of(known)
     repeated = known is not None and has_seen(known, number)
     info = await _info(said["idToken"], point, evse) if "idToken" in said else None
+    info = await _placed(point, known, said, evse) or info
     taken = await point.meter(
         evse, said.get("meterValue", ()), transaction=id_, offline=said.get("offline", False),
         more=[] if repeated else _state(said),
@@ -70,6 +71,16 @@ async def transaction_event(point: ChargePoint, said: Payload) -> Payload:
         ended = said["eventType"] == "Ended" or transaction.stopped_us is not None
         await point.keep_transaction(record, _changed(transaction, said, evse, taken), ended=ended)
     return {} if info is None else {"idTokenInfo": info}
+
+
+async def _placed(point: ChargePoint, known: Transaction | None, said: Payload, evse: int) -> Payload | None:
+    """Have a token judged at the EVSE that its transaction has just got; return what is answered where it may not."""
+    if known is None or known.evse >= 0 or evse < 0 or not known.token:
+        return None
+    if said.get("idToken", {}).get("idToken", "").casefold() == known.token.casefold():
+        return None  # it is judged there as it was shown
+    info = _told(await point.authorise(known.token, evse=evse))
+    return None if info["status"] == "Accepted" else info
 
 
 def _state(said: Payload) -> list[Row]:
@@ -88,16 +99,34 @@ def _changed(transaction: Transaction, said: Payload, evse: int, taken: Taken) -
     if "remoteStartId" in info:
         change["remote_start"] = info["remoteStartId"]
     rows = sorted(taken.rows, key=lambda row: row.observed_us)
-    registers = [row.value for row in rows if row.point == "activeEnergyImport"]
+    registers = [row for row in rows if row.point == "activeEnergyImport"]
     if said["eventType"] == "Started":
         change["started_us"] = parse_rfc3339(said["timestamp"])
-        change["meter_start_wh"] = registers[0] if registers else transaction.meter_start_wh
     if said["eventType"] == "Ended":
         change["stopped_us"] = parse_rfc3339(said["timestamp"])
-        change["meter_stop_wh"] = registers[-1] if registers else transaction.meter_stop_wh
+        change["meter_stop_wh"] = registers[-1].value if registers else transaction.meter_stop_wh
         change["reason"] = info.get("stoppedReason", "Local")
+    change |= _start(transaction, said["eventType"], registers, taken.begin_wh)
     changed = with_signed(msgspec.structs.replace(transaction, **change), taken.number)
     return with_seen(changed, said["seqNo"])
+
+
+def _start(transaction: Transaction, kind: str, registers: list[Row], begin_wh: float | None) -> dict[str, Any]:
+    """Return what an event's ``registers``, by their time, change of the register at the start.
+
+    What *Started* has counts, and what is said to be of the beginning; until either is there, what was read first.
+    """
+    started = kind == "Started"
+    known = transaction.meter_start_wh is not None and transaction.start_read_us is None
+    if begin_wh is None and started and registers:
+        begin_wh = registers[0].value
+    if begin_wh is not None and (started or not known):
+        return {"meter_start_wh": begin_wh, "start_read_us": None}
+    first = next(iter(registers[:-1] if kind == "Ended" else registers), None)  # what it ended with is no beginning
+    before_us = transaction.start_read_us
+    if known or first is None or (before_us is not None and before_us <= first.observed_us):
+        return {}
+    return {"meter_start_wh": first.value, "start_read_us": first.observed_us}
 
 
 async def charging_needs(point: ChargePoint, said: Payload) -> Payload:
@@ -117,7 +146,10 @@ async def der_report(point: ChargePoint, said: Payload) -> Payload:
 
 
 async def _info(token: Payload, point: ChargePoint, evse: int = 0) -> Payload:
-    verdict: Verdict = await point.authorise(token["idToken"], token["type"], evse)
+    return _told(await point.authorise(token["idToken"], token["type"], evse))
+
+
+def _told(verdict: Verdict) -> Payload:
     info: Payload = {"status": verdict.status}
     if verdict.expires:
         info["cacheExpiryDateTime"] = verdict.expires

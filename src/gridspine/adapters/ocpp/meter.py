@@ -42,6 +42,7 @@ from gridspine.kernel.time import parse_rfc3339
 from gridspine.kernel.units import conversion, unit
 
 REGISTER = "Energy.Active.Import.Register"
+_BEGIN = "Transaction.Begin"
 MAX_EXPONENT = 12
 """Powers of ten that a multiplier may have, either way: a terawatt-hour register in nano-units is within."""
 _UNITS = {"Celsius": "degC", "Celcius": "degC", "Percent": "%", "Hertz": "Hz"}
@@ -63,7 +64,8 @@ class Taken(NamedTuple):
     """What meter values come to: ``rows``, ``problems`` of those that are no good, ``left_out`` by measurand.
 
     ``signed`` are the sampled values with a signature, as they came, with their times; ``number`` is that of their
-    message, -1 while they are not kept, or there are none.
+    message, -1 while they are not kept, or there are none. ``begin_wh`` is the import register that is said to be that
+    of a transaction's beginning [Wh].
     """
 
     rows: list[Row]
@@ -71,12 +73,14 @@ class Taken(NamedTuple):
     signed: list[dict[str, Any]]
     left_out: list[str]
     number: int = -1
+    begin_wh: float | None = None
 
 
 class _Sample(NamedTuple):
     measurand: str
     phase: str
     value: float
+    context: str
 
 
 def _total(samples: list[_Sample]) -> float | None:
@@ -139,7 +143,8 @@ def take(values: Iterable[Mapping[str, Any]], version: Version, evse: int, point
             index += 1
     for observed_us, samples in by_time.items():
         taken.rows.extend(_rows(samples, observed_us))
-    return taken
+    begin = [one for samples in by_time.values() for one in samples if one.context == _BEGIN]
+    return taken._replace(begin_wh=_total([one for one in begin if one.measurand == REGISTER]))
 
 
 def _rows(samples: list[_Sample], observed_us: int) -> Iterable[Row]:
@@ -177,7 +182,7 @@ def _sample(
     except Invalid as error:
         taken.problems.append(ItemProblem(index, "not-a-number", error.detail, rule.point))
         return None
-    return _Sample(measurand, sampled.get("phase", ""), value)
+    return _Sample(measurand, sampled.get("phase", ""), value, sampled.get("context", ""))
 
 
 def _signed(sampled: Mapping[str, Any]) -> bool:

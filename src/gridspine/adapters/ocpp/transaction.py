@@ -30,6 +30,7 @@ class Transaction(msgspec.Struct, frozen=True, omit_defaults=True):
     (2.x) as closed ranges; ``last`` the highest. ``slot`` counts the charge point's transactions from 0. ``asked`` is
     what a StartTransaction said (1.6), by which its repetition is known. ``signed`` are the first and the last of the
     charge point's messages with signed values that has some of it. ``doubts`` say what cannot be so, see `doubted`.
+    ``start_read_us`` is when ``meter_start_wh`` was read, where nobody said what it was when the transaction began.
     """
 
     id: str
@@ -49,6 +50,7 @@ class Transaction(msgspec.Struct, frozen=True, omit_defaults=True):
     remote_start: int | None = None
     signed: tuple[int, int] | None = None
     doubts: tuple[str, ...] = ()
+    start_read_us: int | None = None
 
     @property
     def missing(self) -> int:
@@ -119,6 +121,7 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 FELL, BACKWARDS, AHEAD, BEHIND = "register-fell", "ended-before-it-began", "clock-ahead", "clock-behind"
+READ_LATE = "start-read-late"
 AHEAD_US = 300 * US
 """How far a charge point's clock may be ahead of the node's before what it says of time is doubted [µs]."""
 
@@ -130,9 +133,11 @@ def doubted(transaction: Transaction, now_us: int) -> Transaction:
     """Return ``transaction`` with what cannot be so noted; it stays as the charge point said it, and is no bill.
 
     A register that ends below where it began, an end before the start, a time that lies ahead of the node's clock when
-    it is told, or a start that lies more than a year back.
+    it is told, or a start that lies more than a year back; and a register of the start that was read after it.
     """
-    found = set(transaction.doubts) - {FELL, BACKWARDS}
+    found = set(transaction.doubts) - {FELL, BACKWARDS, READ_LATE}
+    if transaction.start_read_us is not None:
+        found.add(READ_LATE)
     start_wh, stop_wh = transaction.meter_start_wh, transaction.meter_stop_wh
     if start_wh is not None and stop_wh is not None and stop_wh < start_wh:
         found.add(FELL)

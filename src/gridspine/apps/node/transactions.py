@@ -23,7 +23,8 @@ class TransactionView(msgspec.Struct, frozen=True, rename="camel", omit_defaults
     ``token`` is what it was authorised by. ``meter_start_wh``, ``meter_stop_wh`` [Wh] stand in the import register, and
     ``energy_wh`` [Wh] is their difference. ``missing`` messages of it never came; ``signed``: it has signed values.
     ``doubts``: what it says and cannot be so, such as *register-fell* (it then has no energy), *ended-before-it-began*,
-    *clock-ahead*, *clock-behind* (it is in no bill then).
+    *clock-ahead*, *clock-behind* (it is in no bill then), *start-read-late* (what it took before the register was read
+    first is not in its energy).
     """
 
     id: str
