@@ -24,7 +24,8 @@ class ChargingSession(msgspec.Struct, frozen=True):
     ``id`` is its own at the Thing. Times in µs since 1970, None while they are not known; ``meter_start_wh`` [Wh] is
     the import register when it began, ``meter_stop_wh`` when it ended. ``token`` is what it was authorised by; ``own``
     where that stands in a list of whoever serves the charging point: then it is no partner's. ``again``: it was told of
-    before, and is told once more because nobody knows whether it was heard.
+    before, and is told once more because nobody knows whether it was heard. ``beside`` are the other Things of its
+    charge point.
     """
 
     thing: str
@@ -37,6 +38,7 @@ class ChargingSession(msgspec.Struct, frozen=True):
     reason: str = ""
     own: bool = False
     again: bool = False
+    beside: tuple[str, ...] = ()
 
     @property
     def energy_wh(self) -> float | None:
@@ -87,8 +89,20 @@ class LimitState(msgspec.Struct, frozen=True):
 
 
 OnSession = Callable[[ChargingSession], Awaitable[None]]
-OnToken = Callable[[str, str, str], Awaitable[TokenVerdict | None]]
-"""Is asked whether a token (uid, type) may charge at a Thing; None: it is not known."""
+
+
+class OnToken(Protocol):
+    """Whoever is asked for tokens."""
+
+    async def __call__(
+        self, thing: str, uid: str, kind: str, beside: Sequence[str] = (), *, anywhere: bool = False
+    ) -> TokenVerdict | None:
+        """Return whether a token (uid, type) may charge at a Thing; None: it is not known.
+
+        ``beside`` are the other Things of its charge point; ``anywhere``: at which of them all is not said yet, and it
+        is asked for again where it charges.
+        """
+        ...
 
 
 class ChargingPort(Protocol):
@@ -98,8 +112,10 @@ class ChargingPort(Protocol):
         """Tell of a session; returns when whoever listens has kept it. Saying the same again changes nothing."""
         ...
 
-    async def authorise(self, thing: str, token: str, kind: str = "") -> TokenVerdict | None:
-        """Ask whoever listens whether a token may charge at a Thing; None where nobody knows it."""
+    async def authorise(
+        self, thing: str, token: str, kind: str = "", beside: Sequence[str] = (), *, anywhere: bool = False
+    ) -> TokenVerdict | None:
+        """Ask whoever listens, as `OnToken`, whether a token may charge at a Thing; None where nobody knows it."""
         ...
 
     def listen(self, on_session: OnSession, on_token: OnToken) -> Callable[[], None]:

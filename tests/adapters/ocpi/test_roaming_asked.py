@@ -13,7 +13,7 @@ from gridspine.adapters.ocpi.cpo_commands import CpoCommands
 from gridspine.adapters.ocpi.cpo_profiles import MAX_S, ceiling
 from gridspine.adapters.ocpi.latest import MAX_TOLD, LatestSessions
 from gridspine.adapters.ocpi.settings import PublishedEvse, read_settings
-from gridspine.energy.charging import ChargingPoint
+from gridspine.energy.charging import ChargingPoint, ChargingSession
 from gridspine.kernel.errors import Invalid, Unavailable
 from gridspine.kernel.time import US, format_rfc3339
 
@@ -228,6 +228,57 @@ async def test_a_token_that_was_blocked_since_it_was_started_with_charges_no_mor
     assert (await world.tokens.on_token(CHARGER, "U1", "")).status == "Accepted", "the start is the newer word"
     world.tokens._arrange(A, msgspec.structs.replace(made, last_updated="2026-01-01T00:00:01Z"))
     assert (await world.tokens.on_token(CHARGER, "U1", "")).status == "Blocked"
+
+
+BESIDE = "urn:beside"
+BOTH = PLACE | {"evses": [{"thing": CHARGER, "uid": "E1"}, {"thing": BESIDE, "uid": "E2"}]}
+
+
+@pytest.mark.parametrize("command", ["START_SESSION", "RESERVE_NOW"])
+async def test_a_start_lets_its_token_charge_at_its_whole_charge_point_and_a_reservation_where_it_is(command) -> None:
+    """StartSession object: a driver may use the card at the same charge point instead, for a quarter of an hour."""
+    world = await operator(locations=[BOTH])
+    reserved = {"expiry_date": world.after(5), "reservation_id": "R1"}
+    await world.command(command, token=world.token(), **reserved if command == "RESERVE_NOW" else {})
+    assert await world.tokens.on_token(BESIDE, "U1", "") is None, "of another charge point"
+    verdict = await world.tokens.on_token(BESIDE, "U1", "", (CHARGER,))
+    session = ChargingSession(BESIDE, "1", "U1", world.clock.now_us(), None, 1_000.0, beside=(CHARGER,))
+    for said in (session, world.end(session)):
+        await world.sessions.on_session(said)
+    if command == "RESERVE_NOW":
+        assert (verdict, world.kept("own-cdrs")) == (None, [])
+        return
+    (own,) = world.kept("own-cdrs")
+    assert (verdict.status, own["thing"], own["method"], own["energy_wh"]) == ("Accepted", BESIDE, "COMMAND", 5_000.0)
+
+
+async def test_what_was_let_in_at_an_evse_itself_counts_before_what_was_started_beside_it() -> None:
+    world = await operator(locations=[BOTH])
+    await world.command("START_SESSION", token=world.token())
+    world.push(B, "U1", "BBB")
+    await world.tokens.on_token(BESIDE, "U1", "")
+    world.clock.step_wall(1)
+    await world.command("START_SESSION", token=world.token())
+    assert world.tokens.behind(BESIDE, "U1", (CHARGER,)).partner == B
+
+
+async def test_a_provider_is_asked_of_the_location_alone_while_the_evse_is_not_known() -> None:
+    world = await operator(locations=[BOTH])
+    token = world.push(A, "U1", "AAA", "NEVER")
+    asked = []
+
+    async def call(method, url, given, body=None, *, to=None):
+        asked.append((body.location_id, body.evse_uids))
+        place = {"location_id": "HOME", "evse_uids": ["E2"]}
+        return {"allowed": "ALLOWED", "token": msgspec.to_builtins(token), "location": place}
+
+    world.roaming.client.call = call
+    assert (await world.tokens.on_token(CHARGER, "U1", "", (BESIDE,), anywhere=True)).status == "Accepted"
+    assert (await world.tokens.on_token(CHARGER, "U1", "", (BESIDE,))).status == "Invalid"
+    assert world.tokens.behind(CHARGER, "U1") is None, "it was allowed elsewhere"
+    assert (await world.tokens.on_token(BESIDE, "U1", "", (CHARGER,))).status == "Accepted"
+    assert asked == [("HOME", ()), ("HOME", ("E1",)), ("HOME", ("E2",))]
+    assert world.tokens.behind(BESIDE, "U1").partner == A
 
 
 async def test_what_a_provider_says_of_its_token_is_heard_and_waited_for_briefly() -> None:

@@ -103,7 +103,7 @@ class Listening:
             raise Unavailable("not now")
         self.heard.append((session.id, session.energy_wh, session.again))
 
-    async def authorise(self, thing, token, kind=""):
+    async def authorise(self, thing, token, kind="", beside=(), *, anywhere=False):
         return None
 
 

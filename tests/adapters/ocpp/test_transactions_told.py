@@ -18,15 +18,17 @@ class Roaming:
     """Hears of sessions, and knows every token at the Things that it ``knows``."""
 
     def __init__(self):
-        self.heard, self.asked, self.where = [], [], []
+        self.heard, self.asked, self.where, self.beside, self.anywhere = [], [], [], [], []
         self.knows = {ONE, TWO}
 
     async def report(self, session):
         self.heard.append(session)
 
-    async def authorise(self, thing, token, kind=""):
+    async def authorise(self, thing, token, kind="", beside=(), *, anywhere=False):
         self.asked.append(token)
         self.where.append(thing)
+        self.beside.append(beside)
+        self.anywhere.append(anywhere)
         return TokenVerdict("Accepted") if thing in self.knows else None
 
 
@@ -198,3 +200,38 @@ async def test_what_is_counted_of_evses_is_bounded_by_its_things():
         found = adapter.server.live(ONE)
         assert found is not None
         assert found[0].metered == {1: 2}
+
+
+@pytest.mark.parametrize("version", ["1.6", "2.0.1"])
+async def test_a_token_that_was_started_with_pays_at_whichever_evse_it_charges(version):
+    """Where it was started it charges unasked; at the others of its charge point like any other token."""
+    node, port = roaming(binding(), binding(TWO, evse=2))
+
+    async def begins(point, id_, evse):
+        if version == "1.6":
+            said = {"connectorId": evse, "idTag": "ROAM", "meterStart": 0, "timestamp": at(node, evse)}
+            return (await point.call("StartTransaction", said))["idTagInfo"]["status"]
+        said = event(node, "Started", 0, id=id_, token="ROAM", evse={"id": evse, "connectorId": 1})
+        return (await point.call("TransactionEvent", said))["idTokenInfo"]["status"]
+
+    async with serving(node), raw(node, version) as point:
+        point.answers = {"RemoteStartTransaction": OK, "RequestStartTransaction": OK}
+        asked = asyncio.create_task(node.request(ONE, "remoteStart", {"token": "ROAM"}))
+        await point.answer_next()
+        await asked
+        assert await begins(point, "t1", 1) == "Accepted"
+        assert port.where == []
+        assert await begins(point, "t2", 2) == "Accepted"
+        assert (port.where, port.beside) == ([TWO], [(ONE,)])
+        assert [(one.thing, one.beside) for one in port.heard] == [(ONE, (TWO,)), (TWO, (ONE,))]
+        port.knows = {ONE}
+        assert await begins(point, "t3", 2) == "Invalid"
+
+
+@pytest.mark.parametrize(("version", "evses", "anywhere"), [("1.6", 2, True), ("2.1", 2, True), ("1.6", 1, False)])
+async def test_where_a_token_will_charge_is_not_said_before_it_is_known(version, evses, anywhere):
+    node, port = roaming(*[binding(), binding(TWO, evse=2)][:evses])
+    async with serving(node), raw(node, version) as point:
+        kind = {"idToken": {"idToken": "ROAM", "type": "ISO14443"}}
+        await point.call("Authorize", {"idTag": "ROAM"} if version == "1.6" else kind)
+    assert port.anywhere == [anywhere]

@@ -5,10 +5,11 @@
     noted: by whom, how ──┬─ for ASKED_US, or a reservation: a session that begins there meanwhile is the partner's
     (in the store)        └─ for KEPT_US more: one that is told of late, as charge points that were cut off do
 
-Source: OCPI 2.2.1-d2 and 2.3.0, chapter "CDRs module" (AuthMethod).
+Source: OCPI 2.2.1-d2 and 2.3.0, chapters "CDRs module" (AuthMethod) and "Commands module" (StartSession object).
 """
 
 import logging
+from collections.abc import Sequence
 from urllib.parse import quote
 
 import msgspec
@@ -91,6 +92,15 @@ class AuthorisedTokens:
         """Return what is noted of a token at a charging point, by any partner."""
         key = thing, uid.casefold()
         return [known[key] for known in self._noted.values() if key in known]
+
+    def started(self, things: Sequence[str], uid: str) -> list[Authorised]:
+        """Return what is noted of a token that any partner asked to start with at any of some charging points.
+
+        A partner's START_SESSION lets its token charge at the whole charge point (StartSession object); a reservation
+        at the one that is reserved.
+        """
+        found = [one for thing in things for one in self.at(thing, uid)]
+        return [one for one in found if one.method == "COMMAND" and one.reservation is None]
 
 
 def notes_of(partner: str) -> str:

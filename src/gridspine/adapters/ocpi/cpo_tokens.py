@@ -12,6 +12,7 @@ Source: OCPI 2.2.1-d2 and 2.3.0, chapter "Tokens module" (WhitelistType, Real-ti
 
 import contextlib
 import logging
+from collections.abc import Callable, Sequence
 from urllib.parse import quote
 
 import msgspec
@@ -77,32 +78,43 @@ class CpoTokens:
         """Note that a partner asked to start with a token; ``until_us`` of a ``reservation`` [µs since 1970]."""
         await self._note(thing, partner, token, "COMMAND", reference, until_us, reservation)
 
-    def behind(self, thing: str, uid: str) -> Authorised | None:
-        """Return by whom a token may charge at a charging point now, as it was let in there lately; None for nobody."""
+    def behind(self, thing: str, uid: str, beside: Sequence[str] = ()) -> Authorised | None:
+        """Return by whom a token may charge at a charging point now, as it was let in there lately; None for nobody.
+
+        What a partner asked to start at one of ``beside``, the others of its charge point, counts where nothing was
+        noted at its own.
+        """
         now_us = self._roaming.now_us
-        return self._latest([one for one in self._noted.at(thing, uid) if one.until_us > now_us])
+        return self._latest(thing, uid, beside, lambda one: one.until_us > now_us)
 
     def behind_session(self, session: ChargingSession) -> Authorised | None:
         """Return by whom a session charges, as its token was let in for it; None for nobody's."""
-        now_us, noted = self._roaming.now_us, self._noted.at(session.thing, session.token)
-        return self._latest([one for one in noted if one.stands_for(session, now_us)])
+        now_us = self._roaming.now_us
+        return self._latest(session.thing, session.token, session.beside, lambda one: one.stands_for(session, now_us))
 
-    def _latest(self, found: list[Authorised]) -> Authorised | None:
-        standing = [one for one in found if self._roaming.here(one.partner)]
-        return max(standing, key=lambda one: one.until_us, default=None)
+    def _latest(
+        self, thing: str, uid: str, beside: Sequence[str], stands: Callable[[Authorised], bool]
+    ) -> Authorised | None:
+        for found in (self._noted.at(thing, uid), self._noted.started(beside, uid)):
+            standing = [one for one in found if self._roaming.here(one.partner) and stands(one)]
+            if standing:
+                return max(standing, key=lambda one: one.until_us)
+        return None
 
-    async def on_token(self, thing: str, uid: str, kind: str) -> TokenVerdict | None:
-        """Return whether a token may charge at a charging point, None where no partner has it."""
+    async def on_token(
+        self, thing: str, uid: str, kind: str, beside: Sequence[str] = (), *, anywhere: bool = False
+    ) -> TokenVerdict | None:
+        """Return whether a token may charge at a charging point, None where no partner has it; see `OnToken`."""
         published = self._locations.by_thing.get(thing)
         if published is None:
             return None  # partners' drivers charge where partners are shown a charging point, and nowhere else
-        noted = self.behind(thing, uid)
+        noted = self.behind(thing, uid, beside)
         if noted is not None and noted.method == "COMMAND" and not self._blocked(noted):
             return TokenVerdict("Accepted", noted.token.group_id or "")
         for partner, token in self._of(thing, uid):
             if token.whitelist in {"NEVER", "ALLOWED_OFFLINE"}:
                 try:
-                    return await within(self._roaming.clock, ASK_S, self._ask(partner, token, published))
+                    return await within(self._roaming.clock, ASK_S, self._ask(partner, token, published, anywhere))
                 except (GridspineError, TimeoutError) as error:
                     log.info("a token could not be asked for at %s: %s", partner.thing, error)
                     if token.whitelist == "NEVER" or getattr(error, "status_code", 0) == UNKNOWN_TOKEN:
@@ -130,17 +142,21 @@ class CpoTokens:
                     found.append((partner, own[0]))
         return found
 
-    async def _ask(self, partner: Partner, token: Token, published: Published) -> TokenVerdict:
-        """Ask the provider whether its token may charge here and now; raise where it does not say."""
-        where = LocationReferences(published.location.id, (published.uid,))
+    async def _ask(self, partner: Partner, token: Token, published: Published, anywhere: bool) -> TokenVerdict:
+        """Ask the provider whether its token may charge here and now; raise where it does not say.
+
+        ``anywhere``: at which EVSE is not known, and no EVSE is named.
+        """
+        where = LocationReferences(published.location.id, () if anywhere else (published.uid,))
         url = f"{partner.endpoint('tokens', 'SENDER').rstrip('/')}/{quote(token.uid, safe='')}/authorize"
         call = self._roaming.client.call
         answer = await call(
             "POST", f"{url}?type={token.type}", partner.token, where, to=Party(token.country_code, token.party_id)
         )
         said = read(answer, AuthorizationInfo)
-        status = _STATUS.get(said.allowed, "Invalid") if _is_there(said, published) else "Invalid"
-        if status == "Accepted":
+        there = _is_there(said, published)
+        status = _STATUS.get(said.allowed, "Invalid") if there or anywhere else "Invalid"
+        if status == "Accepted" and there:
             await self._note(published.evse.thing, partner, token, "AUTH_REQUEST", said.authorization_reference)
         return msgspec.convert({"status": status, "group": said.token.group_id or ""}, TokenVerdict)
 

@@ -90,7 +90,7 @@ async def remote_start(asked: Asked) -> Any:
         kind = {"idToken": token, "type": given.id_type}
         payload = {"evseId": asked.evse or None, "remoteStartId": number, "idToken": kind}
     name = "RemoteStartTransaction" if asked.version == "1.6" else "RequestStartTransaction"
-    point.expect(token)
+    point.expect(token, asked.evse)
     answer = await asked.accepted(name, payload)
     return _known({"token": token, "remoteStart": number, "transaction": answer.get("transactionId", "")})
 

@@ -52,7 +52,7 @@ class ChargePoint:
         self.record = record
         self.boots = 0
         """How often it booted since it connected."""
-        self._expected: dict[str, int] = {}
+        self._expected: dict[tuple[str, int], int] = {}
         self._number = 0
         self.metered: dict[int, int] = {}
         """How often meter values of an EVSE were taken in."""
@@ -88,30 +88,38 @@ class ChargePoint:
         only = self.station.only()
         return -1 if only is None else only.evse
 
-    def judge(self, id_: str, type_: str = "") -> Verdict:
-        """Return what is answered for a token."""
-        if self._expected.get(id_.casefold(), 0) > self.now_us:
-            return Verdict("Accepted")
-        return self.common.tokens.judge(id_, self.station.organisation, self.now_us, type_)
-
     async def authorise(self, id_: str, type_: str = "", evse: int = 0) -> Verdict:
-        """Return what is answered for a token; of one that is not on the own list at all, others may know."""
-        verdict = self.judge(id_, type_)
-        place = self.station.place(evse)
-        if verdict.status != "Invalid" or self.common.tokens.lists(id_, self.station.organisation):
+        """Return what is answered for a token; of one that is not on the own list at all, others may know.
+
+        One that the node itself started with charges where it was to start, unasked; elsewhere it is like any other.
+        """
+        if self._expects(id_, evse):
+            return Verdict("Accepted")
+        station, shared = self.station, self.common.shared
+        verdict = self.common.tokens.judge(id_, station.organisation, self.now_us, type_)
+        if verdict.status != "Invalid" or self.common.tokens.lists(id_, station.organisation):
             return verdict
-        for one in [place] if place is not None else self.station.places.values():  # where it will charge is not said
-            found = await self.common.shared.ask(one.thing, id_, type_)
+        place = station.place(evse) or station.only()
+        for one in [place] if place is not None else station.places.values():
+            found = await shared.ask(one.thing, id_, type_, station.beside(one.thing), anywhere=place is None)
             if found is not None:
                 return found
         return verdict
 
-    def expect(self, token: str) -> None:
-        """Let ``token`` charge for a while: the node itself asked the charge point to start with it."""
+    def expect(self, token: str, evse: int) -> None:
+        """Let ``token`` charge for a while at an EVSE (0: any): the node itself asked the charge point to start so."""
         now_us = self.now_us
-        known = {id_: until_us for id_, until_us in self._expected.items() if until_us > now_us}
+        known = {one: until_us for one, until_us in self._expected.items() if until_us > now_us}
         self._expected = dict(list(known.items())[-MAX_EXPECTED + 1 :])
-        self._expected[token.casefold()] = now_us + EXPECTED_S * US
+        self._expected[token.casefold(), evse] = now_us + EXPECTED_S * US
+
+    def _expects(self, id_: str, evse: int) -> bool:
+        """Whether the node itself started with a token at an EVSE; where none is said (0, -1), at any."""
+        now_us, token = self.now_us, id_.casefold()
+        return any(
+            known == token and until_us > now_us and (evse <= 0 or at in {0, evse})
+            for (known, at), until_us in self._expected.items()
+        )
 
     def next_number(self) -> int:
         """Return a number for what the charge point is asked, greater than all before, also those before a restart."""
@@ -193,7 +201,8 @@ class ChargePoint:
         place = self.station.place(transaction.evse)
         if place is not None:
             own = self.common.tokens.lists(transaction.token, self.station.organisation)
-            await self.common.shared.tell(place.thing, transaction, own=own, again=again)
+            beside = self.station.beside(place.thing)
+            await self.common.shared.tell(place.thing, transaction, own=own, again=again, beside=beside)
 
     async def tell_again(self) -> None:
         """Tell of the last transactions, which nobody may have heard of before the node stopped."""

@@ -24,10 +24,12 @@ class Shared:
         except Unavailable:
             self._port = None
 
-    async def tell(self, thing: str, transaction: Transaction, *, own: bool, again: bool = False) -> None:
+    async def tell(
+        self, thing: str, transaction: Transaction, *, own: bool, again: bool = False, beside: tuple[str, ...] = ()
+    ) -> None:
         """Tell of a transaction at ``thing``, by a token of our ``own`` list or not; durable when this returns.
 
-        ``again``: it was told of before the node last stopped.
+        ``again``: it was told of before the node last stopped; ``beside`` are its charge point's other Things.
         """
         if self._port is not None:
             unknown = {FELL, BEHIND} & {*transaction.doubts}  # what it took, or how long, nobody knows: it is no bill
@@ -35,11 +37,15 @@ class Shared:
             await self._port.report(
                 ChargingSession(
                     thing, transaction.id, transaction.token, transaction.started_us, transaction.stopped_us,
-                    transaction.meter_start_wh, stop_wh, transaction.reason, own, again,
+                    transaction.meter_start_wh, stop_wh, transaction.reason, own, again, beside,
                 )
             )  # fmt: skip
 
-    async def ask(self, thing: str, token: str, type_: str) -> Verdict | None:
-        """Return what others say of a token at ``thing``, None where nobody knows it."""
-        said = None if self._port is None else await self._port.authorise(thing, token, type_)
+    async def ask(
+        self, thing: str, token: str, type_: str, beside: tuple[str, ...] = (), *, anywhere: bool = False
+    ) -> Verdict | None:
+        """Return what others say of a token at ``thing``, None where nobody knows it; see `ChargingPort.authorise`."""
+        if self._port is None:
+            return None
+        said = await self._port.authorise(thing, token, type_, beside, anywhere=anywhere)
         return None if said is None else Verdict(said.status, group=said.group)

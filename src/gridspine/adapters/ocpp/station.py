@@ -90,6 +90,10 @@ class Station:
         """Return the Thing of an EVSE."""
         return self.places.get(evse)
 
+    def beside(self, thing: str) -> tuple[str, ...]:
+        """Return its Things but ``thing``."""
+        return tuple(place.thing for place in self.places.values() if place.thing != thing)
+
     def only(self) -> Place | None:
         """Return the only Thing, None when there are several."""
         return next(iter(self.places.values())) if len(self.places) == 1 else None

@@ -82,12 +82,14 @@ class Charging:
                 del self._recent[key]  # it was not kept: said again it is told again
             raise
 
-    async def authorise(self, thing: str, token: str, kind: str = "") -> TokenVerdict | None:
+    async def authorise(
+        self, thing: str, token: str, kind: str = "", beside: Sequence[str] = (), *, anywhere: bool = False
+    ) -> TokenVerdict | None:
         """Ask whoever listens whether a token may charge at a Thing."""
         for _, on_token in list(self._listeners):
             try:
                 async with asyncio.timeout(WAIT_S):
-                    verdict = await on_token(thing, token, kind)
+                    verdict = await on_token(thing, token, kind, beside, anywhere=anywhere)
             except (TimeoutError, GridspineError):
                 continue
             if verdict is not None:
