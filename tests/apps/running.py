@@ -21,7 +21,9 @@ from gridspine.apps.cli.keys import read_client_file
 from gridspine.apps.cli.signing import SigningAuth
 from gridspine.apps.node.run import Running, start
 from gridspine.infra.identity import user
+from gridspine.infra.runtime.clock import Clock, SystemClock
 from gridspine.infra.runtime.settings import Archive, Http, Log, Settings
+from gridspine.kernel.time import US
 
 METER = "https://gridspine.org/models/meter"
 BATTERY = "https://gridspine.org/models/battery"
@@ -39,6 +41,22 @@ def settings_for(*, archive: bool = False, http: dict[str, Any] | None = None, *
     )  # fmt: skip
 
 
+class AheadClock(SystemClock):
+    """The machine's clock, ahead by ``ahead_s`` [s]: as if so much more time had passed."""
+
+    ahead_s = 0.0
+
+    def now_us(self) -> int:
+        return super().now_us() + round(self.ahead_s * US)
+
+    def monotonic_us(self) -> int:
+        return super().monotonic_us() + round(self.ahead_s * US)
+
+    def pass_until(self, time_us: int) -> None:
+        """Let time pass until ``time_us`` [µs since 1970], and a moment."""
+        self.ahead_s += max(0, time_us - self.now_us()) / US + 0.001
+
+
 class World:
     """A running node with an operator (``op``) who may do all, and a consumer (``co``) of another organisation."""
 
@@ -54,10 +72,10 @@ class World:
         self.clients.append(self.nobody)
 
     @classmethod
-    async def start(cls, folder: Path, settings: Settings | None = None) -> "World":
+    async def start(cls, folder: Path, settings: Settings | None = None, clock: Clock | None = None) -> "World":
         # What a password costs is not what is tested here, and half of a start.
         with mock.patch.object(user, "Cost", functools.partial(user.Cost, n=16, p=1)):
-            return cls(await start(settings or settings_for(), folder), folder)
+            return cls(await start(settings or settings_for(), folder, clock), folder)
 
     def client(self, organisation: str, *roles: str, kind: str = "application") -> tuple[str, httpx.AsyncClient]:
         """Add a principal and return its id and a client with its plain bearer token."""

@@ -6,10 +6,10 @@ import contextlib
 import time
 
 import pytest
-from running_node import BATTERY, SENML, World, settings_for, until
+from running_node import BATTERY, SENML, AheadClock, World, settings_for, until
 
 from gridspine.apps.node.run import start
-from gridspine.infra.runtime.clock import Steps, SystemClock, VirtualClock
+from gridspine.infra.runtime.clock import Steps, VirtualClock
 from gridspine.things.model import parse_model
 
 HOUR_S = 3600.0
@@ -21,16 +21,13 @@ PROBE = {
 }
 
 
-class SetClock(SystemClock):
-    """The machine's clock, put forward or back by hand; ``passed_s`` is as if so much had passed."""
+class SetClock(AheadClock):
+    """A clock that is put forward or back by hand, too."""
 
-    step_s = passed_s = 0.0
+    step_s = 0.0
 
     def now_us(self):
-        return super().now_us() + round((self.step_s + self.passed_s) * 1_000_000)
-
-    def monotonic_us(self):
-        return super().monotonic_us() + round(self.passed_s * 1_000_000)
+        return super().now_us() + round(self.step_s * 1_000_000)
 
 
 @pytest.fixture
@@ -63,7 +60,7 @@ async def test_silence_counts_the_time_that_passed(clocked, step_s, tally):
     await sweeps(world)
     alarms = (await world.op.get("/alarms")).json()
     assert [alarm["kind"] for alarm in alarms if alarm["kind"] == "silence"] == []
-    clock.passed_s = 60.0
+    clock.ahead_s = 60.0
     await until(lambda: world.node.alarms.table.alarms(active=True))  # and it is found when it is true
     assert [alarm["kind"] for alarm in (await world.op.get("/alarms")).json()] == ["silence"]
     tally("clock set by an hour", "silence", 1)
@@ -82,7 +79,7 @@ async def test_a_lease_lasts_as_long_as_it_was_given_for(clocked, step_s, tally)
     assert shown["state"] in {"accepted", "sent"}
     (order,) = world.node.commands.commander.in_force(clock.now_us())
     assert 0 < order.until_us - clock.now_us() <= 60_000_000
-    clock.passed_s = 60.0
+    clock.ahead_s = 60.0
     await until(lambda: world.node.commands.commander.command(command).final)
     tally("clock set by an hour", "leases", 1)
 
@@ -199,11 +196,11 @@ async def test_readings_tell_until_when_the_clock_had_not_been_put_back(tmp_path
         lease = world.node.commands.commander.command(
             (await world.op.post("/commands", json=wanted)).json()["id"]
         ).lease
-        clock.passed_s = 400.0
+        clock.ahead_s = 400.0
         await world.send("urn:example:m1/activePower", [1], begin_s=time.time() + 390)
     finally:
         await world.stop()
-    clock.passed_s, clock.step_s = 0.0, -HOUR_S
+    clock.ahead_s, clock.step_s = 0.0, -HOUR_S
     world = World(await start(settings_for(), data, clock), data)
     try:
         async with contextlib.aclosing(world.node.commands.orders("none")) as orders:

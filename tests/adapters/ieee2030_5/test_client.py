@@ -170,7 +170,7 @@ async def test_an_end_device_whose_documents_are_none_stops_no_other(monkeypatch
 async def test_what_was_said_holds_while_the_utility_is_away(utility, home) -> None:
     thing = await registered(utility, home)
     programme, _ = await utility.programme(thing, kind="thing", defaultControl={"importLimitW": 9000})
-    await utility.event(programme, {"importLimitW": 2000}, start_s=1, duration_s=3)
+    await utility.event(programme, {"importLimitW": 2000}, start_s=2, duration_s=10)
     await home.settle()
     await until(home.events)
     await utility.stop()

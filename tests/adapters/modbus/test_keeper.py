@@ -66,7 +66,7 @@ async def test_a_set_point_is_held_confirmed_by_readings_and_ended_by_the_batter
     start_device: Any, legacy: tuple[str, ...], power_w: float
 ):
     async with served(start_device, "battery", "--soc", "50", *legacy) as (node, relay, device):
-        node.order(order(node.clock.now_us(), "activePowerSetpoint", power_w, 4))
+        node.order(order(node.clock.now_us(), "activePowerSetpoint", power_w, 8))
         await node.until(lambda: value(node, "activePower") == power_w)
         assert states(node) == ["sent", "acknowledged"]
         assert value(node, "activePowerSetpoint") == power_w
@@ -118,7 +118,7 @@ async def test_a_limit_rounds_down_and_one_beyond_the_rating_is_the_rating(start
 @pytest.mark.slow
 async def test_a_fallback_that_is_a_value_is_what_the_device_falls_back_to(start_device: Any):
     async with served(start_device, "battery", "--soc", "50") as (node, relay, device):
-        node.order(order(node.clock.now_us(), "activePowerSetpoint", 2000.0, 3, fallback=-700.0))
+        node.order(order(node.clock.now_us(), "activePowerSetpoint", 2000.0, 8, fallback=-700.0))
         await node.until(lambda: value(node, "activePower") == 2000.0)
         writes = relay.writes
         await node.until(lambda: value(node, "activePower") == -700.0)
@@ -154,7 +154,7 @@ async def test_a_timer_that_does_not_run_is_found_and_the_set_point_taken_back(s
 
 async def test_a_dead_timer_that_does_not_show_is_ended_by_the_node(start_device: Any):
     async with served(start_device, "battery", "--fault", "dead-timer", "--legacy") as (node, _, device):
-        node.order(order(node.clock.now_us(), "activePowerSetpoint", 1000.0, 2))
+        node.order(order(node.clock.now_us(), "activePowerSetpoint", 1000.0, 6))
         await node.until(lambda: value(node, "activePower") == 1000.0)
         await node.until(lambda: value(node, "activePower") == 0.0)
         assert (await registers(device.port, 124)).raw(124, "StorCtl_Mod") == 0
@@ -252,7 +252,7 @@ async def test_an_order_for_a_device_that_is_away_waits_and_fails_at_its_end(sta
     async with node.running(adapter()):
         await node.until(lambda: node.stored)
         device.kill()
-        node.order(order(node.clock.now_us(), "activePowerSetpoint", 500.0, 1.0))
+        node.order(order(node.clock.now_us(), "activePowerSetpoint", 500.0, 4.0))
         await node.until(lambda: states(node) == ["failed"])
         assert "away" in reason(node)
         node.order(order(node.clock.now_us(), "activePowerSetpoint", 500.0, 60, sequence=2, command="c2"))
@@ -332,8 +332,9 @@ async def test_the_battery_falls_back_by_itself_when_the_adapter_is_killed(start
 
             async def main():
                 node = FakeNode([binding("battery", {device.port})])
-                node.order(order(node.clock.now_us(), "activePowerSetpoint", 3000.0, 5))
                 async with node.running(adapter()):
+                    await node.until(lambda: node.stored)
+                    node.order(order(node.clock.now_us(), "activePowerSetpoint", 3000.0, 8))
                     await node.until(lambda: any(state == "acknowledged" for _, state, _ in node.progressed))
                     print("acknowledged", flush=True)
                     await asyncio.sleep(60)

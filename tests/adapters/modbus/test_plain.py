@@ -272,12 +272,12 @@ async def test_an_order_that_is_rejected_leaves_the_one_before_to_be_ended() -> 
 
 async def test_an_order_for_a_device_that_is_away_fails_in_the_end_and_the_one_before_is_ended() -> None:
     async with plc() as device, relaying({7: device.port}) as relay:
-        node = FakeNode([binding(relay.port, {"set": commanded()}, timeoutS=0.1)], settings=SETTINGS)
+        node = FakeNode([binding(relay.port, {"set": commanded()}, timeoutS=0.5)], settings=SETTINGS)
         async with node.running(adapter()):
             node.order(order(1500.0))
             await node.until(lambda: "acknowledged" in states(node))
             relay.mute = True
-            node.order(order(700.0, 0.3, sequence=2))
+            node.order(order(700.0, 2.0, sequence=2))
             await node.until(lambda: "failed" in states(node))
             relay.mute = False
             await node.until(lambda: device.holding[0] == 0)

@@ -172,6 +172,7 @@ async def test_a_line_that_is_cut_and_comes_back_is_read_again(units: Line):
     async with node.running(adapter()):
         await node.until(lambda: len(voltages(node, 1)) > 1)
         units.mended = False
+        await asyncio.sleep(0.2)  # a frame may be with its thread
         seen = len(units.units.asked)
         await asyncio.sleep(1.0)
         assert len(units.units.asked) == seen

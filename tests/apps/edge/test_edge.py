@@ -4,7 +4,7 @@ import asyncio
 import time
 
 import pytest
-from running_node import until
+from running_node import AheadClock, until
 
 from gridspine.apps.edge.wire import Ended, Progress, Report, RuleReport
 from gridspine.infra.log.scan import scan
@@ -42,9 +42,10 @@ async def test_what_is_to_come_is_kept_before_it_is_acknowledged_and_needs_no_no
     await beside.thing()
     edge = await beside.start()
     await until(lambda: world.node.edges.state(beside.id).connected)
-    soon = format_rfc3339(now_us() + 4 * US)
-    first = await beside.command(1000, durationS=3)
-    ahead = await beside.command(-500, **{"from": soon, "until": format_rfc3339(now_us() + 6 * US)})
+    soon_us, end_us = now_us() + 90 * US, now_us() + 120 * US
+    first = await beside.command(1000, durationS=60)
+    times = {"from": format_rfc3339(soon_us), "until": format_rfc3339(end_us)}
+    ahead = await beside.command(-500, **times)
     await beside.becomes(ahead, "sent")
     assert len(await edge.documents.all("delivered")) == 2, "it was acknowledged before it was kept"
     await beside.becomes(first, "acknowledged")
@@ -53,8 +54,11 @@ async def test_what_is_to_come_is_kept_before_it_is_acknowledged_and_needs_no_no
     assert beside.wire.value == 1000
     await world.running.stop()
     world.running.stop = _nothing
-    edge = await beside.start(node=world.url)
+    clock = AheadClock()
+    edge = await beside.start(clock, node=world.url)
+    clock.pass_until(soon_us)
     await until(lambda: beside.wire.value == -500)
+    clock.pass_until(end_us)
     await until(lambda: beside.wire.value is None)
     assert [order.value for order in beside.wire.orders if order.value != 1000][:2] in ([None, -500], [-500, None])
     assert "not reached" in edge.link.error
