@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 
 import msgspec
 import pytest
@@ -10,12 +11,13 @@ from ocpi_operator import CHARGER, PLACE, A, B, World
 from gridspine.adapters.ocpi.book import Kept, Partner, hash_of
 from gridspine.adapters.ocpi.call import Reply
 from gridspine.adapters.ocpi.client import PartnerError
+from gridspine.adapters.ocpi.cpo_commands import CpoCommands
 from gridspine.adapters.ocpi.cpo_tariffs import CpoTariffs
 from gridspine.adapters.ocpi.credentials import CredentialsRole, Endpoint
 from gridspine.adapters.ocpi.emsp import Emsp
 from gridspine.adapters.ocpi.session import App
 from gridspine.adapters.ocpi.things import EvseConnection
-from gridspine.adapters.ocpi.wire import path_of
+from gridspine.adapters.ocpi.wire import OcpiError, Party, path_of
 from gridspine.adapters.ocpi.words import BusinessDetails
 from gridspine.kernel.errors import Conflict
 
@@ -84,6 +86,54 @@ async def test_a_session_and_its_record_are_for_the_party_whose_driver_it_is() -
     client = await pushed(world)
     assert (client.to("/sessions/"), client.to("/cdrs")) == (["DE AAB"], ["DE AAB"])
     assert world.kept("own-cdrs")[0]["told"] is True
+
+
+async def test_of_a_platform_each_party_has_its_own_drivers_sessions_only() -> None:
+    world = await platform()
+    world.later.check = lambda call, url: None
+    commands = CpoCommands(world.roaming, world.later, world.locations, world.tokens, world.sessions)
+    world.push(A, "U1", "AAB")
+    await world.tokens.on_token(CHARGER, "U1", "")
+    session = await world.charge("U1")
+    (id_,) = [one["id"] for one in world.kept("own-sessions")]
+
+    def call(party, *rest, body=None, **query):
+        sender = party and Party("de", party)
+        return replace(world.call(), sender=sender, rest=rest, query=query, body=json.dumps(body).encode())
+
+    async def answered(handler, *given, **more):
+        return (await handler(call(*given, **more))).data
+
+    stop = {"response_url": "http://x/", "session_id": id_}
+    assert (await answered(commands.handlers["POST"], "AAA", "STOP_SESSION", body=stop)).result == "UNKNOWN_SESSION"
+    assert (await answered(commands.handlers["POST"], "AAB", "STOP_SESSION", body=stop)).result == "NOT_SUPPORTED"
+    profile = world.profiles.handlers["GET"]
+    assert (await answered(profile, "AAA", id_, duration="60")).result == "UNKNOWN_SESSION"
+    assert (await answered(profile, "AAB", id_, duration="60")).result == "ACCEPTED"
+    preferences = world.sessions.handlers["PUT"]
+    with pytest.raises(OcpiError):
+        await answered(preferences, "AAA", id_, "charging_preferences")
+    assert await answered(preferences, "AAB", id_, "charging_preferences") == "NOT_POSSIBLE"
+    await world.sessions.on_session(world.end(session))
+    for module in (world.sessions, world.cdrs):
+        get = module.handlers["GET"]
+        assert await answered(get, "AAA") == []
+        assert not world.kept("own-cdrs")[0].get("told"), "nobody took it yet"
+        assert (await get(call("AAA"))).headers[0] == ("x-total-count", "0")
+        assert [len(await answered(get, party)) for party in ("aab", None)] == [1, 1]
+    assert world.kept("own-cdrs")[0]["told"] is True
+
+
+async def test_a_driver_of_a_party_that_went_is_the_first_ones() -> None:
+    world = await platform()
+    world.push(A, "U1", "AAB")
+    await world.tokens.on_token(CHARGER, "U1", "")
+    await world.charge("U1")
+    partner = msgspec.structs.replace(world.roaming.book.partner(A), roles=roles("EMSP", "AAA", "AAC"))
+    await world.roaming.book.keep(partner)
+    get = world.sessions.handlers["GET"]
+    found = [(await get(replace(world.call(), sender=Party("DE", party)))).data for party in ("AAA", "AAC")]
+    assert [len(one) for one in found] == [1, 0]
 
 
 async def test_a_token_is_asked_for_at_its_own_party() -> None:

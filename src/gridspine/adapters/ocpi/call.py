@@ -42,6 +42,21 @@ class Call:
         link = page.next(self.url, total)
         return Reply([show(one) for one in shown], [*headers, ("link", link)] if link else headers)
 
+    def theirs(self) -> Callable[[Party], bool]:
+        """Return whether what is of a party is for who asks: on a platform of several each has its own.
+
+        What is of a party that the partner speaks for no more is for the one that it is pushed to; all is for a
+        request that does not say of whom it is.
+        """
+        sender, known = self.sender, {role.party.key for role in self.partner.roles}
+        first = self.partner.party("EMSP")
+
+        def is_theirs(party: Party) -> bool:
+            told = party if party.key in known else first
+            return sender is None or (told is not None and told.key == sender.key)
+
+        return is_theirs
+
     def own_place(self, module: str, least: int = 3) -> tuple[Place, str]:
         """Return where an object of the partner's is kept, by ``/{country}/{party}/{id}``; raise `OcpiError`."""
         if len(self.rest) < least:

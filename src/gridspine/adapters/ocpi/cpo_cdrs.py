@@ -76,7 +76,7 @@ class CpoCdrs:
             shown.append(msgspec.convert(one.body, Own))
             return self._bill.cdr(shown[-1], call.version)
 
-        reply = call.listed(self._kept.all(call.partner.thing), show)
+        reply = call.listed(self._kept.all(call.partner.thing, call.theirs()), show)
         for own in shown:
             await self._taken(call.partner.thing, own)
         return reply

@@ -78,7 +78,7 @@ class CpoCommands:
 
     async def _stop(self, call: Call) -> CommandResponse:
         given = self._read(call, StopSession)
-        own = self._sessions.find(call.partner.thing, given.session_id)
+        own = self._sessions.asked(call, given.session_id)
         if own is None or own.ended_us:
             return CommandResponse("UNKNOWN_SESSION", TIMEOUT_S)
         asked = {"transaction": own.transaction}

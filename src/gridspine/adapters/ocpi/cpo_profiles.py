@@ -103,7 +103,7 @@ class CpoProfiles:
     def _running(self, call: Call) -> Own | None:
         if len(call.rest) != 1:
             raise nothing_here()
-        own = self._sessions.find(call.partner.thing, call.rest[0])
+        own = self._sessions.asked(call, call.rest[0])
         return own if own is not None and self._sessions.is_on(own) else None
 
     def _asked(self, call: Call) -> str:

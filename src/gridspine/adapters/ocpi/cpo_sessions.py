@@ -227,6 +227,11 @@ class CpoSessions:
         """Return a partner's session."""
         return self._kept.find(partner, id_)
 
+    def asked(self, call: Call, id_: str) -> Own | None:
+        """Return a session of the partner, or of that party of it that asks."""
+        own = self.find(call.partner.thing, id_)
+        return own if own is not None and call.theirs()(own.provider) else None
+
     def _find(self, thing: str, id_: str) -> tuple[str, Own] | None:
         running = self._running.get((thing, id_))  # also of a partner that is gone: what it took is still billed
         for partner in [running] if running else [one.thing for one in self._roaming.book.partners()]:
@@ -240,14 +245,14 @@ class CpoSessions:
     async def _get(self, call: Call) -> Reply:
         if call.rest:
             raise nothing_here()
-        found = self._kept.all(call.partner.thing)
+        found = self._kept.all(call.partner.thing, call.theirs())
         return call.listed(found, lambda one: self._bill.session(msgspec.convert(one.body, Own), call.version))
 
     async def _put_preferences(self, call: Call) -> Reply:
         """Answer ``PUT /sessions/{session}/charging_preferences``: nothing is planned by preferences here."""
         if len(call.rest) != 2 or call.rest[1] != "charging_preferences":
             raise nothing_here()
-        if self.find(call.partner.thing, call.rest[0]) is None:
+        if self.asked(call, call.rest[0]) is None:
             raise nothing_here()
         return Reply("NOT_POSSIBLE")
 

@@ -8,6 +8,7 @@
 
 import hashlib
 import logging
+from collections.abc import Callable
 
 import msgspec
 
@@ -84,9 +85,12 @@ class OwnPlace:
         kept = self._book.object(self._of(partner), id_)
         return None if kept is None else msgspec.convert(kept.body, Own)
 
-    def all(self, partner: str) -> list[tuple[int, Kept]]:
-        """Return all of a partner as they are kept, the oldest first, each with when it was updated [µs since 1970]."""
-        found = [kept for _, kept in self._book.objects(partner, self.module)]
+    def all(self, partner: str, theirs: Callable[[Party], bool] = lambda party: True) -> list[tuple[int, Kept]]:
+        """Return all of a partner as they are kept, the oldest first, each with when it was updated [µs since 1970].
+
+        ``theirs`` says of which of its parties.
+        """
+        found = [kept for _, kept in self._book.objects(partner, self.module) if theirs(_provider(kept))]
         found.sort(key=lambda one: (one.body["started_us"], one.id))
         return [(one.updated_us, one) for one in found]
 
@@ -113,3 +117,7 @@ class OwnPlace:
 
     def _of(self, partner: str) -> Place:
         return partner, self.module, self._us.country_code, self._us.party_id
+
+
+def _provider(kept: Kept) -> Party:
+    return Party(kept.body["token"]["country_code"], kept.body["token"]["party_id"])
