@@ -8,9 +8,12 @@ import pytest
 from ocpi_operator import CHARGER, PRIVATE, A, B, World, roamed, started
 
 from gridspine.adapters.ocpi.authorised import ASKED_US, MAX_NOTED
+from gridspine.adapters.ocpi.book import Full
+from gridspine.adapters.ocpi.cpo import Cpo
 from gridspine.adapters.ocpi.own import CDRS, SESSIONS
+from gridspine.apps.node.charging import Charging
 from gridspine.energy.charging import ChargingSession, LimitState
-from gridspine.kernel.errors import Conflict
+from gridspine.kernel.errors import Conflict, Overloaded
 from gridspine.kernel.time import US
 
 
@@ -212,3 +215,68 @@ async def test_locations_are_looked_at_once_for_all_and_a_partner_that_goes_ends
     assert sorted(world.pushes._waiting) == [A, B]
     running.cancel()
     await asyncio.wait([running])
+
+
+async def test_what_a_busy_store_did_not_take_is_told_again_and_billed() -> None:
+    world = await started()
+    port = Charging(None, None, None, None, world.clock)
+    port.listen(world.sessions.on_session, world.tokens.on_token)
+    world.push(A, "U1", "AAA")
+    await world.tokens.on_token(CHARGER, "U1", "")
+    session = ChargingSession(CHARGER, "1", "U1", world.clock.now_us(), None, 1_000.0)
+    put = world.store.put
+
+    async def busy(key, value):
+        raise Overloaded("too many changes wait")
+
+    for said in (session, world.end(session)):
+        world.store.put = busy
+        with pytest.raises(Overloaded):  # nobody acknowledges it to the charge point, which says it again
+            await port.report(said)
+        world.store.put = put
+        await port.report(said)
+    assert [one["energy_wh"] for one in world.kept(CDRS)] == [5_000.0]
+
+
+async def test_what_was_told_of_before_is_taken_in_when_the_store_is_busy_no_more() -> None:
+    world = await started()
+    session = await roamed(world)
+    cpo = Cpo(world.roaming, world.pushes, world.later)
+    ends = [world.end(session), msgspec.structs.replace(session, id="full"), msgspec.structs.replace(session, id="3")]
+    world.port.recent, world.port.listen = lambda: ends, lambda *_: lambda: None
+    taken, busy = [], [Overloaded("busy", retry_after_s=2), Overloaded("busy")]
+
+    async def take(session):
+        if busy:
+            raise busy.pop()
+        if session.id == "full":
+            raise Full("no room", retry_after_s=3600)
+        taken.append(session.id)
+
+    cpo.sessions.on_session = take
+    run = asyncio.create_task(cpo.run())
+    async with asyncio.timeout(40):
+        while len(taken) < 2:
+            await world.clock.advance(0.5)
+    assert (taken, world.clock.monotonic_us() < 600 * US) == (["1", "3"], True)
+    run.cancel()
+    await asyncio.gather(run, return_exceptions=True)
+
+
+async def test_a_session_that_there_is_no_room_for_goes_on() -> None:
+    world = await started()
+    world.push(A, "U1", "AAA")
+    await world.tokens.on_token(CHARGER, "U1", "")
+    keep = world.roaming.book.keep_object
+
+    async def full(place, kept):
+        raise Full("as many as may be", retry_after_s=3600)
+
+    world.roaming.book.keep_object = full
+    session = await world.charge("U1")
+    assert world.kept(SESSIONS) == []
+    world.roaming.book.keep_object = keep
+    await world.sessions.on_session(session)
+    world.roaming.book.keep_object = full
+    with pytest.raises(Full):
+        await world.sessions.on_session(world.end(session))

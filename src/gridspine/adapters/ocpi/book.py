@@ -33,6 +33,10 @@ _MEAN_BYTES = 4 << 10
 """What is kept of a partner's module at most, over how many objects may be [byte]; but one of any size always may."""
 
 
+class Full(Overloaded):
+    """As much is kept of a partner as may be; not that the store is busy."""
+
+
 class Partner(msgspec.Struct, frozen=True, omit_defaults=True):
     """A partner, by its Thing.
 
@@ -196,7 +200,7 @@ class Book:
         return updated_us <= gone_us or (known is not None and known.updated_us > updated_us)
 
     async def keep_object(self, place: Place, kept: Kept) -> None:
-        """Keep an object; raise `Overloaded` where a partner has as much as it may, `TooLarge`."""
+        """Keep an object; raise `Full` where a partner has as much as it may, `TooLarge`."""
         place, encoded = _same(place), msgspec.json.encode(kept)
         most = MAX_OBJECT_BYTES.get(place[1], MAX_OTHER_BYTES)
         if len(encoded) > most:
@@ -204,7 +208,7 @@ class Book:
         known = self._sizes.get((place, kept.id.casefold()))
         size = self._bytes.get(place[:2], 0) + len(encoded) - (known or 0)
         if (known is None and self._counts.get(place[:2], 0) >= self._most) or size > self._most_bytes:
-            raise Overloaded(f"as many {place[1]} of yours are kept here as may be", retry_after_s=3600)
+            raise Full(f"as many {place[1]} of yours are kept here as may be", retry_after_s=3600)
         await self.store.put(_key(place, kept.id), encoded)
         self._set(place, kept, len(encoded))
         await self._gone.forget(place[:2], name_of(place, kept.id))

@@ -1,8 +1,10 @@
 """All that we do as an operator of charge points, put together."""
 
 import asyncio
+import logging
 
 from gridspine.adapters.ocpi.bill import Bill
+from gridspine.adapters.ocpi.book import Full
 from gridspine.adapters.ocpi.call import Handlers
 from gridspine.adapters.ocpi.cpo_cdrs import CpoCdrs
 from gridspine.adapters.ocpi.cpo_commands import CpoCommands
@@ -14,8 +16,11 @@ from gridspine.adapters.ocpi.cpo_tokens import CpoTokens
 from gridspine.adapters.ocpi.later import Later
 from gridspine.adapters.ocpi.push import Pushes
 from gridspine.adapters.ocpi.roaming import Roaming
+from gridspine.energy.charging import ChargingSession
+from gridspine.kernel.errors import Overloaded
 
 TARIFFS_S = 2.0
+log = logging.getLogger(__name__)
 
 
 class Cpo:
@@ -54,7 +59,7 @@ class Cpo:
         end = self._roaming.charging.listen(self.sessions.on_session, self.tokens.on_token)
         try:
             for session in self._roaming.charging.recent():
-                await self.sessions.on_session(session)
+                await self._catch_up(session)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.locations.run())
                 group.create_task(self.sessions.run())
@@ -62,6 +67,16 @@ class Cpo:
                 group.create_task(self._tell_tariffs())
         finally:
             end()
+
+    async def _catch_up(self, session: ChargingSession) -> None:
+        """Take in a session that was told of before we heard: nobody tells of it again."""
+        while True:
+            try:
+                return await self.sessions.on_session(session)
+            except Full as error:
+                return log.error("a session at %s is not kept: %s", session.thing, error.detail)
+            except Overloaded as error:
+                await self._roaming.clock.sleep(error.retry_after_s)
 
     async def _tell_tariffs(self) -> None:
         while True:

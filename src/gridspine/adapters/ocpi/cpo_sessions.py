@@ -19,7 +19,7 @@ import msgspec
 
 from gridspine.adapters.ocpi.authorised import Authorised
 from gridspine.adapters.ocpi.bill import Bill
-from gridspine.adapters.ocpi.book import Partner
+from gridspine.adapters.ocpi.book import Full, Partner
 from gridspine.adapters.ocpi.call import Call, Reply
 from gridspine.adapters.ocpi.charging import CdrToken
 from gridspine.adapters.ocpi.cpo_cdrs import CpoCdrs
@@ -31,7 +31,7 @@ from gridspine.adapters.ocpi.push import Push, Pushes
 from gridspine.adapters.ocpi.roaming import Roaming
 from gridspine.adapters.ocpi.wire import Version, nothing_here, path_of
 from gridspine.energy.charging import ChargingSession
-from gridspine.kernel.errors import GridspineError, NotFound, Overloaded
+from gridspine.kernel.errors import GridspineError, NotFound
 from gridspine.kernel.time import US
 
 RUNNING_S = 60.0
@@ -62,7 +62,8 @@ class CpoSessions:
     async def on_session(self, session: ChargingSession) -> None:
         """Keep what is told of a session, if a partner's driver charges; durable when this returns.
 
-        Where a charging point is published no more, what began there while it was still ends, and is billed.
+        Where a charging point is published no more, what began there while it was still ends, and is billed. Raises
+        `Overloaded` where the store is busy: whoever tells of the session tells of it again.
         """
         published = self._locations.by_thing.get(session.thing)
         if session.started_us is None or (published is None and not self._latest.at(session.thing)):
@@ -92,9 +93,11 @@ class CpoSessions:
             )  # fmt: skip
             try:
                 await self._keep(partner, own)
-            except Overloaded as error:  # the charge point is not to blame: its session goes on
+            except Full as error:
+                if known is not None:
+                    raise
                 log.error("a session of %s is not kept: %s", partner, error.detail)
-                return
+                return  # the charge point is not to blame: its session goes on
         await self._after(partner, own)
 
     def _begun(self, id_: str, session: ChargingSession, found: Authorised, published: Published) -> Own:
