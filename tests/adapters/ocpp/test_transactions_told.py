@@ -5,10 +5,12 @@ import itertools
 from types import SimpleNamespace
 
 import pytest
+from adapter_node import DictStore
 from ocpp_bench import ONE, TWO, at, binding, event, make_node, raw, serving
 
 from gridspine.energy.charging import TokenVerdict
-from gridspine.kernel.time import US
+from gridspine.infra.runtime.clock import VirtualClock
+from gridspine.kernel.time import US, format_rfc3339
 
 OK = {"status": "Accepted"}
 YEAR_S = 366 * 86_400
@@ -32,8 +34,8 @@ class Roaming:
         return TokenVerdict("Accepted") if thing in self.knows else None
 
 
-def roaming(*bindings, **settings):
-    node = make_node(*bindings, settings=settings or None)
+def roaming(*bindings, clock=None, store=None, **settings):
+    node = make_node(*bindings, settings=settings or None, clock=clock, store=store)
     port = Roaming()
     node.given_controls = SimpleNamespace(charging=port)
     return node, port
@@ -145,6 +147,74 @@ async def test_what_began_with_a_clock_that_was_never_set_is_no_bill(began_s, do
     assert (shown.get("doubts", []), port.heard[-1].energy_wh) == (doubts, energy_wh)
     assert port.heard[-1].ended_us is not None
     assert abs(port.heard[-1].started_us - node.clock.now_us() - began_s * US) < 60 * US
+
+
+@pytest.mark.parametrize(("away", "says", "version", "doubts"), [
+    # It was cut off for a day, and one hour into that a transaction began: at its clock, by hours from then.
+    (24, 1, "1.6", []), (24, 1, "2.0.1", []), (24, 0, "1.6", []),
+    (24, -3, "1.6", ["clock-behind"]), (24, -3, "2.0.1", ["clock-behind"]), (1, -2_000, "1.6", ["clock-behind"]),
+])  # fmt: skip
+async def test_what_is_new_began_after_its_charge_point_was_heard_last(away, says, version, doubts):
+    """A charge point without a clock comes up at its firmware's date, or at its last stop."""
+    clock = VirtualClock()
+    store = DictStore()
+    await heard(make_node(clock=clock, store=store), clock)
+    left_us = clock.now_us()
+    clock.step_wall(away * 3600)
+    node, port = roaming(clock=clock, store=store)
+    said_at = format_rfc3339(left_us + says * 3600 * US)
+    async with serving(node), raw(node, version) as point:
+        if version == "1.6":
+            start = {"connectorId": 1, "idTag": "T", "meterStart": 1000, "timestamp": said_at}
+            id_ = (await point.call("StartTransaction", start))["transactionId"]
+            await point.call("StopTransaction", {"transactionId": id_, "meterStop": 3500, "timestamp": at(node)})
+        else:
+            start = event(node, "Started", 0, token="T", timestamp=said_at, wh=1000)
+            start["meterValue"][0]["timestamp"] = said_at
+            await point.call("TransactionEvent", start)
+            await point.call("TransactionEvent", event(node, "Ended", 1, 0, wh=3500))
+        (shown,) = (await node.request(ONE, "transactions", {}))[1]["transactions"]
+    assert (shown.get("doubts", []), port.heard[-1].energy_wh) == (doubts, None if doubts else 2500)
+
+
+async def heard(node, clock, *, timestamp_s=0, again_s=0):
+    """Have a charge point say the state of its connector, and twenty minutes later that it is there."""
+    async with serving(node), raw(node) as point:
+        for said_s in (timestamp_s, again_s):
+            status = {"connectorId": 1, "errorCode": "NoError", "status": "Available", "timestamp": at(node, said_s)}
+            await point.call("StatusNotification", status)
+        clock.step_wall(1200)
+        await point.call("Heartbeat", {})
+
+
+@pytest.mark.parametrize("said", [{"timestamp_s": -7200, "again_s": -7200}, {"again_s": -600}])
+async def test_a_charge_point_whose_clock_is_behind_all_the_time_or_that_tells_of_before_was_not_heard(said):
+    """Its times are all as wrong, or it may have more to tell: what it says of its start stands."""
+    clock = VirtualClock()
+    store = DictStore()
+    await heard(make_node(clock=clock, store=store), clock, **said)
+    node, port = roaming(clock=clock, store=store)
+    async with serving(node), raw(node) as point:
+        start = {"connectorId": 1, "idTag": "T", "meterStart": 1000, "timestamp": at(node, -7000)}
+        id_ = (await point.call("StartTransaction", start))["transactionId"]
+        await point.call("StopTransaction", {"transactionId": id_, "meterStop": 3500, "timestamp": at(node)})
+    assert port.heard[-1].energy_wh == 2500
+
+
+async def test_what_began_before_its_charge_point_was_heard_last_and_was_told_of_then_stands():
+    clock = VirtualClock()
+    store = DictStore()
+    first = make_node(clock=clock, store=store)
+    async with serving(first), raw(first) as point:
+        start = {"connectorId": 1, "idTag": "T", "meterStart": 1000, "timestamp": at(first)}
+        id_ = (await point.call("StartTransaction", start))["transactionId"]
+        clock.step_wall(3600)
+        await point.call("Heartbeat", {})
+    node, port = roaming(clock=clock, store=store)
+    async with serving(node), raw(node) as point:
+        await point.call("StartTransaction", start)
+        await point.call("StopTransaction", {"transactionId": id_, "meterStop": 3500, "timestamp": at(node)})
+    assert port.heard[-1].energy_wh == 2500
 
 
 async def test_a_token_of_the_own_list_is_nobody_elses_also_as_another_kind():

@@ -1,5 +1,6 @@
 """A connected charge point, as its answers see it: its Things, its record, its readings, in order."""
 
+import contextlib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -8,6 +9,7 @@ import msgspec
 
 from gridspine.adapters.ocpp.book import Book
 from gridspine.adapters.ocpp.counters import Counters
+from gridspine.adapters.ocpp.hearing import Hearing
 from gridspine.adapters.ocpp.meter import Row, Taken, encode_signed, take
 from gridspine.adapters.ocpp.report import Report
 from gridspine.adapters.ocpp.settings import Settings
@@ -53,6 +55,7 @@ class ChargePoint:
         self.boots = 0
         """How often it booted since it connected."""
         self._expected: dict[tuple[str, int], int] = {}
+        self._hearing = Hearing(record.heard_us, record.begun, self.now_us)
         self._number = 0
         self.metered: dict[int, int] = {}
         """How often meter values of an EVSE were taken in."""
@@ -185,7 +188,7 @@ class ChargePoint:
 
     async def keep_transaction(self, record: Record, transaction: Transaction, *, ended: bool) -> None:
         """Keep a transaction as it now is, and the record with it; what that gives up is kept as what it was."""
-        transaction = doubted(transaction, self.now_us)
+        transaction = doubted(transaction, self.now_us, self._hearing.not_before(transaction))
         if transaction.doubts:
             self.common.counters.add("doubted_transactions")
         for given_up in self.record.open:
@@ -211,6 +214,13 @@ class ChargePoint:
                 await self.tell(transaction, again=True)
             except GridspineError as error:
                 log.warning("station=%s a transaction is not told of again: %s", self.identity, error.detail)
+
+    async def heard(self, said: Mapping[str, Any]) -> None:
+        """Keep now and then that it was heard."""
+        heard_us = self._hearing.hear(said, self.now_us)
+        if heard_us:
+            with contextlib.suppress(GridspineError):  # it is of use, no more
+                await self.keep(msgspec.structs.replace(self.record, heard_us=heard_us))
 
     async def booted(self, boot: dict[str, Any]) -> dict[str, Any]:
         """Keep a BootNotification and accept it: who has no Thing here was not let in."""

@@ -289,6 +289,7 @@ class Server:
                 raise Malformed(Code.NOT_SUPPORTED, f"{call.action} is not supported by this node")
             boots = point.boots
             answered = await handler(point, call.payload)
+            await point.heard(call.payload)
             if point.boots != boots and live.told is not None:
                 live.told.wake.set()
             return answered

@@ -65,6 +65,7 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
 
     ``boot`` is its last BootNotification as it came, at ``booted_us``. ``begun`` counts transactions, ``signed``
     messages with signed values. ``notices`` are the last words of firmware, diagnostics and security, by action.
+    ``heard_us`` is when it was last heard with nothing left to tell, as far as that is kept [µs since 1970].
     """
 
     boot: dict[str, Any] = {}
@@ -75,6 +76,7 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     last_id: int = 0
     signed: int = 0
     notices: dict[str, dict[str, Any]] = {}
+    heard_us: int = 0
 
     def find(self, id_: str) -> Transaction | None:
         """Return the transaction, open or ended of late."""
@@ -129,11 +131,12 @@ BEHIND_US = 366 * 86_400 * US
 """How long ago a transaction may have begun before its charge point's clock is doubted: one that was never set [µs]."""
 
 
-def doubted(transaction: Transaction, now_us: int) -> Transaction:
+def doubted(transaction: Transaction, now_us: int, not_before_us: int = 0) -> Transaction:
     """Return ``transaction`` with what cannot be so noted; it stays as the charge point said it, and is no bill.
 
     A register that ends below where it began, an end before the start, a time that lies ahead of the node's clock when
-    it is told, or a start that lies more than a year back; and a register of the start that was read after it.
+    it is told, or a start that lies more than a year back, or before ``not_before_us`` [µs since 1970]; and a register of
+    the start that was read after it.
     """
     found = set(transaction.doubts) - {FELL, BACKWARDS, READ_LATE}
     if transaction.start_read_us is not None:
@@ -146,7 +149,7 @@ def doubted(transaction: Transaction, now_us: int) -> Transaction:
         found.add(BACKWARDS)
     if any(at_us is not None and at_us > now_us + AHEAD_US for at_us in (started_us, stopped_us)):
         found.add(AHEAD)
-    if started_us is not None and started_us < now_us - BEHIND_US:
+    if started_us is not None and started_us < max(now_us - BEHIND_US, not_before_us):
         found.add(BEHIND)
     return msgspec.structs.replace(transaction, doubts=tuple(sorted(found)))
 
