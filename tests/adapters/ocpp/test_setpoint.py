@@ -1,9 +1,12 @@
 """Set-points of power, either way (OCPP 2.1, V2X): the profile, what limits it, what it falls back to, who cannot."""
 
+import asyncio
+
 import pytest
+from adapter_node import DictStore
 from hypothesis import given
 from hypothesis import strategies as st
-from ocpp_bench import LIMITED, ONE, binding, make_node, order, raw, serving, stored
+from ocpp_bench import BOOT_2, LIMITED, ONE, STATION, binding, make_node, order, raw, serving, stored
 
 from gridspine.adapters.ocpp import profile, setpoint
 from gridspine.adapters.ocpp.schema import schemas
@@ -117,6 +120,80 @@ async def test_a_limit_holds_above_a_set_point_and_for_as_long_as_it_does():
     ]  # fmt: skip
 
 
+TAKES = {
+    "GetCompositeSchedule": UNKNOWN, "GetVariables": able(), "SetChargingProfile": ACCEPTED,
+    "ClearChargingProfile": ACCEPTED,
+}  # fmt: skip
+
+
+async def until_sent(point, number):
+    """Answer what is asked until that many profiles came in all."""
+    async with asyncio.timeout(60):
+        while len(sent(point)) < number:
+            await point.answer_next()
+
+
+@pytest.mark.parametrize("how", ["released", "expired"])
+async def test_when_a_limit_is_over_a_set_point_is_held_to_what_it_falls_back_to(how):
+    node = make_node(binding(points=POINTS))
+    async with serving(node), raw(node, "2.1") as point:
+        point.answers = dict(TAKES)
+        node.order(power(node, 22_000.0, lasts_s=7200))
+        await until_sent(point, 2)
+        node.order(order(node, 8.0, "c1", lasts_s=3 if how == "expired" else 600, fallback=10.0))
+        await until_sent(point, 5)
+        if how == "released":
+            node.order(order(node, None, "c2", sequence=2, lasts_s=0, fallback=10.0))
+        await until_sent(point, 6)
+    again, _, _, after = sent(point)[2:]
+    assert [(one["setpoint"], one["limit"]) for one in periods(again)] == [(5_520, 5_520), (6_900, 6_900)]
+    assert [(one["setpoint"], one["limit"]) for one in periods(after)] == [(6_900, 6_900)]
+
+
+@pytest.mark.parametrize("how", ["connected", "booted", "restarted"])
+async def test_what_a_limit_falls_back_to_stays_when_a_charge_point_comes_again(how):
+    store = DictStore()
+    node = make_node(binding(points=POINTS), store=store)
+    limit = order(node, 8.0, "c1", lasts_s=3, fallback=10.0)
+    async with serving(node):
+        async with raw(node, "2.1") as point:
+            point.answers = dict(TAKES)
+            node.order(limit)
+            await until_sent(point, 2)
+            await node.until(lambda: node.clock.now_us() > limit.until_us)
+            if how == "booted":
+                await point.call("BootNotification", BOOT_2)
+                node.order(power(node, 22_000.0))
+                await until_sent(point, 4)
+        if how == "connected":
+            async with raw(node, "2.1") as point:
+                point.answers = dict(TAKES)
+                node.order(power(node, 22_000.0))
+                await until_sent(point, 2)
+    if how == "restarted":
+        node = make_node(binding(points=POINTS), store=store)
+        async with serving(node), raw(node, "2.1") as point:
+            point.answers = dict(TAKES)
+            node.order(power(node, 22_000.0))
+            await until_sent(point, 2)
+    fallback, lease = sent(point)[-2:]
+    assert [(one["stackLevel"], periods(one)[0]["limit"]) for one in (fallback, lease)] == [(0, 6_900), (2, 6_900)]
+    assert periods(lease)[0]["setpoint"] == 6_900
+
+
+@pytest.mark.parametrize(("version", "points"), [("2.0.1", POINTS), ("2.1", LIMITED)])
+async def test_a_set_point_that_cannot_be_any_more_has_no_part_in_what_is_fallen_back_to(version, points):
+    node = make_node(binding(points=points))
+    node.store.content[f"fallbacks/org/{STATION}"] = b'{"%s":{"activePowerSetpoint":-500.0}}' % ONE.encode()
+    async with serving(node), raw(node, version) as point:
+        point.answers = dict(TAKES)
+        node.order(order(node, 8.0, fallback=10.0))
+        await until_sent(point, 2)
+    assert [periods(one)[0] for one in sent(point)] == [
+        {"startPeriod": 0, "limit": limit, "numberPhases": 3} for limit in (10, 8)
+    ]
+
+
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
@@ -182,15 +259,15 @@ def test_what_holds_is_a_number_or_nothing(value):
 @given(
     st.floats(-30_000, 30_000), st.sampled_from([1, 2, 3]), st.integers(1, 86_400 * US),
     st.none() | st.floats(0, 40), st.integers(1, 86_400 * US), st.floats(-22_000, 22_000),
-    st.sampled_from(["TxDefaultProfile", "ChargePointMaxProfile"]),
+    st.sampled_from(["TxDefaultProfile", "ChargePointMaxProfile"]), st.none() | st.floats(0, 40),
 )  # fmt: skip
 def test_any_set_point_is_a_profile_its_schema_allows_and_never_more_than_was_said(
-    value, phases, lasts_us, limit, limited_us, fallback, purpose
+    value, phases, lasts_us, limit, limited_us, fallback, purpose, kept
 ):
     _, here = Stations([binding(points=POINTS, phases=phases, purpose=purpose)]).of(ONE)
     wanted = Order("p", ONE, "activePowerSetpoint", value, NOW_US + lasts_us, fallback, 1)
     beside = setpoint.beside(
-        None if limit is None else Order("c", ONE, "currentLimit", limit, NOW_US + limited_us, 32.0, 1), here
+        None if limit is None else Order("c", ONE, "currentLimit", limit, NOW_US + limited_us, 32.0, 1), here, kept
     )
     payload = setpoint.setpoint_profile(wanted, here, NOW_US, beside)
     base = setpoint.fallback_profile(fallback, here, NOW_US, limit)

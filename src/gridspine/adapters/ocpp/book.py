@@ -5,6 +5,7 @@
     station/{key}                    Record; the key is organisation/name
     transaction/{key}/{slot}         a transaction that has ended; slots come round
     signed/{key}/{slot}              signed meter values of one message, as they came; slots come round
+    fallbacks/{key}                  what its Things fall back to, by Thing and point [the point's unit]
 
 The format has a number: `gridspine.adapters.ocpp.store_format`.
 """
@@ -34,6 +35,15 @@ class Book:
     async def keep(self, key: str, record: Record) -> None:
         """Keep the record."""
         await self._store.put(f"station/{key}", msgspec.json.encode(record))
+
+    async def fallbacks(self, key: str) -> dict[str, dict[str, float]]:
+        """Return what the Things of a charge point were last told to fall back to, by Thing and point."""
+        data = await self._store.get(f"fallbacks/{key}")
+        return {} if data is None else msgspec.json.decode(data, type=dict[str, dict[str, float]])
+
+    async def keep_fallbacks(self, key: str, fallbacks: dict[str, dict[str, float]]) -> None:
+        """Keep what the Things of a charge point were last told to fall back to."""
+        await self._store.put(f"fallbacks/{key}", msgspec.json.encode(fallbacks))
 
     async def keep_ended(self, key: str, transaction: Transaction) -> None:
         """Keep a transaction that has ended, or that something came for afterwards."""

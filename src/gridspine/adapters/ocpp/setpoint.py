@@ -7,7 +7,8 @@
     stack level 0   the fallback   ────────────────────                    ChargingOnly, at most the fallback
 
 Of one purpose the highest level alone counts, so a set-point carries the limit that holds beside it, as long as that
-does, and is sent anew when that changes. A set-point to charge never discharges: its ``dischargeLimit`` is 0.
+does, and after it what it falls back to; it is sent anew when that changes. A set-point to charge never discharges: its
+``dischargeLimit`` is 0.
 
 Our sign is OCPP's, import positive (its schema: "use negative values for discharging"). Power is sent in watts, all
 phases together.
@@ -34,17 +35,23 @@ _LEVEL, _NUMBER = 2, 3
 
 
 class Beside(msgspec.Struct, frozen=True):
-    """What limits a set-point [W]: ``limit_w`` until ``until_us`` [µs since 1970], then ``fallback_w``; None: none."""
+    """What limits a set-point [W]: ``limit_w`` until ``until_us`` [µs since 1970], then ``fallback_w``; None: none.
+
+    ``until_us`` 0: for good.
+    """
 
     limit_w: float | None = None
     until_us: int = 0
     fallback_w: float | None = None
 
 
-def beside(limit: Order | None, place: Place) -> Beside:
-    """Return what the order of a limit in force means for a set-point."""
+def beside(limit: Order | None, place: Place, fallback: float | None) -> Beside:
+    """Return what the order of a limit in force means for a set-point.
+
+    Without one it is what the limit fell back to, ``fallback`` [the limit point's unit]: None where none was ordered.
+    """
     if limit is None or limit.value is None:
-        return Beside()
+        return Beside() if fallback is None else Beside(ceiling_w(fallback, place))
     return Beside(ceiling_w(limit.value, place), limit.until_us, ceiling_w(limit.fallback, place))
 
 
@@ -62,7 +69,7 @@ def setpoint_profile(order: Order, place: Place, now_us: int, limits: Beside) ->
     start_s, end_s = envelope(order.until_us, now_us)
     periods = [{"startPeriod": 0, **_held(order.value, limits.limit_w, place)}]
     changes_s = math.ceil(limits.until_us / US)
-    if limits.limit_w is not None and changes_s < end_s:
+    if limits.until_us and changes_s < end_s:
         periods.append({"startPeriod": changes_s - start_s, **_held(order.value, limits.fallback_w, place)})
     return _set(place, _NUMBER, _LEVEL, periods, start_s, end_s)
 

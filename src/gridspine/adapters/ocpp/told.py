@@ -44,7 +44,9 @@ class Told:
         self._clock = point.common.context.clock
         self._done: dict[tuple[str, str], tuple[int, int, Beside]] = {}
         self._fallback: dict[int, dict[str, float]] = {}
-        """By EVSE, of which points it was told what to fall back to."""
+        """By EVSE, of which points it was told what to fall back to, since it connected or booted."""
+        self._kept: dict[str, dict[str, float]] = {}
+        """By Thing the same, whenever it was told."""
         self._unable: dict[int, str] = {}
         """By EVSE, why it takes no set-points; "" where it does. Whose is missing was not asked."""
         self._asked: set[int] = set()
@@ -56,6 +58,7 @@ class Told:
 
     async def run(self) -> None:
         """Tell orders as they come, for ever; whoever has just come or booted is told all that are in force."""
+        self._kept = await self._point.common.book.fallbacks(self._point.station.key)
         self.wake.set()
         while True:
             await self.wake.wait()
@@ -83,7 +86,8 @@ class Told:
         ended = self._forget_ended(place)
         changed = False
         orders = self._orders.in_force(place.thing)
-        limits = setpoint.beside(next((one for one in orders if one.point == place.limit), None), place)
+        limit = next((one for one in orders if one.point == place.limit), None)
+        limits = setpoint.beside(limit, place, self._fallbacks(place).get(place.limit))
         for order in orders:
             key = order.thing, order.point
             told = order.sequence, self._boots, limits if order.point == SETPOINT else Beside()
@@ -161,9 +165,9 @@ class Told:
 
     async def _fall_back(self, order: Order, place: Place) -> bool:
         """See to it that the charge point has the profile to fall back to, of all points that were ever ordered."""
-        known, now_us = self._fallback.get(place.evse, {}), self._clock.now_us()
-        wanted = {**known, order.point: order.fallback}
-        if wanted == known:
+        now_us = self._clock.now_us()
+        wanted = {**self._fallbacks(place), order.point: order.fallback}
+        if wanted == self._fallback.get(place.evse):
             return True
         of_station = place.connection.purpose != "TxDefaultProfile"
         if order.point == SETPOINT or (SETPOINT in wanted and not of_station):
@@ -174,7 +178,27 @@ class Told:
         if not await self._set(order, payload, "the profile to fall back to"):
             return False
         self._fallback[place.evse] = wanted
+        await self._keep(place.thing, wanted)
         return True
+
+    def _fallbacks(self, place: Place) -> dict[str, float]:
+        """Return what a Thing's points fall back to, of those that were ever ordered and can be still."""
+        kept = self._kept.get(place.thing, {}) | self._fallback.get(place.evse, {})
+        able = {place.limit, SETPOINT} if self._point.version == "2.1" else {place.limit}
+        return {point: value for point, value in kept.items() if point in able and point in place.points}
+
+    async def _keep(self, thing: str, fallbacks: dict[str, float]) -> None:
+        if self._kept.get(thing) == fallbacks:
+            return
+        station = self._point.station
+        here = {place.thing for place in station.places.values()}
+        kept = {one: found for one, found in self._kept.items() if one in here} | {thing: fallbacks}
+        try:
+            await self._point.common.book.keep_fallbacks(station.key, kept)
+        except GridspineError as error:  # the charge point has it: it is kept with the next order
+            log.warning("station=%s what it falls back to is not kept: %s", self._point.identity, error.detail)
+        else:
+            self._kept = kept
 
     async def _set(self, order: Order, payload: dict[str, Any], what: str) -> bool:
         answer = await self._session.call("SetChargingProfile", payload)

@@ -135,7 +135,7 @@ def doubted(transaction: Transaction, now_us: int, not_before_us: int = 0) -> Tr
     """Return ``transaction`` with what cannot be so noted; it stays as the charge point said it, and is no bill.
 
     A register that ends below where it began, an end before the start, a time that lies ahead of the node's clock when
-    it is told, or a start that lies more than a year back, or before ``not_before_us`` [µs since 1970]; and a register of
+    it is told, a start that lies more than a year back, or before ``not_before_us`` [µs since 1970]; and a register of
     the start that was read after it.
     """
     found = set(transaction.doubts) - {FELL, BACKWARDS, READ_LATE}
