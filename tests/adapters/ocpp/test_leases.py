@@ -6,7 +6,7 @@ import pytest
 from adapter_node import DictStore
 from hypothesis import given
 from hypothesis import strategies as st
-from ocpp_bench import BOOT_16, LIMITED, ONE, TWO, at, binding, make_node, order, raw, serving, stored
+from ocpp_bench import BOOT_16, LIMITED, ONE, STATION, TWO, at, binding, make_node, order, raw, serving, stored
 
 from gridspine.adapters.ocpp import profile
 from gridspine.adapters.ocpp.schema import schemas
@@ -133,6 +133,30 @@ async def test_a_point_that_is_no_limit_is_rejected_and_never_sent():
         assert await point.call("Heartbeat", {})
     assert [state for _, state, _ in node.progressed] == ["rejected"]
     assert [action for action, _ in point.called] == ["GetCompositeSchedule"]
+
+
+async def test_a_charge_point_as_a_whole_is_limited_by_one_of_its_things(caplog):
+    """Two would replace each other's profile, and each be told that its own holds."""
+    whole = {"points": LIMITED, "purpose": "ChargePointMaxProfile"}
+    node = make_node(binding(**whole), binding(TWO, evse=2, **whole))
+    async with serving(node) as adapter, raw(node) as point:
+        point.answers = {"GetCompositeSchedule": UNKNOWN, "SetChargingProfile": ACCEPTED}
+        await point.answer_next()
+        node.order(order(node, 30.0, "c2", thing=TWO))
+        await node.until(lambda: node.progressed)
+        node.order(order(node, 8.0, "c1"))
+        while len(point.called) < 4:
+            await point.answer_next()
+        status = {"connectorId": 2, "errorCode": "NoError", "status": "Available"}
+        await point.call("StatusNotification", status)
+        assert adapter.server.stations.problems == [
+            f"{TWO}: its limit: that of {STATION} as a whole is the limit of {ONE} already"
+        ]
+    assert [(one, state) for one, state, _ in node.progressed] == [
+        ("c2", "rejected"), ("c1", "sent"), ("c1", "acknowledged"),
+    ]  # fmt: skip
+    assert "another Thing of the charge point" in node.progressed[0][2]
+    assert stored(node, "connectorState", TWO) == [1], "what it measures is taken in"
 
 
 async def test_who_comes_late_gets_the_latest_order_only_and_an_ended_one_is_never_sent():

@@ -9,7 +9,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import msgspec
@@ -71,6 +71,11 @@ class Place:
         """Whether any of its points becomes a charging profile."""
         return bool(self.limit) or SETPOINT in self.points
 
+    @property
+    def limits_all(self) -> bool:
+        """Whether its limit is that of the whole charge point, which has one only."""
+        return bool(self.limit) and self.connection.purpose == "ChargePointMaxProfile"
+
 
 @dataclass(slots=True)
 class Station:
@@ -100,7 +105,7 @@ class Station:
 
 
 class Stations:
-    """All charge points that Things are bound to; ``problems`` are the bindings left out, and why."""
+    """All charge points that Things are bound to; ``problems`` is what of bindings is left out, and why."""
 
     def __init__(self, bindings: Iterable[Binding], before: "Stations | None" = None) -> None:
         """Arrange ``bindings``; those that ``before`` has as well need not be read again."""
@@ -156,9 +161,12 @@ class Stations:
             return f"station {name} is bound to another device already"
         if place.evse in station.places:
             return f"EVSE {place.evse} of {name} is bound to another Thing already"
+        limiting = next((one.thing for one in station.places.values() if one.limits_all and place.limits_all), "")
+        if limiting:  # two profiles of one purpose and level would replace each other in the charge point
+            place = replace(place, points=place.points - LIMITS.keys())
         station.places[place.evse] = place
         self._of_thing[binding.thing] = station
-        return ""
+        return f"its limit: that of {name} as a whole is the limit of {limiting} already" if limiting else ""
 
 
 def _place(binding: Binding) -> Place:

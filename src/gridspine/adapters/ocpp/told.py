@@ -109,7 +109,10 @@ class Told:
     async def _tell(self, order: Order, place: Place, limits: Beside) -> bool:
         """Bring an order to the charge point; whether it took it."""
         if order.point not in {place.limit, SETPOINT}:
-            await self._orders.progress(order, "rejected", f"OCPP has no order for {order.point}")
+            words = f"OCPP has no order for {order.point}"
+            if order.point in LIMITS:
+                words = f"{order.point} limits nothing here: another point, or another Thing of the charge point, does"
+            await self._orders.progress(order, "rejected", words)
             return False
         if order.point == SETPOINT and self._point.version != "2.1":
             words = f"OCPP {self._point.version} has no set-points of power: it takes 2.1"
