@@ -31,6 +31,8 @@ MAX_OBJECT_BYTES = {"locations": 1 << 20}
 MAX_OTHER_BYTES = 256 << 10
 _MEAN_BYTES = 4 << 10
 """What is kept of a partner's module at most, over how many objects may be [byte]; but one of any size always may."""
+MAX_FORMER = 4
+"""How many tokens of a partner count besides the one it should show."""
 
 
 class Full(Overloaded):
@@ -42,6 +44,7 @@ class Partner(msgspec.Struct, frozen=True, omit_defaults=True):
 
     ``invitation`` is the hash of token A, with which it may only register, until ``invited_until_us``; ``shown`` that
     of the token it shows us since, ``pending`` of one that counts besides while a registration of ours is under way.
+    ``former`` are those before ``shown``, the newest first, where nobody knows yet whether the partner has that one.
     ``token`` is what we show it, at ``endpoints`` of ``version``. It may be ``parties`` and nobody else; ``problem``
     says why it could not register of late, to the operator.
     """
@@ -59,6 +62,7 @@ class Partner(msgspec.Struct, frozen=True, omit_defaults=True):
     invited_until_us: int = 0
     parties: tuple[Party, ...] = ()
     problem: str = ""
+    former: tuple[str, ...] = ()
 
     @property
     def registered(self) -> bool:
@@ -75,6 +79,21 @@ class Partner(msgspec.Struct, frozen=True, omit_defaults=True):
     def invited(self, now_us: int) -> bool:
         """Whether its invitation counts at ``now_us`` [µs since 1970]."""
         return bool(self.invitation) and self.invited_until_us > now_us
+
+    def unsure(self, shown: str) -> "Partner":
+        """Return it with a token (its hash) of which nobody knows whether it has it: those before count, too.
+
+        Of many the newest do, and the oldest: that it had.
+        """
+        former = (self.shown, *self.former)
+        former = former if len(former) <= MAX_FORMER else (*former[: MAX_FORMER - 1], former[-1])
+        return msgspec.structs.replace(self, shown=shown, pending="", former=former)
+
+    def showed(self, token: str) -> "Partner":
+        """Return it where it has shown a token (its hash): those that are older count no more."""
+        known = (self.shown, *self.former)
+        former = self.former[: known.index(token)] if token in known else self.former
+        return msgspec.structs.replace(self, former=former)
 
     def is_(self, party: Party) -> bool:
         """Whether the partner speaks for ``party``."""
@@ -143,13 +162,14 @@ class Book:
         return sorted(self._partners.values(), key=lambda one: (one.since_us, one.thing))
 
     def by_token(self, tokens: tuple[str, ...]) -> tuple[Partner, str, str] | None:
-        """Return whose token it is, as what it counts (*invitation*, *shown* or *pending*), and which it is."""
+        """Return whose token it is, as what it counts (*invitation*, *pending*, *shown* or *former*), and which."""
         for token in tokens:
             hashed = hash_of(token)
             thing = self._shown.get(hashed)
             if thing is not None:
                 partner = self._partners[thing]
                 standings = {partner.invitation: "invitation", partner.pending: "pending", partner.shown: "shown"}
+                standings |= dict.fromkeys(partner.former, "former")
                 return partner, standings[hashed], token
         return None
 
@@ -266,7 +286,9 @@ def hash_of(token: str) -> str:
 
 
 def _hashes(partner: Partner | None) -> list[str]:
-    return [] if partner is None else [one for one in (partner.invitation, partner.shown, partner.pending) if one]
+    if partner is None:
+        return []
+    return [one for one in (partner.invitation, partner.shown, partner.pending, *partner.former) if one]
 
 
 def _same(place: Place) -> Place:

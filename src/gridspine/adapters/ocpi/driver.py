@@ -30,6 +30,7 @@ class OcpiAdapter:
         settings = read_settings(context.settings)
         roaming = Roaming(context, settings)
         await roaming.book.load()
+        await roaming.registration.load()
         actions, pushes, later = PartnerActions(roaming), Pushes(roaming), Later(roaming)
         cpo = Cpo(roaming, pushes, later) if "CPO" in settings.roles else None
         modules: dict[tuple[str, str], Handlers] = {}

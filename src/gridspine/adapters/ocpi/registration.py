@@ -5,6 +5,8 @@
     we invite:    token A ─► the partner POSTs its token B ─► we ask it what it has ─► it is answered token C
     we register:  its token A ─► versions, details ─► POST our token B ─► it asks us, showing B ─► its token C
 
+Where an answer is lost, nobody knows which token the partner has: the one before counts until the new one is used.
+
 Who it may say that it is stands in its invitation, or is what it said when we registered at it: nobody claims another's
 party, and in one organisation no two partners are the same. What was refused for that is told to the operator.
 
@@ -23,7 +25,7 @@ import msgspec
 from gridspine.adapters.ocpi.authorised import notes_of
 from gridspine.adapters.ocpi.book import Book, Partner, hash_of, new_token
 from gridspine.adapters.ocpi.claim import Claims, bound
-from gridspine.adapters.ocpi.client import Client
+from gridspine.adapters.ocpi.client import Client, PartnerError
 from gridspine.adapters.ocpi.credentials import Credentials, CredentialsRole, Endpoint, VersionDetails, VersionEntry
 from gridspine.adapters.ocpi.settings import Settings
 from gridspine.adapters.ocpi.wire import OcpiError, Party, Version, is_token
@@ -51,6 +53,10 @@ MAX_ENDPOINTS = 100
 """How many endpoints of a partner are looked at."""
 INVITED_S = 7 * 86_400
 """How long an invitation counts [s]."""
+_LOST = (
+    "its answer to new tokens did not come: those before count, too, and it may take ours no more: renew again, and "
+    "where that is refused unregister it and begin anew"
+)
 TELL_S = 5.0
 """How long a partner may take to hear that it is one no more, where its Thing went [s]."""
 
@@ -141,13 +147,31 @@ class Registration:
                 status_code = 3002 if isinstance(error, Conflict) else 3001
                 raise OcpiError(status_code, f"your API cannot be used: {error.detail}") from error
             token = new_token(self._clock)
+            former = partner.unsure(hash_of(token)).former if again else ()
             await self._book.keep(
                 Partner(
                     partner.thing, "", hash_of(token), "", given.token, given.url, found.version, found.endpoints,
-                    given.roles, self._clock.now_us(), 0, bound(partner, given),
+                    given.roles, self._clock.now_us(), 0, bound(partner, given), former=former,
                 )
             )  # fmt: skip
             return self.credentials(token)
+
+    async def load(self) -> None:
+        """Take up what was under way when the node stopped: nobody knows what became of it."""
+        for partner in self._book.partners():
+            if partner.registered and partner.pending:
+                await self._tell(partner.unsure(partner.pending), _LOST)
+
+    async def settle(self, partner: Partner, token: str) -> None:
+        """Let those of a partner's tokens go that are older than the one it shows; durable when this returns."""
+        turn = self._turns[partner.thing]
+        if not partner.former or turn.locked():
+            return  # an exchange is under way: they go by a later request
+        async with turn:
+            partner = self._book.partner(partner.thing)
+            settled = partner.showed(hash_of(token))
+            if settled != partner:
+                await self._book.keep(settled)
 
     async def leave(self, partner: Partner) -> None:
         """Let a partner go that says so (DELETE); raise `OcpiError`."""
@@ -219,11 +243,11 @@ class Registration:
         try:
             answer: Any = await self._client.call(method, own, token, self.credentials(shown))
             given = _convert(answer, Credentials)
-        except GridspineError:
-            await self._book.keep(before)
+        except GridspineError as error:
+            await self._not_answered(before, shown, refused=_is_refused(error))
             raise
         except asyncio.CancelledError:
-            await asyncio.shield(self._book.keep(before))
+            await asyncio.shield(self._not_answered(before, shown, refused=False))
             raise
         roles, problem = self.claims.roles(before, given)
         if not roles:
@@ -235,6 +259,13 @@ class Registration:
             self._clock.now_us(), 0, bound(before, given),
         )  # fmt: skip
         return await (self._tell(made, problem) if problem else self._book.keep(made))
+
+    async def _not_answered(self, before: Partner, shown: str, *, refused: bool) -> None:
+        """Keep a partner as it was, unless it may have taken a new token: then that one counts, and those before."""
+        if refused or not before.registered:
+            await self._book.keep(before)
+        else:
+            await self._tell(before.unsure(hash_of(shown)), _LOST)
 
     async def _part(self, url: str, token: str) -> None:
         """Tell a partner that it is none, if that takes no time."""
@@ -265,6 +296,13 @@ class Registration:
         log.warning("%s: %s", partner.thing, problem)
         at = format_rfc3339(self._clock.now_us() // US * US)
         return await self._book.keep(msgspec.structs.replace(partner, problem=f"{at}: {problem}"[:500]))
+
+
+def _is_refused(error: GridspineError) -> bool:
+    """Whether a partner has not taken what it was sent: it says so, or nothing was sent."""
+    if isinstance(error, PartnerError):
+        return error.http < 500 and (error.status_code >= 2000 or error.http >= 300)
+    return isinstance(error, Invalid)
 
 
 def _convert(value: Any, kind: Any) -> Any:

@@ -37,6 +37,8 @@ from gridspine.things.adapter_body import read_body
 MAX_BODY_BYTES = 2 << 20
 _ECHOED = (b"x-request-id", b"x-correlation-id")
 _LOG = logging.getLogger(__name__)
+_COUNT = frozenset({"shown", "former"})
+"""As what a token lets a partner in that is registered."""
 _NEEDED = {
     ("sender", "tokens"): "CPO", ("receiver", "locations"): "CPO", ("receiver", "tariffs"): "CPO",
     ("receiver", "sessions"): "CPO", ("receiver", "cdrs"): "CPO", ("receiver", "tokens"): "EMSP",
@@ -109,9 +111,10 @@ class App:
         if len(path) == 2:
             _only(method, "GET")
             return self._said(Reply(self._registration.details(version)))
+        await self._registration.settle(partner, token)
         if path[2:] == ("credentials",):
             return self._said(await self._credentials(method, version, partner, (standing, token), body))
-        if standing != "shown":
+        if standing not in _COUNT:
             raise OcpiError(2000, "register first: with that token nothing else is to be had", 401)
         sender = self._routed(scope, partner, turned)
         call = Call(
