@@ -7,6 +7,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from csip_device import path_of
 from csip_utility import SEP, XML, href, serving, until, xml
 from lxml import etree
 
@@ -175,6 +176,42 @@ async def subscribed(utility, *hooks):
     return programme
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_who_is_deactivated_is_told_nothing_any_more(tmp_path, restarted) -> None:
+    async with serving(tmp_path, notify_allow=["127.0.0.0/8"]) as utility, Hook() as hook, Hook() as other:
+        programme = await subscribed(utility, hook)
+        issued = utility.pki.device("other")
+        second = await utility.thing(await utility.known(issued, "other"), issued.lfdi)
+        http = await utility.client(issued)
+        path = await until(lambda: path_of(http))
+        body = {"thing": second, "until": "2099-01-01T00:00:00Z"}
+        answer = await utility.world.op.post(f"/programmes/{programme}/enrolments", json=body)
+        assert answer.status_code == 201, answer.text
+        link = await until(lambda: assigned(http, path))
+        target = href(xml(await http.get(link)), "DERControlListLink")
+        assert (await http.post(f"{path}/sub", content=asked(target, other.url), headers=XML)).status_code == 201
+        if restarted:
+            await utility.restart()
+        await utility.event(programme, {"exportLimitW": 1}, start_s=900)
+        await until(lambda: told_of(hook, other, value=1))
+        known = (await utility.world.op.get("/principals")).json()
+        principal = next(one["id"] for one in known if one["name"] == "device")
+        assert (await utility.world.op.post(f"/principals/{principal}/deactivate")).status_code in {200, 204}
+        await utility.event(programme, {"exportLimitW": 2}, start_s=1800)
+        await until(lambda: told_of(other, value=2))
+        await utility.event(programme, {"exportLimitW": 3}, start_s=2700)
+        await until(lambda: told_of(other, value=3))
+        assert not await told_of(hook, value=2)
+
+
+async def told_of(*hooks, value):
+    return all(any(f"<value>{value}</value>" in body for body in one.bodies) for one in hooks) or None
+
+
+async def assigned(http, path):
+    return href(xml(await http.get(f"{path}/fsa?l=9")), "DERProgramListLink")
+
+
 async def test_who_answers_without_an_end_holds_nobody_up(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(notify, "TIMEOUT_S", 3_600.0)
     async with serving(tmp_path, notify_allow=["127.0.0.0/8"]) as utility, Hook() as endless, Hook() as hook:
@@ -207,7 +244,8 @@ async def test_a_client_with_many_slow_subscriptions_leaves_seats_for_others(mon
     async with asyncio.TaskGroup() as group, asyncio.timeout(60):
         for client in ["one"] * 40 + ["two"]:
             one = SimpleNamespace(device="d", number="1", uri=client)
-            group.create_task(notifier._tell(None, SimpleNamespace(lfdi=client), one, notify._Told(b""), b"x"))
+            shown = SimpleNamespace(view=SimpleNamespace(lfdi=client), things=())
+            group.create_task(notifier._tell(None, shown, one, notify._Told(b""), b"x"))
         while "two" not in posting:
             await asyncio.sleep(0.01)
         assert posting.count("one") == notify.AT_ONCE_OF_ONE

@@ -6,8 +6,9 @@
                                               └ other ─► POST to its URI ─ answered ─► told
                                                              └ not: tried again, later and later, as it is then
 
-Only what is newest is told: who was away is not sent what is past. Those that do not answer have seats of their own,
-and hold nobody up. Where notifications may go is the settings' to say.
+Each is told what its certificate shows it now, as if it asked: who is deactivated is told nothing any more. Only what
+is newest is told: who was away is not sent what is past. Those that do not answer have seats of their own, and hold
+nobody up. Where notifications may go is the settings' to say.
 """
 
 import asyncio
@@ -23,14 +24,13 @@ import msgspec
 from gridspine.adapters.ieee2030_5 import resources
 from gridspine.adapters.ieee2030_5.metering import meter_of, triggered
 from gridspine.adapters.ieee2030_5.record import Subscription
-from gridspine.adapters.ieee2030_5.session import Sessions
+from gridspine.adapters.ieee2030_5.session import Sessions, Shown
 from gridspine.adapters.ieee2030_5.settings import LISTENER, Settings
 from gridspine.adapters.ieee2030_5.tree import digest_of, subscribed
-from gridspine.adapters.ieee2030_5.view import ClientView
 from gridspine.adapters.ieee2030_5.wire import MEDIA
 from gridspine.infra.runtime.address_rule import AddressRule
 from gridspine.infra.runtime.guarded_http import guarded_client, read_body
-from gridspine.kernel.errors import GridspineError, Invalid, Unavailable
+from gridspine.kernel.errors import Forbidden, GridspineError, Invalid, Unavailable
 from gridspine.kernel.time import US
 from gridspine.things.adapter import AdapterContext
 
@@ -44,6 +44,8 @@ AT_ONCE, AT_ONCE_OF_ONE, GONE_S = 16, 4, 60.0
 resource is away before its subscriber is told so [s]."""
 MAX_ANSWER_BYTES = 65_536
 """What a subscriber's answer has at most."""
+UNKNOWN_S = 60.0
+"""How long a subscriber whom nobody knows any more is not asked for again [s]."""
 _SECTION = "adapters.settings.ieee2030_5"
 
 
@@ -77,6 +79,7 @@ class Notifier:
         self._room, self._room_away = asyncio.Semaphore(AT_ONCE), asyncio.Semaphore(AT_ONCE)
         self._of_one: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._wake_us = 0
+        self._unknown_us: dict[str, int] = {}
 
     async def run(self) -> None:
         """Tell whoever subscribed, until cancelled. Raises `Invalid` for authorities that cannot be read."""
@@ -109,32 +112,51 @@ class Notifier:
         present: set[tuple[str, str]] = set()
         watched: set[str] = set()
         for lfdi in await self._sessions.book.subscribers():
-            view = await self._sessions.view(lfdi, None)
-            self._wake(now_us + view.next_us - view.now_us)
+            shown = await self._shown(lfdi, now_us)
+            if shown is None:
+                continue
+            view = shown.view
+            self._wake(now_us + max(0, view.next_us - self._context.clock.now_us()))
             for one in view.record.subscriptions:
-                key = (lfdi, one.number)
-                present.add(key)
-                told = self._told.setdefault(key, _Told(one.digest))
-                found = subscribed(view, one)
-                if found is None and not self._gone(told, now_us):
-                    continue  # it may be back in a moment, as when an enrolment is made anew
-                if found is not None:
-                    told.gone_us = 0
-                    if mrid := meter_of(one):
-                        watched.add(mrid)
-                    if not triggered(view, one):
-                        told.digest = digest_of(view, one)  # what was told before may come again, and is told then
-                        told.changed = True
-                        continue
-                digest = digest_of(view, one)
-                if told.is_due(digest, now_us):
-                    told.changed = False
-                    told.task = group.create_task(self._tell(http, view, one, told, digest))
-                elif told.next_us > now_us:
-                    self._wake(told.next_us)
-        self._sessions.watched = frozenset(watched)
+                present.add((lfdi, one.number))
+                watched.add(meter_of(one))
+                self._look_at(http, group, shown, one, now_us)
+        self._sessions.watched = frozenset(watched - {""})
         for key in set(self._told) - present:
             del self._told[key]
+
+    def _look_at(
+        self, http: httpx.AsyncClient, group: asyncio.TaskGroup, shown: Shown, one: Subscription, now_us: int
+    ) -> None:
+        view = shown.view
+        told = self._told.setdefault((view.lfdi, one.number), _Told(one.digest))
+        found = subscribed(view, one)
+        if found is None and not self._gone(told, now_us):
+            return  # it may be back in a moment, as when an enrolment is made anew
+        digest = digest_of(view, one)
+        if found is not None:
+            told.gone_us = 0
+            if not triggered(view, one):
+                told.digest = digest  # what was told before may come again, and is told then
+                told.changed = True
+                return
+        if told.is_due(digest, now_us):
+            told.changed = False
+            told.task = group.create_task(self._tell(http, shown, one, told, digest))
+        elif told.next_us > now_us:
+            self._wake(told.next_us)
+
+    async def _shown(self, lfdi: str, now_us: int) -> Shown | None:
+        """Return what a subscriber is shown now, None for one whom nobody knows."""
+        if now_us < self._unknown_us.get(lfdi, 0):
+            return None
+        try:
+            shown = await self._sessions.subscriber(lfdi)
+        except Forbidden:
+            self._unknown_us[lfdi] = now_us + round(UNKNOWN_S * US)
+            return None
+        self._unknown_us.pop(lfdi, None)
+        return shown
 
     def _gone(self, told: _Told, now_us: int) -> bool:
         """Whether a resource has been away for so long that its subscriber is told."""
@@ -146,14 +168,14 @@ class Notifier:
     def _wake(self, at_us: int) -> None:
         self._wake_us = min(at_us, self._wake_us or at_us)
 
-    async def _tell(
-        self, http: httpx.AsyncClient, view: ClientView, one: Subscription, told: _Told, digest: bytes
-    ) -> None:
+    async def _tell(self, http: httpx.AsyncClient, shown: Shown, one: Subscription, told: _Told, digest: bytes) -> None:
+        view = shown.view
         href = f"{self._settings.path}/edev/{one.device}/sub/{one.number}"
         body = resources.notification(one, href, subscribed(view, one)).document(self._settings.csip_aus)
         of_one = self._of_one.setdefault(view.lfdi, asyncio.Semaphore(AT_ONCE_OF_ONE))  # it may have many, and be slow
         async with of_one, self._room_away if told.failures else self._room:
-            problem = await self._post(http, one.uri, body)
+            known = not shown.things or self._sessions.holds(shown)  # it may have waited
+            problem = await self._post(http, one.uri, body) if known else "it is not known any more"
         now_us = self._context.clock.monotonic_us()
         if problem or told.changed:
             self._sessions.changed.set()  # what changed meanwhile is looked at, or when it is tried again

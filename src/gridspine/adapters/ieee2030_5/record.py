@@ -79,11 +79,12 @@ class Subscription(msgspec.Struct, frozen=True):
 
 
 class ClientRecord(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is kept of a client."""
+    """What is kept of a client; ``certificate`` (DER) is what it subscribed with: who it is now is asked by that."""
 
     announced: tuple[Announced, ...] = ()
     subscriptions: tuple[Subscription, ...] = ()
     numbered: int = 0
+    certificate: bytes = b""
 
 
 class Book:

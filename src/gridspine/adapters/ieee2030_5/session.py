@@ -44,10 +44,10 @@ class Commands(Protocol):
 class Shown:
     """What a client is shown, and the bodies rendered of it; `good` as long as nothing changed."""
 
-    __slots__ = ("_events", "bodies", "generation", "source", "things", "view")
+    __slots__ = ("_events", "bodies", "certificate", "generation", "source", "things", "view")
 
-    def __init__(self, view: ClientView, source: Source, generation: int) -> None:
-        self.view, self.source, self.generation = view, source, generation
+    def __init__(self, view: ClientView, source: Source, generation: int, certificate: bytes) -> None:
+        self.view, self.source, self.generation, self.certificate = view, source, generation, certificate
         self.things = tuple(one.device.thing for one in view.devices if one.device.thing)
         self.bodies: dict[str, bytes | None] = {}
         self._events: dict[str, dict[str, str]] = {}
@@ -149,7 +149,7 @@ class Sessions:
         shown = self._shown.get(certificate_der)
         if shown is None or not self._is_fresh(shown, now_us):
             return None
-        if target not in shown.bodies or not self._holds(shown):
+        if target not in shown.bodies or not self.holds(shown):
             return None
         return (shown.bodies[target],)
 
@@ -159,7 +159,7 @@ class Sessions:
             raise Forbidden("a client certificate is needed")
         now_us = self._context.clock.now_us()
         shown = self._shown.get(certificate_der)
-        if shown is not None and self._is_fresh(shown, now_us) and self._holds(shown):
+        if shown is not None and self._is_fresh(shown, now_us) and self.holds(shown):
             return shown
         source = await self._context.authorise("", "", certificate_der)
         if source is None:
@@ -167,14 +167,18 @@ class Sessions:
             raise Forbidden("the client certificate is not one that is known here")
         generation = self._generation
         view = await self.view(lfdi_of(certificate_der), source)
-        made = self._shown[certificate_der] = Shown(view, source, generation)
+        made = self._shown[certificate_der] = Shown(view, source, generation, certificate_der)
         self._shown.move_to_end(certificate_der)
         while len(self._shown) > MAX_CLIENTS:
             self._shown.popitem(last=False)
         return made
 
-    async def view(self, lfdi: str, source: Source | None) -> ClientView:
-        """Return what the client with that LFDI is shown; ``source`` None: as the node itself, for a notification."""
+    async def subscriber(self, lfdi: str) -> Shown:
+        """Return what a subscriber is shown, by the certificate it subscribed with; raise `Forbidden` as `client`."""
+        return await self.client((await self.book.client(lfdi)).certificate or None)
+
+    async def view(self, lfdi: str, source: Source) -> ClientView:
+        """Return what the client with that LFDI is shown."""
         now_us = self._context.clock.now_us()
         record = await self.book.client(lfdi)
         shown = [await self._device(one, source, now_us) for one in self._own(lfdi, source)]
@@ -189,17 +193,14 @@ class Sessions:
         next_us = min((next_change_us(one.assignments, one.followed, now_us) for one in shown), default=MAX_US)
         return ClientView(lfdi, shown, record, self._settings, self.rates, now_us, next_us, self._latest)
 
-    def _own(self, lfdi: str, source: Source | None) -> Sequence[EndDevice]:
-        bound = self.devices.of_client(lfdi)
-        if source is None:
-            return bound
-        return [one for one in bound if self._context.may_publish(source, one.thing)]
+    def _own(self, lfdi: str, source: Source) -> Sequence[EndDevice]:
+        return [one for one in self.devices.of_client(lfdi) if self._context.may_publish(source, one.thing)]
 
-    async def _device(self, device: EndDevice, source: Source | None, now_us: int) -> DeviceView:
+    async def _device(self, device: EndDevice, source: Source, now_us: int) -> DeviceView:
         followed = Followed()
         if device.thing and not device.aggregator:
             try:
-                followed = self._follow.followed(source or self._context.source_of(device.thing), device.thing)
+                followed = self._follow.followed(source, device.thing)
             except NotFound:  # its Thing went this moment: bindings follow
                 followed = Followed()
         assigned = assignments(followed, now_us, self._settings.envelope_primacy)
@@ -215,6 +216,6 @@ class Sessions:
         """Whether nothing changed since, nor did time make another answer of it; a clock that was set back does."""
         return shown.generation == self._generation and shown.view.now_us <= now_us < shown.view.next_us
 
-    def _holds(self, shown: Shown) -> bool:
+    def holds(self, shown: Shown) -> bool:
         """Whether who is shown it may still be: one who speaks for nothing is asked anew each time."""
         return bool(shown.things) and self._context.may_publish(shown.source, shown.things[0])

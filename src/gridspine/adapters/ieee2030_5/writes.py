@@ -198,7 +198,8 @@ class Writes:
         made = msgspec.structs.replace(asked, number=number)
         others = tuple(own for own in record.subscriptions if own.number != number)
         changed = msgspec.structs.replace(
-            record, subscriptions=(*others, made), numbered=record.numbered + (same is None)
+            record, subscriptions=(*others, made), numbered=record.numbered + (same is None),
+            certificate=shown.certificate,
         )  # fmt: skip
         await self._sessions.book.put_client(shown.view.lfdi, changed)
         self._sessions.renew()
