@@ -7,7 +7,9 @@
                                                                   ─ response 252 … 254 ► rejected
     released: listed no more; the device falls back by its other controls, and its default
 
-The program's primacy is the best there is: who commanded what was settled before, by the node.
+A control never changes under its mRID: it begins in the minute in which its order came here. After a restart orders
+come anew, and are controls of other mRIDs. The program's primacy is the best there is: who commanded what was settled
+before, by the node.
 """
 
 from gridspine.adapters.ieee2030_5.der_program import ACTIVE, Assignment, DerControl, DerProgram
@@ -16,6 +18,7 @@ from gridspine.adapters.ieee2030_5.mrid import mrid
 from gridspine.adapters.ieee2030_5.settings import Settings
 from gridspine.energy.control import NOTHING, Mode, made_of
 from gridspine.energy.followed import Followed
+from gridspine.kernel.time import US
 from gridspine.things.adapter import AdapterContext, Order
 from gridspine.things.adapter_orders import OrdersInForce
 
@@ -32,9 +35,25 @@ class LeasedControls:
 
     def __init__(self, context: AdapterContext, settings: Settings) -> None:
         self.orders = OrdersInForce(context)
-        self._settings = settings
+        self._settings, self._clock = settings, context.clock
+        self._began: dict[tuple[str, str], tuple[str, int, int]] = {}
+        """Of each Thing's point: the command and sequence of its order, and when its control begins [µs since 1970]."""
 
-    def assigned(self, device: EndDevice, now_us: int, followed: Followed) -> Assignment | None:
+    def begins(self, order: Order) -> int:
+        """Return when the control of an order begins [µs since 1970]: in the minute in which it was first asked for."""
+        command, sequence, from_us = self._began.get((order.thing, order.point), ("", 0, 0))
+        if (command, sequence) != (order.command, order.sequence):
+            now_us = self._clock.now_us()
+            # The start is whole seconds ago: a control that begins later than it is read would leave a gap.
+            from_us = now_us - now_us % (60 * US)
+            self._began[order.thing, order.point] = order.command, order.sequence, from_us
+        return from_us
+
+    def ended(self, order: Order) -> None:
+        """Forget when the control of an order began."""
+        self._began.pop((order.thing, order.point), None)
+
+    def assigned(self, device: EndDevice, followed: Followed) -> Assignment | None:
         """Return the assignment of a device's controls, None when there are none.
 
         What a device is told by the programs of what it follows is not told to it a second time.
@@ -45,7 +64,7 @@ class LeasedControls:
             for one in (self.orders.in_force(device.thing) if device.thing else ())
             if one.value is not None and not (one.principals and told.issuperset(one.principals))
         ]
-        controls = [made for one in orders if (made := control_of(device, one, now_us)) is not None]
+        controls = [made for one in orders if (made := control_of(device, one, self.begins(one))) is not None]
         if not controls:
             return None
         since_us = max(one.created_us for one in controls)
@@ -68,7 +87,7 @@ class LeasedControls:
     async def answered(self, device: EndDevice, subject: str, status: int) -> None:
         """Note what a device says of the control with mRID ``subject``."""
         for order in self.orders.in_force(device.thing):
-            if mrid("DERControl", *_names(order), pen=self._settings.pen) == subject:
+            if mrid("DERControl", *_names(order, self.begins(order)), pen=self._settings.pen) == subject:
                 rejected = status in _REJECTED
                 reason = f"the device answered with status {status}" if rejected else ""
                 await self.orders.progress(order, "rejected" if rejected else "acknowledged", reason)
@@ -89,19 +108,20 @@ def told_by(thing: str, followed: Followed) -> frozenset[str]:
     return frozenset(found | {site.principal} if alone and site is not None else found)
 
 
-def _names(order: Order) -> tuple[str, str]:
-    return order.command, str(order.sequence)
+def _names(order: Order, from_us: int) -> tuple[str, ...]:
+    return order.command, str(order.sequence), str(from_us)
 
 
-def control_of(device: EndDevice, order: Order, now_us: int) -> DerControl | None:
-    """Return the control [W] that an order becomes, None for one that is none of the device's, or a release."""
+def control_of(device: EndDevice, order: Order, from_us: int) -> DerControl | None:
+    """Return the control [W] that an order becomes, None for one that is none of the device's, or a release.
+
+    It begins at ``from_us`` [µs since 1970].
+    """
     mode = _MODES.get(device.commands.get(order.point, ""))
     if mode is None or order.value is None:
         return None
     value = order.value * (device.connection.watts_per_ampere if order.point in AMPERES else 1.0)
     value = value if mode == "target_w" else max(0.0, value)
-    # The start is whole seconds ago: a control that begins later than it is read would leave a gap.
-    from_us = now_us - now_us % 60_000_000
     return DerControl(
-        _names(order), TITLE, made_of({mode: value}), from_us, order.until_us, from_us, ACTIVE, from_us
+        _names(order, from_us), TITLE, made_of({mode: value}), from_us, order.until_us, from_us, ACTIVE, from_us
     )  # fmt: skip

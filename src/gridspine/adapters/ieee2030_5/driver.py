@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -55,7 +56,7 @@ class Ieee20305Adapter:
             _follow_controls(controls, sessions),
             _follow_rates(context, settings, sessions),
             commands.orders.follow(_deliver(sessions, commands)),
-            commands.orders.expire(lambda _order: sessions.renew()),
+            commands.orders.expire(_ended(sessions, commands)),
             Notifier(context, settings, sessions).run(),
             _follow_utilities(context, controls, settings),
         )
@@ -186,6 +187,7 @@ def _rates(content: bytes, usual: Rates) -> Rates:
 
 def _deliver(sessions: Sessions, commands: LeasedControls) -> Deliver:
     async def deliver(order: Order) -> None:
+        commands.begins(order)
         device = sessions.devices.of_thing(order.thing)
         if device is not None and order.value is not None and not commands.known(device, order.point):
             reason = f"leases on {order.point} become no control: see commands in the Thing's connection"
@@ -193,3 +195,11 @@ def _deliver(sessions: Sessions, commands: LeasedControls) -> Deliver:
         sessions.renew()
 
     return deliver
+
+
+def _ended(sessions: Sessions, commands: LeasedControls) -> Callable[[Order], None]:
+    def ended(order: Order) -> None:
+        commands.ended(order)
+        sessions.renew()
+
+    return ended

@@ -36,7 +36,7 @@ _AHEAD_S = 300
 class Commands(Protocol):
     """What the leases on a device's points come to."""
 
-    def assigned(self, device: EndDevice, now_us: int, followed: Followed) -> Assignment | None:
+    def assigned(self, device: EndDevice, followed: Followed) -> Assignment | None:
         """Return the assignment of their controls, None when there are none."""
         ...
 
@@ -204,7 +204,7 @@ class Sessions:
             except NotFound:  # its Thing went this moment: bindings follow
                 followed = Followed()
         assigned = assignments(followed, now_us, self._settings.envelope_primacy)
-        commanded = self._commands.assigned(device, now_us, followed)
+        commanded = self._commands.assigned(device, followed)
         if commanded is not None:
             assigned.append(commanded)
         href = f"{self._settings.path}/edev/{device.key}"
