@@ -50,8 +50,8 @@ class FollowPort(Protocol):
     async def opt(self, source: Source, thing: str, event: str, *, out: bool, reason: str = "") -> bool:
         """Let ``thing`` not take part in ``event``, or take part again; return whether its answer counts.
 
-        It does not where the enrolment is others' as well (`answers_for`): nothing changes then. Raises `NotFound`,
-        `Forbidden`, `Conflict`.
+        It does not when the event is over, nor where the enrolment is others' as well (`answers_for`): nothing changes
+        then. Raises `NotFound`, `Forbidden`, `Conflict`.
         """
         ...
 

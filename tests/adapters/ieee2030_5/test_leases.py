@@ -55,7 +55,7 @@ async def test_malformed_responses_are_refused(utility) -> None:
     programme = (await utility.world.op.get("/programmes")).json()[0]["id"]
     event = await utility.event(programme, {"exportLimitW": 0})
     control = (await until(lambda: controls(http, path))).find(f"{SEP}DERControl")
-    assert control.get("responseRequired") == "03"
+    assert control.get("responseRequired") == "07", "what people decided, too"
     assert await respond(http, control, "0F423F", 1) == 400
     assert await respond(http, control, issued.lfdi, 15) == 400
     unknown = xml(await http.get(path))  # it has no mRID of a control
@@ -99,6 +99,21 @@ async def test_one_device_opts_out_for_no_other_of_its_site(utility) -> None:
     ).status_code == 200
     assert await respond(http, control, issued.lfdi, 4) == 201
     assert await opted_out() == [event], "it is alone"
+
+
+async def test_what_is_answered_after_the_end_is_kept_and_changes_nothing(utility) -> None:
+    thing, http, path, issued = await device(utility)
+    programme, _ = await utility.programme(thing, kind="thing")
+    event = await utility.event(programme, {"exportLimitW": 100}, start_s=-5, duration_s=9)
+    control = (await until(lambda: controls(http, path))).find(f"{SEP}DERControl")
+
+    async def over():
+        return await controls(http, path) is None
+
+    await until(over)
+    assert [await respond(http, control, issued.lfdi, status) for status in (8, 4, 9, 3)] == [201] * 4
+    enrolment = (await utility.world.op.get(f"/programmes/{programme}/enrolments")).json()[0]
+    assert enrolment["optOuts"] == [], event
 
 
 async def test_a_meter_of_its_own_leaves_a_device_its_site_s_voice(utility) -> None:

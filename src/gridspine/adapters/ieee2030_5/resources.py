@@ -24,8 +24,8 @@ from gridspine.kernel.time import US
 
 DOCUMENTS = {"dercap": "DERCapability", "derg": "DERSettings", "ders": "DERStatus", "dera": "DERAvailability"}
 """How the documents of a DER are called in paths."""
-RESPONSES_WANTED = "03"
-"""Bits 0 and 1 of responseRequired: that it was received, and what became of it."""
+RESPONSES_WANTED = "07"
+"""Bits 0 to 2 of responseRequired: that it was received, what became of it, and what people decided."""
 SUBSCRIBABLE, SUBSCRIBABLE_BOTH = "1", "3"
 """Values of subscribable: without conditions; with or without."""
 _SYNCHRONISED = 4

@@ -177,7 +177,9 @@ class Writes:
             out = status in {OPTED_OUT, PARTLY_OUT}
             reason = f"IEEE 2030.5 response, status {status}"
             if not await self._follow.opt(shown.source, one.device.thing, event, out=out, reason=reason):
-                self._context.trace("note", f"{one.device.thing}: {reason}: noted only, others are behind its site")
+                self._context.trace(
+                    "note", f"{one.device.thing}: {reason}: noted only, it is over or others are behind its site"
+                )
         if not event:
             await self._commands.answered(one.device, subject, status)
         record = await self._sessions.book.device(one.device.lfdi)

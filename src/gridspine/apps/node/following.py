@@ -72,8 +72,8 @@ class Following:
     async def opt(self, source: Source, thing: str, event: str, *, out: bool, reason: str = "") -> bool:
         """Let ``thing`` not take part in ``event``, or take part again; return whether its answer counts.
 
-        It does not where the enrolment is others' as well (`answers_for`): nothing changes then, unless it takes back
-        what was its own word. Raises `NotFound`, `Forbidden`, `Conflict`.
+        It does not when the event is over, nor where the enrolment is others' as well (`answers_for`): nothing changes
+        then, unless it takes back what was its own word. Raises `NotFound`, `Forbidden`, `Conflict`.
         """
         self._check_respond(source, thing)
         found = self._controls.programmes.event_book.get(event)
@@ -83,7 +83,8 @@ class Following:
             raise NotFound("there is no such event")
         standing = [opt for opt in one.opt_outs if opt.event == event]
         took_back = not out and any(opt.by == source.principal for opt in standing)
-        if not took_back and not self.answers_for(source, thing, one):
+        over = found.until_us <= self._clock.now_us()
+        if not took_back and (over or not self.answers_for(source, thing, one)):
             return False
         if bool(standing) == out:
             return True
