@@ -139,10 +139,11 @@ async def test_a_silent_charge_point_is_let_go():
 async def test_who_says_nothing_at_all_is_let_go():
     clock = VirtualClock()
     node = make_node(clock=clock)
-    async with serving(node):
+    async with serving(node) as adapter:
         reader, writer = await asyncio.open_connection(*node.address["ocpp"])
         writer.write(b"GET /ocpp/CP001 HTTP/1.1\r\n")
-        await asyncio.sleep(0.05)
+        await node.until(lambda: adapter.server._opening)
+        await asyncio.sleep(0)  # its timer is set
         await clock.advance(11.0)
         assert await reader.read() == b""
         writer.close()
