@@ -210,7 +210,8 @@ class Child:
         """Return a client that signs as the operator, once the node takes requests."""
         address = self.folder / "address"
         before = address.read_text() if address.exists() else ""
-        for _ in range(3000):
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
             assert self.process.poll() is None, self.log.read_text()[-3000:]
             if address.exists() and (text := address.read_text().strip()) and (text + "\n" != before or _alive(text)):
                 return self.signing(text)
@@ -223,13 +224,13 @@ class Child:
 
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
-        self.process.wait(10)
+        self.process.wait(60)
 
     def stop(self) -> int:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:
-            return self.process.wait(20)
+            return self.process.wait(60)
         finally:
             if self.process.poll() is None:
                 self.kill()

@@ -115,7 +115,7 @@ async def test_consumers_of_every_speed_get_everything_once(room, seed, monkeypa
         if rng.random() < 0.05:
             await asyncio.sleep(0.01)
     room.publish()
-    for got in await asyncio.wait_for(asyncio.gather(*collecting), 30):
+    for got in await asyncio.wait_for(asyncio.gather(*collecting), 60):
         assert got == list(range(total))
 
 

@@ -330,7 +330,7 @@ class FakeNode:
         """How many orders the adapter has not taken yet; None while it does not listen for any."""
         return sum(queue.qsize() for queue in self._order_queues) if self._order_queues else None
 
-    async def until(self, condition: Callable[[], object], timeout_s: float = 20.0) -> None:
+    async def until(self, condition: Callable[[], object], timeout_s: float = 60.0) -> None:
         """Return once ``condition()`` holds; asked after every intake, progress and listener, and now and then."""
         async with asyncio.timeout(timeout_s):
             while not condition():
@@ -349,7 +349,7 @@ class FakeNode:
             self._raise_failure()
         finally:
             task.cancel()
-            await asyncio.wait([task], timeout=10)
+            await asyncio.wait([task], timeout=60)
             self._adapters.remove(task)
             assert task.done(), "the adapter did not end when cancelled"
             if not task.cancelled():

@@ -75,7 +75,7 @@ class Broker:
     def stop(self, *, kill: bool = False) -> None:
         if self.process is not None:
             self.process.kill() if kill else self.process.terminate()
-            self.process.wait(20)
+            self.process.wait(60)
             self.process = None
 
     @property

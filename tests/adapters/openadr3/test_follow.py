@@ -51,7 +51,7 @@ class Home:
         return next(one["value"] for one in points if one["name"] == "connected")
 
 
-async def eventually(ask, wanted, seconds=20):
+async def eventually(ask, wanted, seconds=60):
     """Return when ``ask`` gives what is ``wanted`` (a value, or what takes one)."""
     end = time.monotonic() + seconds
     while True:

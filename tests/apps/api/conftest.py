@@ -114,7 +114,7 @@ class Node:
             yield f"{'https' if tls else 'http'}://127.0.0.1:{port}"
         finally:
             loop.call_soon_threadsafe(end.set)
-            thread.join(10)
+            thread.join(60)
             assert not thread.is_alive()
 
 

@@ -70,10 +70,10 @@ async def test_expiry_cuts_by_itself(world):
     stream = Sse()
     following = asyncio.ensure_future(stream.follow(world.co, product, params={"cursor": "0:0"}))
     socketing = asyncio.ensure_future(follow_socket(world, product, "?cursor=0:0"))
-    await asyncio.wait_for(following, 30)
+    await asyncio.wait_for(following, 60)
     assert stream.ended["reason"] == "expired"
     assert values(stream.records) == [1]
-    assert (await asyncio.wait_for(socketing, 30))[2] == "expired"
+    assert (await asyncio.wait_for(socketing, 60))[2] == "expired"
     await nothing_is_readable(world, product, 403)
 
 

@@ -69,7 +69,7 @@ async def test_a_directory_of_a_release_before_opens(old):
             sql = "select count(*), count(distinct value) from readings where property = 'activeEnergyImport'"
             await until(lambda: (data / "archive" / "published.json").exists(), 60)
             answer = await world.op.post("/query", json={"sql": sql})
-            for _ in range(100):  # the worker may still take the archive over
+            for _ in range(300):  # the worker may still take the archive over
                 if answer.status_code != 503:
                     break
                 await asyncio.sleep(0.2)
