@@ -73,23 +73,37 @@ def test_an_event_by_the_clock():
             late()
 
 
-@given(st.text(min_size=1, max_size=20), st.floats(0, 20), st.floats(0, 20))
-def test_chance_stays_within_what_was_asked_and_is_the_same_again(enrolment, start_s, end_s):
+@given(st.text(min_size=1, max_size=20), st.floats(0, 20), st.floats(0, 20), st.booleans())
+def test_chance_stays_within_what_was_asked_and_is_the_same_again(enrolment, start_s, end_s, keeps_length):
     given_event = event(
         EventInterval(0, 60 * US, control=LIMIT), EventInterval(60 * US, 120 * US, control=LIMIT),
         EventInterval(180 * US, 240 * US, control=LIMIT), randomise_start_s=start_s, randomise_duration_s=end_s,
+        randomise_keeps_length=keeps_length,
     )  # fmt: skip
     chance = drawn(given_event, enrolment)
     assert chance == drawn(given_event, enrolment)
     assert 0 <= chance.delay_us <= start_s * US and 0 <= chance.advance_us <= end_s * US
     found = list(spans(given_event, chance))
     assert [one[0] for one in found] == [at * US + chance.delay_us for at in (0, 60, 180)]
-    assert [one[1] for one in found] == [
-        60 * US + chance.delay_us,
-        120 * US - chance.advance_us,
-        240 * US - chance.advance_us,
-    ]
+    sooner_us = chance.advance_us + (round(start_s * US) - chance.delay_us if keeps_length else 0)
+    assert [one[1] for one in found] == [60 * US + chance.delay_us, 120 * US - sooner_us, 240 * US - sooner_us]
     assert all(begin < end for begin, end, _ in found)
+
+
+def test_a_fleet_ends_within_the_hour_and_not_at_one_moment_where_the_length_is_kept():
+    """IEEE 2030.5-2018 Table C.27: start 0, duration 3300, randomizeStart 300."""
+    hour = event(EventInterval(0, 3600 * US, control=LIMIT), randomise_start_s=300.0, randomise_keeps_length=True)
+    found = [one for at in range(400) for one in spans(hour, drawn(hour, f"enrolment {at}"))]
+    assert {until_us - from_us for from_us, until_us, _ in found} == {3300 * US}
+    assert len({until_us for _, until_us, _ in found}) == 400
+    assert max(until_us for _, until_us, _ in found) <= 3600 * US
+
+
+def test_an_event_that_was_kept_before_length_could_be_is_read_and_its_end_stays():
+    kept = msgspec.to_builtins(event(EventInterval(0, 3600 * US, control=LIMIT), randomise_start_s=300.0))
+    del kept["randomiseKeepsLength"]
+    read = msgspec.json.decode(msgspec.json.encode(kept), type=ProgrammeEvent)
+    assert {until_us for at in range(9) for _, until_us, _ in spans(read, drawn(read, str(at)))} == {3600 * US}
 
 
 def test_a_fleet_does_not_move_at_one_moment():

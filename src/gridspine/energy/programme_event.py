@@ -5,11 +5,13 @@
     published ─► scheduled ─► active ─► completed          by the clock, without anyone's help
                      └───────────┴────► cancelled          at once, or as another event supersedes it
 
-    asked       [ interval 0 ──────)[ interval 1 ──)
-    of one who enrolled  [ 0 ──────)     [ 1 ─)           begun up to randomiseStartS later, ended so much sooner
+    asked                [ interval 0 ──────────────)     [ interval 1 ──────────────)
+    of one who enrolled      [ 0 ─────────────────)           [ 1 ─────────────────)
+                         ├──►┤ up to randomiseStartS      ├──►┤               randomiseDurationS at most ├─►┤
+    randomiseKeepsLength     [ 0 ────────────)                the end moves with the start, until its time at the latest
 
-Source: *event* of OpenADR 3.1.0 (its OpenAPI document). EventStatus of IEEE 2030.5-2018 by name: its clause was not
-read.
+Source: *event* of OpenADR 3.1.0 (its OpenAPI document), which does not say what becomes of the end. EventStatus of IEEE
+2030.5-2018 by name: its clause was not read. An end that moves with the start: IEEE 2030.5-2018 C.22.5, Table C.27.
 """
 
 import math
@@ -51,8 +53,9 @@ class ProgrammeEvent(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """An event of ``programme``.
 
     ``priority``: the lower wins, where primacy is equal. ``targets`` are words of which one enrolled must have one;
-    none is for everybody. ``supersedes`` is the event that it takes the place of. ``seed`` is what chance is drawn by.
-    ``cancelled_us`` [µs since 1970] is 0 while it stands.
+    none is for everybody. ``randomise_keeps_length``: who begins later by chance ends as much later, by the interval's
+    end at the latest; else the end stays. ``supersedes`` is the event that it takes the place of. ``seed`` is what
+    chance is drawn by. ``cancelled_us`` [µs since 1970] is 0 while it stands.
     """
 
     id: str
@@ -64,6 +67,7 @@ class ProgrammeEvent(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     targets: tuple[str, ...] = ()
     randomise_start_s: float = 0.0
     randomise_duration_s: float = 0.0
+    randomise_keeps_length: bool = False
     supersedes: str = ""
     seed: str = ""
     created_us: int = 0
@@ -171,18 +175,26 @@ def spans(
     """Yield what is to be done, from when until when [µs since 1970], after chance took its part.
 
     At least all of it that touches ``[from_us, until_us)``.
-    Intervals begin later by the same; one that another follows at once ends when that begins, the others when they
-    would have, or as much sooner as chance took.
     """
     first = bisect_right(event.intervals, from_us - chance.delay_us, key=lambda one: one.until_us)
     last = bisect_left(event.intervals, until_us - chance.delay_us, key=lambda one: one.from_us)
     for at in range(first, last):
-        one = event.intervals[at]
-        following = event.intervals[at + 1] if at + 1 < len(event.intervals) else None
-        joined = following is not None and following.from_us == one.until_us
-        end_us = one.until_us + chance.delay_us if joined else one.until_us - chance.advance_us
-        if one.control is not NOTHING and one.control.modes:
-            yield one.from_us + chance.delay_us, end_us, one.control
+        control = event.intervals[at].control
+        if control is not NOTHING and control.modes:
+            yield *span(event, at, chance), control
+
+
+def span(event: ProgrammeEvent, at: int, chance: Drawn) -> tuple[int, int]:
+    """Return from when until when an interval of ``event`` holds, after chance took its part [µs since 1970].
+
+    Intervals begin later by the same; one that another follows at once ends when that begins, the others when they
+    would have, or as much sooner as chance took. Of an event that keeps its length they last as long for each.
+    """
+    one = event.intervals[at]
+    if at + 1 < len(event.intervals) and event.intervals[at + 1].from_us == one.until_us:
+        return one.from_us + chance.delay_us, one.until_us + chance.delay_us
+    left_us = round(event.randomise_start_s * US) - chance.delay_us if event.randomise_keeps_length else 0
+    return one.from_us + chance.delay_us, one.until_us - left_us - chance.advance_us
 
 
 def _check_interval(interval: EventInterval, where: str, programme: Programme) -> None:

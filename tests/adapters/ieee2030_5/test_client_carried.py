@@ -18,7 +18,7 @@ from gridspine.apps.node import retired_programmes
 from gridspine.energy.control import Control
 from gridspine.energy.control_port import controls_of
 from gridspine.energy.programme import Programme
-from gridspine.energy.programme_event import EventInterval, ProgrammeEvent
+from gridspine.energy.programme_event import EventInterval, ProgrammeEvent, drawn, spans
 from gridspine.energy.site import Site
 from gridspine.infra.runtime.clock import VirtualClock
 from gridspine.kernel.errors import NotFound, Overloaded
@@ -89,6 +89,14 @@ async def test_a_control_that_is_listed_again_is_carried_out_again_and_not_told_
     await followed.look(followed.control())
     assert followed.events() == [again], "once"
     assert followed.told == {"A1": (1, 2, 6)}
+
+
+async def test_a_control_that_chance_moves_lasts_as_long_as_it_was_asked_to(followed) -> None:
+    one = followed.control(lasts_s=600)._replace(randomise_start_s=240.0, randomise_duration_s=60.0)
+    await followed.look(one)
+    (made,) = followed.events()
+    lasted = {end - begin for at in range(50) for begin, end, _ in spans(made, drawn(made, str(at)))}
+    assert 300 * US <= min(lasted) < max(lasted) <= 360 * US
 
 
 async def test_what_ran_its_course_and_is_listed_no_more_was_completed(followed) -> None:

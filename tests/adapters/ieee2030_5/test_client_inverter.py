@@ -49,3 +49,12 @@ async def test_what_is_listed_no_more_was_cancelled_before_it_was_over(after_s, 
     await inverter.clock.advance(after_s)
     await inverter.lists()
     assert inverter.server.told == [1, 2, last]
+
+
+async def test_a_control_that_chance_moves_lasts_as_long_as_it_was_asked_to() -> None:
+    inverter = Inverter()
+    one = control(inverter.clock, 3_600, randomise_start_s=300.0)
+    spans = [inverter.client._span(one._replace(mrid=f"A{at}")) for at in range(50)]
+    assert {end_us - begin_us for begin_us, end_us in spans} == {3_300 * US}
+    assert len(set(spans)) > 1
+    assert all(one.from_us <= begin_us and end_us <= one.until_us for begin_us, end_us in spans)

@@ -67,7 +67,7 @@ def test_a_limit_beyond_all_limits_nothing_and_none_overflows(value, multiplier)
 def test_chance_stays_between_what_was_asked_for(start, duration) -> None:
     found = read_control(control(power("c:opModImpLimW", 1), more=random(start, duration)), 0)
     assert found.from_us == (NOW_S + min(start, 0)) * US
-    assert found.until_us == (NOW_S + 600 + max(duration, 0)) * US
+    assert found.until_us == (NOW_S + max(start, 0) + 600 + max(duration, 0)) * US
     assert (found.randomise_start_s, found.randomise_duration_s) == (abs(start), abs(duration))
     assert found.problem == (253 if abs(start) + abs(duration) >= (found.until_us - found.from_us) / US else 0)
 

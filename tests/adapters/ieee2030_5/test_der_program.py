@@ -4,13 +4,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from gridspine.adapters.ieee2030_5.client.der_control import read_control
 from gridspine.adapters.ieee2030_5.der_program import ACTIVE, CANCELLED, SCHEDULED, SUPERSEDED, assignments
+from gridspine.adapters.ieee2030_5.resources import der_control
+from gridspine.adapters.ieee2030_5.settings import Settings
+from gridspine.adapters.ieee2030_5.wire import decode
 from gridspine.energy.control import Control
 from gridspine.energy.envelope import Envelope, EnvelopeInterval
 from gridspine.energy.followed import Followed, Part
 from gridspine.energy.programme import Programme
 from gridspine.energy.programme_enrolment import ProgrammeEnrolment
-from gridspine.energy.programme_event import EventInterval, ProgrammeEvent
+from gridspine.energy.programme_event import EventInterval, ProgrammeEvent, drawn, span
 from gridspine.energy.site import Site
 from gridspine.kernel.time import MAX_US, US
 
@@ -149,3 +153,24 @@ def test_something_always_holds_where_anything_was_asked(spans, now_s) -> None:
     if running:
         assert ACTIVE in {found[one] for one in running}
     assert all(found[one] != CANCELLED for one in running)
+
+
+@given(st.floats(0, 200), st.floats(0, 200), st.booleans(), st.sampled_from([(), (600,), (900,)]))
+def test_a_device_begins_and_ends_by_chance_as_the_event_means(start_s, end_s, keeps_length, follows) -> None:
+    """A device draws anything between what its control says; what the event lets anyone do is never left."""
+    one = event("a", 0, 600, randomise_start_s=start_s, randomise_duration_s=end_s, randomise_keeps_length=keeps_length)
+    more = tuple(EventInterval((NOW_S + at) * US, (NOW_S + at + 600) * US, control=LIMIT) for at in follows)
+    one = replace(one, intervals=(*one.intervals, *more))
+    (assigned,) = assignments(followed(one), (NOW_S - 1) * US, 1)
+    for at, told in enumerate(assigned.programs[0].controls):
+        seen = read_control(decode(der_control(Settings(pen=1), told, "/c", "/rsp").document("1.2")), 0)
+        assert seen.problem == 0
+        range_s = (seen.randomise_start_s, seen.randomise_duration_s)
+        if follows == (600,) or (start_s and not keeps_length):
+            assert range_s == (0, 0)
+            begin_us, end_us = span(one, at, drawn(one, "e"))
+            assert 0 <= begin_us - seen.from_us < US
+            assert 0 <= seen.until_us - end_us < US
+        else:
+            assert range_s == (int(start_s), int(end_s))
+            assert (seen.from_us, seen.until_us) == (one.intervals[at].from_us, one.intervals[at].until_us)

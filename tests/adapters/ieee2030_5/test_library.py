@@ -24,7 +24,8 @@ async def utility(tmp_path):
 async def test_it_reads_all_that_a_device_finds(utility) -> None:
     thing, http, path, issued = await device(utility)
     programme, _ = await utility.programme(thing, kind="thing", defaultControl={"importLimitW": 5000})
-    await utility.event(programme, {"exportLimitW": 1234.5, "energise": True}, randomiseStartS=30)
+    chance = {"randomiseStartS": 30, "randomiseKeepsLength": True}
+    await utility.event(programme, {"exportLimitW": 1234.5, "energise": True}, **chance)
 
     async def read(kind, target):
         return kind.from_xml((await http.get(target)).content)

@@ -7,6 +7,7 @@ from one_command import TRACE, Heard, complaint
 from one_event import CSIP, SEP, controls, events_2, lasts_us, moment_us, payloads, programs, span_us, status_of, watts
 
 from gridspine.apps.cli.reference_adapters import our_qualities
+from gridspine.energy.programme_event import drawn
 from gridspine.kernel.time import US, format_rfc3339
 from gridspine.testing.facets import Fate, facets
 
@@ -154,6 +155,13 @@ async def respond(http, control, lfdi, status):
     return (await http.post(control.get("replyTo"), content=body, headers=XML)).status_code
 
 
+def drawn_by(node, programme, event):
+    """Return what chance took of an event for the one who is enrolled."""
+    known = node.controls.programmes.get(programme)
+    (enrolment,) = node.controls.enrolments.seen(known, known.organisation)
+    return drawn(node.controls.programmes.event(programme, event), enrolment.id)
+
+
 async def test_a_control_of_2030_5(tmp_path) -> None:
     from csip_device import device
     from csip_utility import href, serving, until, xml
@@ -173,15 +181,15 @@ async def test_a_control_of_2030_5(tmp_path) -> None:
         default = xml(await http.get(href(program, "DefaultDERControlLink")))
         limit, later = (one.find(f"{SEP}DERControlBase/{CSIP}opModExpLimW") for one in (first, second))
         told = default.find(f"{SEP}DERControlBase/{CSIP}opModExpLimW")
-        numbers(heard, edges, watts(limit), span_us(first)[0], span_us(second)[1], watts(told))
-        target = base.find(f"{SEP}opModTargetW")
+        delay_us = drawn_by(utility.world.node, programme, event).delay_us
+        numbers(heard, edges, watts(limit), span_us(first)[0] - delay_us, span_us(second)[1], watts(told))
+        target, begins_us = base.find(f"{SEP}opModTargetW"), span_us(second)[0]
         text = "".join([(await http.get(link.get("href"))).text for link in (first, second)])
         chance = first.find(f"{SEP}randomizeStart")
         heard.states = {
             "sign": "lost" if target is None else "kept" if abs(watts(target) + TARGET_W) <= 1 else "lost",
-            "plan": "kept" if abs(span_us(second)[0] - edges[1]) < US and watts(later) == LATER_W else "part",
+            "plan": "kept" if abs(begins_us - delay_us - edges[1]) < US and watts(later) == LATER_W else "part",
             "reverts": "kept" if span_us(second)[1] > span_us(second)[0] else "lost",
-            "random-start": "lost" if chance is None else "kept" if int(chance.text) == 5 else "part",
             "trace": "kept" if TRACE in text else "lost",
         }
         answered = [await respond(http, first, issued.lfdi, status) for status in (1, 4)]
@@ -203,6 +211,15 @@ async def test_a_control_of_2030_5(tmp_path) -> None:
             return sorted(status_of(one) for one in await controls(http, path)) == [2, 2, 4, 4] or None
 
         heard.states["released"] = "kept" if await until(cancelled) else "lost"
+        one = body | {"intervals": body["intervals"][:1], "randomiseKeepsLength": True}
+        await post(utility.world, f"/programmes/{programme}/events", one)
+
+        async def by_chance():
+            texts = [link.findtext(f"{SEP}randomizeStart") for link in await controls(http, path)]
+            return [int(text) for text in texts if text]
+
+        told_chance = await until(by_chance) == [5]
+        heard.states["random-start"] = "lost" if not told_chance else "part" if chance is None else "kept"
     judged("IEEE 2030.5", heard)
 
 

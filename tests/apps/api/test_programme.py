@@ -227,6 +227,22 @@ async def test_one_event_takes_the_place_of_another_and_chance_spreads_starts(wo
     assert found["status"] == "cancelled" and "superseded by" in found["reason"]
 
 
+async def test_who_begins_later_by_chance_ends_as_much_later_where_the_length_is_kept(world):
+    programme_id = await programme(world)
+    things = [await battery(world) for _ in range(3)]
+    for thing in things:
+        await enrolled(world, programme_id, thing)
+    chance = {"randomiseStartS": 600, "randomiseKeepsLength": True}
+    made = await published(world, programme_id, (60, 1_260, {"targetW": -2_000}), **chance)
+    leases = [live(world, thing)[0].lease for thing in things]
+    assert {one.until_us - one.from_us for one in leases} == {600 * US}
+    assert len({one.until_us for one in leases}) == 3
+    path = f"/programmes/{programme_id}/events/{made['id']}"
+    assert (await world.op.get(path)).json()["randomiseKeepsLength"] is True
+    responses = (await world.op.get(f"{path}/responses")).json()
+    assert [(one["state"], one["heldS"]) for one in responses] == [("holds", 600)] * 3
+
+
 async def test_everything_goes_on_after_a_restart(tmp_path):
     async with running(tmp_path / "data") as world:
         world.number = 0

@@ -184,10 +184,12 @@ class NodePlugin:
             begins = stacked if offset_s is None else now + timedelta(seconds=offset_s)
             lasts_s = asked.get("duration_seconds", LASTS_S)
             programme["ends"] = begins + timedelta(seconds=lasts_s)
-        ends = begins + timedelta(seconds=lasts_s)
+        chance_s = asked.get("randomizeStart_seconds", 0)
+        ends = begins + timedelta(seconds=lasts_s + chance_s)
         interval = {"from": begins.isoformat(), "until": ends.isoformat(), "control": _control(asked)}
-        body = {"title": "control", "intervals": [interval]}
-        body["randomiseStartS"] = asked.get("randomizeStart_seconds", 0)
+        body = {
+            "title": "control", "intervals": [interval], "randomiseStartS": chance_s, "randomiseKeepsLength": True,
+        }  # fmt: skip
         made = await self._ask("POST", f"/programmes/{programme['id']}/events", body)
         programme["events"].append(made["id"])
 

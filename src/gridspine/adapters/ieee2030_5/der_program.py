@@ -4,6 +4,7 @@
 
     enrolment in a programme ──────────► FunctionSetAssignments ─► DERProgram (primacy, default)
                                                                      event, each interval ─► DERControl
+                                              chance: drawn by the device, or here, where its words lack
     site: its limits, its envelopes ───► FunctionSetAssignments ─► DERProgram: the tightest of all
                                                                      between edges of intervals ─► DERControl
     a lease on a point of the Thing ───► FunctionSetAssignments ─► DERProgram ─► DERControl
@@ -30,7 +31,7 @@ from gridspine.energy.envelope import Envelope
 from gridspine.energy.followed import Followed
 from gridspine.energy.programme import Programme
 from gridspine.energy.programme_enrolment import ProgrammeEnrolment
-from gridspine.energy.programme_event import ProgrammeEvent
+from gridspine.energy.programme_event import Drawn, ProgrammeEvent, drawn, span
 from gridspine.energy.site import Site
 from gridspine.energy.timeline import Claim, Limited, intersect, resolve
 from gridspine.kernel.time import MAX_US
@@ -54,6 +55,7 @@ class DerControl(NamedTuple):
     reason: str = ""
     potentially_superseded: bool = False
     randomise_start_s: float = 0.0
+    """By how much chance may move it as a whole [s], to end by ``until_us`` at the latest."""
     randomise_duration_s: float = 0.0
 
     @property
@@ -187,7 +189,7 @@ def _of_programme(
     controls = [
         control
         for event in for_it
-        for control in _of_event(event, modes, superseded, now_us)
+        for control in _of_event(event, drawn(event, enrolment.id), modes, superseded, now_us)
         if any(enrolment.takes_part(event.id, control.from_us, control.until_us))
     ]
     controls.sort(key=lambda one: (one.from_us, one.created_us, one.names))
@@ -199,13 +201,14 @@ def _of_programme(
 
 
 def _of_event(
-    event: ProgrammeEvent, modes: Set[str], superseded: dict[tuple[str, int], int], now_us: int
+    event: ProgrammeEvent, chance: Drawn, modes: Set[str], superseded: dict[tuple[str, int], int], now_us: int
 ) -> Iterator[DerControl]:
     for at, one in enumerate(event.intervals):
         control = one.control.only(modes)
-        if one.until_us <= now_us or not control.modes:
+        from_us, until_us, *random_s = _times(event, at, chance)
+        if until_us <= now_us or not control.modes:
             continue
-        status, status_us = _by_time(one.from_us, event.created_us, now_us)
+        status, status_us = _by_time(from_us, event.created_us, now_us)
         overlaid_us = superseded.get((event.id, at), MAX_US)
         reason = ""
         if event.cancelled_us:
@@ -215,9 +218,22 @@ def _of_event(
         elif 0 <= overlaid_us <= now_us:
             status, status_us = SUPERSEDED, overlaid_us
         yield DerControl(
-            (event.id, str(at)), event.title, control, one.from_us, one.until_us, event.created_us, status, status_us,
-            event.id, reason, overlaid_us != MAX_US, event.randomise_start_s, event.randomise_duration_s,
+            (event.id, str(at)), event.title, control, from_us, until_us, event.created_us, status, status_us,
+            event.id, reason, overlaid_us != MAX_US, *random_s,
         )  # fmt: skip
+
+
+def _times(event: ProgrammeEvent, at: int, chance: Drawn) -> tuple[int, int, float, float]:
+    """Return from when until when an interval is told to hold [µs since 1970], and what chance its device draws [s].
+
+    A device draws start and duration apart, and for each control by itself (IEEE 2030.5-2018 C.22). Where that is not
+    what the event means, what chance took here is told: where the end stays, or intervals follow at once.
+    """
+    one, others = event.intervals[at], event.intervals[max(0, at - 1) : at + 2]
+    joined = any(before.until_us == after.from_us for before, after in pairwise(others))
+    if joined or (event.randomise_start_s and not event.randomise_keeps_length):
+        return *span(event, at, chance), 0.0, 0.0
+    return one.from_us, one.until_us, event.randomise_start_s, event.randomise_duration_s
 
 
 def _by_time(from_us: int, since_us: int, now_us: int) -> tuple[int, int]:

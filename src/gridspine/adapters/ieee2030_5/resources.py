@@ -197,12 +197,12 @@ def der_control(settings: Settings, control: DerControl, href: str, reply_to: st
         text("currentStatus", control.status), text("dateTime", control.status_us // US),
         text("potentiallySuperseded", control.potentially_superseded), text("reason", control.reason[:180] or None),
     ]  # fmt: skip
-    later_s, sooner_s = round(control.randomise_start_s), round(control.randomise_duration_s)
+    later_s, sooner_s = int(control.randomise_start_s), int(control.randomise_duration_s)
     return part(
         "DERControl", text("mRID", mrid("DERControl", *control.names, pen=settings.pen)),
         text("description", words(control.title)), text("creationTime", control.created_us // US),
         element("EventStatus", status),
-        element("interval", [text("duration", end_s - start_s), text("start", start_s)]),
+        element("interval", [text("duration", end_s - start_s - later_s), text("start", start_s)]),
         text("randomizeDuration", -sooner_s or None), text("randomizeStart", later_s or None),
         _base(control.control), href=href, replyTo=reply_to, responseRequired=RESPONSES_WANTED, subscribable="0",
     )  # fmt: skip

@@ -1,6 +1,7 @@
 """Events that were made elsewhere, as the body of one of OpenADR. Pure; no I/O.
 
-What is lost: generation and load limits, and ends that chance brings forward. Limits are told in kW.
+What is lost: generation and load limits, ends that chance brings forward, and whether they move with the start.
+Limits are told in kW.
 """
 
 from typing import Any

@@ -47,7 +47,9 @@ class NewEvent(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid
     """An event. ``priority``: the lower wins among programmes of one primacy. ``targets``: of which one is needed.
 
     ``randomise_start_s`` and ``randomise_duration_s`` [s] let each begin so much later, and end so much sooner, by
-    chance. ``supersedes`` is an event of the programme that is cancelled in the same moment.
+    chance; with ``randomise_keeps_length`` who begins later ends as much later, by ``until`` at the latest: it lasts
+    ``randomise_start_s`` [s] less than from ``from`` to ``until``. ``supersedes`` is an event of the programme that is
+    cancelled in the same moment.
     """
 
     title: str
@@ -56,6 +58,7 @@ class NewEvent(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid
     targets: tuple[str, ...] = ()
     randomise_start_s: float = 0.0
     randomise_duration_s: float = 0.0
+    randomise_keeps_length: bool = False
     supersedes: str = ""
 
 
@@ -229,7 +232,7 @@ def _event(programme: Programme, data: NewEvent) -> ProgrammeEvent:
         id="", programme=programme.id, organisation=programme.organisation, title=data.title,
         intervals=tuple(intervals), priority=data.priority, targets=data.targets,
         randomise_start_s=data.randomise_start_s, randomise_duration_s=data.randomise_duration_s,
-        supersedes=data.supersedes,
+        randomise_keeps_length=data.randomise_keeps_length, supersedes=data.supersedes,
     )  # fmt: skip
 
 
@@ -241,7 +244,8 @@ def _view(node: Node, one: ProgrammeEvent) -> EventView:
     return EventView(
         id=one.id, programme=one.programme, title=one.title, intervals=tuple(intervals), priority=one.priority,
         targets=one.targets, randomise_start_s=one.randomise_start_s, randomise_duration_s=one.randomise_duration_s,
-        supersedes=one.supersedes, status=one.status(node.clock.now_us()), commands=one.commands,
+        randomise_keeps_length=one.randomise_keeps_length, supersedes=one.supersedes,
+        status=one.status(node.clock.now_us()), commands=one.commands,
         created=format_rfc3339(one.created_us), cancelled=rfc3339(one.cancelled_us), reason=one.reason,
         version=one.version,
     )  # fmt: skip

@@ -255,6 +255,7 @@ class Carrier:
             id="", programme=of.programme, organisation="", title=_title(seen),
             intervals=(EventInterval(*times, control=seen.control),), priority=rank(seen),
             randomise_start_s=seen.randomise_start_s, randomise_duration_s=seen.randomise_duration_s,
+            randomise_keeps_length=bool(seen.randomise_start_s),
         )  # fmt: skip
         try:
             made = made or await self._port.programmes.publish(event)

@@ -8,11 +8,11 @@
     opModConnect, opModEnergize, rampTms, setGradW            handed on
     all else                                                  is not done here
 
-    randomizeStart -60      begins up to 60 s sooner        randomizeDuration -60    ends up to 60 s sooner
-    randomizeStart  60      begins up to 60 s later         randomizeDuration  60    ends up to 60 s later
+    randomizeStart -60      begins and ends up to 60 s sooner        randomizeDuration -60    lasts up to 60 s less
+    randomizeStart  60      begins and ends up to 60 s later         randomizeDuration  60    lasts up to 60 s longer
 
 Source: IEEE 2030.5-2018 ``sep.xsd``: DERControl, DERControlBase, RandomizableEvent, EventStatus, ResponseStatus by
-the numbers that its open implementations use; the clauses were not read.
+the numbers that its open implementations use; C.22, examples of randomization. Other clauses were not read.
 """
 
 from collections.abc import Iterable
@@ -41,7 +41,8 @@ class SeenControl(NamedTuple):
     """A DERControl as its server says it.
 
     ``from_us`` and ``until_us`` [µs since 1970, by the server's clock] are the earliest moment it may begin and the
-    latest it may end; ``randomise_start_s`` and ``randomise_duration_s`` [s] what chance takes of either. ``problem``
+    latest it may end; ``randomise_start_s`` [s] by how much chance moves it as a whole, ``randomise_duration_s`` [s] by
+    how much it lets it end sooner. ``problem``
     is the status to answer with where it cannot be followed, 0 where it can. ``required`` is responseRequired.
     """
 
@@ -125,7 +126,7 @@ def read_control(given: Element, rated_w: float) -> SeenControl:
     start = given.whole("randomizeStart", -_RANDOM_MAX_S, _RANDOM_MAX_S) or 0
     duration = given.whole("randomizeDuration", -_RANDOM_MAX_S, _RANDOM_MAX_S) or 0
     control, problem = _base(given.find("DERControlBase"), rated_w)
-    begin_s, end_s = start_s + min(start, 0), start_s + lasts_s + max(duration, 0)
+    begin_s, end_s = start_s + min(start, 0), start_s + max(start, 0) + lasts_s + max(duration, 0)
     if not problem and abs(start) + abs(duration) >= end_s - begin_s:
         problem = INVALID
     return SeenControl(

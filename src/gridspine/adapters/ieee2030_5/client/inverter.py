@@ -124,7 +124,7 @@ class Client:
                 int(later * one.randomise_start_s * US), int(sooner * one.randomise_duration_s * US),
             )  # fmt: skip
         later_us, sooner_us = self._chance[one.mrid]
-        return one.from_us + later_us, one.until_us - sooner_us
+        return one.from_us + later_us, one.until_us - (round(one.randomise_start_s * US) - later_us) - sooner_us
 
     async def _announce(self) -> None:
         href = link_of(await self._walk.capability(), "EndDeviceListLink")
