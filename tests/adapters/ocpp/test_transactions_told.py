@@ -88,15 +88,21 @@ async def test_a_token_before_the_cable_has_its_energy_and_is_asked_for_where_it
     assert (shown["energyWh"], shown["doubts"]) == (8000, ["start-read-late"])
 
 
-async def test_a_token_that_may_not_charge_where_its_cable_is_then_put_in_is_told_so():
+@pytest.mark.parametrize(("of_node", "answered"), [
+    ({}, {"idTokenInfo": {"status": "Invalid"}}), ({"remoteStartId": 7}, {}),
+])  # fmt: skip
+async def test_a_token_that_may_not_charge_where_its_cable_is_then_put_in_is_told_so(of_node, answered):
+    """Unless the node itself started it: what it asked for is not ended by that."""
     node, port = roaming(binding(), binding(TWO, evse=2))
     port.knows = {ONE}
     async with serving(node), raw(node, "2.0.1") as point:
-        begun = await point.call("TransactionEvent", nowhere(event(node, "Started", 0, 0, token="ROAM")))
+        started = nowhere(event(node, "Started", 0, 0, token="ROAM"))
+        started["transactionInfo"] |= of_node
+        begun = await point.call("TransactionEvent", started)
         placed = await point.call("TransactionEvent", event(node, "Updated", 1, 5, evse=EVSE_2))
         again = await point.call("TransactionEvent", event(node, "Updated", 2, 9, evse=EVSE_2))
     assert begun == {"idTokenInfo": {"status": "Accepted"}}
-    assert (placed, again) == ({"idTokenInfo": {"status": "Invalid"}}, {})
+    assert (placed, again) == (answered, {})
 
 
 def begin(at_, wh):

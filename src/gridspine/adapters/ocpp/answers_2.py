@@ -74,13 +74,16 @@ async def transaction_event(point: ChargePoint, said: Payload) -> Payload:
 
 
 async def _placed(point: ChargePoint, known: Transaction | None, said: Payload, evse: int) -> Payload | None:
-    """Have a token judged at the EVSE that its transaction has just got; return what is answered where it may not."""
+    """Have a token judged at the EVSE that its transaction has just got; return what is answered where it may not.
+
+    What the node itself started is not ended by that: its word may be longer ago than the token is expected.
+    """
     if known is None or known.evse >= 0 or evse < 0 or not known.token:
         return None
     if said.get("idToken", {}).get("idToken", "").casefold() == known.token.casefold():
         return None  # it is judged there as it was shown
     info = _told(await point.authorise(known.token, evse=evse))
-    return None if info["status"] == "Accepted" else info
+    return None if info["status"] == "Accepted" or known.remote_start is not None else info
 
 
 def _state(said: Payload) -> list[Row]:
