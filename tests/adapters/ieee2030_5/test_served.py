@@ -82,3 +82,27 @@ async def test_nobody_sees_another(utility) -> None:
     put = await stranger.put(f"{path}/der/1/ders", content="<DERStatus xmlns='urn:ieee:std:2030.5:ns'/>", headers=XML)
     assert put.status_code == 404
     assert (await http.get(path)).status_code == 200
+
+
+async def test_a_usage_point_has_so_many_kinds_and_no_more(utility) -> None:
+    _, http, _, issued = await device(utility)
+    head = (
+        "<mRID>AA01</mRID><roleFlags>0049</roleFlags><serviceCategoryKind>0</serviceCategoryKind><status>1</status>"
+        f"<deviceLFDI>{issued.lfdi}</deviceLFDI>"
+    )
+    body = f'<MirrorUsagePoint xmlns="{SEP[1:-1]}">{head}</MirrorUsagePoint>'
+    made = await http.post("/mup", content=body, headers=XML)
+    assert made.status_code == 201, made.text
+
+    async def posted(numbers):
+        of = (
+            f"<MirrorMeterReading><mRID>BB{number:04}</mRID><Reading><value>1</value></Reading><ReadingType>"
+            "<powerOfTenMultiplier>0</powerOfTenMultiplier><uom>38</uom></ReadingType></MirrorMeterReading>"
+            for number in numbers
+        )
+        body = f'<MirrorMeterReadingList xmlns="{SEP[1:-1]}">{"".join(of)}</MirrorMeterReadingList>'
+        return (await http.post(made.headers["location"], content=body, headers=XML)).status_code
+
+    assert await posted(range(60)) == 201
+    assert await posted(range(50, 110)) == 429, "too many, with those that are there"
+    assert await posted(range(100)) == 201

@@ -6,6 +6,7 @@ import msgspec
 
 from gridspine.adapters.ieee2030_5.done import Done
 from gridspine.adapters.ieee2030_5.meter import (
+    MAX_METERS,
     MAX_READINGS,
     Metered,
     UsagePoint,
@@ -86,7 +87,10 @@ class Mirror:
                 raise Invalid(f"MirrorMeterReading {kind.mrid}: a ReadingType is needed for one that is new")
         changed = {kind.mrid: kind for kind in kinds if kind.type and kind != known.get(kind.mrid)}
         if changed:
-            made = msgspec.structs.replace(point, meters=tuple((known | changed).values()))
+            meters = tuple((known | changed).values())
+            if len(meters) > MAX_METERS:
+                raise Overloaded(f"a usage point may have {MAX_METERS} kinds of readings")
+            made = msgspec.structs.replace(point, meters=meters)
             await self._own(one, made, point)
             await self._keep(one, made)
             point = made

@@ -22,11 +22,13 @@ import httpx
 import msgspec
 
 from gridspine.adapters.ieee2030_5 import resources
+from gridspine.adapters.ieee2030_5.digests import Digests
 from gridspine.adapters.ieee2030_5.metering import meter_of, triggered
 from gridspine.adapters.ieee2030_5.record import Subscription
 from gridspine.adapters.ieee2030_5.session import Sessions, Shown
 from gridspine.adapters.ieee2030_5.settings import LISTENER, Settings
-from gridspine.adapters.ieee2030_5.tree import digest_of, subscribed
+from gridspine.adapters.ieee2030_5.tree import subscribed
+from gridspine.adapters.ieee2030_5.view import ClientView
 from gridspine.adapters.ieee2030_5.wire import MEDIA
 from gridspine.infra.runtime.address_rule import AddressRule
 from gridspine.infra.runtime.guarded_http import guarded_client, read_body
@@ -46,6 +48,8 @@ MAX_ANSWER_BYTES = 65_536
 """What a subscriber's answer has at most."""
 UNKNOWN_S = 60.0
 """How long a subscriber whom nobody knows any more is not asked for again [s]."""
+_SLICE_US = 5_000
+"""How long subscriptions are looked at before others have their turn [µs]."""
 _SECTION = "adapters.settings.ieee2030_5"
 
 
@@ -80,6 +84,7 @@ class Notifier:
         self._of_one: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._wake_us = 0
         self._unknown_us: dict[str, int] = {}
+        self._digests, self._writing = Digests(), asyncio.Lock()
 
     async def run(self) -> None:
         """Tell whoever subscribed, until cancelled. Raises `Invalid` for authorities that cannot be read."""
@@ -111,16 +116,21 @@ class Notifier:
         self._wake_us = 0
         present: set[tuple[str, str]] = set()
         watched: set[str] = set()
+        clock, began_us = self._context.clock, now_us
         for lfdi in await self._sessions.book.subscribers():
             shown = await self._shown(lfdi, now_us)
             if shown is None:
                 continue
             view = shown.view
-            self._wake(now_us + max(0, view.next_us - self._context.clock.now_us()))
+            self._wake(now_us + max(0, view.next_us - clock.now_us()))
             for one in view.record.subscriptions:
                 present.add((lfdi, one.number))
                 watched.add(meter_of(one))
                 self._look_at(http, group, shown, one, now_us)
+                if clock.monotonic_us() - began_us > _SLICE_US:
+                    await asyncio.sleep(0)
+                    began_us = clock.monotonic_us()
+        self._digests.turn()
         self._sessions.watched = frozenset(watched - {""})
         for key in set(self._told) - present:
             del self._told[key]
@@ -130,10 +140,10 @@ class Notifier:
     ) -> None:
         view = shown.view
         told = self._told.setdefault((view.lfdi, one.number), _Told(one.digest))
-        found = subscribed(view, one)
+        found = subscribed(view, one, 0)
         if found is None and not self._gone(told, now_us):
             return  # it may be back in a moment, as when an enrolment is made anew
-        digest = digest_of(view, one)
+        digest = self._digests.of(view, one)
         if found is not None:
             told.gone_us = 0
             if not triggered(view, one):
@@ -170,10 +180,9 @@ class Notifier:
 
     async def _tell(self, http: httpx.AsyncClient, shown: Shown, one: Subscription, told: _Told, digest: bytes) -> None:
         view = shown.view
-        href = f"{self._settings.path}/edev/{one.device}/sub/{one.number}"
-        body = resources.notification(one, href, subscribed(view, one)).document(self._settings.csip_aus)
         of_one = self._of_one.setdefault(view.lfdi, asyncio.Semaphore(AT_ONCE_OF_ONE))  # it may have many, and be slow
         async with of_one, self._room_away if told.failures else self._room:
+            body = await self._body(view, one)
             known = not shown.things or self._sessions.holds(shown)  # it may have waited
             problem = await self._post(http, one.uri, body) if known else "it is not known any more"
         now_us = self._context.clock.monotonic_us()
@@ -193,6 +202,14 @@ class Notifier:
         if now_us - told.since_us > self._settings.notify_for_s * US:
             log.warning("a subscriber is given up: client=%s… subscription=%s", view.lfdi[:8], one.number)
             told.digest, told.failures, told.since_us = digest, 0, 0
+
+    async def _body(self, view: ClientView, one: Subscription) -> bytes:
+        """Return what a subscriber is sent. One is rendered at a time, and others have their turn before the next."""
+        href = f"{self._settings.path}/edev/{one.device}/sub/{one.number}"
+        async with self._writing:
+            body = resources.notification(one, href, subscribed(view, one)).document(self._settings.csip_aus)
+            await asyncio.sleep(0)
+        return body
 
     async def _over(self, lfdi: str, one: Subscription) -> None:
         """End a subscription to what is gone."""
