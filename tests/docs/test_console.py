@@ -10,7 +10,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+
+from tests.ports import free_port
 
 DOCS = Path(__file__).parents[2] / "docs"
 PORTS = ("8600", "8643", "5022", "1883", "8883", "8699", "8887", "8443", "8610", "8890", "8891")
@@ -61,7 +62,7 @@ class Shell:
     """A bash that runs one command after the other."""
 
     def __init__(self, folder: Path) -> None:
-        self._ports = {port: _free_port() for port in PORTS}
+        self._ports = {port: str(free_port()) for port in PORTS}
         environment = {
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin",
             "HOME": str(folder),
@@ -116,12 +117,6 @@ def play(page: str, folder: Path) -> str:
     finally:
         shell.close()
     return ""
-
-
-def _free_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
 
 
 def _pages() -> Iterator[Path]:

@@ -12,6 +12,7 @@ from mqtt_device import OTHER, PASSWORD, THING, device, pack, topic
 
 from gridspine.adapters.mqtt import MqttAdapter
 from gridspine.things.adapter import Binding
+from tests.ports import free_port
 
 T0_S = 1_767_225_600.0
 
@@ -57,12 +58,6 @@ async def test_the_link_survives_kills_of_the_broker(tmp_path, tally):
 async def test_the_link_survives_many_kills_of_the_broker(tmp_path, tally):
     assert await kill_broker(tmp_path, 20) >= 20
     tally("kill -9", "broker beside the node", 20)
-
-
-def free_port(kind):
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 async def kill_meter(nursery, folder, kills):

@@ -20,6 +20,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from gridspine.adapters.ieee2030_5.identity import lfdi_of
+from tests.ports import free_port
 
 HERE = Path(__file__).parent / "ieee2030_5"
 HOME = Path(__file__).parents[2] / ".tools" / "ieee2030_5_server"
@@ -77,9 +78,7 @@ def server():
 async def serving(command, folder):
     """Yield the server as `Home` knows utilities, with the certificates that it made."""
     folder.mkdir()
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port = one.getsockname()[1]
+    port = free_port()
     (folder / "config.yml").write_text(CONFIG.format(port=port))
     shutil.copy(HERE / "openssl.cnf", folder)
     # It clears what it kept in its home, and knows no summer time in UTC.

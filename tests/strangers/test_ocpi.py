@@ -5,12 +5,13 @@ import contextlib
 import importlib.util
 import json
 import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.ports import free_port
 
 TESTS = Path(__file__).parents[1]
 HERE = Path(__file__).parent / "ocpi"
@@ -56,9 +57,7 @@ def installed():
 @contextlib.asynccontextmanager
 async def stranger(token):
     """Run the provider; yield its port and what reads its next word."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     process = await asyncio.create_subprocess_exec(
         str(PYTHON), str(HERE / "emsp.py"), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL, limit=1 << 20,

@@ -11,7 +11,6 @@ import contextlib
 import importlib.util
 import json
 import re
-import socket
 import sys
 from pathlib import Path
 
@@ -21,6 +20,7 @@ import pytest
 import pytest_asyncio
 
 from gridspine.apps.node.adapters import RegistryStore
+from tests.ports import free_port
 
 TESTS = Path(__file__).parents[1]
 OCPI = TESTS.parent / ".tools" / "ocpi-kit" / "bin" / "ocpi"
@@ -118,9 +118,7 @@ async def test_its_models_read_all_that_is_told_and_its_prices_are_ours(roamed, 
 
 
 async def test_our_provider_registers_at_its_operator_and_takes_what_it_has(tmp_path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        bound = f"127.0.0.1:{probe.getsockname()[1]}"
+    bound = f"127.0.0.1:{free_port()}"
     process = await asyncio.create_subprocess_exec(
         OCPI, "--insecure", "serve-mock", "--bind", bound, stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,

@@ -6,7 +6,6 @@ import hashlib
 import importlib.util
 import json
 import shutil
-import socket
 import ssl
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from gridspine.adapters.openadr2 import wire
 from gridspine.adapters.openadr2.client import call, telemetry
 from gridspine.energy.upstream import pace
 from gridspine.kernel.time import US
+from tests.ports import free_port
 
 TESTS = Path(__file__).parents[1]
 HERE = Path(__file__).parent / "openadr2"
@@ -160,9 +160,7 @@ async def test_openleadr_is_a_ven(vtn, signed):
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def home(vtn, tmp_path_factory):
     """Serve a node that may follow a VTN at a port that is free, and signs."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     issued = vtn.pki.device("home")
     access = {
         "certificate": str(issued.crt), "key": str(issued.pem), "ca": str(vtn.pki.ca.crt), "signature": "verified",

@@ -23,6 +23,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.ports import free_port
+
 TESTS = Path(__file__).parents[1]
 for _name, _path in {
     "openadr3_said": TESTS / "adapters/openadr3/said.py", "openadr3_follow": TESTS / "adapters/openadr3/test_follow.py",
@@ -194,9 +196,7 @@ async def test_a_ven_that_it_keeps_under_its_own_name_hears_of_what_is_aimed_at_
 @contextlib.contextmanager
 def broker(folder):
     """Yield the address of a Mosquitto that lets everybody in."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     (folder / "mosquitto.conf").write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
     with (folder / "mosquitto.log").open("wb") as log:
         process = subprocess.Popen([MOSQUITTO, "-v", "-c", "mosquitto.conf"], cwd=folder, stdout=log, stderr=log)

@@ -1,7 +1,6 @@
 """A node that subscribes at another's utility server, and is notified by it: by mutual TLS, and by nobody else."""
 
 import contextlib
-import socket
 import ssl
 from collections import Counter
 
@@ -14,17 +13,12 @@ from csip_utility import SEP, XML, serving, until, xml
 from gridspine.adapters.ieee2030_5.settings import read_settings
 from gridspine.apps.node.adapters import RegistryStore
 from gridspine.kernel.errors import Invalid
+from tests.ports import free_port
 
 HOUR = dict.fromkeys(
     ("device_capability", "end_device_list", "function_set_assignments_list", "der_program_list", "der_list"), 3_600
 )
 """The server's rates: polls alone would show nothing in the time of a test."""
-
-
-def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
 
 
 @contextlib.asynccontextmanager

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from gridspine.adapters.mqtt import MqttAdapter
 from gridspine.adapters.mqtt.mosquitto import MosquittoSettings, Tls, write_mosquitto
 from gridspine.adapters.mqtt.topics import Routes
 from gridspine.things.adapter import Binding
+from tests.ports import free_port
 
 MOSQUITTO = shutil.which("mosquitto") or shutil.which("/usr/sbin/mosquitto")
 needs_mosquitto = pytest.mark.skipif(MOSQUITTO is None, reason="the program mosquitto is not installed")
@@ -28,13 +28,6 @@ BINDINGS = [
     Binding(THING, "Meter", "org", "m", {"topics": {"power": {"topic": "home1/power", "unit": "kW"}}}),
     Binding(OTHER, "Meter", "org", "m", {"username": "meter-two"}),
 ]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @dataclass

@@ -15,13 +15,7 @@ from mqtt_device import PASSWORD, THING
 
 from gridspine.adapters.mqtt import MqttAdapter
 from gridspine.things.adapter import Binding
-
-
-def free_port(kind: int) -> int:
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+from tests.ports import free_port
 
 
 @contextlib.asynccontextmanager

@@ -3,13 +3,14 @@
 import asyncio
 import base64
 import contextlib
-import socket
 
 import pytest
 import websockets
 from ocpi_charge_point import TAKEN_WH, ChargePoint
 from ocpi_pairing import PARTNER
 from running_node import Child
+
+from tests.ports import free_port
 
 CHARGER, CPO, EMSP = "urn:example:charger", "urn:example:cpo-partner", "urn:example:msp-partner"
 CHARGER_MODEL = "https://gridspine.org/models/ev_charger"
@@ -76,12 +77,6 @@ class Node(Child):
             while not (found := (await http.get("/status")).json()["listening"].get(name)):
                 await asyncio.sleep(0.05)
         return found
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @contextlib.asynccontextmanager

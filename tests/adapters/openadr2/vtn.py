@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import socket
 
 from csip_pki import Pki
 from csip_utility import METER, Utility
@@ -13,6 +12,7 @@ from gridspine.adapters.openadr2 import message as m
 from gridspine.adapters.openadr2 import message_report as r
 from gridspine.adapters.openadr2.session import SERVICES
 from gridspine.kernel.time import US, format_rfc3339
+from tests.ports import free_port
 
 SERVICE = {kind: name for name, handlers in SERVICES.items() for kind in handlers}
 MODES = ["importLimitW", "exportLimitW", "targetW"]
@@ -173,9 +173,7 @@ class Vtn(Utility):
 async def serving(folder, **settings):
     """Yield a node that serves; it is started in ``folder``, and again by `restart`."""
     pki = Pki(folder / "pki")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]  # the same after a restart
+    port = free_port()  # the same after a restart
     listener = {
         "port": port,
         "tls": True, "client": "required", "ca": [str(pki.ca.crt)], "certificate": str(pki.server.crt),

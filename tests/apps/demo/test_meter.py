@@ -13,15 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gridspine.apps.demo.meter import DEVICE_SILENT_S, MAX_SILENCE_S, Load, Meter, Registers, Wires, parse
+from tests.ports import free_port
 
 THING = "urn:dev:ops:32473-meter-1"
-
-
-def free_port(kind: int) -> int:
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextlib.contextmanager

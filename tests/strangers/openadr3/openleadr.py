@@ -19,13 +19,14 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
 from pathlib import Path
 
 import httpx
+
+from tests.ports import free_port
 
 VTN = Path(__file__).parents[3] / ".tools" / "openleadr" / "bin" / "openleadr-vtn"
 _OF_PYPI = VTN.parents[1] / "postgres"
@@ -119,9 +120,7 @@ class Vtn:
     def __init__(self, database, name, folder, **environment):
         self._folder, self._process = folder, None
         database.run("createdb", "-h", str(database.folder), "-U", "openadr", name)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         self._environment = {
             "PATH": os.environ["PATH"], "PORT": str(port), "RUST_LOG": "info",
