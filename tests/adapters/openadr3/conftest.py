@@ -8,7 +8,8 @@ import pytest
 
 HERE = Path(__file__).parent
 _FILES = {"running_node": HERE.parents[1] / "apps/running.py", "openadr3_said": HERE / "said.py"}
-_FILES |= {"openadr3_serving": HERE / "serving.py", "mqtt_device": HERE.parent / "mqtt/device.py"}
+_FILES |= {"openadr3_serving": HERE / "serving.py", "openadr3_home": HERE / "home.py"}
+_FILES |= {"mqtt_device": HERE.parent / "mqtt/device.py"}
 for _name, _path in _FILES.items():
     if _name not in sys.modules:
         _specification = importlib.util.spec_from_file_location(_name, _path)

@@ -56,7 +56,7 @@ class Follower:
         """What its callback is known by."""
         self._bearer = context.clock.randbytes(32).hex()
         self._ven, self._words, self._enrolled_us = "", frozenset[str](), 0
-        self._strange = frozenset[str]()
+        self._strange, self._consented = frozenset[str](), False
         self._read: tuple[list[dict[str, Any]], list[dict[str, Any]]] = [], []
         self._read_at: tuple[frozenset[str], int] = frozenset(), -1
 
@@ -71,6 +71,9 @@ class Follower:
 
     async def once(self) -> str:
         """Read all, keep it, report what is due; raise what prevents it. Returns what could not be kept."""
+        if not self._consented:  # what the owner takes back is taken back also where the VTN is away
+            await self._mirror.consent()
+            self._consented = True
         now_us = self._context.clock.now_us()
         if now_us - self._enrolled_us >= _ENROL_US:
             await self._enrol()

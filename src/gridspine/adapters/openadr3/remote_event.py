@@ -69,6 +69,29 @@ def signals_described(program: ProgramRequest) -> tuple[SignalDescriptor, ...]:
     return tuple(found.values())[:MAX_DESCRIPTORS]
 
 
+def terms_of(event: EventRequest, program: ProgramRequest, interval_s: int, connection: Connection) -> str:
+    """Return what besides an event's own words it is read by: lengths and units of its program, and the consent."""
+    used = {payload.type for one in event.intervals or () for payload in one.payloads}
+    units = {name: unit for name, unit in _units(event, program).items() if name in used}
+    modes = sorted(used & _modes(connection))
+    said = msgspec.json.encode((interval_s, units, modes), order="sorted")
+    return hashlib.blake2b(said, digest_size=12).hexdigest()
+
+
+def _modes(connection: Connection) -> frozenset[str]:
+    """Return the payload types that may command, by the owner's consent."""
+    return frozenset(name for name, mode in CONTROLS.items() if WIRE_NAMES[mode] in connection.modes)
+
+
+def _units(event: EventRequest, program: ProgramRequest) -> dict[str, str]:
+    """Return the units of payload types: the event's word, else its program's."""
+    return {
+        one.payload_type: one.units or ""
+        for one in (*(program.payload_descriptors or ()), *(event.payload_descriptors or ()))
+        if isinstance(one, EventPayloadDescriptor)
+    }
+
+
 def plan_of(
     event: EventRequest, program: ProgramRequest, interval_s: int, connection: Connection, first_us: int, now_us: int
 ) -> Plan:
@@ -76,12 +99,7 @@ def plan_of(
 
     What it would command without saying in which unit is for knowing only, and ``lost`` says so.
     """
-    modes = frozenset(name for name, mode in CONTROLS.items() if WIRE_NAMES[mode] in connection.modes)
-    units = {
-        one.payload_type: one.units or ""
-        for one in (*(program.payload_descriptors or ()), *(event.payload_descriptors or ()))
-        if isinstance(one, EventPayloadDescriptor)
-    }
+    modes, units = _modes(connection), _units(event, program)
     lost = ""
     try:
         found = parts_of(event, interval_s, first_us, modes, units)

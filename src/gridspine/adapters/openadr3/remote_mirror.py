@@ -28,6 +28,7 @@ from gridspine.energy.programme_event import ProgrammeEvent
 from gridspine.energy.upstream.consent import enrolled
 from gridspine.energy.upstream.event import cancel_strays, is_live
 from gridspine.energy.upstream.programme import left, made
+from gridspine.energy.upstream.record import KnownProgramme
 from gridspine.kernel.errors import Conflict, GridspineError, Invalid, NotFound, Overloaded
 from gridspine.kernel.time import US
 from gridspine.things.adapter import AdapterContext, Binding
@@ -55,6 +56,19 @@ class Mirror:
     def port(self) -> ControlPort:
         """Return the port in the name of the Thing's application; raise `Unauthenticated` where it has none."""
         return controls_of(self._context).of(self._source)
+
+    async def consent(self) -> None:
+        """Let the subject take part as its owner consents now, whether or not the VTN answers."""
+        port = self.port()
+        for id_, known in list(self._kept.programs.items()):
+            found = None
+            with contextlib.suppress(NotFound):  # it was retired here, and let go since
+                found = port.programmes.own(known.noun)
+            if found is not None and not found.retired_us:
+                wanted = msgspec.structs.replace(found, modes=self._connection.modes)
+                if wanted != found:
+                    await port.programmes.change(found.id, wanted)
+                await self._enrolled(port, id_, known)
 
     async def take(
         self, programs: Iterable[Mapping[str, Any]], events: Iterable[Mapping[str, Any]], words: frozenset[str]
@@ -122,6 +136,9 @@ class Mirror:
         if found.retired_us:
             raise Conflict("it was retired at this node")
         await self._changed(port, found, wanted)
+        await self._enrolled(port, id, known)
+
+    async def _enrolled(self, port: ControlPort, id: str, known: KnownProgramme) -> None:
         try:
             after = await enrolled(port, known, self._connection.consent, self._context.clock.now_us())
         except _ONE_ONLY as error:  # nobody takes part; what its events tell is known all the same
@@ -176,10 +193,13 @@ class Mirror:
         if program is None or (read.targets and words.isdisjoint(read.targets)):
             return False
         known, now_us = self._kept.events.get(id), self._context.clock.now_us()
-        if known is not None and known.digest == read.digest and not 0 < known.again_us <= now_us:
-            return True
         of = port.programmes.own(self._kept.programs[read.request.program_id].noun)
-        first_us = known.first_us if known is not None else now_us
+        terms = remote_event.terms_of(read.request, program, of.interval_s, self._connection)
+        if known is not None and self._stands(port, of, known, read.digest, terms):
+            if known.terms != terms:
+                await self._kept.keep(id, msgspec.structs.replace(known, terms=terms))
+            return True
+        first_us = known.first_us if known is not None and known.digest in {read.digest, ""} else now_us
         older = self._live(port, known, now_us) if known is not None else ""
         try:
             plan = remote_event.plan_of(read.request, program, of.interval_s, self._connection, first_us, now_us)
@@ -194,9 +214,19 @@ class Mirror:
         due = remote_event.reports_of(read.request, of.interval_s, first_us)
         kept = known.due if known is not None and known.digest == read.digest else due
         opted = known is not None and known.opted
-        after = KnownEvent(read.request.program_id, noun, read.digest, first_us, plan.again_us, kept, opted)
+        after = KnownEvent(read.request.program_id, noun, read.digest, first_us, plan.again_us, kept, opted, terms)
         await self._kept.keep(id, after)
         return True
+
+    def _stands(self, port: ControlPort, of: Programme, known: KnownEvent, digest: str, terms: str) -> bool:
+        """Whether what was made of an event holds: by the same words and terms, or as it was cancelled at this node."""
+        if known.digest != digest or 0 < known.again_us <= self._context.clock.now_us():
+            return False
+        if known.terms == terms or not known.noun:
+            return known.terms == terms
+        with contextlib.suppress(NotFound):  # it is over, and was let go
+            return bool(port.programmes.event(of.id, known.noun).cancelled_us)
+        return False
 
     async def _publish(
         self, port: ControlPort, of: Programme, read: remote_event.Read, plan: remote_event.Plan, supersedes: str

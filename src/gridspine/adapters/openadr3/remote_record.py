@@ -20,9 +20,9 @@ class Due(msgspec.Struct, frozen=True):
 class KnownEvent(msgspec.Struct, frozen=True):
     """An event that was read: its ``program``, the event made of it ("" for none), by what ``digest`` of its words.
 
-    ``first_us`` [µs since 1970] is when it was read first, which *now* means in it; from ``again_us`` on more of its
+    ``first_us`` [µs since 1970] is when these came first, which *now* means in it; from ``again_us`` on more of its
     intervals are to be published, 0 where all are. ``due`` are reports to come; ``opted``: the VTN was told that the
-    owner opted out of it.
+    owner opted out of it. ``terms`` is what besides its words it was read by: its program's, and the consent.
     """
 
     program: str
@@ -32,6 +32,7 @@ class KnownEvent(msgspec.Struct, frozen=True):
     again_us: int = 0
     due: tuple[Due, ...] = ()
     opted: bool = False
+    terms: str = ""
 
 
 class Kept:
