@@ -4,6 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from gridspine.adapters.openadr2 import message as m
+from gridspine.adapters.openadr2 import message_report as r
 from gridspine.adapters.openadr2.client import telemetry
 from gridspine.adapters.openadr2.client.record import KnownReport
 from gridspine.energy.upstream.record import KnownProgramme
@@ -18,10 +20,11 @@ class Remote:
     """A VTN that takes whatever it is told."""
 
     def __init__(self):
-        self.said = []
+        self.said, self.answer = [], None
 
     async def say(self, message):
         self.said.append(message)
+        return self.answer
 
 
 class Telling:
@@ -101,3 +104,11 @@ async def test_a_programme_that_was_let_go_keeps_nothing_from_being_told_by_anot
     told.now.markets = {"urn:market": KnownProgramme("urn:old", "urn:enrolment"), **told.now.markets}
     assert [value for _, value, _ in await told(Told((1.0, 2.0, 3.0)))] == [1.0, 2.0, 3.0]
     assert told.mirror.problems == []
+
+
+async def test_a_report_that_the_vtn_cancels_as_it_takes_it_is_told_no_more(told):
+    cancel = r.CancelReport(request_id="9", report_request_ids=("1",))
+    told.remote.answer = r.UpdatedReport(response=m.Response(), cancel=cancel)
+    assert len(await told(Told((5.0, 5.0, 7.0)))) == 3
+    assert told.now.reports == {}
+    assert told.telemetry.next_us() == 0

@@ -129,6 +129,8 @@ class Telemetry:
                 # What is older than a day is not made up for.
                 behind = max(0, (now_us - _OLD_US - known.from_us) // lasts_us)
                 known = msgspec.structs.replace(known, from_us=known.from_us + lasts_us * max(1, behind))
+                if id_ not in self._kept.now.reports:  # the VTN cancelled it as it took it
+                    break
                 left = {key: one for key, one in self._kept.now.reports.items() if key != id_}
                 await self._kept.change(reports=left | ({id_: known} if known.every_us else {}))
                 if not known.every_us:
