@@ -2,13 +2,20 @@
 
 import pytest
 
+from gridspine.adapters.openadr2 import message as m
+from gridspine.adapters.openadr2 import wire
+from gridspine.adapters.openadr2.book import Book, VenRecord
 from gridspine.adapters.openadr2.event import tell
+from gridspine.adapters.openadr2.ven import Ven
+from gridspine.adapters.openadr2.view import view_of
+from gridspine.adapters.openadr2.wire_event import MAX_EVENTS
 from gridspine.energy.control import Control
-from gridspine.energy.followed import Part
+from gridspine.energy.followed import Followed, Part
 from gridspine.energy.programme import Programme, SignalDescriptor
 from gridspine.energy.programme_enrolment import OptOut, ProgrammeEnrolment
 from gridspine.energy.programme_event import EventInterval, ProgrammeEvent, Signal
 from gridspine.kernel.time import MAX_US, US
+from gridspine.testing.node import FakeNode
 
 NOW_US = 1_800_000_000 * US
 LIMIT, PRICE = "x-IMPORT_CAPACITY_LIMIT", "ELECTRICITY_PRICE"
@@ -67,3 +74,24 @@ def test_what_lies_in_a_time_that_was_opted_out_of_is_not_told():
     assert told(outs=[OptOut("x", "", at(0), at(9000))]) == []
     assert told(outs=[OptOut("x", "", at(1860), at(2000))]) == [PRICES, ALL], "a part of it is no event of its own"
     assert told(outs=[OptOut("x", "urn:uuid:a")]) == [PRICES, ALL], "whether it is told hangs on who said so"
+
+
+async def test_a_ven_is_told_of_no_more_than_a_message_holds():
+    hour = EventInterval(at(60), at(3660), (), Control(import_limit_w=1000.0))
+    events = tuple(
+        ProgrammeEvent(
+            id=f"urn:uuid:{number:03}", programme="p", organisation="o", title="t", intervals=(hour,), priority=number
+        )
+        for number in range(2 * MAX_EVENTS)
+    )
+    enrolment = ProgrammeEnrolment(
+        id="e", programme="p", owner="o", organisation="o", subject="s", kind="thing", modes=("importLimitW",),
+        state="active", from_us=NOW_US, until_us=MAX_US,
+    )  # fmt: skip
+    programme = Programme(id="p", organisation="o", title="P", modes=("importLimitW",))
+    followed = Followed(parts=(Part(enrolment, programme, events),))
+    view = await view_of(Book(FakeNode().store), Ven("ven"), VenRecord(), followed, 0, 0, NOW_US)
+    assert list(view.numbers) == [f"{number:03}" for number in range(MAX_EVENTS)]
+    told = tuple(m.Event(event=one.event) for one in view.events.values())
+    said = wire.read(wire.write(m.DistributeEvent(request_id="1", vtn_id="v", events=told)))
+    assert len(said.events) == MAX_EVENTS

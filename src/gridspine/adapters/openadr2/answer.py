@@ -37,7 +37,7 @@ async def distribute(
     """Return all events of a VEN, at most ``limit``; that it was told is durable before it is."""
     async with desk.turn(ven.id):
         view, record = await desk.view(ven, asker.source), asker.record(ven)
-        told = list(view.events.values())[: MAX_KEPT if limit is None else limit]
+        told = list(view.events.values())[:limit]
         numbers = view.numbers if len(told) == len(view.events) else {one.id: one.number for one in told}
         if numbers != record.told:
             await desk.put(ven, msgspec.structs.replace(record, told=numbers))

@@ -22,7 +22,7 @@ import httpx
 import msgspec
 
 from gridspine.adapters.openadr2 import message as m
-from gridspine.adapters.openadr2.book import MAX_KEPT, Gone, Registration
+from gridspine.adapters.openadr2.book import Gone, Registration
 from gridspine.adapters.openadr2.desk import Desk
 from gridspine.adapters.openadr2.document import MAX_BYTES
 from gridspine.adapters.openadr2.problem import Refused
@@ -132,7 +132,7 @@ class Pusher:
             return None
         self._wake(view.next_us)
         record = asker.record(ven)
-        if _numbers(view) != record.told:
+        if view.numbers != record.told:
             return view
         if not view.events or not view.unanswered(record):
             return None
@@ -159,7 +159,7 @@ class Pusher:
             view = await self._due(ven, registration)
             if view is None:
                 return ""
-            numbers, id_ = _numbers(view), new_id(self._clock)
+            numbers, id_ = view.numbers, new_id(self._clock)
             events = tuple(m.Event(event=view.events[one].event) for one in numbers)
             said = m.DistributeEvent(request_id=id_, vtn_id=desk.settings.vtn_id, events=events)
             problem = await self._say(http, registration, "EiEvent", said, signed=self._signed(ven, registration))
@@ -226,11 +226,6 @@ class Pusher:
             return f"{type(error).__name__}: {str(error)[:200]}"
         except GridspineError as error:
             return error.detail
-
-
-def _numbers(view: View) -> dict[str, int]:
-    """Return the events that a VEN is told of, the most urgent, with their modificationNumbers."""
-    return dict(list(view.numbers.items())[:MAX_KEPT])
 
 
 def _problem(status: int, said: bytes) -> str:

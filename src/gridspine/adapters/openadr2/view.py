@@ -9,12 +9,16 @@ from dataclasses import dataclass
 from gridspine.adapters.openadr2.book import Book, Link, VenRecord
 from gridspine.adapters.openadr2.event import Told, next_change_us, tell
 from gridspine.adapters.openadr2.ven import Ven
+from gridspine.adapters.openadr2.wire_event import MAX_EVENTS
 from gridspine.energy.followed import Followed, Part
 
 
 @dataclass(slots=True)
 class View:
-    """The events of a VEN by their ids, good until ``next_us`` [µs since 1970] and while ``generation`` is."""
+    """The events of a VEN by their ids, `MAX_EVENTS` at most, the most urgent.
+
+    It is good until ``next_us`` [µs since 1970] and while ``generation`` is.
+    """
 
     events: dict[str, Told]
     generation: int
@@ -38,7 +42,8 @@ async def view_of(
     links = await _links(book, followed, now_us)
     all_told = tell(followed.parts, ven.id, links, ramp_up_us, now_us)
     outs = {part.enrolment.id: part for part in followed.parts if part.enrolment.opt_outs}
-    kept = {one.id: one for one in all_told if _concerns(one, record, outs)}
+    own = [one for one in all_told if _concerns(one, record, outs)]
+    kept = {one.id: one for one in own[:MAX_EVENTS]}  # the others when there is room in a message
     ends = [part.enrolment.until_us for part in followed.parts]  # each is later than now: it stands
     return View(kept, generation, min([next_change_us(all_told, ramp_up_us, now_us), *ends]))
 

@@ -6,6 +6,7 @@ from gridspine.adapters.openadr2.wire_shape import ANSWERED, CODE, ITEM, OPTS, R
 
 STATES = ("none", "far", "near", "active", "completed", "cancelled")
 MAX_EVENTS, MAX_SIGNALS, MAX_INTERVALS, MAX_TIMES = 200, 20, 3_000, 100
+"""What one message has at most, read and told; signals, intervals, times are of one event, signal, opt."""
 
 _DESCRIPTOR = Shape(
     m.Descriptor,

@@ -22,6 +22,7 @@ from gridspine.adapters.openadr2.client.plan import Plan, plan_of
 from gridspine.adapters.openadr2.client.record import Kept, KnownEvent
 from gridspine.adapters.openadr2.event import NO_PRIORITY
 from gridspine.adapters.openadr2.problem import INVALID_DATA, OUT_OF_SEQUENCE
+from gridspine.adapters.openadr2.wire_event import MAX_EVENTS
 from gridspine.energy.control_port import ControlPort, controls_of
 from gridspine.energy.programme import MAX_DESCRIPTORS, Programme
 from gridspine.energy.programme_event import ProgrammeEvent
@@ -32,7 +33,6 @@ from gridspine.energy.upstream.record import KnownProgramme
 from gridspine.kernel.errors import Conflict, Invalid, NotFound, Overloaded
 from gridspine.things.adapter import AdapterContext, Binding
 
-MAX_EVENTS = 200
 _ONE_ONLY = (Invalid, Conflict, NotFound, Overloaded)
 """What is wrong with one event, and keeps no other from being read."""
 
