@@ -245,6 +245,37 @@ async def test_opting_out_of_times_and_events(vtn):
     assert (await ven.say(into)).response.code == 451
 
 
+async def test_one_ven_opts_out_for_no_other_of_its_site(vtn):
+    ven, other = await vtn.ven(), await vtn.ven()
+    for one in (ven, other):
+        await one.register()
+    house = {"title": "House", "things": [ven.thing, other.thing]}
+    site = await vtn.site(*house["things"])
+    programme, _ = await vtn.programme(site, modes=["importLimitW"])
+    id_ = await vtn.publish(programme, (60, 660, {"control": {"importLimitW": 2500}}))
+    (event,) = await ven.events()
+    now_us = vtn.world.node.clock.now_us() // US * US
+    times = m.CreateOpt(
+        opt_id="o1", opt="optOut", reason="x-schedule", ven_id=ven.id, created_us=now_us, request_id="1",
+        available=(m.Available(start_us=now_us, duration_us=3600 * US),),
+    )  # fmt: skip
+
+    async def opts_out():
+        assert (await ven.answer(event, "optOut")).response.code == 200
+        assert (await ven.say(times)).response.code == 200
+        found = await vtn.opts(programme)
+        assert (await ven.say(m.CancelOpt(request_id="2", opt_id="o1", ven_id=ven.id))).response.code == 200
+        return sorted(one.get("event") or "" for one in found)
+
+    assert await opts_out() == [], "it is noted"
+    assert [one.descriptor.event_id for one in await other.events()] == [event.descriptor.event_id]
+    answer = await vtn.world.op.put(f"/sites/{site}", json=house | {"guard": ven.thing})
+    assert answer.status_code == 200, answer.text
+    assert await opts_out() == ["", id_], "a guard speaks for its site"
+    assert (await ven.answer(event, "optIn")).response.code == 200
+    assert await vtn.opts(programme) == []
+
+
 async def test_reports_become_readings(vtn):
     ven = await vtn.ven(points={"odd": "voltage"})
     heat = await vtn.own(ven.id, ven.principal, thing="urn:example:heat", role="resource", resourceID="heat-pump")

@@ -121,7 +121,10 @@ def _find(events: Mapping[str, Told], record: VenRecord, said: m.QualifiedEvent)
 async def _take(
     desk: Desk, asker: Asker, ven: Ven, record: VenRecord, answers: dict[str, Answered], told: Mapping[str, Told]
 ) -> None:
-    """Keep answers, and let the node follow: an event is opted out of while any part of it is."""
+    """Keep answers, and let the node follow: an event is opted out of while any part of it is.
+
+    Of an enrolment that is others' as well, of a site, what it answers is noted only.
+    """
     answered = {**record.answered, **answers}
     for id_ in [one for one in answered if one not in record.told][: max(0, len(answered) - MAX_KEPT)]:
         del answered[id_]
@@ -130,12 +133,13 @@ async def _take(
         parts = [answered[key] for key, one in view.events.items() if one.noun == noun and key in answered]
         out = any(one.out for one in parts)
         reason = next((f"OpenADR 2.0b: {one.opt}, {one.code}" for one in parts if one.out), "")
-        await desk.controls.following.opt(asker.source, ven.thing, noun, out=out, reason=reason)
+        if not await desk.controls.following.opt(asker.source, ven.thing, noun, out=out, reason=reason) and out:
+            desk.context.trace("note", f"{ven.thing}: {reason}: noted only, others are behind its site")
     await desk.put(ven, msgspec.structs.replace(record, answered=answered))
 
 
 async def _opt_out(desk: Desk, asker: Asker, ven: Ven, given: m.CreateOpt) -> tuple[str, ...]:
-    """Opt out of times; return their ids at the node."""
+    """Opt out of times; return their ids at the node, none for an enrolment that is others' as well."""
     following = desk.controls.following
     of = [
         part.programme.id
@@ -151,7 +155,7 @@ async def _opt_out(desk: Desk, asker: Asker, ven: Ven, given: m.CreateOpt) -> tu
         for programme in of:
             times = (one.start_us, until_us)
             made.append(await following.opt_out_of(asker.source, ven.thing, programme, times, reason=reason))
-    return tuple(made)
+    return tuple(one for one in made if one)
 
 
 async def _undo(desk: Desk, asker: Asker, ven: Ven, opt: Opt) -> None:
