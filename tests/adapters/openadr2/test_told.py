@@ -26,7 +26,7 @@ def at(seconds):
     return NOW_US + seconds * US
 
 
-def told(*, modes=BOTH, from_s=-10, until_us=MAX_US, outs=(), end_us=None, programme_modes=BOTH):
+def told(*, modes=BOTH, from_s=-10, asked_s=-20, until_us=MAX_US, outs=(), end_us=None, programme_modes=BOTH):
     """Return what a VEN is told of an hour of a price and two controls: (start, duration [s], names) of each run."""
     control = Control(target_w=-5000.0, import_limit_w=1000.0)
     price = (Signal("PRICE", (0.25,)),)
@@ -38,7 +38,7 @@ def told(*, modes=BOTH, from_s=-10, until_us=MAX_US, outs=(), end_us=None, progr
     programme = Programme(id="p", organisation="o", title="P", modes=tuple(programme_modes), signals=described)
     enrolment = ProgrammeEnrolment(
         id="e", programme="p", owner="o", organisation="o", subject="s", kind="thing", modes=tuple(modes),
-        state="active", from_us=at(from_s), until_us=until_us, opt_outs=tuple(outs),
+        state="active", from_us=at(from_s), asked_us=at(asked_s), until_us=until_us, opt_outs=tuple(outs),
     )  # fmt: skip
     found = tell([Part(enrolment, programme, (event,))], "ven", {}, 0, NOW_US)
     periods = [(one.event.period.start_us, one.event.period.duration_us) for one in found]
@@ -59,6 +59,7 @@ PRICES, ALL = ("a", 60, 1800, [PRICE]), ("a-1", 1860, 1800, [PRICE, LIMIT, "LOAD
         ({"programme_modes": ["importLimitW"]}, [PRICES, ("a-1", 1860, 1800, [PRICE, LIMIT])]),
         ({"modes": []}, [("a", 60, 3600, [PRICE])]),
         ({"from_s": 2000}, [("a-1", 2000, 1660, ALL[-1])]),
+        ({"from_s": 2000, "asked_s": 2000}, [ALL]),
         ({"from_s": 3660}, []),
         ({"until_us": at(1000)}, [("a", 60, 940, [PRICE])]),
         ({"until_us": at(60)}, []),

@@ -39,7 +39,7 @@ from gridspine.energy.followed import Part
 from gridspine.energy.programme import Programme
 from gridspine.energy.programme_enrolment import ProgrammeEnrolment
 from gridspine.energy.programme_event import EventInterval, ProgrammeEvent
-from gridspine.kernel.time import MAX_US, US
+from gridspine.kernel.time import MAX_US, MIN_US, US
 
 NO_PRIORITY = 2**31 - 1
 CONTROLS: dict[Mode, str] = {
@@ -130,11 +130,16 @@ def next_change_us(told: Sequence[Told], ramp_up_us: int, now_us: int) -> int:
 
 
 def _within(run: Sequence[EventInterval], enrolment: ProgrammeEnrolment) -> list[EventInterval]:
-    """Return what of a run is for one that is enrolled; one without an end has none: it is told no more then."""
+    """Return what of a run is for one that is enrolled; one without an end has none: it is told no more then.
+
+    Who was enrolled from now on is told when an event began that ran already; who is from a later time, of whole
+    seconds from that time.
+    """
+    begin_us = -(-enrolment.from_us // US) * US if enrolment.from_us > enrolment.asked_us else MIN_US
     found = []
     for one in run:
         until_us = MAX_US if one.until_us >= MAX_US else min(one.until_us, enrolment.until_us)
-        from_us = max(one.from_us, enrolment.from_us)
+        from_us = max(one.from_us, begin_us)
         if from_us < until_us:
             found.append(msgspec.structs.replace(one, from_us=from_us, until_us=until_us))
     # What was opted out of by its name is the VEN's to know where it was the VEN that did: see `view`.
