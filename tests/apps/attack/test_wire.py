@@ -162,8 +162,8 @@ async def test_a_grant_revoked_while_streams_open_leaves_none_open(world) -> Non
     await asyncio.sleep(0.02)
     assert (await world.op.post(f"/grants/{grant}/revoke")).status_code == 200
     following += [asyncio.ensure_future(follow()) for _ in range(20)]
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await asyncio.gather(*following)
-    assert set(statuses) <= {200, 403}
-    assert statuses[-1] == 403
+    assert set(statuses) <= {200, 403, 503}, "a gate that is not sure lets nobody through, and has them try again"
+    assert (await world.co.get(f"/products/{product}/stream")).status_code == 403
     assert world.node.hub.subscriptions == 0
