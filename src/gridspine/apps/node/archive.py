@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -84,12 +85,8 @@ class ArchiveService:
 
     async def query(self, sql: str, format_: Format, as_of_us: int | None) -> QueryResult:
         """Answer one SELECT over archive and log; it ends when whoever asks for it is cancelled."""
-        given, stop = QueryInput(points=self._points, things=self._thing_rows, events=self._events), Stop()
-        try:
-            return await asyncio.to_thread(self._pool.run, sql, given, format=format_, as_of_us=as_of_us, stop=stop)
-        except asyncio.CancelledError:
-            stop.now("the caller left")
-            raise
+        given = QueryInput(points=self._points, things=self._thing_rows, events=self._events)
+        return await _answered(Stop(), partial(self._pool.run, sql, given, format=format_, as_of_us=as_of_us))
 
     async def query_granted(
         self, sql: str, format_: Format, granted: Granted, *, principal: str, stop: Stop, as_of_us: int | None
@@ -104,12 +101,8 @@ class ArchiveService:
             raise Overloaded("you have a query running: wait for its answer", retry_after_s=1)
         self._asking.add(principal)
         try:
-            return await asyncio.to_thread(
-                self._granted_pool.run, sql, format=format_, as_of_us=as_of_us, granted=granted, stop=stop
-            )
-        except asyncio.CancelledError:
-            stop.now("the caller left")
-            raise
+            run = partial(self._granted_pool.run, sql, format=format_, as_of_us=as_of_us, granted=granted)
+            return await _answered(stop, run)
         finally:
             self._asking.discard(principal)
 
@@ -170,3 +163,12 @@ class ArchiveService:
                 }
             )
         return rows
+
+
+async def _answered(stop: Stop, run: Callable[..., QueryResult]) -> QueryResult:
+    """Run a query in a thread; ``stop`` ends it when whoever asks for it is cancelled."""
+    try:
+        return await asyncio.to_thread(run, stop=stop)
+    except asyncio.CancelledError:
+        stop.now("the caller left")
+        raise
